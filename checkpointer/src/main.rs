@@ -1,0 +1,3 @@
+//! Palisade checkpointer.
+
+fn main() {}

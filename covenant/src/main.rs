@@ -1,0 +1,3 @@
+//! Palisade covenant.
+
+fn main() {}

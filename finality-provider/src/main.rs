@@ -1,0 +1,3 @@
+//! Palisade finality-provider.
+
+fn main() {}

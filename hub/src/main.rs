@@ -1,0 +1,3 @@
+//! Palisade hub.
+
+fn main() {}

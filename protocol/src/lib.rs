@@ -1,0 +1,19 @@
+//! The rules of Palisade: what is valid.
+//!
+//! Pure: no I/O, no clock, no randomness, no threads, no floats, no panics. Every function takes all that it needs
+//! and returns what follows from it. A chain team can take this crate alone and verify everything that a hub claims.
+//! The specification is `docs/protocol.md`; comments cite its sections.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::expect_used,
+        clippy::float_arithmetic,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]

@@ -1,0 +1,1 @@
+//! Real bitcoind under test.

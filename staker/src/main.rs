@@ -1,0 +1,3 @@
+//! Palisade staker.
+
+fn main() {}
