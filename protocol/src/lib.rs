@@ -17,3 +17,9 @@
         clippy::unwrap_used
     )
 )]
+
+pub mod codec;
+pub mod hash;
+pub mod keys;
+pub mod tree;
+pub mod units;
