@@ -23,3 +23,7 @@ pub mod hash;
 pub mod keys;
 pub mod tree;
 pub mod units;
+pub mod scripts;
+pub mod outputs;
+pub mod params;
+pub mod transactions;

@@ -1,0 +1,150 @@
+//! The slashing transactions: what equivocation costs, signed by the holder before the coins are locked.
+
+use super::unbonding::presigned;
+use super::{CannotBuild, Coin};
+use crate::keys::StakerKey;
+use crate::outputs::Output;
+use crate::params::{P2TR_DUST, Params};
+use crate::units::RelativeBlocks;
+use bitcoin::absolute::LockTime;
+use bitcoin::transaction::Version;
+use bitcoin::{Amount, Script, ScriptBuf, Sequence, Transaction, TxOut};
+
+/// Where the coins of a slashed output go.
+#[derive(Debug, Clone)]
+pub struct Split<'a> {
+    /// What is burned.
+    pub slashed: Amount,
+    /// Where it goes.
+    pub slash_script: &'a Script,
+    /// What miners get.
+    pub fee: Amount,
+    /// Who gets the rest.
+    pub staker: StakerKey,
+    /// And after how long.
+    pub unbonding_time: RelativeBlocks,
+}
+
+impl<'a> Split<'a> {
+    /// What the parameters say of a stake or unbonding output of this value.
+    pub fn of(value: Amount, staker: StakerKey, params: &'a Params) -> Self {
+        Self {
+            slashed: params.slashing_amount(value),
+            slash_script: params.slash_script(),
+            fee: params.min_slash_fee(),
+            staker,
+            unbonding_time: params.unbonding_time(),
+        }
+    }
+}
+
+/// The slashing transaction as we build it: version 2, the slashed part first, the rest to the holder under a timelock.
+pub fn build(coin: Coin, split: &Split<'_>) -> Result<Transaction, CannotBuild> {
+    let least = dust_limit(split.slash_script);
+    if split.slashed < least {
+        return Err(CannotBuild::TooSmall { what: "the slashing output", left: split.slashed, least });
+    }
+    let spent = split.slashed.checked_add(split.fee).ok_or(CannotBuild::Overflow)?;
+    let value = coin.value.checked_sub(spent).unwrap_or(Amount::ZERO);
+    let least = Amount::from_sat(P2TR_DUST);
+    if value < least {
+        return Err(CannotBuild::TooSmall { what: "the change of the slashing", left: value, least });
+    }
+    let change = TxOut { value, script_pubkey: change_script(split.staker, split.unbonding_time) };
+    let burned = TxOut { value: split.slashed, script_pubkey: split.slash_script.to_owned() };
+    Ok(presigned(coin, vec![burned, change]))
+}
+
+fn change_script(staker: StakerKey, unbonding_time: RelativeBlocks) -> ScriptBuf {
+    Output::slashing_change(staker, unbonding_time).script_pubkey()
+}
+
+/// Nodes relay an OP_RETURN of any value, and other outputs from a value on that depends on their script.
+fn dust_limit(script: &Script) -> Amount {
+    if script.is_op_return() { Amount::ZERO } else { script.minimal_non_dust() }
+}
+
+/// Why a slashing transaction is not one that slashes `coin`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadSlashing {
+    /// Only versions 1 and 2 are relayed in the compatible profile.
+    #[error("version is {0}, must be 1 or 2")]
+    Version(i32),
+    /// A locktime delays a slashing.
+    #[error("locktime must be 0")]
+    Locktime,
+    /// It spends other things, or something else.
+    #[error("it must spend exactly {0}, with final sequence and empty scriptSig")]
+    Input(bitcoin::OutPoint),
+    /// Two outputs: burned part, change.
+    #[error("it has {0} outputs, must have 2")]
+    OutputCount(usize),
+    /// The burned part goes elsewhere.
+    #[error("output 0 does not pay the slashing script")]
+    SlashScript,
+    /// Too little is burned.
+    #[error("{found} is slashed, must be at least {least}")]
+    SlashedTooLittle {
+        /// What it burns.
+        found: Amount,
+        /// The least it must burn.
+        least: Amount,
+    },
+    /// The change does not wait for the holder.
+    #[error("output 1 does not pay the holder after the unbonding time")]
+    ChangeScript,
+    /// An output is dust.
+    #[error("output {0} is dust")]
+    Dust(usize),
+    /// Too small a fee.
+    #[error("fee is {found}, must be at least {least}")]
+    Fee {
+        /// What it pays.
+        found: Amount,
+        /// The least it must pay.
+        least: Amount,
+    },
+}
+
+/// Judges somebody's slashing transaction for `coin`. Values up to the rounding of wallets and higher fees are allowed.
+pub fn check(tx: &Transaction, coin: Coin, staker: StakerKey, params: &Params) -> Result<(), BadSlashing> {
+    if tx.version != Version::ONE && tx.version != Version::TWO {
+        return Err(BadSlashing::Version(tx.version.0));
+    }
+    if tx.lock_time != LockTime::ZERO {
+        return Err(BadSlashing::Locktime);
+    }
+    match tx.input.as_slice() {
+        [input]
+            if input.previous_output == coin.outpoint
+                && input.sequence == Sequence::MAX
+                && input.script_sig.is_empty()
+                && input.witness.is_empty() => {}
+        _ => return Err(BadSlashing::Input(coin.outpoint)),
+    }
+    let [burned, change] = tx.output.as_slice() else {
+        return Err(BadSlashing::OutputCount(tx.output.len()));
+    };
+    if burned.script_pubkey != *params.slash_script() {
+        return Err(BadSlashing::SlashScript);
+    }
+    let least = params.slashing_floor(coin.value);
+    if burned.value < least {
+        return Err(BadSlashing::SlashedTooLittle { found: burned.value, least });
+    }
+    if change.script_pubkey != change_script(staker, params.unbonding_time()) {
+        return Err(BadSlashing::ChangeScript);
+    }
+    if burned.value < dust_limit(&burned.script_pubkey) {
+        return Err(BadSlashing::Dust(0));
+    }
+    if change.value < Amount::from_sat(P2TR_DUST) {
+        return Err(BadSlashing::Dust(1));
+    }
+    check_fee(coin.value, burned.value, change.value, params.min_slash_fee())
+}
+
+fn check_fee(value: Amount, burned: Amount, change: Amount, least: Amount) -> Result<(), BadSlashing> {
+    let found = burned.checked_add(change).and_then(|out| value.checked_sub(out)).unwrap_or(Amount::ZERO);
+    if found < least { Err(BadSlashing::Fee { found, least }) } else { Ok(()) }
+}
