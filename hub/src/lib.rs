@@ -1,1 +1,2 @@
 //! The ledger of Palisade.
+pub mod ledger;

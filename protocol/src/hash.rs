@@ -30,7 +30,9 @@ impl FromStr for Hash32 {
     type Err = DecodeError;
 
     fn from_str(text: &str) -> Result<Self, DecodeError> {
-        <[u8; 32] as bitcoin::hex::FromHex>::from_hex(text).map(Self).map_err(|_| DecodeError::Invalid("32-byte hex"))
+        <[u8; 32] as bitcoin::hex::FromHex>::from_hex(text)
+            .map(Self)
+            .map_err(|_| DecodeError::Invalid("32-byte hex"))
     }
 }
 

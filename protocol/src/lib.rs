@@ -18,12 +18,32 @@
     )
 )]
 
+pub mod adaptor;
+pub mod backing;
+pub mod bip322;
+pub mod block;
+pub mod bls;
+pub mod chain;
 pub mod codec;
+pub mod context;
+pub mod covenant;
+pub mod curve;
+pub mod eots;
+pub mod finality;
+pub mod genesis;
+pub mod governance;
 pub mod hash;
+pub mod inclusion;
 pub mod keys;
-pub mod tree;
-pub mod units;
-pub mod scripts;
+pub mod message;
+pub mod nonce;
 pub mod outputs;
 pub mod params;
+pub mod provider;
+pub mod registration;
+pub mod scripts;
+pub mod stake;
+pub mod state;
 pub mod transactions;
+pub mod tree;
+pub mod units;

@@ -84,7 +84,11 @@ pub struct StakeKeys {
 
 impl StakeKeys {
     /// Sorts the providers. Refuses more than [`MAX_PROVIDERS`], none, and any key in two roles or places.
-    pub fn new(staker: StakerKey, mut providers: Vec<ProviderKey>, committee: Committee) -> Result<Self, BadKeys> {
+    pub fn new(
+        staker: StakerKey,
+        mut providers: Vec<ProviderKey>,
+        committee: Committee,
+    ) -> Result<Self, BadKeys> {
         if providers.is_empty() || providers.len() > MAX_PROVIDERS {
             return Err(BadKeys::ProviderCount(providers.len()));
         }

@@ -50,6 +50,11 @@ impl Tree {
         self.levels.last().and_then(|top| top.first()).copied().unwrap_or_else(empty_root)
     }
 
+    /// The leaf hash at `index`.
+    pub fn leaf(&self, index: u64) -> Option<Hash32> {
+        self.levels.first()?.get(usize::try_from(index).ok()?).copied()
+    }
+
     /// Appends a leaf hash.
     pub fn push(&mut self, leaf: Hash32) {
         if self.levels.is_empty() {

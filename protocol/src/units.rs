@@ -22,6 +22,11 @@ macro_rules! height {
                 Self(self.0.saturating_sub(n))
             }
 
+            /// The one after it.
+            pub fn next(self) -> Self {
+                self.plus(1)
+            }
+
             /// How far `earlier` lies behind; zero if it does not.
             pub fn since(self, earlier: Self) -> $int {
                 self.0.saturating_sub(earlier.0)

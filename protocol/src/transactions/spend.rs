@@ -25,7 +25,12 @@ pub fn withdrawal(
 
 /// An expansion: input 0 spends the old stake by its unbonding leaf, input 1 a coin of the holder's wallet that pays the
 /// fee and what is added. The new stake is output 0, change follows.
-pub fn expansion(old_stake: OutPoint, funding: OutPoint, new_stake: TxOut, change: Option<TxOut>) -> Transaction {
+pub fn expansion(
+    old_stake: OutPoint,
+    funding: OutPoint,
+    new_stake: TxOut,
+    change: Option<TxOut>,
+) -> Transaction {
     let inputs = vec![input(old_stake, Sequence::MAX), input(funding, Sequence::MAX)];
     transaction(inputs, [new_stake].into_iter().chain(change).collect())
 }

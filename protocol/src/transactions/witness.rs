@@ -79,7 +79,12 @@ fn committee_part(keys: &StakeKeys, covenant: &CovenantSignatures) -> Result<Vec
     Ok(stack)
 }
 
-fn finish(mut stack: Vec<Vec<u8>>, staker: &Signature, output: &Output, leaf: Leaf) -> Result<Witness, NoWitness> {
+fn finish(
+    mut stack: Vec<Vec<u8>>,
+    staker: &Signature,
+    output: &Output,
+    leaf: Leaf,
+) -> Result<Witness, NoWitness> {
     stack.push(staker.serialize().to_vec());
     stack.push(output.leaf(leaf).ok_or(NoWitness::NoLeaf)?.to_bytes());
     stack.push(output.control_block(leaf).ok_or(NoWitness::NoLeaf)?.serialize());

@@ -1,0 +1,357 @@
+//! The ledger: a deterministic state machine over messages.
+//!
+//! `apply` takes a message and changes the state or names the rule that the message breaks; `finish_block` closes a block
+//! and gives its header. The same messages give the same roots on any machine: no I/O, no clock, no randomness, no
+//! floats, no hash maps, no panics. Every message authenticates itself; there are no accounts.
+//! The work of a block is proportional to what changed.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::expect_used,
+        clippy::float_arithmetic,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
+mod bitcoin_facts;
+mod breaker;
+pub mod chains;
+pub mod event;
+mod expansion;
+mod finality;
+mod governance;
+pub mod providers;
+mod registration;
+pub mod rejected;
+mod sets;
+pub mod stake;
+pub mod stakes;
+pub mod state;
+
+pub use breaker::Trip;
+pub use event::Event;
+pub use rejected::Rejected;
+
+use bitcoin::Network;
+use chains::Chain;
+use palisade_protocol::block::{Block, HubHeader, MessageBytes, message_tree};
+use palisade_protocol::chain::HeaderChain;
+use palisade_protocol::codec::Wire as _;
+use palisade_protocol::context::{ChainId, ChainIdentity, Context, Purpose};
+use palisade_protocol::genesis::Genesis;
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::message::Message;
+use palisade_protocol::params::{self, Params};
+use palisade_protocol::state::{Section, StateTree};
+use palisade_protocol::units::{BtcHeight, Height};
+use providers::Providers;
+use stakes::{Now, Stakes};
+use std::sync::Arc;
+
+/// Contexts of chain zero that the ledger checks signatures under.
+#[derive(Debug, Clone, Copy)]
+pub struct Contexts {
+    /// Of a holder's intent.
+    pub intent: Context,
+    /// Of governance.
+    pub governance: Context,
+    /// Of a committee member's refusal.
+    pub covenant: Context,
+    /// Of what the hub's key signs.
+    pub hub: Context,
+    /// Of checkpoints.
+    pub checkpoint: Context,
+}
+
+/// The state after some block, and the block being made on top of it.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    genesis: Arc<Genesis>,
+    contexts: Contexts,
+    bitcoin: HeaderChain,
+    params: Vec<Params>,
+    providers: Providers,
+    stakes: Stakes,
+    chains: Vec<Chain>,
+    breaker: Option<Trip>,
+    decisions: u64,
+    tree: StateTree,
+    tip: Option<(Height, Hash32)>,
+    messages: Vec<Hash32>,
+    events: Vec<Event>,
+    sets_fixed: usize,
+    certificates: usize,
+}
+
+/// Why a block of somebody's log is not a block of this ledger.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadBlock {
+    /// The header does not follow the one before.
+    #[error("block {0} does not follow the block before it")]
+    NotNext(Height),
+    /// The header's signature is bad.
+    #[error("the hub's signature on block {0} does not verify")]
+    Signature(Height),
+    /// A message is refused.
+    #[error("message {index} of block {height} is refused: {why}")]
+    Message {
+        /// Which block.
+        height: Height,
+        /// Which message.
+        index: usize,
+        /// Why.
+        why: Box<Rejected>,
+    },
+    /// The header claims another state.
+    #[error("block {height} claims {claimed:?}, its messages give {computed:?}")]
+    Root {
+        /// Which block.
+        height: Height,
+        /// The header that came.
+        claimed: Box<HubHeader>,
+        /// The header that the messages give.
+        computed: Box<HubHeader>,
+    },
+}
+
+impl Ledger {
+    /// The state before the first block.
+    pub fn new(genesis: Arc<Genesis>) -> Self {
+        let zero = genesis.zero();
+        let contexts = Contexts {
+            intent: zero.context(Purpose::Intent),
+            governance: zero.context(Purpose::Governance),
+            covenant: zero.context(Purpose::Covenant),
+            hub: zero.context(Purpose::Hub),
+            checkpoint: zero.context(Purpose::Checkpoint),
+        };
+        let mut ledger = Self {
+            bitcoin: genesis.bitcoin().clone(),
+            params: Vec::new(),
+            providers: Providers::default(),
+            stakes: Stakes::default(),
+            chains: vec![Chain::new(zero, genesis.document().zero)],
+            breaker: None,
+            decisions: 0,
+            tree: StateTree::default(),
+            tip: None,
+            messages: Vec::new(),
+            events: Vec::new(),
+            sets_fixed: 0,
+            certificates: 0,
+            contexts,
+            genesis,
+        };
+        ledger.add_params(ledger.genesis.params().clone());
+        ledger
+    }
+
+    /// What the hub was born with.
+    pub fn genesis(&self) -> &Arc<Genesis> {
+        &self.genesis
+    }
+
+    /// The Bitcoin network.
+    pub fn network(&self) -> Network {
+        self.genesis.network()
+    }
+
+    /// Contexts of chain zero.
+    pub fn contexts(&self) -> &Contexts {
+        &self.contexts
+    }
+
+    /// Bitcoin as the ledger knows it.
+    pub fn bitcoin(&self) -> &HeaderChain {
+        &self.bitcoin
+    }
+
+    /// Height of Bitcoin's tip.
+    pub fn btc_height(&self) -> BtcHeight {
+        self.bitcoin.tip().height
+    }
+
+    /// Versions of the parameters, oldest first.
+    pub fn params(&self) -> &[Params] {
+        &self.params
+    }
+
+    /// The version in force at a height; the first one below its own.
+    pub fn params_at(&self, height: BtcHeight) -> (usize, &Params) {
+        params::in_force(&self.params, height).unwrap_or((0, self.genesis.params()))
+    }
+
+    /// Finality providers.
+    pub fn providers(&self) -> &Providers {
+        &self.providers
+    }
+
+    /// Stakes.
+    pub fn stakes(&self) -> &Stakes {
+        &self.stakes
+    }
+
+    /// Chains, chain zero first.
+    pub fn chains(&self) -> &[Chain] {
+        &self.chains
+    }
+
+    /// A chain by its name.
+    pub fn chain(&self, id: &ChainId) -> Option<&Chain> {
+        self.chains.iter().find(|chain| chain.id() == id)
+    }
+
+    /// A chain by the context of its votes.
+    pub fn chain_of_votes(&self, context: &Context) -> Option<&Chain> {
+        self.chains.iter().find(|chain| chain.vote == *context)
+    }
+
+    /// Why the breaker is tripped, if it is.
+    pub fn breaker(&self) -> Option<&Trip> {
+        self.breaker.as_ref()
+    }
+
+    /// Number of the next governance decision.
+    pub fn next_decision(&self) -> u64 {
+        self.decisions
+    }
+
+    /// The newest block: its height and hash.
+    pub fn tip(&self) -> Option<(Height, Hash32)> {
+        self.tip
+    }
+
+    /// Height of the block being made.
+    pub fn next_height(&self) -> Height {
+        self.tip.map_or(Height(0), |(height, _)| height.plus(1))
+    }
+
+    /// The state's trees, for proofs.
+    pub fn tree(&self) -> &StateTree {
+        &self.tree
+    }
+
+    /// Applies a message to the block being made.
+    pub fn apply(&mut self, bytes: &MessageBytes) -> Result<Hash32, Rejected> {
+        let id = bytes.id();
+        let message = bytes.decode()?;
+        let cause = id.to_string();
+        match &message {
+            Message::Headers(headers) => self.apply_headers(headers, &cause),
+            Message::Provider(registration) => self.apply_provider(registration),
+            Message::Stake(registration) => self.apply_stake(registration, id, &cause),
+            Message::Answer(answer) => self.apply_answer(answer, &cause),
+            Message::Consent(consent) => self.apply_consent(consent, &cause),
+            Message::Included(included) => self.apply_included(included, &cause),
+            Message::Spent(spent) => self.apply_spent(spent),
+            Message::Commitment(commitment) => self.apply_commitment(commitment),
+            Message::Certificate(certificate) => self.apply_certificate(certificate),
+            Message::Evidence(evidence) => self.apply_evidence(evidence, &cause),
+            Message::Governance(decision) => self.apply_governance(decision, &cause),
+            Message::Anchor(_) | Message::Batch(_) => Err(Rejected::Decision("anchors are not recorded yet")),
+        }?;
+        self.messages.push(id);
+        Ok(id)
+    }
+
+    /// Closes the block: sets are fixed, the state's root is computed, and the header follows.
+    pub fn finish_block(&mut self) -> (HubHeader, Vec<Event>) {
+        let height = self.next_height();
+        self.fix_sets(height);
+        self.note_transitions();
+        self.write_leaves();
+        let tip = self.bitcoin.tip();
+        let header = HubHeader {
+            height,
+            previous: self.tip.map_or(Hash32::ZERO, |(_, hash)| hash),
+            message_root: message_tree(std::mem::take(&mut self.messages)).root(),
+            state_root: self.tree.root(),
+            btc_tip: tip.hash,
+            btc_height: tip.height,
+        };
+        let hash = header.hash();
+        // The header itself becomes part of the next block's state.
+        self.tree.section_mut(Section::Headers).push(palisade_protocol::tree::leaf_hash(&hash.0));
+        self.tip = Some((height, hash));
+        (header, std::mem::take(&mut self.events))
+    }
+
+    /// Replays a block of a log and checks every claim of its header. On an error the ledger must be thrown away.
+    pub fn replay(&mut self, block: &Block) -> Result<Vec<Event>, BadBlock> {
+        let height = block.header.height;
+        let previous = self.tip.map_or(Hash32::ZERO, |(_, hash)| hash);
+        if height != self.next_height() || block.header.previous != previous {
+            return Err(BadBlock::NotNext(height));
+        }
+        let message = HubHeader::signing_message(&self.contexts.hub, &block.header.hash());
+        let hub = self.genesis.document().hub_key;
+        hub.verify(&message, &block.signature).map_err(|_| BadBlock::Signature(height))?;
+        for (index, bytes) in block.messages.iter().enumerate() {
+            self.apply(bytes).map_err(|why| BadBlock::Message { height, index, why: Box::new(why) })?;
+        }
+        let (computed, events) = self.finish_block();
+        if computed != block.header {
+            let (claimed, computed) = (Box::new(block.header), Box::new(computed));
+            return Err(BadBlock::Root { height, claimed, computed });
+        }
+        Ok(events)
+    }
+
+    /// Where the ledger stands, for booking a change with this cause.
+    fn now<'a>(&self, cause: &'a str) -> Now<'a> {
+        let may_gain = self.breaker.is_none();
+        Now { tip: self.btc_height(), hub: self.next_height(), may_gain, cause }
+    }
+
+    fn add_params(&mut self, params: Params) {
+        let leaf = params.document().to_bytes();
+        self.tree.put(Section::Params, self.params.len(), &leaf);
+        self.params.push(params);
+    }
+
+    fn note_transitions(&mut self) {
+        for index in self.stakes.take_transitions() {
+            let Some(stake) = self.stakes.get(index) else { continue };
+            let Some(last) = stake.history.last() else { continue };
+            self.events.push(Event::Stake {
+                id: stake.id,
+                state: last.state,
+                btc_height: last.btc_height,
+                cause: last.cause.clone(),
+            });
+        }
+    }
+
+    fn write_leaves(&mut self) {
+        for index in self.stakes.take_changed() {
+            if let Some(stake) = self.stakes.get(index) {
+                self.tree.put(Section::Stakes, index, &stake.to_leaf());
+            }
+        }
+        for (index, leaf) in self.providers.take_changed() {
+            self.tree.put(Section::Providers, index, &leaf);
+        }
+        // Leaf 0 is the breaker and governance, leaf i + 1 is chain i.
+        let mut leaf = Vec::new();
+        self.breaker.as_ref().map(Trip::to_string).encode(&mut leaf);
+        self.decisions.encode(&mut leaf);
+        self.tree.put(Section::Chains, 0, &leaf);
+        for (index, chain) in self.chains.iter_mut().enumerate() {
+            if std::mem::take(&mut chain.changed) {
+                self.tree.put(Section::Chains, index.saturating_add(1), &chain.to_leaf());
+            }
+        }
+    }
+
+    /// A chain as signatures see it, for a chain registered by governance.
+    fn identity(&self, id: ChainId, genesis: Hash32) -> ChainIdentity {
+        let zero = self.genesis.zero();
+        ChainIdentity { id, genesis, ..zero }
+    }
+}

@@ -1,0 +1,113 @@
+//! Chains: their terms, their sets, and the blocks that are final.
+
+use bitcoin::{Amount, BlockHash};
+use palisade_protocol::codec::Wire as _;
+use palisade_protocol::context::{ChainId, ChainIdentity, Context, Purpose, Terms};
+use palisade_protocol::finality::set::Set;
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::units::{BtcHeight, Epoch, Height};
+use std::collections::BTreeMap;
+
+/// A set and the moment that fixed it.
+#[derive(Debug, Clone)]
+pub struct FixedSet {
+    /// The set.
+    pub set: Set,
+    /// The hub block whose state it was taken from.
+    pub hub_height: Height,
+    /// Bitcoin's tip there.
+    pub btc_height: BtcHeight,
+    /// Its hash.
+    pub btc_tip: BlockHash,
+    /// Whether it repeats its predecessor because the breaker was tripped.
+    pub carried_over: bool,
+    /// Place in the state's section of sets.
+    pub index: usize,
+}
+
+/// A chain that gets finality.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    /// As signatures see it.
+    pub identity: ChainIdentity,
+    /// Its terms.
+    pub terms: Terms,
+    /// Context of its votes.
+    pub vote: Context,
+    /// Context of commitments.
+    pub commitment: Context,
+    /// Context of registrations.
+    pub registration: Context,
+    /// Sets by epoch.
+    pub sets: BTreeMap<Epoch, FixedSet>,
+    /// Final blocks, by height.
+    pub certified: BTreeMap<Height, Hash32>,
+    /// First epoch since the chain opened or started again: its first voted height needs no certificate before it.
+    pub opened_at: Option<Epoch>,
+    /// Epoch whose first certificate still has to fix the next set (chains other than zero).
+    pub wanted_set: Option<Epoch>,
+    /// The chain waits for governance: its next set would be too weak.
+    pub paused: bool,
+    /// Power that governance accepts for the next set.
+    pub accepted: Option<Amount>,
+    /// Something changed since the last block.
+    pub changed: bool,
+}
+
+impl Chain {
+    /// A chain without sets.
+    pub fn new(identity: ChainIdentity, terms: Terms) -> Self {
+        Self {
+            vote: identity.context(Purpose::Vote),
+            commitment: identity.context(Purpose::Commitment),
+            registration: identity.context(Purpose::Registration),
+            identity,
+            terms,
+            sets: BTreeMap::new(),
+            certified: BTreeMap::new(),
+            opened_at: None,
+            wanted_set: None,
+            paused: false,
+            accepted: None,
+            changed: true,
+        }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &ChainId {
+        &self.identity.id
+    }
+
+    /// The newest set.
+    pub fn newest(&self) -> Option<(Epoch, &FixedSet)> {
+        self.sets.last_key_value().map(|(epoch, set)| (*epoch, set))
+    }
+
+    /// The newest final block.
+    pub fn last_final(&self) -> Option<(Height, Hash32)> {
+        self.certified.last_key_value().map(|(height, block)| (*height, *block))
+    }
+
+    /// The voted height before this one, or `None` at the first height since the chain opened.
+    pub fn previous_voted(&self, height: Height) -> Option<Height> {
+        let first = self.opened_at.map(|epoch| self.terms.first_height(epoch));
+        (first != Some(height)).then(|| height.minus(self.terms.voted_every))
+    }
+
+    /// Leaf of the state's section of chains.
+    pub fn to_leaf(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.identity.id.encode(&mut out);
+        self.identity.genesis.encode(&mut out);
+        self.identity.incarnation.encode(&mut out);
+        self.terms.encode(&mut out);
+        self.newest().map(|(epoch, _)| epoch).encode(&mut out);
+        self.last_final().map(|(height, _)| height).encode(&mut out);
+        self.last_final().map(|(_, block)| block).encode(&mut out);
+        self.opened_at.encode(&mut out);
+        self.wanted_set.encode(&mut out);
+        self.paused.encode(&mut out);
+        self.accepted.encode(&mut out);
+        out
+    }
+}

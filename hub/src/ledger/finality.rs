@@ -1,0 +1,129 @@
+//! Commitments, certificates and evidence.
+
+use super::{Event, Ledger, Rejected};
+use palisade_protocol::codec::Wire as _;
+use palisade_protocol::context::ChainId;
+use palisade_protocol::finality::certificate::Certificate;
+use palisade_protocol::finality::commitment::Commitment;
+use palisade_protocol::finality::evidence::Evidence;
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::state::Section;
+use palisade_protocol::tree::leaf_hash;
+use palisade_protocol::units::{Epoch, Height};
+
+impl Ledger {
+    pub(super) fn apply_commitment(&mut self, commitment: &Commitment) -> Result<(), Rejected> {
+        let provider =
+            self.providers.get(&commitment.key).ok_or(Rejected::UnknownProvider(commitment.key))?;
+        if provider.exposed_at.is_some() {
+            return Err(Rejected::Exposed(commitment.key));
+        }
+        let chain =
+            self.chain(&provider.chain).ok_or_else(|| Rejected::UnknownChain(provider.chain.clone()))?;
+        if provider.roots.get(&commitment.epoch) == Some(&commitment.root) {
+            return Err(Rejected::Repeated("the root is committed"));
+        }
+        let ahead = self.genesis.document().nonce_roots_ahead;
+        let first = self.first_open_epoch(chain.id());
+        // A chain that has not opened may be anywhere: only the number of roots is bounded then.
+        let last = match chain.newest() {
+            Some(_) => Epoch(first.0.saturating_add(ahead.into())),
+            None => Epoch(u64::MAX),
+        };
+        if commitment.epoch < first || commitment.epoch > last {
+            return Err(Rejected::Epoch { found: commitment.epoch, first, last });
+        }
+        let bad = |_| Rejected::Commitment("the provider's signature does not verify");
+        commitment.verify(&chain.commitment).map_err(bad)?;
+        self.providers.commit(&commitment.key, commitment.epoch, commitment.root, ahead as usize);
+        Ok(())
+    }
+
+    /// The first epoch whose set is not fixed yet.
+    pub fn first_open_epoch(&self, chain: &ChainId) -> Epoch {
+        let Some(chain) = self.chain(chain) else { return Epoch(0) };
+        match chain.newest() {
+            Some((epoch, _)) => epoch.next(),
+            None if chain.id().is_zero() => chain.terms.epoch_of(self.next_height()).next(),
+            None => Epoch(0),
+        }
+    }
+
+    pub(super) fn apply_certificate(&mut self, certificate: &Certificate) -> Result<(), Rejected> {
+        let ballot = &certificate.ballot;
+        let context = ballot.context;
+        let index = self.chains.iter().position(|chain| chain.vote == context);
+        let Some((index, chain)) = index.and_then(|index| Some((index, self.chains.get(index)?))) else {
+            return Err(Rejected::Certificate(
+                palisade_protocol::finality::certificate::BadCertificate::WrongSet,
+            ));
+        };
+        self.check_certified_block(chain.id(), ballot.height, ballot.block)?;
+        let epoch = certificate.set.epoch;
+        let unknown = || Rejected::UnknownSet { chain: chain.id().clone(), epoch };
+        let fixed = chain.sets.get(&epoch).ok_or_else(unknown)?;
+        if fixed.set.hash() != certificate.set.hash() {
+            return Err(unknown());
+        }
+        if self.btc_height() > certificate.set.expiry {
+            return Err(Rejected::Expired(certificate.set.expiry));
+        }
+        certificate.verify(&chain.terms)?;
+        let (id, height, block) = (chain.id().clone(), ballot.height, ballot.block);
+        self.record_certificate(index, height, block, epoch);
+        self.events.push(Event::Final { chain: id, height, block });
+        Ok(())
+    }
+
+    /// Whether a block may become final now: in order, one block a height, and for chain zero the hub's own block.
+    fn check_certified_block(&self, id: &ChainId, height: Height, block: Hash32) -> Result<(), Rejected> {
+        let chain = self.chain(id).ok_or_else(|| Rejected::UnknownChain(id.clone()))?;
+        match chain.certified.get(&height) {
+            Some(known) if *known == block => return Err(Rejected::Repeated("the block is final")),
+            Some(_) => return Err(Rejected::Conflict(height)),
+            None => {}
+        }
+        if let Some(previous) = chain.previous_voted(height)
+            && !chain.certified.contains_key(&previous)
+        {
+            return Err(Rejected::NotInOrder(previous));
+        }
+        if !id.is_zero() {
+            return match &self.breaker {
+                Some(trip) => Err(Rejected::Tripped(trip.to_string())),
+                None => Ok(()),
+            };
+        }
+        let leaf = self.tree.section(Section::Headers).leaf(height.0);
+        if leaf == Some(leaf_hash(&block.0)) { Ok(()) } else { Err(Rejected::Conflict(height)) }
+    }
+
+    fn record_certificate(&mut self, index: usize, height: Height, block: Hash32, epoch: Epoch) {
+        let Some(chain) = self.chains.get_mut(index) else { return };
+        chain.certified.insert(height, block);
+        chain.changed = true;
+        // The first certificate of an epoch fixes the next set of every chain but zero.
+        let next = epoch.next();
+        if !chain.id().is_zero() && !chain.sets.contains_key(&next) {
+            chain.wanted_set = Some(next);
+        }
+        let leaf = [chain.id().to_bytes(), height.to_bytes(), block.to_bytes()].concat();
+        self.tree.put(Section::Certificates, self.certificates, &leaf);
+        self.certificates = self.certificates.saturating_add(1);
+    }
+
+    pub(super) fn apply_evidence(&mut self, evidence: &Evidence, cause: &str) -> Result<(), Rejected> {
+        let key = evidence.key();
+        let provider = self.providers.get(&key).ok_or(Rejected::UnknownProvider(key))?;
+        if provider.exposed_at.is_some() {
+            return Err(Rejected::Repeated("the key is known to be out"));
+        }
+        evidence.secret()?;
+        let at = self.next_height();
+        let now = self.now(cause);
+        self.providers.expose(&key, at);
+        self.stakes.expose(&key, now, &mut self.providers);
+        self.events.push(Event::Exposed { key });
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! Decisions of governance.
+
+use super::chains::Chain;
+use super::{Event, Ledger, Rejected};
+use palisade_protocol::governance::{Action, GovernanceMessage, NewChain, Resume};
+use palisade_protocol::params::{Params, ParamsDocument};
+
+impl Ledger {
+    pub(super) fn apply_governance(
+        &mut self,
+        decision: &GovernanceMessage,
+        cause: &str,
+    ) -> Result<(), Rejected> {
+        if decision.sequence != self.decisions {
+            return Err(Rejected::Sequence { found: decision.sequence, next: self.decisions });
+        }
+        let document = self.genesis.document();
+        decision.verify(&document.governance, document.governance_quorum, &self.contexts.governance)?;
+        match &decision.action {
+            Action::RegisterChain(chain) => self.register_chain(chain)?,
+            Action::SetParams(params) => self.set_params(params)?,
+            Action::Resume(resume) => self.resume(resume, cause)?,
+            Action::RotateKeys(_) => {
+                return Err(Rejected::Decision("rotation of governance keys is not built yet"));
+            }
+            Action::RecoveryRoot(_) => return Err(Rejected::Decision("recovery roots are not built yet")),
+        }
+        self.decisions = self.decisions.saturating_add(1);
+        Ok(())
+    }
+
+    fn register_chain(&mut self, new: &NewChain) -> Result<(), Rejected> {
+        if self.chain(&new.id).is_some() {
+            return Err(Rejected::Repeated("a chain of that name was registered"));
+        }
+        new.terms.check().map_err(Rejected::Decision)?;
+        let identity = self.identity(new.id.clone(), new.genesis);
+        self.chains.push(Chain::new(identity, new.terms));
+        self.events.push(Event::Chain { id: new.id.clone() });
+        Ok(())
+    }
+
+    /// A version of the parameters comes into force at a later height than any that is known.
+    fn set_params(&mut self, document: &ParamsDocument) -> Result<(), Rejected> {
+        let params = Params::new(document.clone())?;
+        if params.from_height() <= self.btc_height() {
+            return Err(Rejected::Decision("parameters are set for heights above the tip"));
+        }
+        if self.params.last().is_some_and(|last| params.from_height() <= last.from_height()) {
+            return Err(Rejected::Decision("parameters are set for heights above those of the last version"));
+        }
+        self.add_params(params);
+        Ok(())
+    }
+
+    fn resume(&mut self, resume: &Resume, cause: &str) -> Result<(), Rejected> {
+        if self.breaker.is_none() && !self.chains.iter().any(|chain| chain.paused) {
+            return Err(Rejected::Decision("nothing is tripped or paused"));
+        }
+        if let Some(unknown) = resume.accepted.iter().find(|accepted| self.chain(&accepted.chain).is_none()) {
+            return Err(Rejected::UnknownChain(unknown.chain.clone()));
+        }
+        self.breaker = None;
+        for chain in &mut self.chains {
+            let accepted = resume.accepted.iter().find(|accepted| accepted.chain == *chain.id());
+            chain.accepted = accepted.map(|accepted| accepted.power);
+            chain.paused = false;
+            chain.changed = true;
+        }
+        let now = self.now(cause);
+        self.stakes.release(now, &mut self.providers);
+        self.events.push(Event::Resumed);
+        Ok(())
+    }
+}

@@ -1,0 +1,179 @@
+//! Finality providers: their keys, their power, and the nonce roots that make them eligible.
+
+use bitcoin::{Amount, OutPoint};
+use palisade_protocol::bls::BlsPublicKey;
+use palisade_protocol::codec::Wire as _;
+use palisade_protocol::context::ChainId;
+use palisade_protocol::finality::set::{MAX_MEMBERS, Member};
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::keys::ProviderKey;
+use palisade_protocol::units::{Epoch, Height};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A registered key.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// The key.
+    pub key: ProviderKey,
+    /// The chain that it votes on.
+    pub chain: ChainId,
+    /// Who runs it.
+    pub operator: String,
+    /// Its BLS key; only for chain zero.
+    pub bls: Option<BlsPublicKey>,
+    /// The output that backed the registration.
+    pub backing: OutPoint,
+    /// The hub block from which the key is out.
+    pub exposed_at: Option<Height>,
+    /// Ledger power.
+    pub power: Amount,
+    /// Nonce roots by epoch, without those of epochs that have a set.
+    pub roots: BTreeMap<Epoch, Hash32>,
+}
+
+impl Provider {
+    fn to_leaf(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.key.encode(&mut out);
+        self.chain.encode(&mut out);
+        self.operator.encode(&mut out);
+        self.bls.as_ref().map(BlsPublicKey::hash).encode(&mut out);
+        self.exposed_at.encode(&mut out);
+        self.power.encode(&mut out);
+        (self.roots.len() as u64).encode(&mut out);
+        self.roots.iter().for_each(|(epoch, root)| {
+            epoch.encode(&mut out);
+            root.encode(&mut out);
+        });
+        out
+    }
+
+    fn member(&self, epoch: Epoch) -> Option<Member> {
+        let nonce_root = *self.roots.get(&epoch)?;
+        let bls_hash = self.bls.as_ref().map_or(Hash32::ZERO, BlsPublicKey::hash);
+        Some(Member { key: self.key, power: self.power, bls_hash, nonce_root })
+    }
+}
+
+/// The providers of a ledger, in order of registration.
+#[derive(Debug, Clone, Default)]
+pub struct Providers {
+    records: Vec<Provider>,
+    by_key: BTreeMap<ProviderKey, usize>,
+    backings: BTreeSet<OutPoint>,
+    /// Keys with power that are not exposed, strongest first, by chain.
+    ranking: BTreeMap<ChainId, BTreeSet<(Reverse<Amount>, ProviderKey)>>,
+    changed: BTreeSet<usize>,
+}
+
+impl Providers {
+    /// A provider by its key.
+    pub fn get(&self, key: &ProviderKey) -> Option<&Provider> {
+        self.records.get(*self.by_key.get(key)?)
+    }
+
+    /// All providers, in order of registration.
+    pub fn iter(&self) -> impl Iterator<Item = &Provider> {
+        self.records.iter()
+    }
+
+    /// Whether an output backs a provider.
+    pub fn is_backing(&self, outpoint: &OutPoint) -> bool {
+        self.backings.contains(outpoint)
+    }
+
+    /// Adds a provider; the caller has checked that key and backing are new.
+    pub fn insert(&mut self, provider: Provider) {
+        let index = self.records.len();
+        self.by_key.insert(provider.key, index);
+        self.backings.insert(provider.backing);
+        self.changed.insert(index);
+        self.records.push(provider);
+    }
+
+    /// More power.
+    pub fn gain(&mut self, key: &ProviderKey, amount: Amount) {
+        self.book(key, |power| power.checked_add(amount).unwrap_or(Amount::MAX_MONEY));
+    }
+
+    /// Less power.
+    pub fn lose(&mut self, key: &ProviderKey, amount: Amount) {
+        self.book(key, |power| power.checked_sub(amount).unwrap_or(Amount::ZERO));
+    }
+
+    fn book(&mut self, key: &ProviderKey, change: impl FnOnce(Amount) -> Amount) {
+        let Some(provider) = self.edit(key) else { return };
+        let before = provider.power;
+        provider.power = change(before);
+        let (after, chain, exposed) = (provider.power, provider.chain.clone(), provider.exposed_at.is_some());
+        let ranking = self.ranking.entry(chain).or_default();
+        ranking.remove(&(Reverse(before), *key));
+        if after > Amount::ZERO && !exposed {
+            ranking.insert((Reverse(after), *key));
+        }
+    }
+
+    /// The key is out: it never stands in a set again.
+    pub fn expose(&mut self, key: &ProviderKey, at: Height) {
+        let Some(provider) = self.edit(key) else { return };
+        provider.exposed_at = Some(at);
+        let (power, chain) = (provider.power, provider.chain.clone());
+        if let Some(ranking) = self.ranking.get_mut(&chain) {
+            ranking.remove(&(Reverse(power), *key));
+        }
+    }
+
+    /// Holds a root for an epoch, replacing an earlier one. Of more than `most` the lowest epoch's is dropped.
+    pub fn commit(&mut self, key: &ProviderKey, epoch: Epoch, root: Hash32, most: usize) {
+        let Some(provider) = self.edit(key) else { return };
+        provider.roots.insert(epoch, root);
+        while provider.roots.len() > most {
+            provider.roots.pop_first();
+        }
+    }
+
+    /// Roots of epochs up to this one are of no more use: their sets are fixed.
+    pub fn drop_roots(&mut self, chain: &ChainId, epoch: Epoch) {
+        for (index, provider) in self.records.iter_mut().enumerate() {
+            if provider.chain == *chain
+                && provider.roots.first_key_value().is_some_and(|(first, _)| *first <= epoch)
+            {
+                provider.roots = provider.roots.split_off(&epoch.next());
+                self.changed.insert(index);
+            }
+        }
+    }
+
+    /// Who may vote in an epoch: not exposed, with power and a root, the strongest [`MAX_MEMBERS`], in order of key.
+    pub fn eligible(&self, chain: &ChainId, epoch: Epoch) -> Vec<Member> {
+        let ranking = self.ranking.get(chain).into_iter().flatten();
+        let members = ranking.filter_map(|(_, key)| self.get(key)?.member(epoch));
+        let mut members: Vec<Member> = members.take(MAX_MEMBERS).collect();
+        members.sort_unstable_by_key(|member| member.key);
+        members
+    }
+
+    /// Keys with power that are not in a set, and why, for people.
+    pub fn with_power<'a>(&'a self, chain: &ChainId) -> impl Iterator<Item = &'a Provider> {
+        let ranking = self.ranking.get(chain).into_iter().flatten();
+        ranking.filter_map(|(_, key)| self.get(key))
+    }
+
+    /// Epochs for which some key with power holds a root, ascending.
+    pub fn committed_epochs(&self, chain: &ChainId) -> BTreeSet<Epoch> {
+        self.with_power(chain).flat_map(|provider| provider.roots.keys().copied()).collect()
+    }
+
+    /// Leaves of the providers that changed since the last call.
+    pub fn take_changed(&mut self) -> Vec<(usize, Vec<u8>)> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.into_iter().filter_map(|index| Some((index, self.records.get(index)?.to_leaf()))).collect()
+    }
+
+    fn edit(&mut self, key: &ProviderKey) -> Option<&mut Provider> {
+        let index = *self.by_key.get(key)?;
+        self.changed.insert(index);
+        self.records.get_mut(index)
+    }
+}

@@ -1,0 +1,207 @@
+//! Registrations of providers and stakes, and the committee's answers.
+
+use super::providers::Provider;
+use super::stake::{Expansion, Stake};
+use super::state::StakeState;
+use super::{Event, Ledger, Rejected};
+use bitcoin::{Amount, OutPoint};
+use palisade_protocol::context::ChainId;
+use palisade_protocol::covenant::{CovenantAnswer, Verdict};
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::keys::ProviderKey;
+use palisade_protocol::provider::ProviderRegistration;
+use palisade_protocol::registration::{RegistrationProof, StakeRegistration, intent_message};
+use palisade_protocol::stake::StakeId;
+use palisade_protocol::units::BtcHeight;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Ledger {
+    pub(super) fn apply_provider(&mut self, registration: &ProviderRegistration) -> Result<(), Rejected> {
+        let ProviderRegistration { chain, key, operator, bls, backing, .. } = registration;
+        let context = self.chain(chain).ok_or_else(|| Rejected::UnknownChain(chain.clone()))?.registration;
+        if self.providers.get(key).is_some() {
+            return Err(Rejected::Repeated("the key is registered"));
+        }
+        self.check_backing_is_free(&backing.outpoint())?;
+        let place = self.place_of(backing.proof.block_hash)?;
+        let header = self.bitcoin.header_at(place.height).ok_or(Rejected::UnknownBlock(place.block))?;
+        backing.verify(header, &ProviderRegistration::text(&self.genesis.id(), chain, key))?;
+        registration.verify(&context)?;
+        self.providers.insert(Provider {
+            key: *key,
+            chain: chain.clone(),
+            operator: operator.clone(),
+            bls: bls.as_ref().map(|bls| bls.key),
+            backing: backing.outpoint(),
+            exposed_at: None,
+            power: Amount::ZERO,
+            roots: BTreeMap::new(),
+        });
+        self.events.push(Event::Provider { key: *key, chain: chain.clone() });
+        Ok(())
+    }
+
+    fn check_backing_is_free(&self, outpoint: &OutPoint) -> Result<(), Rejected> {
+        let used = self.providers.is_backing(outpoint) || self.stakes.backed_by(outpoint).is_some();
+        if used { Err(Rejected::BackingUsed(*outpoint)) } else { Ok(()) }
+    }
+
+    pub(super) fn apply_stake(
+        &mut self,
+        registration: &StakeRegistration,
+        id: Hash32,
+        cause: &str,
+    ) -> Result<(), Rejected> {
+        let chains = self.check_providers(registration)?;
+        self.check_outpoint(registration)?;
+        let (since, params) = match &registration.proof {
+            RegistrationProof::Funding(backing) => {
+                self.check_backing_is_free(&backing.outpoint())?;
+                (self.btc_height(), self.params_at(self.btc_height()).0)
+            }
+            RegistrationProof::Confirmed(confirmed) => {
+                let place = self.prove(&confirmed.inclusion)?;
+                (place.height, self.params_at(place.height).0)
+            }
+        };
+        let version = self.params.get(params).ok_or(Rejected::Decision("no parameters are in force"))?;
+        let (k, lapse) = (version.k(), version.document().lapse_blocks);
+        let judged = registration.judge(version)?;
+        self.check_intent(registration, &chains)?;
+        let expands = match &registration.expands {
+            Some(old) => Some(self.check_expansion(registration, old, &judged.contract)?),
+            None if !registration.former.is_empty() => {
+                return Err(Rejected::Expansion("only an expansion names former providers"));
+            }
+            None => None,
+        };
+        let exposed = judged.contract.keys.providers().iter().any(|key| self.is_exposed(key));
+        let backing = match &registration.proof {
+            RegistrationProof::Funding(backing) => Some(backing.outpoint()),
+            RegistrationProof::Confirmed(_) => None,
+        };
+        let stake = Stake {
+            id: StakeId(id),
+            contract: judged.contract,
+            presigned: registration.presigned.clone(),
+            sighashes: judged.sighashes,
+            slashing_signatures: [registration.slashing_signature, registration.unbonding_slashing_signature],
+            providers: registration.providers.clone(),
+            former: registration.former.clone(),
+            payout: registration.payout.clone(),
+            params,
+            k,
+            lapses_at: since.plus(lapse),
+            backing,
+            expansion: expands.and_then(|_| expansion_of(registration)),
+            expands,
+            expansions: BTreeMap::new(),
+            signatures: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            consents: BTreeMap::new(),
+            included: None,
+            ever_included: backing.is_none(),
+            lapsed: false,
+            spend: None,
+            unbonding_spend: None,
+            restored_at: BtcHeight(0),
+            exposed,
+            activated: false,
+            state: StakeState::Pending,
+            history: Vec::new(),
+        };
+        let now = self.now(cause);
+        let index = self.stakes.insert(stake, now, &mut self.providers);
+        if let RegistrationProof::Confirmed(confirmed) = &registration.proof {
+            let place = self.place_of(confirmed.inclusion.block_hash)?;
+            let now = self.now(cause);
+            self.stakes.include(index, place, now, &mut self.providers);
+        }
+        Ok(())
+    }
+
+    fn is_exposed(&self, key: &ProviderKey) -> bool {
+        self.providers.get(key).is_some_and(|provider| provider.exposed_at.is_some())
+    }
+
+    /// Exactly one provider of chain zero, at most one of each other chain, none whose key is out. Their chains, in order.
+    fn check_providers(&self, registration: &StakeRegistration) -> Result<Vec<ChainId>, Rejected> {
+        let mut chains = Vec::new();
+        for key in registration.providers.iter() {
+            let provider = self.providers.get(key).ok_or(Rejected::UnknownProvider(*key))?;
+            if provider.exposed_at.is_some() {
+                return Err(Rejected::Exposed(*key));
+            }
+            chains.push(provider.chain.clone());
+        }
+        let different: BTreeSet<_> = chains.iter().collect();
+        let one_each = different.len() == chains.len() && chains.iter().any(ChainId::is_zero);
+        if one_each { Ok(chains) } else { Err(Rejected::Chains) }
+    }
+
+    /// An outpoint is registered once, unless its registration lapsed and the stake is on Bitcoin now.
+    fn check_outpoint(&self, registration: &StakeRegistration) -> Result<(), Rejected> {
+        let outpoint = registration.outpoint();
+        let confirmed = matches!(registration.proof, RegistrationProof::Confirmed(_));
+        match self.stakes.at_outpoint(&outpoint) {
+            Some((_, stake)) if !(confirmed && stake.lapsed && stake.included.is_none()) => {
+                Err(Rejected::StakeExists(outpoint))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_intent(&self, registration: &StakeRegistration, chains: &[ChainId]) -> Result<(), Rejected> {
+        let text = registration.intent(self.network(), &self.genesis.id(), chains);
+        match &registration.proof {
+            RegistrationProof::Funding(backing) => {
+                let outpoint = backing.outpoint();
+                if !registration.staking_tx.input.iter().any(|input| input.previous_output == outpoint) {
+                    return Err(palisade_protocol::registration::StakeRefused::NotSpent.into());
+                }
+                let place = self.place_of(backing.proof.block_hash)?;
+                let header =
+                    self.bitcoin.header_at(place.height).ok_or(Rejected::UnknownBlock(place.block))?;
+                Ok(backing.verify(header, &text)?)
+            }
+            RegistrationProof::Confirmed(confirmed) => {
+                if confirmed.inclusion.transaction.compute_txid() != registration.outpoint().txid {
+                    return Err(Rejected::NotStaking);
+                }
+                let message = intent_message(&self.contexts.intent, &text);
+                let signed = registration.staker.verify(&message, &confirmed.signature);
+                signed.map_err(|_| Rejected::Intent)
+            }
+        }
+    }
+
+    pub(super) fn apply_answer(&mut self, answer: &CovenantAnswer, cause: &str) -> Result<(), Rejected> {
+        let (index, stake) = self.stakes.find(&answer.stake).ok_or(Rejected::UnknownStake(answer.stake))?;
+        // A member that refused may sign later; one that signed has answered.
+        let signed = stake.signatures.contains_key(&answer.member);
+        let refused_again =
+            stake.refusals.contains_key(&answer.member) && matches!(answer.verdict, Verdict::Refused(_));
+        if signed || refused_again {
+            return Err(Rejected::Repeated("the member has answered"));
+        }
+        answer.verify(&stake.contract, &stake.sighashes, &self.contexts.covenant)?;
+        let now = self.now(cause);
+        self.stakes.change(index, now, &mut self.providers, |stake| match &answer.verdict {
+            Verdict::Signed(signatures) => {
+                stake.refusals.remove(&answer.member);
+                stake.signatures.insert(answer.member, (**signatures).clone());
+            }
+            Verdict::Refused(refusal) => {
+                stake.refusals.insert(answer.member, refusal.reason.clone());
+            }
+        });
+        Ok(())
+    }
+}
+
+/// The expanding transaction with the output that funds it, which is the one that backs the registration.
+fn expansion_of(registration: &StakeRegistration) -> Option<Box<Expansion>> {
+    let RegistrationProof::Funding(backing) = &registration.proof else { return None };
+    let funding = backing.output()?.clone();
+    Some(Box::new(Expansion { tx: registration.staking_tx.clone(), funding }))
+}

@@ -1,0 +1,8 @@
+//! Finality: who may vote, how votes are counted, and what makes a block final.
+
+pub mod certificate;
+pub mod commitment;
+pub mod evidence;
+pub mod set;
+pub mod tally;
+pub mod vote;

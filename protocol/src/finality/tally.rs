@@ -1,0 +1,100 @@
+//! The tally: votes of one set, counted. Needs only the set and the votes, so it runs wherever a chain is busy.
+
+use super::certificate::Certificate;
+use super::evidence::Evidence;
+use super::set::Set;
+use super::vote::{BadVote, Ballot, Vote};
+use crate::context::Terms;
+use crate::keys::ProviderKey;
+use crate::units::Height;
+use bitcoin::Amount;
+use std::collections::BTreeMap;
+
+/// Votes of the members of one set, by height and voter.
+#[derive(Debug, Clone)]
+pub struct Tally {
+    set: Set,
+    terms: Terms,
+    votes: BTreeMap<Height, BTreeMap<ProviderKey, Vote>>,
+}
+
+/// Why a vote is not counted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VoteRefused {
+    /// The vote is for another chain or epoch.
+    #[error("the vote is for another chain or epoch than the set's")]
+    WrongSet,
+    /// The voter is no member.
+    #[error("{0} is not a member of the set")]
+    NotMember(ProviderKey),
+    /// The vote is bad in itself.
+    #[error(transparent)]
+    Bad(#[from] BadVote),
+    /// The voter has voted for something else at this height, and has given its key away.
+    #[error("{} has voted twice at one height: its key is out", .0.key())]
+    Equivocation(Box<Evidence>),
+}
+
+/// What a good vote changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// The vote is new; so much power stands behind its block now.
+    New(Amount),
+    /// The same vote was counted before.
+    Repeat,
+}
+
+impl Tally {
+    /// No votes yet.
+    pub fn new(set: Set, terms: Terms) -> Self {
+        Self { set, terms, votes: BTreeMap::new() }
+    }
+
+    /// The set that is counted.
+    pub fn set(&self) -> &Set {
+        &self.set
+    }
+
+    /// Counts a vote. The first vote of a member at a height stands; another one is evidence against it.
+    pub fn add(&mut self, vote: Vote) -> Result<Counted, VoteRefused> {
+        let header = self.set.header();
+        let in_epoch = self.terms.epoch_of(vote.ballot.height) == header.epoch;
+        if vote.ballot.context != header.context || !in_epoch {
+            return Err(VoteRefused::WrongSet);
+        }
+        let earlier = self.votes.get(&vote.ballot.height).and_then(|votes| votes.get(&vote.key));
+        if earlier.is_some_and(|earlier| earlier == &vote) {
+            return Ok(Counted::Repeat);
+        }
+        let (_, member) = self.set.find(&vote.key).ok_or(VoteRefused::NotMember(vote.key))?;
+        vote.verify(member, &self.terms)?;
+        if let Some(evidence) = earlier.and_then(|earlier| Evidence::from_votes(earlier, &vote)) {
+            return Err(VoteRefused::Equivocation(Box::new(evidence)));
+        }
+        let ballot = vote.ballot;
+        self.votes.entry(ballot.height).or_default().insert(vote.key, vote);
+        Ok(Counted::New(self.power_for(&ballot)))
+    }
+
+    /// Power that voted for a block.
+    pub fn power_for(&self, ballot: &Ballot) -> Amount {
+        self.votes_for(ballot)
+            .filter_map(|vote| Some(self.set.find(&vote.key)?.1.power))
+            .fold(Amount::ZERO, |sum, power| sum.checked_add(power).unwrap_or(Amount::MAX))
+    }
+
+    /// The certificate of a block, once it has a quorum.
+    pub fn certificate(&self, ballot: Ballot) -> Option<Certificate> {
+        let enough = self.set.header().is_quorum(self.power_for(&ballot));
+        enough.then(|| Certificate::assemble(ballot, &self.set, self.votes_for(&ballot)))
+    }
+
+    /// Votes at a height, whatever for.
+    pub fn votes_at(&self, height: Height) -> impl Iterator<Item = &Vote> {
+        self.votes.get(&height).into_iter().flat_map(BTreeMap::values)
+    }
+
+    fn votes_for(&self, ballot: &Ballot) -> impl Iterator<Item = &Vote> {
+        self.votes_at(ballot.height).filter(move |vote| vote.ballot == *ballot)
+    }
+}

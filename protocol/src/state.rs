@@ -1,0 +1,75 @@
+//! The state root: one hash over everything the ledger holds, made so that any part can be proven shortly.
+//!
+//! A fixed list of sections, each a tree of its own in order of registration (docs/protocol.md, State).
+
+use crate::hash::Hash32;
+use crate::tree::{Tree, leaf_hash};
+
+/// The sections, in the order of their leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(usize)]
+pub enum Section {
+    /// Versions of the parameters.
+    Params = 0,
+    /// Best chain of Bitcoin.
+    Bitcoin = 1,
+    /// Finality providers.
+    Providers = 2,
+    /// Stakes.
+    Stakes = 3,
+    /// Chains and the breaker.
+    Chains = 4,
+    /// Sets, as they were fixed.
+    Sets = 5,
+    /// Recorded certificates.
+    Certificates = 6,
+    /// Headers of earlier hub blocks.
+    Headers = 7,
+}
+
+/// Number of sections.
+pub const SECTIONS: usize = 8;
+
+/// All sections.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StateTree {
+    sections: [Tree; SECTIONS],
+}
+
+impl StateTree {
+    /// A section's tree.
+    #[allow(clippy::indexing_slicing, reason = "Section has exactly SECTIONS values, counted from 0")]
+    pub fn section(&self, section: Section) -> &Tree {
+        &self.sections[section as usize]
+    }
+
+    /// A section's tree, to be changed.
+    #[allow(clippy::indexing_slicing, reason = "Section has exactly SECTIONS values, counted from 0")]
+    pub fn section_mut(&mut self, section: Section) -> &mut Tree {
+        &mut self.sections[section as usize]
+    }
+
+    /// Appends a leaf or replaces the one in its place.
+    pub fn put(&mut self, section: Section, index: usize, data: &[u8]) {
+        let tree = self.section_mut(section);
+        if index == tree.len() {
+            tree.push(leaf_hash(data));
+        } else {
+            tree.set(index, leaf_hash(data));
+        }
+    }
+
+    /// The state root.
+    pub fn root(&self) -> Hash32 {
+        self.top().root()
+    }
+
+    /// Path of a leaf up to the state root: first inside its section, then from the section up.
+    pub fn path(&self, section: Section, index: usize) -> Option<(Vec<Hash32>, Vec<Hash32>)> {
+        Some((self.section(section).path(index)?, self.top().path(section as usize)?))
+    }
+
+    fn top(&self) -> Tree {
+        Tree::from_leaves(self.sections.iter().map(|section| leaf_hash(&section.root().0)))
+    }
+}
