@@ -1,0 +1,168 @@
+//! The solo engine: one process makes the blocks.
+//!
+//! One block per interval, empty or not, so messages cannot speed the clock up. A block is on disk before anybody hears
+//! of it: answers, readers and followers come after.
+
+use crate::ledger::{Event, Ledger, Rejected};
+use crate::store::{Store, StoreError};
+use bitcoin::secp256k1::{Keypair, Message as Digest, SECP256K1};
+use palisade_protocol::block::{Block, HubHeader, MessageBytes};
+use palisade_protocol::codec::DecodeError;
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::message::MAX_MESSAGE;
+use palisade_protocol::units::Height;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use tokio::sync::{oneshot, watch};
+
+/// Most messages in a block.
+const MAX_MESSAGES: usize = 2_000;
+/// Most bytes of messages in a block.
+const MAX_BLOCK: usize = 16 << 20;
+/// Most messages that wait for a block.
+const MAX_WAITING: usize = 10_000;
+
+/// What became of a message: where it is, or why not.
+pub type Answer = Result<(Hash32, Height), Rejected>;
+
+/// The queue is full: try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{MAX_WAITING} messages are waiting: try again in a moment")]
+pub struct Full;
+
+struct Waiting {
+    bytes: MessageBytes,
+    answer: Option<oneshot::Sender<Answer>>,
+}
+
+/// The ledger of a hub, its log, and the messages that wait for the next block.
+pub struct Hub {
+    ledger: RwLock<Ledger>,
+    store: Store,
+    waiting: Mutex<VecDeque<Waiting>>,
+    height: watch::Sender<Option<Height>>,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hub")
+    }
+}
+
+impl Hub {
+    /// A hub over a ledger that was replayed from `store`.
+    pub fn new(ledger: Ledger, store: Store) -> Arc<Self> {
+        let height = watch::Sender::new(ledger.tip().map(|(height, _)| height));
+        Arc::new(Self { ledger: RwLock::new(ledger), store, waiting: Mutex::default(), height })
+    }
+
+    /// The state after the newest block on disk.
+    pub fn ledger(&self) -> RwLockReadGuard<'_, Ledger> {
+        self.ledger.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The log.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Tells the height of the newest block whenever there is one.
+    pub fn heights(&self) -> watch::Receiver<Option<Height>> {
+        self.height.subscribe()
+    }
+
+    /// Queues a message for the next block; the answer comes when that block is on disk.
+    pub fn submit(&self, bytes: MessageBytes) -> Result<oneshot::Receiver<Answer>, Full> {
+        let (sender, receiver) = oneshot::channel();
+        self.queue(Waiting { bytes, answer: Some(sender) })?;
+        Ok(receiver)
+    }
+
+    /// Queues a message of the hub's own, to which nobody wants an answer.
+    pub fn enqueue(&self, bytes: MessageBytes) -> Result<(), Full> {
+        self.queue(Waiting { bytes, answer: None })
+    }
+
+    fn queue(&self, waiting: Waiting) -> Result<(), Full> {
+        let mut queue = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.len() >= MAX_WAITING {
+            return Err(Full);
+        }
+        queue.push_back(waiting);
+        Ok(())
+    }
+
+    fn take_waiting(&self) -> Vec<Waiting> {
+        let mut queue = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = 0;
+        let mut taken = Vec::new();
+        while taken.len() < MAX_MESSAGES
+            && let Some(next) = queue.front()
+            && bytes + next.bytes.as_slice().len() <= MAX_BLOCK
+        {
+            bytes += next.bytes.as_slice().len();
+            taken.extend(queue.pop_front());
+        }
+        taken
+    }
+
+    /// Makes one block of what waits, signs it, keeps it, and only then answers. On an error the state in memory is ahead
+    /// of the disk: the process must end.
+    pub fn make_block(&self, key: &Keypair) -> Result<(HubHeader, Vec<Event>), StoreError> {
+        let mut answers = Vec::new();
+        let mut messages = Vec::new();
+        let mut ledger = self.ledger.write().unwrap_or_else(PoisonError::into_inner);
+        let height = ledger.next_height();
+        for Waiting { bytes, answer } in self.take_waiting() {
+            let outcome = apply(&mut ledger, &bytes).map(|id| (id, height));
+            if outcome.is_ok() {
+                messages.push(bytes);
+            }
+            answers.extend(answer.map(|answer| (answer, outcome)));
+        }
+        let (header, events) = ledger.finish_block();
+        let message = HubHeader::signing_message(&ledger.contexts().hub, &header.hash());
+        let signature = SECP256K1.sign_schnorr(&Digest::from_digest(message), key);
+        self.store.append(&Block { header, signature, messages }, &events)?;
+        drop(ledger);
+        self.announce(header.height);
+        for (answer, outcome) in answers {
+            // Whoever hung up can find the message in the log.
+            let _ = answer.send(outcome);
+        }
+        Ok((header, events))
+    }
+
+    /// Replays a block that another hub made, and keeps it (follower).
+    pub fn follow_block(&self, block: &Block) -> Result<(), FollowError> {
+        let mut ledger = self.ledger.write().unwrap_or_else(PoisonError::into_inner);
+        let events = ledger.replay(block)?;
+        self.store.append(block, &events)?;
+        drop(ledger);
+        self.announce(block.header.height);
+        Ok(())
+    }
+
+    fn announce(&self, height: Height) {
+        self.height.send_replace(Some(height));
+    }
+}
+
+/// Why a follower stops.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// The block is not what its header claims.
+    #[error(transparent)]
+    Invalid(#[from] crate::ledger::BadBlock),
+    /// The own log.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn apply(ledger: &mut Ledger, bytes: &MessageBytes) -> Result<Hash32, Rejected> {
+    let found = bytes.as_slice().len();
+    if found > MAX_MESSAGE {
+        return Err(DecodeError::TooLong { what: "message", found, max: MAX_MESSAGE }.into());
+    }
+    ledger.apply(bytes)
+}

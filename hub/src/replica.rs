@@ -1,0 +1,133 @@
+//! A replica: a daemon's own copy of the log and of the state that follows from it.
+//!
+//! Every block is replayed, so every signature and proof in it is checked and every root reproduced, before it is kept.
+//! What a daemon decides, it decides on this state, whatever the hub's API shows.
+
+use crate::client::{HubClient, HubError};
+use crate::ledger::{BadBlock, Event, Ledger};
+use crate::store::{Store, StoreError};
+use palisade_protocol::block::Block;
+use palisade_protocol::genesis::Genesis;
+use palisade_protocol::units::Height;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Blocks of the own log that are replayed at a time.
+const PAGE: u32 = 500;
+
+/// Why a replica cannot follow.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicaError {
+    /// The hub gives no answer that can be used.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// The hub's block is wrong: it lies, or it runs other rules.
+    #[error("the hub's log is not valid: {0}")]
+    Invalid(#[from] BadBlock),
+    /// The own log.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ReplicaError {
+    /// Whether trying again can help. A log that is not valid stays so.
+    pub fn can_be_retried(&self) -> bool {
+        match self {
+            Self::Hub(why) => why.can_be_retried(),
+            Self::Invalid(_) | Self::Store(_) => false,
+        }
+    }
+}
+
+/// The own log and the ledger that follows from it.
+#[derive(Debug)]
+pub struct Replica {
+    ledger: Ledger,
+    store: Store,
+}
+
+impl Replica {
+    /// Opens the log in `directory` (created if it is missing) and replays it.
+    pub fn open(directory: &Path, genesis: Arc<Genesis>) -> Result<Self, ReplicaError> {
+        let store = Store::open(&directory.join("log.sqlite"))?;
+        let mut ledger = Ledger::new(genesis);
+        loop {
+            let blocks = store.blocks(ledger.next_height(), PAGE)?;
+            if blocks.is_empty() {
+                return Ok(Self { ledger, store });
+            }
+            for block in &blocks {
+                ledger.replay(block)?;
+            }
+        }
+    }
+
+    /// The state after the newest block.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The own log.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Asks the hub for blocks and replays them; waits up to `wait` if there is none yet. Gives the new blocks' events.
+    ///
+    /// On an invalid block the state before it stays: nothing that the block says is ever seen.
+    pub async fn follow(
+        &mut self,
+        hub: &HubClient,
+        wait: Duration,
+    ) -> Result<Vec<(Height, Event)>, ReplicaError> {
+        let blocks = hub.blocks(self.ledger.next_height(), wait).await?;
+        let mut events = Vec::new();
+        for block in &blocks {
+            let height = block.header.height;
+            events.extend(self.take(block)?.into_iter().map(|event| (height, event)));
+        }
+        Ok(events)
+    }
+
+    /// Follows until the hub has nothing more.
+    pub async fn catch_up(&mut self, hub: &HubClient) -> Result<(), ReplicaError> {
+        loop {
+            let before = self.ledger.next_height();
+            self.follow(hub, Duration::ZERO).await?;
+            if self.ledger.next_height() == before {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Replays one block and keeps it.
+    pub fn take(&mut self, block: &Block) -> Result<Vec<Event>, ReplicaError> {
+        match self.ledger.replay(block) {
+            Ok(events) => {
+                self.store.append(block, &events)?;
+                Ok(events)
+            }
+            Err(why) => {
+                self.rebuild()?;
+                Err(why.into())
+            }
+        }
+    }
+
+    /// A refused block may have changed the ledger: begin anew from what was kept. Rare, and the price of not copying the
+    /// state at every block.
+    fn rebuild(&mut self) -> Result<(), ReplicaError> {
+        let mut ledger = Ledger::new(self.ledger.genesis().clone());
+        loop {
+            let blocks = self.store.blocks(ledger.next_height(), PAGE)?;
+            if blocks.is_empty() {
+                self.ledger = ledger;
+                return Ok(());
+            }
+            for block in &blocks {
+                ledger.replay(block)?;
+            }
+        }
+    }
+}

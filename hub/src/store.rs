@@ -1,0 +1,159 @@
+//! The message log on disk: blocks, what they changed, and the votes of the tally.
+//!
+//! One SQLite file, one writer. A block and its events land in one transaction with full synchronisation: when
+//! [`Store::append`] returns, the block survives a power cut. Nothing is ever updated.
+
+use crate::ledger::Event;
+use palisade_protocol::block::Block;
+use palisade_protocol::codec::{DecodeError, Wire as _};
+use palisade_protocol::context::Context;
+use palisade_protocol::finality::vote::Vote;
+use palisade_protocol::units::Height;
+use rusqlite::{Connection, OptionalExtension as _, params};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What stands in the file. Columns hold canonical bytes (docs/protocol.md); numbers are for finding them.
+const SCHEMA: &str = "
+-- Hub blocks, without gaps from height 0.
+CREATE TABLE IF NOT EXISTS block (
+    height INTEGER PRIMARY KEY,
+    bytes  BLOB NOT NULL
+) STRICT;
+-- What each block changed, in order; seq is the cursor of the event stream.
+CREATE TABLE IF NOT EXISTS event (
+    seq    INTEGER PRIMARY KEY AUTOINCREMENT,
+    height INTEGER NOT NULL REFERENCES block (height),
+    json   TEXT NOT NULL
+) STRICT;
+-- Good votes, also losing and late ones. Two rows of one voter at one height are evidence.
+CREATE TABLE IF NOT EXISTS vote (
+    context BLOB NOT NULL CHECK (length(context) = 32),
+    height  INTEGER NOT NULL,
+    voter   BLOB NOT NULL CHECK (length(voter) = 32),
+    block   BLOB NOT NULL CHECK (length(block) = 32),
+    bytes   BLOB NOT NULL,
+    PRIMARY KEY (context, height, voter, block)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Why the log cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite.
+    #[error("message log: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The file holds bytes that are no block.
+    #[error("message log holds bytes that are no block: {0}")]
+    Corrupt(#[from] DecodeError),
+    /// An event that is no JSON.
+    #[error("message log holds an event that is no JSON: {0}")]
+    Event(#[from] serde_json::Error),
+}
+
+/// An open log.
+#[derive(Debug)]
+pub struct Store(Mutex<Connection>);
+
+impl Store {
+    /// Opens or creates the log.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let connection = Connection::open(path)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.execute_batch(SCHEMA)?;
+        Ok(Self(Mutex::new(connection)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A panic elsewhere cannot leave a transaction half done: SQLite rolls it back.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the next block with its events.
+    pub fn append(&self, block: &Block, events: &[Event]) -> Result<(), StoreError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        let height = block.header.height.0 as i64;
+        transaction
+            .prepare_cached("INSERT INTO block (height, bytes) VALUES (?1, ?2)")?
+            .execute(params![height, block.to_bytes()])?;
+        for event in events {
+            transaction
+                .prepare_cached("INSERT INTO event (height, json) VALUES (?1, ?2)")?
+                .execute(params![height, serde_json::to_string(event)?])?;
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// Blocks from a height on, at most `limit`.
+    pub fn blocks(&self, from: Height, limit: u32) -> Result<Vec<Block>, StoreError> {
+        let connection = self.lock();
+        let mut statement = connection
+            .prepare_cached("SELECT bytes FROM block WHERE height >= ?1 ORDER BY height LIMIT ?2")?;
+        let rows = statement.query_map(params![from.0 as i64, limit], |row| row.get::<_, Vec<u8>>(0))?;
+        rows.map(|bytes| Ok(Block::from_bytes(&bytes?)?)).collect()
+    }
+
+    /// Height of the newest block.
+    pub fn tip(&self) -> Result<Option<Height>, StoreError> {
+        let height: Option<i64> =
+            self.lock().query_row("SELECT max(height) FROM block", [], |row| row.get(0))?;
+        Ok(height.map(|height| Height(height as u64)))
+    }
+
+    /// Events behind a cursor, at most `limit`, each with the cursor to go on from.
+    pub fn events(
+        &self,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<(u64, Height, serde_json::Value)>, StoreError> {
+        let connection = self.lock();
+        let mut statement = connection
+            .prepare_cached("SELECT seq, height, json FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
+        let rows = statement.query_map(params![after as i64, limit], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?))
+        })?;
+        rows.map(|row| {
+            let (seq, height, json) = row?;
+            Ok((seq as u64, Height(height as u64), serde_json::from_str(&json)?))
+        })
+        .collect()
+    }
+
+    /// Keeps a vote; keeping it again does nothing.
+    pub fn keep_vote(&self, vote: &Vote) -> Result<(), StoreError> {
+        let ballot = &vote.ballot;
+        self.lock()
+            .prepare_cached(
+                "INSERT OR IGNORE INTO vote (context, height, voter, block, bytes) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![
+                ballot.context.0,
+                ballot.height.0 as i64,
+                vote.key.to_bytes(),
+                ballot.block.0,
+                vote.to_bytes()
+            ])?;
+        Ok(())
+    }
+
+    /// Votes of a chain from a height on, at most `limit`.
+    pub fn votes(&self, context: &Context, from: Height, limit: u32) -> Result<Vec<Vote>, StoreError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT bytes FROM vote WHERE context = ?1 AND height >= ?2 ORDER BY height LIMIT ?3",
+        )?;
+        let rows =
+            statement.query_map(params![context.0, from.0 as i64, limit], |row| row.get::<_, Vec<u8>>(0))?;
+        rows.map(|bytes| Ok(Vote::from_bytes(&bytes?)?)).collect()
+    }
+
+    /// Whether the file is sound, as SQLite sees it.
+    pub fn check(&self) -> Result<Option<String>, StoreError> {
+        let verdict: Option<String> =
+            self.lock().query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).optional()?;
+        Ok(verdict.filter(|verdict| verdict != "ok"))
+    }
+}
