@@ -142,11 +142,6 @@ impl HeaderChain {
         Ok(Self { rules, first, base: height, blocks, heights, tip, total_work })
     }
 
-    /// The rules that headers are judged by.
-    pub fn rules(&self) -> &HeaderRules {
-        &self.rules
-    }
-
     /// Height of the newest trusted block.
     pub fn base(&self) -> BtcHeight {
         self.base
