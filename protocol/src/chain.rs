@@ -4,6 +4,7 @@
 //! work and median time are checked as Bitcoin Core checks them, so the best branch costs what Bitcoin's costs. A batch
 //! that does not win changes nothing and is not kept: a reorganisation arrives as one batch that runs from the fork to
 //! a tip with more work. Nobody can therefore fill the memory, or a log of what was accepted, with losing branches.
+//! The price: a branch that is not ahead after [`MAX_BATCH`] headers cannot be followed, two weeks deep on Bitcoin.
 //!
 //! The same headers in the same order give the same chain on every machine. There is no clock here: the bound on
 //! times in the future depends on who looks, so shells apply [`check_not_from_future`] before they pass headers on.
@@ -140,11 +141,6 @@ impl HeaderChain {
         let last = blocks.last().ok_or(BaseRefused::WrongCount { height, found: 0, wanted })?;
         let (tip, total_work) = (Tip { height, hash: last.hash }, last.total_work);
         Ok(Self { rules, first, base: height, blocks, heights, tip, total_work })
-    }
-
-    /// The rules that headers are judged by.
-    pub fn rules(&self) -> &HeaderRules {
-        &self.rules
     }
 
     /// Height of the newest trusted block.

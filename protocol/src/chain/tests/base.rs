@@ -105,6 +105,10 @@ fn no_branch_forks_off_below_the_base_however_much_work_it_has() {
     assert_eq!(chain.accept(&branch_from(15)), Err(below));
     let unknown = HeaderRefused::UnknownPrevious(trunk[5].block_hash());
     assert_eq!(chain.accept(&branch_from(5)), Err(unknown));
+    // Near the genesis block the headers to judge such a branch by are there; it is refused all the same.
+    let mut early = HeaderChain::new(rules(), BtcHeight(8), &trunk[..=8]).unwrap();
+    let below = HeaderRefused::BelowBase { fork: BtcHeight(7), base: BtcHeight(8) };
+    assert_eq!(early.accept(&branch_from(7)), Err(below));
     chain.accept(&trunk[17..]).unwrap();
     assert!(matches!(chain.accept(&branch_from(16)), Ok(Accepted::Reorganised { fork: BtcHeight(16), .. })));
 }
