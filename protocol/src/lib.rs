@@ -18,6 +18,7 @@
     )
 )]
 
+pub mod bip322;
 pub mod codec;
 pub mod hash;
 pub mod keys;
