@@ -19,6 +19,7 @@
 )]
 
 pub mod bip322;
+pub mod bls;
 pub mod codec;
 pub mod hash;
 pub mod keys;
