@@ -11,6 +11,8 @@
 //! Every value of these types is a point of the right subgroup and not infinity: that is checked once, when bytes are
 //! parsed. A check answers with one `Result`, never with a bool beside an error.
 
+use crate::codec::{DecodeError, Reader, Wire};
+use crate::hash::{Hash32, sha256};
 use blst::BLST_ERROR;
 use blst::min_sig::{AggregateSignature, PublicKey, SecretKey, Signature};
 use std::collections::BTreeSet;
@@ -105,6 +107,11 @@ impl BlsPublicKey {
         self.0.to_bytes()
     }
 
+    /// SHA-256 of the compressed key, by which sets name it.
+    pub fn hash(&self) -> Hash32 {
+        sha256(&[&self.to_bytes()])
+    }
+
     /// Verifies one signer's signature over `message`.
     pub fn verify(&self, message: &[u8], signature: &BlsSignature) -> Result<(), BlsInvalid> {
         // Group and infinity were checked when key and signature were parsed.
@@ -161,6 +168,36 @@ impl BlsPossession {
     /// The compressed proof.
     pub fn to_bytes(&self) -> [u8; BlsSignature::LEN] {
         self.0.to_bytes()
+    }
+}
+
+impl Wire for BlsPublicKey {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.to_bytes().encode(out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Self::from_bytes(&reader.array()?).map_err(|_| DecodeError::Invalid("BLS public key"))
+    }
+}
+
+impl Wire for BlsSignature {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.to_bytes().encode(out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Self::from_bytes(&reader.array()?).map_err(|_| DecodeError::Invalid("BLS signature"))
+    }
+}
+
+impl Wire for BlsPossession {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.to_bytes().encode(out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Self::from_bytes(&reader.array()?).map_err(|_| DecodeError::Invalid("BLS proof of possession"))
     }
 }
 

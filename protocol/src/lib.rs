@@ -18,8 +18,12 @@
     )
 )]
 
+pub mod adaptor;
+pub mod backing;
 pub mod bip322;
+pub mod block;
 pub mod bls;
+pub mod chain;
 pub mod codec;
 pub mod context;
 pub mod covenant;

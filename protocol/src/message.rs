@@ -118,7 +118,7 @@ pub struct OutputSpent {
     pub stake: StakeId,
     /// The output.
     pub outpoint: OutPoint,
-    /// The spending transaction, with its witness.
+    /// The spending transaction.
     pub proof: InclusionProof,
 }
 

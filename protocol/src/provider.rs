@@ -1,7 +1,7 @@
 //! Finality providers: how a key for one chain is registered.
 
 use crate::backing::Backing;
-use crate::bls::{BlsPublicKey, BlsSignature};
+use crate::bls::{BlsPossession, BlsPublicKey};
 use crate::codec::Wire as _;
 use crate::context::{ChainId, Context};
 use crate::hash::{Hash32, tagged};
@@ -33,7 +33,7 @@ pub struct BlsRegistration {
     /// The key, 96 bytes.
     pub key: BlsPublicKey,
     /// Proof of possession.
-    pub possession: BlsSignature,
+    pub possession: BlsPossession,
 }
 
 crate::wire!(BlsRegistration { key, possession });
