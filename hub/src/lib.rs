@@ -1,1 +1,3 @@
 //! The ledger of Palisade.
+
+pub mod bitcoind;
