@@ -169,6 +169,11 @@ impl BitcoinRpc {
             {
                 return Ok(None);
             }
+            Err(RpcError::Refused { code: code::NOT_FOUND, message, .. })
+                if message.contains("still in the process of being indexed") =>
+            {
+                return Err(RpcError::WarmingUp { url: self.url().to_owned(), message });
+            }
             Err(error) => return Err(error),
         };
         let transaction: Transaction =

@@ -193,10 +193,19 @@ async fn sending_again_succeeds_only_when_the_node_holds_the_transaction_now() {
 
 #[tokio::test]
 async fn a_transaction_that_cannot_be_looked_for_is_an_error_and_not_missing() {
-    let refused = complaint(-5, "No such mempool transaction. Use -txindex or provide a block hash ...");
-    let rpc = scripted(move |_| refused.clone()).await;
-    let error = rpc.raw_transaction(Txid::all_zeros()).await.unwrap_err();
-    assert!(error.to_string().contains("-txindex"), "{error}");
+    let cases = [
+        ("No such mempool transaction. Use -txindex or provide a block hash ...", false),
+        (
+            "No such mempool transaction. Blockchain transactions are still in the process of being indexed.",
+            true,
+        ),
+    ];
+    for (message, retried) in cases {
+        let rpc = scripted(move |_| complaint(-5, message)).await;
+        let error = rpc.raw_transaction(Txid::all_zeros()).await.unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+        assert_eq!(error.can_be_retried(), retried, "{error}");
+    }
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ pub enum RpcError {
         /// What happened.
         reason: String,
     },
-    /// The node runs but does not serve yet (code -28).
+    /// The node runs but does not serve yet (code -28), or has not yet indexed the chain's transactions.
     #[error("bitcoind at {url} is still starting: {message}")]
     WarmingUp {
         /// Address of the node.
