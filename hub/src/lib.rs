@@ -1,5 +1,13 @@
-//! The ledger of Palisade.
+//! The hub: the ledger of Palisade, the engine that makes its blocks, and what every process around it shares.
+//!
+//! * [`ledger`]: the deterministic state machine over messages. Pure.
+//! * [`store`], [`engine`]: the log on disk, and the process that writes it.
+//! * [`client`], [`replica`]: how others read the log and check every root of it.
+//! * [`bitcoind`], [`daemon`]: a Bitcoin node's RPC, and the shell that every process wears.
+
+pub mod bitcoind;
 pub mod client;
+pub mod daemon;
 pub mod engine;
 pub mod ledger;
 pub mod replica;

@@ -1,0 +1,56 @@
+# Each target installs or builds what it misses; `make build` fetches all that the others need, and after it they run
+# with no network but loopback.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help deps bitcoind build binaries check test demo up down bench clean
+
+# An empty BITCOIND is the same as none. See regtest/bitcoind/provision.sh for where a bitcoind comes from.
+find-bitcoind = BITCOIND="$$(regtest/bitcoind/provision.sh)"; export BITCOIND
+programs := $(or $(CARGO_TARGET_DIR),target)/release
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 15
+
+deps: ## install missing system packages (Debian, Ubuntu), or name them
+	@regtest/deps.sh
+
+bitcoind: deps
+	@echo "bitcoind: $$(regtest/bitcoind/provision.sh)"
+
+build: bitcoind ## everything that the other targets need, from the network
+	cargo fetch --locked
+	cargo build --release --workspace --locked
+	cargo test --workspace --locked --no-run
+
+binaries: deps
+	@cargo build --release --workspace --locked
+
+check: deps ## formatting, lints, documentation
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --locked
+
+test: deps ## all tests, on a real bitcoind
+	@$(find-bitcoind)
+	cargo test --workspace --locked
+
+demo: binaries ## the whole story on a real regtest bitcoind; DEMO_DIR=DIR keeps it where you say
+	@$(find-bitcoind)
+	exec "$(programs)/palisade-demo"
+
+up: binaries ## the same network left running, for hands-on staking
+	@$(find-bitcoind)
+	exec "$(programs)/palisade-demo" up
+
+down: binaries ## stop what `make up` started
+	@exec "$(programs)/palisade-demo" down
+
+bench: binaries ## our speed beside libsecp256k1; BENCH_FULL=1 for a million stakes
+	@cargo bench --workspace --locked --benches
+
+clean: ## remove target/; the cached bitcoind stays
+	cargo clean

@@ -1,0 +1,199 @@
+//! How our command-line tools end: exit codes, `error:` and `hint:` lines, results as text or JSON.
+//!
+//! Results go to standard output, talk to standard error. A reader that closes the pipe early is no failure.
+
+use std::fmt::{self, Display};
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+/// How a command ended. The numbers are part of the interface: scripts branch on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: what was asked for is done.
+    Done = 0,
+    /// 1: it was refused or it failed, and the same command will fail again.
+    Failed = 1,
+    /// 2: the command line or the configuration is wrong; nothing was tried.
+    Usage = 2,
+    /// 3: not now (not deep enough, not reachable, held by another process); the same command can succeed later.
+    NotNow = 3,
+}
+
+/// Why a command did not do what was asked, and what to do next.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// The rules or the system refused: exit code 1.
+    pub fn failed(message: impl Display) -> Self {
+        Self::new(Exit::Failed, message)
+    }
+
+    /// The command line or the configuration is wrong: exit code 2.
+    pub fn usage(message: impl Display) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// The same command can succeed later: exit code 3.
+    pub fn not_now(message: impl Display) -> Self {
+        Self::new(Exit::NotNow, message)
+    }
+
+    fn new(exit: Exit, message: impl Display) -> Self {
+        Self { exit, message: message.to_string(), hint: None }
+    }
+
+    /// Adds what the user can do about it.
+    pub fn hint(mut self, hint: impl Display) -> Self {
+        self.hint = Some(hint.to_string());
+        self
+    }
+
+    /// The code that the process exits with.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An error with its causes, outermost first, on one line.
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::failed(format_args!("{error:#}"))
+    }
+}
+
+/// Ends `main`: prints a failure to standard error and gives the exit code.
+pub fn finish(outcome: Result<(), Failure>) -> ExitCode {
+    ExitCode::from(report(outcome, io::stderr()) as u8)
+}
+
+fn report(outcome: Result<(), Failure>, mut talk: impl Write) -> Exit {
+    let Err(failure) = outcome else { return Exit::Done };
+    // With standard error gone there is nobody left to tell; the exit code still says it.
+    let _ = writeln!(talk, "{failure}");
+    failure.exit
+}
+
+/// The form that the user asked results in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON value on one line (`--json`).
+    Json,
+}
+
+impl Format {
+    /// The form for the state of the flag `--json`.
+    pub fn from_flag(json: bool) -> Self {
+        if json { Self::Json } else { Self::Text }
+    }
+
+    /// Prints a result to standard output.
+    pub fn print<T: Serialize + Display>(self, result: &T) -> Result<(), Failure> {
+        self.write(result, io::stdout().lock())
+    }
+
+    fn write<T: Serialize + Display>(self, result: &T, mut out: impl Write) -> Result<(), Failure> {
+        let text = match self {
+            Self::Text => result.to_string(),
+            Self::Json => serde_json::to_string(result).map_err(Failure::failed)?,
+        };
+        match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+            Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+                Err(Failure::failed(format_args!("cannot write the result: {e}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Balance {
+        sat: u64,
+    }
+
+    impl Display for Balance {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            writeln!(f, "{} sat", self.sat)
+        }
+    }
+
+    struct Broken(ErrorKind);
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_result_is_text_for_people_and_one_json_line_for_scripts() {
+        for (json, expected) in [(false, "5 sat\n"), (true, "{\"sat\":5}\n")] {
+            let mut out = Vec::new();
+            Format::from_flag(json).write(&Balance { sat: 5 }, &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure_and_a_full_disk_is() {
+        for format in [Format::Text, Format::Json] {
+            let write = |kind| format.write(&Balance { sat: 5 }, Broken(kind));
+            assert!(write(ErrorKind::BrokenPipe).is_ok());
+            assert_eq!(write(ErrorKind::StorageFull).unwrap_err().exit(), Exit::Failed);
+        }
+    }
+
+    #[test]
+    fn a_failure_says_what_happened_and_what_to_do() {
+        let failure =
+            Failure::not_now("4f1a:0 has 2 confirmations, needs 6").hint("about 40 minutes from now");
+        assert_eq!(
+            failure.to_string(),
+            "error: 4f1a:0 has 2 confirmations, needs 6\nhint: about 40 minutes from now"
+        );
+        assert_eq!(Failure::usage("no such key").to_string(), "error: no such key");
+        let causes = anyhow::anyhow!("disk full").context("cannot write the backup");
+        assert_eq!(Failure::from(causes).to_string(), "error: cannot write the backup: disk full");
+    }
+
+    #[test]
+    fn exit_codes_never_change_and_only_failures_talk() {
+        for (outcome, code, said) in [
+            (Ok(()), 0, ""),
+            (Err(Failure::failed("refused")), 1, "error: refused\n"),
+            (Err(Failure::usage("wrong flag")), 2, "error: wrong flag\n"),
+            (Err(Failure::not_now("later").hint("wait")), 3, "error: later\nhint: wait\n"),
+        ] {
+            let mut talk = Vec::new();
+            assert_eq!(report(outcome, &mut talk) as u8, code);
+            assert_eq!(String::from_utf8(talk).unwrap(), said);
+        }
+        assert_eq!(report(Err(Failure::failed("x")), Broken(ErrorKind::BrokenPipe)), Exit::Failed);
+    }
+}

@@ -1,0 +1,139 @@
+//! Files that only their owner may read: created 0600, never overwritten, refused when others could have read them.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+/// Why a private file was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadRefused {
+    /// The system refused.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// A directory, pipe or device: reading it could block for ever.
+    #[error("is not a regular file")]
+    NotAFile,
+    /// Group or others may read or change it; `mode` is its permission bits.
+    #[error("is open to other users (mode {mode:04o}); it must be 0600")]
+    OpenToOthers {
+        /// The permission bits found.
+        mode: u32,
+    },
+    /// More bytes than such a file can have.
+    #[error("is longer than {limit} bytes")]
+    TooLong {
+        /// The most bytes accepted.
+        limit: usize,
+    },
+}
+
+/// Creates `path` with mode 0600 and these bytes, and makes both the file and its directory entry durable.
+///
+/// An existing file is never touched: that is the error [`io::ErrorKind::AlreadyExists`]. A write that fails half way
+/// removes what it began; a crash may leave a short file, which its reader must refuse.
+pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let written = write_durably(file, path, bytes);
+    if written.is_err() {
+        // The first failure is the one to report: a leftover is refused by the next `create`, never overwritten.
+        let _ = fs::remove_file(path);
+    }
+    written
+}
+
+fn write_durably(mut file: File, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(directory)?.sync_all()
+}
+
+/// Reads a file of at most `limit` bytes that nobody but its owner can open. The bytes are wiped when dropped.
+pub fn read(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>, ReadRefused> {
+    // Asked before opening, because opening a pipe waits for its other end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(ReadRefused::NotAFile);
+    }
+    let file = File::open(path)?;
+    let mode = file.metadata()?.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(ReadRefused::OpenToOthers { mode });
+    }
+    // Room for all of it from the start: a vector that grows leaves unwiped copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(limit.saturating_add(64)));
+    file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > limit {
+        return Err(ReadRefused::TooLong { limit });
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_new_file_is_private_and_reads_back() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("with a space");
+        create(&path, b"bytes").unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(read(&path, 5).unwrap().as_slice(), b"bytes");
+    }
+
+    #[test]
+    fn an_existing_file_is_never_touched() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("key");
+        create(&path, b"first").unwrap();
+        assert_eq!(create(&path, b"second").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+    }
+
+    #[test]
+    fn a_dangling_link_is_not_followed_when_creating() {
+        let dir = TempDir::new().unwrap();
+        let (link, target) = (dir.path().join("link"), dir.path().join("target"));
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        assert_eq!(create(&link, b"secret").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(!target.exists());
+    }
+
+    #[test]
+    fn a_file_that_others_can_open_is_refused() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("key");
+        create(&path, b"bytes").unwrap();
+        for open in [0o640, 0o604, 0o620, 0o601, 0o777] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(open)).unwrap();
+            assert!(
+                matches!(read(&path, 5), Err(ReadRefused::OpenToOthers { mode }) if mode == open),
+                "{open:o}"
+            );
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+        assert!(read(&path, 5).is_ok());
+    }
+
+    #[test]
+    fn a_long_file_a_directory_and_a_missing_file_are_refused() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("key");
+        assert!(matches!(read(&path, 4), Err(ReadRefused::Io(e)) if e.kind() == io::ErrorKind::NotFound));
+        create(&path, b"bytes").unwrap();
+        assert!(matches!(read(&path, 4), Err(ReadRefused::TooLong { limit: 4 })));
+        assert!(matches!(read(dir.path(), 4), Err(ReadRefused::NotAFile)));
+    }
+}

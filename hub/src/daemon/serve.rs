@@ -1,0 +1,181 @@
+//! The HTTP door of a process: `/health`, `/metrics` and its own API behind one set of limits.
+//!
+//! Promises: a body and a request's time are bounded, every refusal is an [`ApiError`], and after a request to stop
+//! the door closes within [`DRAIN`] whatever its clients do.
+//!
+//! Not here: authentication and TLS. Messages authenticate themselves; a remote door belongs behind a proxy.
+
+use std::future::IntoFuture;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use tokio::net::TcpListener;
+
+use super::api::ApiError;
+use super::endpoint::ListenAddr;
+use super::health::{Health, HealthReport};
+use super::shutdown::Shutdown;
+
+/// The time that open connections have to end after a request to stop.
+pub const DRAIN: Duration = Duration::from_secs(2);
+
+/// What one request may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes of a body, as read by the extractors (`Bytes`, `Json`, …).
+    pub body_bytes: usize,
+    /// Longest time until an answer begins. A stream may go on for longer.
+    pub request_time: Duration,
+}
+
+impl Default for Limits {
+    /// One MiB and 30 seconds.
+    fn default() -> Self {
+        Self { body_bytes: 1024 * 1024, request_time: Duration::from_secs(30) }
+    }
+}
+
+/// The process's whole router: its `own` routes, `/health` and `/metrics`, all behind `limits`. `own` has neither
+/// of the two routes and no fallback: what is not found is answered here.
+pub fn router(own: Router, health: Health, limits: Limits) -> Router {
+    let shell =
+        Router::new().route("/health", get(report)).route("/metrics", get(metrics)).with_state(health);
+    own.merge(shell)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(limits.body_bytes))
+        .layer(middleware::from_fn_with_state(limits.request_time, bound_time))
+}
+
+async fn report(State(health): State<Health>) -> Json<HealthReport> {
+    Json(health.report())
+}
+
+async fn metrics(State(health): State<Health>) -> Result<Response, ApiError> {
+    let text =
+        health.metrics().map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "metrics", e))?;
+    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
+}
+
+async fn not_found(request: Request) -> ApiError {
+    let message = format!("there is nothing at {}", request.uri().path());
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
+}
+
+async fn method_not_allowed(request: Request) -> ApiError {
+    let message = format!("{} does not take {}", request.uri().path(), request.method());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}
+
+async fn bound_time(
+    State(limit): State<Duration>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    tokio::time::timeout(limit, next.run(request)).await.map_err(|_| {
+        let message = format!("no answer within {} ms", limit.as_millis());
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message).can_be_retried()
+    })
+}
+
+/// Why the door did not open, or broke.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: {cause}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The bound address could not be written to its file.
+    #[error("cannot write the address file {}: {cause}", path.display())]
+    AddressFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// Accepting connections failed for good.
+    #[error("cannot serve: {0}")]
+    Serve(io::Error),
+}
+
+/// A bound address that does not answer yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Binds the address, and writes it to the address file if one is configured. From here on clients can connect.
+    pub async fn bind(listen: &ListenAddr) -> Result<Self, ServeError> {
+        // A file left by an earlier run names a port that may be somebody else's by now.
+        if let Some(path) = listen.address_file() {
+            remove_if_there(path)
+                .map_err(|cause| ServeError::AddressFile { path: path.to_owned(), cause })?;
+        }
+        let cannot_bind = |cause| ServeError::Bind { address: listen.address(), cause };
+        let listener = TcpListener::bind(listen.address()).await.map_err(cannot_bind)?;
+        let address = listener.local_addr().map_err(cannot_bind)?;
+        if let Some(path) = listen.address_file() {
+            write_whole(path, &format!("{address}\n"))
+                .map_err(|cause| ServeError::AddressFile { path: path.to_owned(), cause })?;
+        }
+        Ok(Self { listener, address })
+    }
+
+    /// The address that was bound, with its real port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until the stop is requested, then lets requests in flight end for [`DRAIN`].
+    pub async fn run(self, router: Router, shutdown: &Shutdown) -> Result<(), ServeError> {
+        tracing::info!(address = %self.address, "listening");
+        let requested = shutdown.clone();
+        let serving = axum::serve(self.listener, router)
+            .with_graceful_shutdown(async move { requested.requested().await })
+            .into_future();
+        let drained = async {
+            shutdown.requested().await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            served = serving => served.map_err(ServeError::Serve),
+            () = drained => {
+                tracing::warn!(drain_ms = DRAIN.as_millis(), "connections were still open and are cut");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Whoever waits for the file sees all of it or nothing.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let mut file = std::fs::File::create(&name)?;
+    file.write_all(text.as_bytes())?;
+    std::fs::rename(&name, path)
+}
+
+#[cfg(test)]
+mod tests;

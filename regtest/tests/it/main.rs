@@ -1,0 +1,3 @@
+//! Stories on a real bitcoind.
+
+mod node;
