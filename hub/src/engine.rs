@@ -5,11 +5,12 @@
 
 use crate::ledger::{Event, Ledger, Rejected};
 use crate::store::{Store, StoreError};
+use crate::votes::{VoteBook, VoteError};
 use bitcoin::secp256k1::{Keypair, Message as Digest, SECP256K1};
 use palisade_protocol::block::{Block, HubHeader, MessageBytes};
-use palisade_protocol::codec::DecodeError;
+use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::hash::Hash32;
-use palisade_protocol::message::MAX_MESSAGE;
+use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -32,7 +33,7 @@ pub struct Full;
 
 struct Waiting {
     bytes: MessageBytes,
-    answer: Option<oneshot::Sender<Answer>>,
+    answer: oneshot::Sender<Answer>,
 }
 
 /// The ledger of a hub, its log, and the messages that wait for the next block.
@@ -40,6 +41,7 @@ pub struct Hub {
     ledger: RwLock<Ledger>,
     store: Store,
     waiting: Mutex<VecDeque<Waiting>>,
+    votes: Mutex<VoteBook>,
     height: watch::Sender<Option<Height>>,
 }
 
@@ -53,7 +55,7 @@ impl Hub {
     /// A hub over a ledger that was replayed from `store`.
     pub fn new(ledger: Ledger, store: Store) -> Arc<Self> {
         let height = watch::Sender::new(ledger.tip().map(|(height, _)| height));
-        Arc::new(Self { ledger: RwLock::new(ledger), store, waiting: Mutex::default(), height })
+        Arc::new(Self { ledger: RwLock::new(ledger), store, waiting: Mutex::default(), votes: Mutex::default(), height })
     }
 
     /// The state after the newest block on disk.
@@ -74,13 +76,15 @@ impl Hub {
     /// Queues a message for the next block; the answer comes when that block is on disk.
     pub fn submit(&self, bytes: MessageBytes) -> Result<oneshot::Receiver<Answer>, Full> {
         let (sender, receiver) = oneshot::channel();
-        self.queue(Waiting { bytes, answer: Some(sender) })?;
+        self.queue(Waiting { bytes, answer: sender })?;
         Ok(receiver)
     }
 
-    /// Queues a message of the hub's own, to which nobody wants an answer.
-    pub fn enqueue(&self, bytes: MessageBytes) -> Result<(), Full> {
-        self.queue(Waiting { bytes, answer: None })
+    /// Judges a vote, keeps it on disk and counts it. What follows from it stands in the next block.
+    pub fn vote(&self, vote: Vote) -> Result<(), VoteError> {
+        let ledger = self.ledger();
+        let mut votes = self.votes.lock().unwrap_or_else(PoisonError::into_inner);
+        votes.add(vote, &ledger, &self.store)
     }
 
     fn queue(&self, waiting: Waiting) -> Result<(), Full> {
@@ -114,12 +118,13 @@ impl Hub {
         let mut ledger = self.ledger.write().unwrap_or_else(PoisonError::into_inner);
         let height = ledger.next_height();
         for Waiting { bytes, answer } in self.take_waiting() {
-            let outcome = apply(&mut ledger, &bytes).map(|id| (id, height));
+            let outcome = ledger.apply(&bytes).map(|id| (id, height));
             if outcome.is_ok() {
                 messages.push(bytes);
             }
-            answers.extend(answer.map(|answer| (answer, outcome)));
+            answers.push((answer, outcome));
         }
+        messages.extend(self.apply_due(&mut ledger));
         let (header, events) = ledger.finish_block();
         let message = HubHeader::signing_message(&ledger.contexts().hub, &header.hash());
         let signature = SECP256K1.sign_schnorr(&Digest::from_digest(message), key);
@@ -131,6 +136,17 @@ impl Hub {
             let _ = answer.send(outcome);
         }
         Ok((header, events))
+    }
+
+    /// Applies what follows from the votes. A refusal is no error: the ledger has moved on, or pauses.
+    fn apply_due(&self, ledger: &mut Ledger) -> Vec<MessageBytes> {
+        let mut votes = self.votes.lock().unwrap_or_else(PoisonError::into_inner);
+        let (evidence, certificates) = votes.take_due(ledger);
+        let evidence = evidence.into_iter().map(Message::Evidence);
+        let certificates =
+            certificates.into_iter().map(|certificate| Message::Certificate(Box::new(certificate)));
+        let due = evidence.chain(certificates).map(|message| MessageBytes::of(&message));
+        due.filter(|bytes| ledger.apply(bytes).is_ok()).collect()
     }
 
     /// Replays a block that another hub made, and keeps it (follower).
@@ -157,12 +173,4 @@ pub enum FollowError {
     /// The own log.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-fn apply(ledger: &mut Ledger, bytes: &MessageBytes) -> Result<Hash32, Rejected> {
-    let found = bytes.as_slice().len();
-    if found > MAX_MESSAGE {
-        return Err(DecodeError::TooLong { what: "message", found, max: MAX_MESSAGE }.into());
-    }
-    ledger.apply(bytes)
 }

@@ -5,6 +5,7 @@
 //! * [`client`], [`replica`]: how others read the log and check every root of it.
 //! * [`bitcoind`], [`daemon`]: a Bitcoin node's RPC, and the shell that every process wears.
 
+pub mod api;
 pub mod bitcoind;
 pub mod client;
 pub mod daemon;
@@ -12,3 +13,5 @@ pub mod engine;
 pub mod ledger;
 pub mod replica;
 pub mod store;
+pub mod view;
+pub mod votes;

@@ -62,6 +62,16 @@ impl MessageBytes {
         Self(message.to_bytes())
     }
 
+    /// Bytes from outside: refused if they are too long or no message.
+    pub fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let found = bytes.len();
+        if found > MAX_MESSAGE {
+            return Err(DecodeError::TooLong { what: "message", found, max: MAX_MESSAGE });
+        }
+        Message::from_bytes(bytes)?;
+        Ok(Self(bytes.to_vec()))
+    }
+
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
         &self.0

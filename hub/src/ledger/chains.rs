@@ -5,6 +5,7 @@ use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::{ChainId, ChainIdentity, Context, Purpose, Terms};
 use palisade_protocol::finality::set::Set;
 use palisade_protocol::hash::Hash32;
+use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
 use std::collections::BTreeMap;
 
@@ -21,6 +22,8 @@ pub struct FixedSet {
     pub btc_tip: BlockHash,
     /// Whether it repeats its predecessor because the breaker was tripped.
     pub carried_over: bool,
+    /// Keys that had power then and are no members, and why; for people.
+    pub left_out: Vec<(ProviderKey, &'static str)>,
     /// Place in the state's section of sets.
     pub index: usize,
 }

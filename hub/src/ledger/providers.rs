@@ -4,7 +4,7 @@ use bitcoin::{Amount, OutPoint};
 use palisade_protocol::bls::BlsPublicKey;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
-use palisade_protocol::finality::set::{MAX_MEMBERS, Member};
+use palisade_protocol::finality::set::{MAX_MEMBERS, Member, Set};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::units::{Epoch, Height};
@@ -154,8 +154,18 @@ impl Providers {
         members
     }
 
-    /// Keys with power that are not in a set, and why, for people.
-    pub fn with_power<'a>(&'a self, chain: &ChainId) -> impl Iterator<Item = &'a Provider> {
+    /// Keys with power that are no members of a set, and why.
+    pub fn left_out(&self, chain: &ChainId, set: &Set) -> Vec<(ProviderKey, &'static str)> {
+        let absent = self.with_power(chain).filter(|provider| set.find(&provider.key).is_none());
+        let epoch = set.header().epoch;
+        let reason = |provider: &Provider| match provider.roots.contains_key(&epoch) {
+            true => "not among the strongest 60",
+            false => "no nonce root for the epoch",
+        };
+        absent.map(|provider| (provider.key, reason(provider))).collect()
+    }
+
+    fn with_power(&self, chain: &ChainId) -> impl Iterator<Item = &Provider> {
         let ranking = self.ranking.get(chain).into_iter().flatten();
         ranking.filter_map(|(_, key)| self.get(key))
     }

@@ -147,15 +147,17 @@ impl Ledger {
         let expiry = self.expiry();
         let Some(chain) = self.chains.get_mut(index) else { return };
         let Ok(set) = Set::new(chain.vote, epoch, expiry, members) else { return };
+        let id = chain.id().clone();
         chain.accepted = None;
         if opens {
             chain.opened_at = Some(epoch);
         }
         let tip = self.bitcoin.tip();
+        let left_out = self.providers.left_out(&id, &set);
         let (hub_height, btc_height, btc_tip) = (self.next_height(), tip.height, tip.hash);
         self.record_set(
             index,
-            FixedSet { set, hub_height, btc_height, btc_tip, carried_over: false, index: 0 },
+            FixedSet { set, hub_height, btc_height, btc_tip, carried_over: false, left_out, index: 0 },
         );
     }
 

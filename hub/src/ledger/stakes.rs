@@ -91,6 +91,16 @@ impl Stakes {
         self.records.iter()
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
     /// Stakes that name a provider.
     pub fn naming(&self, key: &ProviderKey) -> impl Iterator<Item = &Stake> {
         self.by_provider.get(key).into_iter().flatten().filter_map(|index| self.records.get(*index))

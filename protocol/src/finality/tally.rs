@@ -55,6 +55,11 @@ impl Tally {
         &self.set
     }
 
+    /// The chain's terms.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
     /// Counts a vote. The first vote of a member at a height stands; another one is evidence against it.
     pub fn add(&mut self, vote: Vote) -> Result<Counted, VoteRefused> {
         let header = self.set.header();

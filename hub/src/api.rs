@@ -1,0 +1,238 @@
+//! The hub's HTTP API. Every door bounds and parses what comes before anything is done with it.
+
+use crate::daemon::api::{Api, ApiError};
+use crate::engine::Hub;
+use crate::view;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use palisade_protocol::block::MessageBytes;
+use palisade_protocol::codec::Wire as _;
+use palisade_protocol::context::ChainId;
+use palisade_protocol::finality::vote::Vote;
+use palisade_protocol::genesis::GenesisDocument;
+use palisade_protocol::stake::StakeId;
+use palisade_protocol::units::{Epoch, Height};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_stream::Stream;
+
+use crate::client::{LogPage, Receipt};
+use crate::ledger::Rejected;
+
+/// Longest wait for a block that a request may ask for.
+const MAX_WAIT: Duration = Duration::from_secs(20);
+/// Most blocks, votes or events in one answer.
+const PAGE: u32 = 500;
+/// Stakes in one answer.
+const STAKES_PAGE: usize = 1_000;
+
+/// The hub behind the API, and whether it takes messages.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// The hub.
+    pub hub: Arc<Hub>,
+    /// A follower only shows what another hub made.
+    pub follower: bool,
+}
+
+/// All routes but `/health` and `/metrics`.
+pub fn router(door: Door) -> Router {
+    Router::new()
+        .route("/messages", post(submit))
+        .route("/votes", post(vote).get(votes))
+        .route("/blocks", get(blocks))
+        .route("/events", get(events))
+        .route("/genesis", get(genesis))
+        .route("/status", get(status))
+        .route("/params", get(params))
+        .route("/chains", get(chains))
+        .route("/sets/{chain}/{epoch}", get(set))
+        .route("/providers", get(providers))
+        .route("/stakes", get(stakes))
+        .route("/stakes/{id}", get(stake))
+        .route("/openapi.json", get(openapi))
+        .with_state(door)
+}
+
+type Answer<T> = Result<Json<T>, ApiError>;
+
+fn not_found(what: &'static str) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is no such {what}"))
+}
+
+fn broken(why: impl ToString) -> ApiError {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", why).can_be_retried()
+}
+
+impl From<Rejected> for ApiError {
+    fn from(why: Rejected) -> Self {
+        let error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, why.rule(), &why);
+        if why.can_be_retried() { error.can_be_retried() } else { error }
+    }
+}
+
+fn only_makers(door: &Door) -> Result<(), ApiError> {
+    if door.follower {
+        let message = "this hub follows another one: send it there";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "follower", message));
+    }
+    Ok(())
+}
+
+async fn submit(State(door): State<Door>, Api(body): Api<Bytes>) -> Answer<Receipt> {
+    only_makers(&door)?;
+    let bytes = MessageBytes::parse(&body).map_err(Rejected::from)?;
+    let full = |why: crate::engine::Full| {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", why).can_be_retried()
+    };
+    let answer = door.hub.submit(bytes).map_err(full)?.await;
+    let (id, height) = answer.map_err(|_| broken("the hub is stopping"))??;
+    Ok(Json(Receipt { id, height }))
+}
+
+async fn vote(State(door): State<Door>, Api(body): Api<Bytes>) -> Answer<Value> {
+    only_makers(&door)?;
+    let vote = Vote::from_bytes(&body).map_err(Rejected::from)?;
+    let counted = tokio::task::spawn_blocking(move || door.hub.vote(vote)).await.map_err(broken)?;
+    match counted {
+        Ok(()) => Ok(Json(json!({ "counted": true }))),
+        Err(why) => {
+            let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, why.rule(), &why);
+            Err(if why.can_be_retried() { error.can_be_retried() } else { error })
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VotesQuery {
+    chain: ChainId,
+    #[serde(default)]
+    from: Height,
+}
+
+async fn votes(State(door): State<Door>, Api(query): Api<Query<VotesQuery>>) -> Answer<Vec<String>> {
+    let context = door.hub.ledger().chain(&query.chain).ok_or_else(|| not_found("chain"))?.vote;
+    let votes = door.hub.store().votes(&context, query.from, PAGE).map_err(broken)?;
+    Ok(Json(votes.iter().map(|vote| hex::encode(vote.to_bytes())).collect()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BlocksQuery {
+    #[serde(default)]
+    from: Height,
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+async fn blocks(State(door): State<Door>, Api(query): Api<Query<BlocksQuery>>) -> Answer<LogPage> {
+    let mut heights = door.hub.heights();
+    let wait = Duration::from_millis(query.wait_ms).min(MAX_WAIT);
+    let there = heights.wait_for(|tip| tip.is_some_and(|tip| tip >= query.from));
+    // Nothing new in time is an empty page, not an error.
+    let _ = tokio::time::timeout(wait, there).await;
+    let from = query.from;
+    let read = tokio::task::spawn_blocking(move || door.hub.store().blocks(from, PAGE));
+    let blocks = read.await.map_err(broken)?.map_err(broken)?;
+    Ok(Json(LogPage { blocks: blocks.iter().map(|block| hex::encode(block.to_bytes())).collect() }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventsQuery {
+    #[serde(default)]
+    cursor: u64,
+}
+
+/// Everything that changed behind a cursor, and everything that changes from now on. Each event's id is the cursor to go on
+/// from after a break.
+async fn events(
+    State(door): State<Door>,
+    Api(query): Api<Query<EventsQuery>>,
+) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(64);
+    tokio::spawn(async move {
+        let mut cursor = query.cursor;
+        let mut heights = door.hub.heights();
+        while !sender.is_closed() {
+            heights.mark_unchanged();
+            let Ok(page) = door.hub.store().events(cursor, PAGE) else { return };
+            let done = page.is_empty();
+            for (seq, height, event) in page {
+                cursor = seq;
+                let body = json!({ "hub_height": height, "event": event }).to_string();
+                if sender.send(Ok(SseEvent::default().id(seq.to_string()).data(body))).await.is_err() {
+                    return;
+                }
+            }
+            if done {
+                tokio::select! {
+                    changed = heights.changed() => if changed.is_err() { return },
+                    () = sender.closed() => return,
+                }
+            }
+        }
+    });
+    Sse::new(tokio_stream::wrappers::ReceiverStream::new(receiver)).keep_alive(KeepAlive::default())
+}
+
+async fn genesis(State(door): State<Door>) -> Json<GenesisDocument> {
+    Json(door.hub.ledger().genesis().document().clone())
+}
+
+async fn status(State(door): State<Door>) -> Json<Value> {
+    Json(view::status(&door.hub.ledger()))
+}
+
+async fn params(State(door): State<Door>) -> Json<Value> {
+    let ledger = door.hub.ledger();
+    let versions = ledger.params().iter().enumerate();
+    Json(versions.map(|(index, params)| view::params(index, params.document())).collect())
+}
+
+async fn chains(State(door): State<Door>) -> Json<Value> {
+    Json(door.hub.ledger().chains().iter().map(view::chain).collect())
+}
+
+async fn set(State(door): State<Door>, Api(path): Api<Path<(ChainId, u64)>>) -> Answer<Value> {
+    let Path((id, epoch)) = path;
+    let ledger = door.hub.ledger();
+    let chain = ledger.chain(&id).ok_or_else(|| not_found("chain"))?;
+    let fixed = chain.sets.get(&Epoch(epoch)).ok_or_else(|| not_found("set"))?;
+    Ok(Json(view::set(&ledger, chain, fixed)))
+}
+
+async fn providers(State(door): State<Door>) -> Json<Value> {
+    Json(door.hub.ledger().providers().iter().map(view::provider).collect())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StakesQuery {
+    #[serde(default)]
+    offset: usize,
+}
+
+async fn stakes(State(door): State<Door>, Api(query): Api<Query<StakesQuery>>) -> Json<Value> {
+    let ledger = door.hub.ledger();
+    let page: Vec<_> = ledger.stakes().iter().skip(query.offset).take(STAKES_PAGE).map(view::stake).collect();
+    Json(json!({ "offset": query.offset, "total": ledger.stakes().len(), "stakes": page }))
+}
+
+async fn stake(State(door): State<Door>, Api(path): Api<Path<StakeId>>) -> Answer<Value> {
+    let ledger = door.hub.ledger();
+    let (_, stake) = ledger.stakes().find(&path.0).ok_or_else(|| not_found("stake"))?;
+    Ok(Json(view::stake(stake)))
+}
+
+async fn openapi() -> ([(&'static str, &'static str); 1], &'static str) {
+    ([("content-type", "application/json")], include_str!("../openapi.json"))
+}

@@ -1,0 +1,159 @@
+//! The hub's tally: votes of the sets that the ledger has fixed, on disk before they count.
+//!
+//! Votes never enter the log. What does is what follows from them: certificates and evidence, which any replica checks.
+
+use crate::ledger::Ledger;
+use crate::store::{Store, StoreError};
+use palisade_protocol::context::Context;
+use palisade_protocol::finality::certificate::Certificate;
+use palisade_protocol::finality::evidence::Evidence;
+use palisade_protocol::finality::tally::{Tally, VoteRefused};
+use palisade_protocol::finality::vote::{Ballot, Vote};
+use palisade_protocol::units::{BtcHeight, Epoch, Height};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most votes that are read back for one epoch.
+const MAX_STORED: u32 = 1_000_000;
+/// Tallies of a chain that are held in memory: of the newest epochs.
+const KEPT_EPOCHS: u64 = 3;
+
+/// Why a vote is not counted.
+#[derive(Debug, thiserror::Error)]
+pub enum VoteError {
+    /// No chain has that context.
+    #[error("no registered chain has this vote context")]
+    UnknownChain,
+    /// No set votes in that epoch.
+    #[error("no set is fixed for epoch {0} of this chain")]
+    NoSet(Epoch),
+    /// The set's time is over.
+    #[error("the set expired at Bitcoin height {0}")]
+    Expired(BtcHeight),
+    /// The breaker is tripped, or the chain waits for governance.
+    #[error("votes on this chain pause until governance resumes")]
+    Paused,
+    /// The tally refuses it.
+    #[error(transparent)]
+    Refused(#[from] VoteRefused),
+    /// The vote cannot be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl VoteError {
+    /// The rule's name, for programs.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::UnknownChain => "unknown-chain",
+            Self::NoSet(_) => "unknown-set",
+            Self::Expired(_) => "set-expired",
+            Self::Paused => "breaker",
+            Self::Refused(VoteRefused::Equivocation(_)) => "equivocation",
+            Self::Refused(_) => "vote",
+            Self::Store(_) => "storage",
+        }
+    }
+
+    /// Whether the same vote can count later.
+    pub fn can_be_retried(&self) -> bool {
+        match self {
+            Self::UnknownChain | Self::NoSet(_) | Self::Paused | Self::Store(_) => true,
+            Self::Expired(_) | Self::Refused(_) => false,
+        }
+    }
+}
+
+/// Tallies by chain and epoch, and what has come of them that no block holds yet.
+#[derive(Debug, Default)]
+pub struct VoteBook {
+    tallies: BTreeMap<(Context, Epoch), Tally>,
+    /// Heights at which a vote came since the last block.
+    fresh: BTreeSet<Ballot>,
+    evidence: Vec<Evidence>,
+}
+
+impl VoteBook {
+    /// Judges a vote, keeps it on disk, and counts it.
+    pub fn add(&mut self, vote: Vote, ledger: &Ledger, store: &Store) -> Result<(), VoteError> {
+        let ballot = vote.ballot;
+        let chain = ledger.chain_of_votes(&ballot.context).ok_or(VoteError::UnknownChain)?;
+        let epoch = chain.terms.epoch_of(ballot.height);
+        let fixed = chain.sets.get(&epoch).ok_or(VoteError::NoSet(epoch))?;
+        let expiry = fixed.set.header().expiry;
+        if ledger.btc_height() > expiry {
+            return Err(VoteError::Expired(expiry));
+        }
+        if !ledger.may_vote(chain) {
+            return Err(VoteError::Paused);
+        }
+        let tally = match self.tallies.entry((ballot.context, epoch)) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                let last = chain.terms.first_height(epoch.next());
+                entry.insert(recover(
+                    Tally::new(fixed.set.clone(), chain.terms),
+                    ballot.context,
+                    last,
+                    store,
+                )?)
+            }
+        };
+        let kept = vote.clone();
+        match tally.add(vote) {
+            Ok(_) => {
+                store.keep_vote(&kept)?;
+                self.fresh.insert(ballot);
+                Ok(())
+            }
+            Err(VoteRefused::Equivocation(evidence)) => {
+                store.keep_vote(&kept)?;
+                self.evidence.push((*evidence).clone());
+                Err(VoteRefused::Equivocation(evidence).into())
+            }
+            Err(why) => Err(why.into()),
+        }
+    }
+
+    /// What the next block should hold: evidence, and certificates of blocks that are not final yet, lowest first.
+    pub fn take_due(&mut self, ledger: &Ledger) -> (Vec<Evidence>, Vec<Certificate>) {
+        let final_at = |ballot: &Ballot| {
+            let chain = ledger.chain_of_votes(&ballot.context);
+            chain.is_none_or(|chain| chain.certified.contains_key(&ballot.height))
+        };
+        self.fresh.retain(|ballot| !final_at(ballot));
+        let due = self.fresh.iter().filter_map(|ballot| {
+            let chain = ledger.chain_of_votes(&ballot.context)?;
+            let tally = self.tallies.get(&(ballot.context, chain.terms.epoch_of(ballot.height)))?;
+            ledger.may_vote(chain).then(|| tally.certificate(*ballot))?
+        });
+        let due = due.collect();
+        self.forget(ledger);
+        (std::mem::take(&mut self.evidence), due)
+    }
+
+    fn forget(&mut self, ledger: &Ledger) {
+        self.tallies.retain(|(context, epoch), _| {
+            let newest = ledger.chain_of_votes(context).and_then(|chain| chain.newest());
+            newest.is_some_and(|(newest, _)| epoch.0 + KEPT_EPOCHS > newest.0)
+        });
+        self.fresh.retain(|ballot| {
+            let chain = ledger.chain_of_votes(&ballot.context);
+            chain.is_some_and(|chain| {
+                self.tallies.contains_key(&(ballot.context, chain.terms.epoch_of(ballot.height)))
+            })
+        });
+    }
+}
+
+/// Counts the votes that were kept before a restart.
+fn recover(mut tally: Tally, context: Context, end: Height, store: &Store) -> Result<Tally, StoreError> {
+    let epoch = tally.set().header().epoch;
+    let first = tally.terms().first_height(epoch);
+    for vote in store.votes(&context, first, MAX_STORED)? {
+        if vote.ballot.height < end {
+            // A vote that was kept was good; a second one at its height was evidence then, and is in the log.
+            let _ = tally.add(vote);
+        }
+    }
+    Ok(tally)
+}
