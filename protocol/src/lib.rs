@@ -44,6 +44,7 @@ pub mod registration;
 pub mod scripts;
 pub mod stake;
 pub mod state;
+pub mod timestamp;
 pub mod transactions;
 pub mod tree;
 pub mod units;
