@@ -17,7 +17,7 @@ mod encoding;
 mod op;
 mod path;
 
-pub use attestation::Attestation;
+use attestation::Attestation;
 pub use encoding::OtsInvalid;
 pub use path::{Path, PathRefused};
 

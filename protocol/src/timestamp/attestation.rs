@@ -14,7 +14,7 @@ const PENDING: [u8; 8] = [0x83, 0xdf, 0xe3, 0x0d, 0x2e, 0xf9, 0x0c, 0x8e];
 
 /// The end of a way through a timestamp.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Attestation {
+pub(super) enum Attestation {
     /// The message is the Merkle root of the Bitcoin block at this height, in internal byte order.
     Bitcoin {
         /// Height of the block.
