@@ -55,7 +55,13 @@ impl Hub {
     /// A hub over a ledger that was replayed from `store`.
     pub fn new(ledger: Ledger, store: Store) -> Arc<Self> {
         let height = watch::Sender::new(ledger.tip().map(|(height, _)| height));
-        Arc::new(Self { ledger: RwLock::new(ledger), store, waiting: Mutex::default(), votes: Mutex::default(), height })
+        Arc::new(Self {
+            ledger: RwLock::new(ledger),
+            store,
+            waiting: Mutex::default(),
+            votes: Mutex::default(),
+            height,
+        })
     }
 
     /// The state after the newest block on disk.

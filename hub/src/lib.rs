@@ -8,10 +8,14 @@
 pub mod api;
 pub mod bitcoind;
 pub mod client;
+pub mod config;
 pub mod daemon;
 pub mod engine;
+pub mod governance;
+pub mod init;
 pub mod ledger;
 pub mod replica;
+pub mod run;
 pub mod store;
 pub mod view;
 pub mod votes;

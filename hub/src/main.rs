@@ -1,3 +1,57 @@
-//! Palisade hub.
+//! The hub's command line.
 
-fn main() {}
+use clap::{Parser, Subcommand};
+use palisade_hub::daemon::exit::{self, Failure, Format};
+use palisade_hub::daemon::{log, shutdown};
+use palisade_hub::governance::{self, Governance};
+use palisade_hub::init::Init;
+use palisade_hub::run;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The ledger of Palisade: who stakes what, which blocks are final.
+#[derive(Parser)]
+#[command(name = "palisade-hub", version)]
+struct Cli {
+    /// Print results as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a hub: its key, its genesis document, its configuration.
+    Init(Init),
+    /// Run the hub.
+    Run {
+        /// Configuration file.
+        #[arg(long, default_value = "hub.toml")]
+        config: PathBuf,
+    },
+    /// Make, sign and submit decisions of governance.
+    Governance {
+        #[command(subcommand)]
+        command: Governance,
+    },
+}
+
+fn main() -> ExitCode {
+    exit::finish(carry_out(Cli::parse()))
+}
+
+fn carry_out(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Init(init) => Format::from_flag(cli.json).print(&init.run()?),
+        Command::Run { config } => {
+            log::init().map_err(Failure::failed)?;
+            let ended = shutdown::run(|shutdown| async move { run::run(&config, shutdown).await });
+            Ok(ended.map_err(Failure::failed)??)
+        }
+        Command::Governance { command } => {
+            let done = shutdown::run(|_| governance::run(command)).map_err(Failure::failed)??;
+            Format::Json.print(&done)
+        }
+    }
+}

@@ -68,6 +68,11 @@ impl Replica {
         &self.ledger
     }
 
+    /// The state and the log, for a hub that goes on from there.
+    pub fn into_parts(self) -> (Ledger, Store) {
+        (self.ledger, self.store)
+    }
+
     /// The own log.
     pub fn store(&self) -> &Store {
         &self.store

@@ -12,6 +12,9 @@ use zeroize::{Zeroize, Zeroizing};
 use super::private_file::{self, ReadRefused};
 use super::secret::Secret;
 
+/// Environment variable that holds a password.
+pub const VARIABLE: &str = "PALISADE_PASSWORD";
+
 /// A password of 1 to [`Password::MAX_BYTES`] bytes of UTF-8, used as it is, without normalisation.
 #[derive(Debug)]
 pub struct Password(Secret<String>);
@@ -114,6 +117,11 @@ impl PasswordSource {
             (None, Some(name)) => Self::Env(name),
             (None, None) => Self::Prompt,
         }
+    }
+
+    /// The usual order: the file that was named, the variable [`VARIABLE`] where it is set, the terminal.
+    pub fn usual(file: Option<PathBuf>) -> Self {
+        Self::choose(file, std::env::var_os(VARIABLE).map(|_| VARIABLE.to_owned()))
     }
 
     /// The password of an existing key. `question` is shown only at the terminal, for example `Password: `.

@@ -1,0 +1,199 @@
+//! The command line of governance: decide, sign, submit. A decision that lacks signatures is a file to pass on.
+
+use crate::client::HubClient;
+use crate::daemon::exit::Failure;
+use crate::daemon::keyfile::{self, KdfCost, KeyLabel};
+use crate::daemon::password::PasswordSource;
+use crate::daemon::secret::Secret;
+use crate::run::read_genesis;
+use anyhow::Context as _;
+use bitcoin::secp256k1::{Keypair, Message as Digest, SECP256K1, SecretKey};
+use clap::{Args, Subcommand};
+use palisade_protocol::codec::Wire as _;
+use palisade_protocol::context::{ChainId, Purpose, Terms};
+use palisade_protocol::genesis::Genesis;
+use palisade_protocol::governance::{
+    AcceptedPower, Action, GovernanceMessage, GovernanceSignature, NewChain, Resume, message,
+};
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::keys::GovernanceKey;
+use palisade_protocol::message::Message;
+use rand::rngs::OsRng;
+use reqwest::Url;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+const KEY_PURPOSE: &str = "governance";
+
+/// What governance can do.
+#[derive(Debug, Subcommand)]
+pub enum Governance {
+    /// Make a governance key.
+    Keygen {
+        /// The new key file.
+        #[arg(long)]
+        file: PathBuf,
+        /// Network that the key is for.
+        #[arg(long, default_value = "regtest")]
+        network: bitcoin::Network,
+        /// File with the password for the new key.
+        #[arg(long)]
+        password_file: Option<PathBuf>,
+    },
+    /// Give a chain finality from now on.
+    RegisterChain {
+        /// Its name, never used before.
+        #[arg(long)]
+        id: ChainId,
+        /// Hash of its genesis block.
+        #[arg(long)]
+        genesis_block: Hash32,
+        /// Heights in an epoch.
+        #[arg(long)]
+        epoch_length: u64,
+        /// Every so many heights are voted on.
+        #[arg(long)]
+        voted_every: u64,
+        /// Power at which it opens, in sat.
+        #[arg(long)]
+        minimum_power: u64,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Set parameters for later Bitcoin heights.
+    SetParams {
+        /// A file of `ParamsDocument` JSON.
+        #[arg(long)]
+        params: PathBuf,
+        #[command(flatten)]
+        how: How,
+    },
+    /// End the breaker's trip.
+    Resume {
+        /// Power in sat that a chain's next set must have at least, as CHAIN=SAT; once for each chain.
+        #[arg(long = "accept", value_parser = accepted)]
+        accept: Vec<AcceptedPower>,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Add signatures to a decision that somebody else began, and submit it once there are enough.
+    Sign {
+        /// The decision: hex, as the other command printed it.
+        #[arg(long)]
+        decision: PathBuf,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+/// Who signs, and where the decision goes.
+#[derive(Debug, Args)]
+pub struct How {
+    /// The genesis document.
+    #[arg(long)]
+    genesis: PathBuf,
+    /// The hub.
+    #[arg(long)]
+    hub: Url,
+    /// A governance key file; once for each member that is here.
+    #[arg(long = "key")]
+    keys: Vec<PathBuf>,
+    /// File with the password of the key files.
+    #[arg(long)]
+    password_file: Option<PathBuf>,
+}
+
+fn accepted(text: &str) -> Result<AcceptedPower, String> {
+    let (chain, sat) = text.split_once('=').ok_or("CHAIN=SAT is wanted")?;
+    let chain = chain.parse::<ChainId>().map_err(|why| why.to_string())?;
+    let sat = sat.parse::<u64>().map_err(|why| why.to_string())?;
+    Ok(AcceptedPower { chain, power: bitcoin::Amount::from_sat(sat) })
+}
+
+#[derive(Deserialize)]
+struct Next {
+    next_decision: u64,
+}
+
+/// Carries a command out and says what came of it, as JSON.
+pub async fn run(command: Governance) -> Result<serde_json::Value, Failure> {
+    match command {
+        Governance::Keygen { file, network, password_file } => keygen(&file, network, password_file),
+        Governance::RegisterChain { id, genesis_block, epoch_length, voted_every, minimum_power, how } => {
+            let terms = Terms { epoch_length, voted_every, minimum_power_sat: minimum_power };
+            terms.check().map_err(Failure::usage)?;
+            decide(Action::RegisterChain(NewChain { id, genesis: genesis_block, terms }), &how).await
+        }
+        Governance::SetParams { params, how } => {
+            let text = std::fs::read_to_string(&params).map_err(Failure::usage)?;
+            let document = serde_json::from_str(&text).map_err(Failure::usage)?;
+            palisade_protocol::params::Params::new(Clone::clone(&document)).map_err(Failure::usage)?;
+            decide(Action::SetParams(Box::new(document)), &how).await
+        }
+        Governance::Resume { accept, how } => decide(Action::Resume(Resume { accepted: accept }), &how).await,
+        Governance::Sign { decision, how } => {
+            let text = std::fs::read_to_string(&decision).map_err(Failure::usage)?;
+            let bytes = hex::decode(text.trim()).map_err(Failure::usage)?;
+            let decision = GovernanceMessage::from_bytes(&bytes).map_err(Failure::usage)?;
+            sign_and_submit(decision, &how).await
+        }
+    }
+}
+
+fn keygen(
+    file: &Path,
+    network: bitcoin::Network,
+    password: Option<PathBuf>,
+) -> Result<serde_json::Value, Failure> {
+    let secret = SecretKey::new(&mut OsRng);
+    let key = GovernanceKey::from(Keypair::from_secret_key(SECP256K1, &secret).x_only_public_key().0);
+    let password =
+        PasswordSource::usual(password).read_new("Password for the new key: ").map_err(Failure::failed)?;
+    let label = KeyLabel::new(KEY_PURPOSE, &key.to_string()).map_err(Failure::failed)?;
+    let secret = Secret::new(secret.secret_bytes());
+    keyfile::create(file, &label, &secret, &password, KdfCost::for_network(network), &mut OsRng)
+        .map_err(Failure::failed)?;
+    Ok(serde_json::json!({ "key": key, "file": file }))
+}
+
+async fn decide(action: Action, how: &How) -> Result<serde_json::Value, Failure> {
+    let next: Next =
+        HubClient::new(how.hub.clone()).get_json("status", &[]).await.map_err(Failure::failed)?;
+    sign_and_submit(GovernanceMessage { sequence: next.next_decision, action, signatures: Vec::new() }, how)
+        .await
+}
+
+async fn sign_and_submit(mut decision: GovernanceMessage, how: &How) -> Result<serde_json::Value, Failure> {
+    let genesis = read_genesis(&how.genesis)?;
+    sign(&mut decision, &genesis, how)?;
+    let quorum = usize::from(genesis.document().governance_quorum);
+    if decision.signatures.len() < quorum {
+        let left = quorum - decision.signatures.len();
+        return Ok(
+            serde_json::json!({ "signatures_missing": left, "decision": hex::encode(decision.to_bytes()) }),
+        );
+    }
+    let receipt = HubClient::new(how.hub.clone()).submit(&Message::Governance(decision)).await;
+    let receipt = receipt.map_err(Failure::failed)?;
+    Ok(serde_json::json!({ "id": receipt.id, "height": receipt.height }))
+}
+
+fn sign(decision: &mut GovernanceMessage, genesis: &Genesis, how: &How) -> anyhow::Result<()> {
+    let context = genesis.zero().context(Purpose::Governance);
+    let digest = Digest::from_digest(message(&context, decision.sequence, &decision.action));
+    let password = PasswordSource::usual(how.password_file.clone());
+    for file in &how.keys {
+        let password = password.read("Password of the governance key: ")?;
+        let weakest = KdfCost::for_network(genesis.network());
+        let (_, secret) = keyfile::open::<32>(file, KEY_PURPOSE, &password, weakest)
+            .with_context(|| format!("governance key {}", file.display()))?;
+        let pair = Keypair::from_seckey_slice(SECP256K1, secret.expose())?;
+        let key = GovernanceKey::from(pair.x_only_public_key().0);
+        decision.signatures.retain(|signature| signature.key != key);
+        decision
+            .signatures
+            .push(GovernanceSignature { key, signature: SECP256K1.sign_schnorr(&digest, &pair) });
+    }
+    decision.signatures.sort_unstable_by_key(|signature| signature.key);
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! Making a hub: its key, its genesis document and its configuration.
+
+use crate::config;
+use crate::daemon::config as files;
+use crate::daemon::keyfile::{self, KdfCost, KeyLabel};
+use crate::daemon::network::Network;
+use crate::daemon::password::PasswordSource;
+use crate::daemon::private_file;
+use crate::daemon::secret::Secret;
+use crate::run::KEY_PURPOSE;
+use anyhow::{Context as _, bail, ensure};
+use bitcoin::secp256k1::{Keypair, SECP256K1, SecretKey};
+use clap::Args;
+use palisade_protocol::context::Terms;
+use palisade_protocol::genesis::{Genesis, GenesisDocument, HeaderHex, Magic};
+use palisade_protocol::keys::{CovenantKey, GovernanceKey, HubKey};
+use palisade_protocol::params::{ParamsDocument, Profile};
+use palisade_protocol::units::{BasisPoints, BtcHeight, RelativeBlocks};
+use rand::rngs::OsRng;
+use std::path::{Path, PathBuf};
+
+/// What a new hub needs to know.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Directory for the key, the genesis document and the configuration.
+    #[arg(long, default_value = ".")]
+    pub dir: PathBuf,
+    /// Bitcoin network.
+    #[arg(long, default_value = "regtest")]
+    pub network: String,
+    /// Public key of a covenant member; once for each.
+    #[arg(long = "covenant", required = true)]
+    pub covenant: Vec<CovenantKey>,
+    /// Covenant signatures that a spend needs; a majority by default.
+    #[arg(long)]
+    pub quorum: Option<u8>,
+    /// Public key of a governance member; once for each.
+    #[arg(long = "governance", required = true)]
+    pub governance: Vec<GovernanceKey>,
+    /// Governance signatures that a decision needs; a majority by default.
+    #[arg(long)]
+    pub governance_quorum: Option<u8>,
+    /// Power at which chain zero opens, in sat.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub minimum_power: u64,
+    /// A file of `ParamsDocument` JSON instead of the network's defaults.
+    #[arg(long)]
+    pub params: Option<PathBuf>,
+    /// A file with the base headers, hex, one a line, oldest first; regtest begins at its genesis block without.
+    #[arg(long, requires = "base_height")]
+    pub base_headers: Option<PathBuf>,
+    /// Height of the last base header.
+    #[arg(long)]
+    pub base_height: Option<u32>,
+    /// File with the password for the hub's new key.
+    #[arg(long)]
+    pub password_file: Option<PathBuf>,
+}
+
+/// What `init` made.
+#[derive(Debug, serde::Serialize)]
+pub struct Made {
+    /// The hub's id.
+    pub hub: String,
+    /// The configuration.
+    pub config: PathBuf,
+    /// The genesis document.
+    pub genesis: PathBuf,
+}
+
+impl std::fmt::Display for Made {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "hub {}", self.hub)?;
+        writeln!(f, "genesis document: {}", self.genesis.display())?;
+        writeln!(f, "configuration:    {}", self.config.display())?;
+        write!(f, "next: palisade-hub run --config {}", self.config.display())
+    }
+}
+
+impl Init {
+    /// Makes the files. None that exists is touched.
+    pub fn run(&self) -> anyhow::Result<Made> {
+        std::fs::create_dir_all(&self.dir)?;
+        let dir = self.dir.canonicalize()?;
+        let network: Network = self.network.parse()?;
+        let secret = SecretKey::new(&mut OsRng);
+        let hub_key = HubKey::from(Keypair::from_secret_key(SECP256K1, &secret).x_only_public_key().0);
+        let genesis = Genesis::new(self.document(network.bitcoin(), hub_key)?)?;
+        let password =
+            PasswordSource::usual(self.password_file.clone()).read_new("Password for the hub's new key: ")?;
+        let cost = KdfCost::for_network(network.bitcoin());
+        let label = KeyLabel::new(KEY_PURPOSE, &hub_key.to_string())?;
+        let secret = Secret::new(secret.secret_bytes());
+        keyfile::create(&dir.join("hub.key.json"), &label, &secret, &password, cost, &mut OsRng)?;
+        let genesis_file = dir.join("genesis.json");
+        let text = serde_json::to_string_pretty(genesis.document())?;
+        private_file::create(&genesis_file, text.as_bytes())
+            .with_context(|| format!("cannot write {}", genesis_file.display()))?;
+        let config = dir.join("hub.toml");
+        ensure!(files::write_default(&config, &self.config_text(&dir))?, "{} exists", config.display());
+        Ok(Made { hub: genesis.id().to_string(), config, genesis: genesis_file })
+    }
+
+    fn config_text(&self, dir: &Path) -> String {
+        let at = |name: &str| toml::Value::String(dir.join(name).display().to_string()).to_string();
+        let mut text = config::DEFAULT
+            .replace(
+                "\"regtest\"\n\n# Where the message",
+                &format!("\"{}\"\n\n# Where the message", self.network),
+            )
+            .replace("\"hub-data\"", &at("hub-data"))
+            .replace("\"genesis.json\"", &at("genesis.json"))
+            .replace("\"hub.key.json\"", &at("hub.key.json"))
+            .replace("# address_file = \"hub.address\"", &format!("address_file = {}", at("hub.address")));
+        if let Some(file) = &self.password_file {
+            let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
+            let file = toml::Value::String(file.display().to_string()).to_string();
+            text = text.replace("# password_file = \"password\"", &format!("password_file = {file}"));
+        }
+        text
+    }
+
+    fn document(&self, network: bitcoin::Network, hub_key: HubKey) -> anyhow::Result<GenesisDocument> {
+        let (base_headers, base_height) = self.base(network)?;
+        let majority = |members: usize| u8::try_from(members / 2 + 1).unwrap_or(u8::MAX);
+        let quorum = self.quorum.unwrap_or_else(|| majority(self.covenant.len()));
+        let params = match &self.params {
+            Some(file) => serde_json::from_str(&std::fs::read_to_string(file)?)
+                .with_context(|| format!("parameters {}", file.display()))?,
+            None => default_params(network, self.covenant.clone(), quorum)?,
+        };
+        let regtest = network == bitcoin::Network::Regtest;
+        let (epoch_length, interval) = if regtest { (20, 200) } else { (1_800, 2_000) };
+        Ok(GenesisDocument {
+            network_magic: Magic(network.magic().to_bytes()),
+            base_headers,
+            base_height,
+            hub_key,
+            governance: self.governance.clone(),
+            governance_quorum: self.governance_quorum.unwrap_or_else(|| majority(self.governance.len())),
+            zero: Terms { epoch_length, voted_every: 5, minimum_power_sat: self.minimum_power },
+            nonce_roots_ahead: if regtest { 64 } else { 336 },
+            block_interval_ms: interval,
+            params,
+        })
+    }
+
+    fn base(&self, network: bitcoin::Network) -> anyhow::Result<(Vec<HeaderHex>, BtcHeight)> {
+        let Some(file) = &self.base_headers else {
+            if network != bitcoin::Network::Regtest {
+                bail!("--base-headers and --base-height are needed on {network}");
+            }
+            let header = bitcoin::constants::genesis_block(network).header;
+            return Ok((vec![HeaderHex(header)], BtcHeight(0)));
+        };
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("base headers {}", file.display()))?;
+        let headers = text.lines().filter(|line| !line.trim().is_empty()).map(|line| {
+            let header = bitcoin::consensus::encode::deserialize_hex(line.trim());
+            header.map(HeaderHex).with_context(|| format!("base headers {}", file.display()))
+        });
+        Ok((headers.collect::<anyhow::Result<_>>()?, BtcHeight(self.base_height.unwrap_or(0))))
+    }
+}
+
+/// The table of the design: the demo's column for regtest, the mainnet-like one elsewhere.
+pub fn default_params(
+    network: bitcoin::Network,
+    covenant: Vec<CovenantKey>,
+    quorum: u8,
+) -> anyhow::Result<ParamsDocument> {
+    let regtest = network == bitcoin::Network::Regtest;
+    let pick = |demo: u32, main: u32| if regtest { demo } else { main };
+    let blocks = |demo: u16, main: u16| RelativeBlocks::new(if regtest { demo } else { main });
+    Ok(ParamsDocument {
+        from_height: BtcHeight(0),
+        k: pick(6, 30),
+        w: pick(20, 300),
+        covenant,
+        quorum,
+        unbonding_blocks: blocks(144, 1_008)?,
+        unbonding_fee_sat: if regtest { 2_000 } else { 32_000 },
+        slash_rate_bp: BasisPoints::new(if regtest { 1_000 } else { 10 })?,
+        slash_script: bitcoin::ScriptBuf::new_op_return(*b"palisade"),
+        min_slash_fee_sat: if regtest { 2_000 } else { 100_000 },
+        min_stake_sat: if regtest { 10_000 } else { 500_000 },
+        max_stake_sat: 500_000_000_000,
+        min_lock_blocks: blocks(200, 4_320)?,
+        max_lock_blocks: blocks(65_535, 64_000)?,
+        lapse_blocks: pick(60, 432),
+        set_lifetime_blocks: pick(100, 432),
+        margin_blocks: pick(18, 144),
+        profile: Profile::Compatible,
+    })
+}

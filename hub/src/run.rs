@@ -1,0 +1,186 @@
+//! The hub as a running process: solo, or following another hub.
+
+use crate::api::{self, Door};
+use crate::client::HubClient;
+use crate::config::Config;
+use crate::daemon::config as files;
+use crate::daemon::health::Health;
+use crate::daemon::keyfile::{self, KdfCost};
+use crate::daemon::lock::DirLock;
+use crate::daemon::password::PasswordSource;
+use crate::daemon::serve::{self, Limits, Server};
+use crate::daemon::shutdown::Shutdown;
+use crate::engine::Hub;
+use crate::ledger::Event;
+use crate::replica::Replica;
+use anyhow::{Context as _, ensure};
+use bitcoin::secp256k1::{Keypair, SECP256K1};
+use palisade_protocol::genesis::{Genesis, GenesisDocument};
+use palisade_protocol::keys::HubKey;
+use prometheus::{IntCounter, IntGauge};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Purpose of the hub's key file.
+pub const KEY_PURPOSE: &str = "hub";
+
+/// Reads and checks a genesis document.
+pub fn read_genesis(path: &Path) -> anyhow::Result<Arc<Genesis>> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("genesis document {}", path.display()))?;
+    ensure!(text.len() < 1 << 20, "genesis document {} has more than 1 MiB", path.display());
+    let document: GenesisDocument =
+        serde_json::from_str(&text).with_context(|| format!("genesis document {}", path.display()))?;
+    let genesis = Genesis::new(document).with_context(|| format!("genesis document {}", path.display()))?;
+    Ok(Arc::new(genesis))
+}
+
+/// Runs until it is told to stop.
+pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
+    let config: Config = files::load(config_file)?;
+    let genesis = read_genesis(&config.genesis_file)?;
+    ensure!(
+        genesis.network() == config.network.bitcoin(),
+        "the configuration is for {}, the genesis document for {}",
+        config.network,
+        genesis.network()
+    );
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("data directory {}", config.data_dir.display()))?;
+    let _lock = DirLock::acquire(&config.data_dir)?;
+    let started = Instant::now();
+    let replica = Replica::open(&config.data_dir, genesis.clone())?;
+    let height = replica.ledger().tip().map(|(height, _)| height.0);
+    tracing::info!(hub = %genesis.id(), height, ms = started.elapsed().as_millis() as u64, "log replayed");
+    let (ledger, store) = replica.into_parts();
+    let hub = Hub::new(ledger, store);
+    let health = Health::new("palisade-hub", env!("CARGO_PKG_VERSION"), config.network)?;
+    let meters = Meters::new(&health)?;
+    let server = Server::bind(&config.listen).await?;
+    tracing::info!(address = %server.address(), "listening");
+    let door = Door { hub: hub.clone(), follower: config.follow.is_some() };
+    let limits = Limits { body_bytes: palisade_protocol::message::MAX_MESSAGE + 1, ..Limits::default() };
+    let routes = serve::router(api::router(door), health.clone(), limits);
+    let stopped = shutdown.clone();
+    let work = async {
+        let done = match &config.follow {
+            None => solo(&config, &genesis, hub, &meters, &shutdown).await,
+            Some(leader) => {
+                follow(HubClient::new(leader.url().clone()), hub, &meters, &health, &shutdown).await
+            }
+        };
+        shutdown.trigger();
+        done
+    };
+    let (served, worked) = tokio::join!(server.run(routes, &stopped), work);
+    served?;
+    worked
+}
+
+struct Meters {
+    height: IntGauge,
+    btc_height: IntGauge,
+    tripped: IntGauge,
+    events: IntCounter,
+}
+
+impl Meters {
+    fn new(health: &Health) -> anyhow::Result<Self> {
+        let meters = Self {
+            height: IntGauge::new("height", "Height of the newest hub block.")?,
+            btc_height: IntGauge::new("btc_height", "Height of Bitcoin's tip as the ledger knows it.")?,
+            tripped: IntGauge::new("breaker_tripped", "1 while the circuit breaker is tripped.")?,
+            events: IntCounter::new("events_total", "Changes recorded since the process started.")?,
+        };
+        let registry = health.registry();
+        registry.register(Box::new(meters.height.clone()))?;
+        registry.register(Box::new(meters.btc_height.clone()))?;
+        registry.register(Box::new(meters.tripped.clone()))?;
+        registry.register(Box::new(meters.events.clone()))?;
+        Ok(meters)
+    }
+
+    fn update(&self, hub: &Hub, events: usize) {
+        let ledger = hub.ledger();
+        self.height.set(ledger.tip().map_or(0, |(height, _)| height.0 as i64));
+        self.btc_height.set(ledger.btc_height().0.into());
+        self.tripped.set(ledger.breaker().is_some().into());
+        self.events.inc_by(events as u64);
+    }
+}
+
+/// Makes one block an interval.
+async fn solo(
+    config: &Config,
+    genesis: &Genesis,
+    hub: Arc<Hub>,
+    meters: &Meters,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let key = open_key(config, genesis)?;
+    let every = Duration::from_millis(genesis.document().block_interval_ms.into());
+    let mut ticks = tokio::time::interval(every);
+    // After a stall one block is made, not all that were missed.
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = shutdown.requested() => return Ok(()),
+        }
+        let maker = hub.clone();
+        let (header, events) = tokio::task::spawn_blocking(move || maker.make_block(&key)).await??;
+        events.iter().for_each(|event| log(header.height.0, event));
+        meters.update(&hub, events.len());
+    }
+}
+
+fn open_key(config: &Config, genesis: &Genesis) -> anyhow::Result<Keypair> {
+    let password = PasswordSource::usual(config.password_file.clone()).read("Password of the hub's key: ")?;
+    let weakest = KdfCost::for_network(genesis.network());
+    let (_, secret) = keyfile::open::<32>(&config.key_file, KEY_PURPOSE, &password, weakest)?;
+    let key = Keypair::from_seckey_slice(SECP256K1, secret.expose())?;
+    let found = HubKey::from(key.x_only_public_key().0);
+    let wanted = genesis.document().hub_key;
+    ensure!(found == wanted, "the key file holds {found}, the genesis document names {wanted}");
+    Ok(key)
+}
+
+/// Replays another hub's log, and checks every root.
+async fn follow(
+    leader: HubClient,
+    hub: Arc<Hub>,
+    meters: &Meters,
+    health: &Health,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    loop {
+        let next = hub.ledger().next_height();
+        let page = tokio::select! {
+            page = leader.blocks(next, Duration::from_secs(10)) => page,
+            () = shutdown.requested() => return Ok(()),
+        };
+        match page {
+            Ok(blocks) => {
+                health.recover("leader");
+                for block in blocks {
+                    let follower = hub.clone();
+                    tokio::task::spawn_blocking(move || follower.follow_block(&block)).await??;
+                    meters.update(&hub, 0);
+                }
+            }
+            Err(why) => {
+                health.degrade("leader", &why);
+                tracing::warn!(%why, "no blocks");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+fn log(hub_height: u64, event: &Event) {
+    match serde_json::to_string(event) {
+        Ok(event) => tracing::info!(hub_height, %event, "changed"),
+        Err(why) => tracing::error!(hub_height, %why, "event"),
+    }
+}
