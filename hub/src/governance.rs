@@ -57,6 +57,7 @@ pub enum Governance {
         /// Power at which it opens, in sat.
         #[arg(long)]
         minimum_power: u64,
+        /// Who signs, and where it goes.
         #[command(flatten)]
         how: How,
     },
@@ -65,6 +66,7 @@ pub enum Governance {
         /// A file of `ParamsDocument` JSON.
         #[arg(long)]
         params: PathBuf,
+        /// Who signs, and where it goes.
         #[command(flatten)]
         how: How,
     },
@@ -73,6 +75,7 @@ pub enum Governance {
         /// Power in sat that a chain's next set must have at least, as CHAIN=SAT; once for each chain.
         #[arg(long = "accept", value_parser = accepted)]
         accept: Vec<AcceptedPower>,
+        /// Who signs, and where it goes.
         #[command(flatten)]
         how: How,
     },
@@ -81,6 +84,7 @@ pub enum Governance {
         /// The decision: hex, as the other command printed it.
         #[arg(long)]
         decision: PathBuf,
+        /// Who signs, and where it goes.
         #[command(flatten)]
         how: How,
     },

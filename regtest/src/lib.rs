@@ -5,3 +5,4 @@ pub mod node;
 
 pub use bitcoind::{NoBitcoind, bitcoind_path};
 pub use node::Node;
+pub mod world;

@@ -1,3 +1,4 @@
 //! Stories on a real bitcoind.
 
+mod ledger;
 mod node;

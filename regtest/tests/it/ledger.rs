@@ -1,0 +1,331 @@
+//! Stories of the ledger: stakes, power, sets, finality, equivocation, reorgs. In memory, with real keys and blocks.
+
+use bitcoin::{Amount, OutPoint, Sequence, TxOut};
+use palisade_hub::ledger::state::StakeState::{self, *};
+use palisade_hub::ledger::{Ledger, Rejected};
+use palisade_protocol::context::{ChainId, Terms};
+use palisade_protocol::finality::evidence::Evidence;
+use palisade_protocol::finality::tally::{Counted, Tally, VoteRefused};
+use palisade_protocol::finality::vote::Vote;
+use palisade_protocol::governance::{Action, NewChain, Resume};
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::message::{Message, StakeIncluded};
+use palisade_protocol::stake::StakeId;
+use palisade_protocol::units::{Epoch, Height};
+use palisade_regtest::world::{Wish, World, provider_key, transaction};
+
+const LOCK: u16 = 300;
+
+fn wish<'a>(sat: u64, providers: &'a [&'a str]) -> Wish<'a> {
+    Wish { holder: "alice", sat, providers, lock: LOCK }
+}
+
+fn world_with_provider() -> World {
+    let mut world = World::new(1_000_000);
+    world.mine(1);
+    world.register_provider(&ChainId::zero(), "anna");
+    world
+}
+
+fn power(world: &World, name: &str) -> u64 {
+    world.ledger.providers().get(&provider_key(name)).expect("registered").power.to_sat()
+}
+
+fn states(world: &World, id: &StakeId) -> Vec<StakeState> {
+    world.stake(id).history.iter().map(|step| step.state).collect()
+}
+
+#[test]
+fn a_stake_gains_power_at_depth_k_and_not_before() {
+    let mut world = world_with_provider();
+    let (id, tx) = world.register_stake(&wish(500_000, &["anna"]));
+    assert_eq!(world.stake(&id).state, Pending);
+    world.sign_quorum(&id);
+    assert_eq!(world.stake(&id).state, Verified);
+    world.include(&id, &tx);
+    world.mine(5);
+    assert_eq!((world.stake(&id).state, power(&world, "anna")), (Verified, 0));
+    world.mine(1);
+    assert_eq!((world.stake(&id).state, power(&world, "anna")), (Active, 500_000));
+    // One unbonding time before the timelock ends the power is gone; at its end the holder may withdraw.
+    world.mine(u32::from(LOCK) - 144 - 7);
+    assert_eq!(world.stake(&id).state, Active);
+    world.mine(1);
+    assert_eq!((world.stake(&id).state, power(&world, "anna")), (Ending, 0));
+    world.mine(142);
+    assert_eq!(world.stake(&id).state, Ending);
+    world.mine(1);
+    assert_eq!(world.stake(&id).state, Withdrawable);
+    assert_eq!(states(&world, &id), [Pending, Verified, Active, Ending, Withdrawable]);
+}
+
+#[test]
+fn a_stake_that_never_comes_lapses() {
+    let mut world = world_with_provider();
+    let (id, tx) = world.register_stake(&wish(500_000, &["anna"]));
+    world.mine(59);
+    assert_eq!(world.stake(&id).state, Pending);
+    world.mine(1);
+    assert_eq!(world.stake(&id).state, Lapsed);
+    world.sign_quorum(&id);
+    world.include(&id, &tx);
+    world.mine(10);
+    assert_eq!((world.stake(&id).state, power(&world, "anna")), (Lapsed, 0));
+}
+
+#[test]
+fn leaving_early_ends_power_at_the_first_confirmed_spend() {
+    let mut world = world_with_provider();
+    let id = world.active_stake(&wish(500_000, &["anna"]));
+    let (outpoint, unbonding) =
+        (world.stake(&id).contract.coin.outpoint, world.stake(&id).presigned.unbonding.clone());
+    world.spend(&id, outpoint, &unbonding).unwrap();
+    assert_eq!((world.stake(&id).state, power(&world, "anna")), (Unbonding, 0));
+    world.mine(142);
+    assert_eq!(world.stake(&id).state, Unbonding);
+    world.mine(1);
+    assert_eq!(world.stake(&id).state, Withdrawable);
+    let source = OutPoint { txid: unbonding.compute_txid(), vout: 0 };
+    let output =
+        TxOut { value: Amount::from_sat(1_000), script_pubkey: unbonding.output[0].script_pubkey.clone() };
+    let mut withdrawal = transaction(vec![source], vec![output]);
+    withdrawal.input[0].sequence = Sequence::from_height(144);
+    world.spend(&id, source, &withdrawal).unwrap();
+    assert_eq!(world.stake(&id).state, Withdrawn);
+}
+
+#[test]
+fn a_spend_that_nobody_agreed_on_is_a_breach() {
+    let mut world = world_with_provider();
+    let id = world.active_stake(&wish(500_000, &["anna"]));
+    let outpoint = world.stake(&id).contract.coin.outpoint;
+    let theft = transaction(vec![outpoint], vec![TxOut::minimal_non_dust(bitcoin::ScriptBuf::new())]);
+    world.spend(&id, outpoint, &theft).unwrap();
+    assert_eq!((world.stake(&id).state, power(&world, "anna")), (Breached, 0));
+}
+
+#[test]
+fn a_reorg_of_k_blocks_changes_no_power_and_one_more_trips_the_breaker() {
+    let mut world = world_with_provider();
+    let (id, tx) = world.register_stake(&wish(500_000, &["anna"]));
+    world.sign_quorum(&id);
+    world.include(&id, &tx);
+    world.mine(6);
+    assert_eq!(world.stake(&id).state, Active);
+    world.reorg(6, &[]).unwrap();
+    assert_eq!((world.stake(&id).state, world.ledger.breaker().is_some()), (Active, false));
+
+    let (other, other_tx) = world.register_stake(&Wish { holder: "bob", ..wish(300_000, &["anna"]) });
+    world.sign_quorum(&other);
+    world.include(&other, &other_tx);
+    world.mine(6);
+    assert_eq!(power(&world, "anna"), 800_000);
+    world.reorg(7, &[]).unwrap();
+    assert!(world.ledger.breaker().is_some());
+    assert_eq!((world.stake(&other).state, power(&world, "anna")), (Verified, 500_000));
+    // It is mined again and deep again: no power before governance resumes.
+    world.include(&other, &other_tx);
+    world.mine(7);
+    assert_eq!((world.stake(&other).state, power(&world, "anna")), (Verified, 500_000));
+    world.govern(Action::Resume(Resume { accepted: Vec::new() })).unwrap();
+    assert_eq!((world.stake(&other).state, power(&world, "anna")), (Active, 800_000));
+}
+
+#[test]
+fn a_spend_that_is_reorged_out_restores_power_at_depth_k() {
+    let mut world = world_with_provider();
+    let id = world.active_stake(&wish(500_000, &["anna"]));
+    let (outpoint, unbonding) =
+        (world.stake(&id).contract.coin.outpoint, world.stake(&id).presigned.unbonding.clone());
+    world.spend(&id, outpoint, &unbonding).unwrap();
+    world.reorg(1, &[]).unwrap();
+    assert_eq!((world.stake(&id).state, power(&world, "anna")), (Verified, 0));
+    world.mine(4);
+    assert_eq!(power(&world, "anna"), 0);
+    world.mine(1);
+    assert_eq!((world.stake(&id).state, power(&world, "anna")), (Active, 500_000));
+}
+
+/// Four providers of chain zero with committed nonces and power, up to the block that fixes the first set.
+fn world_with_set() -> World {
+    let mut world = World::new(950_000);
+    world.mine(1);
+    for (name, sat) in [("anna", 300_000), ("bert", 250_000), ("carl", 250_000), ("dora", 200_000)] {
+        world.register_provider(&ChainId::zero(), name);
+        world.active_stake(&wish(sat, &[name]));
+        world.commit(&ChainId::zero(), name, 1..8);
+    }
+    world.close();
+    world.close_until(21);
+    world
+}
+
+fn tally(world: &World, chain: &ChainId, epoch: u64) -> Tally {
+    let chain = world.ledger.chain(chain).unwrap();
+    Tally::new(chain.sets[&Epoch(epoch)].set.clone(), chain.terms)
+}
+
+fn certify(world: &mut World, names: &[&str], height: u64) -> Result<Hash32, Rejected> {
+    let zero = ChainId::zero();
+    let block = world.log[height as usize].header.hash();
+    let mut tally = tally(world, &zero, height / 20);
+    for name in names {
+        tally.add(world.vote(&zero, name, Height(height), block)).unwrap();
+    }
+    let ballot = world.vote(&zero, names[0], Height(height), block).ballot;
+    let certificate = tally.certificate(ballot).expect("a quorum");
+    world.send(&Message::Certificate(Box::new(certificate)))
+}
+
+#[test]
+fn the_first_set_is_fixed_at_the_first_block_of_an_epoch_and_makes_blocks_final() {
+    let mut world = world_with_set();
+    let zero = world.ledger.chains()[0].clone();
+    // Power was there before block 0 was closed, so epoch 0 fixed S(1).
+    let set = &zero.sets[&Epoch(1)];
+    assert_eq!((set.hub_height, set.set.members().len()), (Height(0), 4));
+    assert_eq!(set.set.header().total.to_sat(), 1_000_000);
+    world.close_until(31);
+    assert_eq!(certify(&mut world, &["anna", "bert", "carl"], 25), Err(Rejected::NotInOrder(Height(20))));
+    certify(&mut world, &["anna", "bert", "carl"], 20).unwrap();
+    certify(&mut world, &["anna", "carl", "dora"], 25).unwrap();
+    assert_eq!(
+        certify(&mut world, &["anna", "carl", "dora"], 25),
+        Err(Rejected::Repeated("the block is final"))
+    );
+    assert_eq!(world.ledger.chains()[0].last_final().unwrap().0, Height(25));
+}
+
+#[test]
+fn exactly_two_thirds_are_not_enough() {
+    let mut world = World::new(600_000);
+    world.mine(1);
+    for name in ["anna", "bert", "carl"] {
+        world.register_provider(&ChainId::zero(), name);
+        world.active_stake(&wish(200_000, &[name]));
+        world.commit(&ChainId::zero(), name, 1..3);
+    }
+    world.close_until(21);
+    let zero = ChainId::zero();
+    let block = world.log[20].header.hash();
+    let mut tally = tally(&world, &zero, 1);
+    for (name, enough) in [("anna", false), ("bert", false), ("carl", true)] {
+        let vote = world.vote(&zero, name, Height(20), block);
+        let ballot = vote.ballot;
+        tally.add(vote).unwrap();
+        assert_eq!(tally.certificate(ballot).is_some(), enough, "{name}");
+    }
+}
+
+fn two_votes(world: &World, name: &str, height: u64) -> (Vote, Vote) {
+    let zero = ChainId::zero();
+    let honest = world.vote(&zero, name, Height(height), world.log[height as usize].header.hash());
+    (honest, world.vote(&zero, name, Height(height), Hash32([7; 32])))
+}
+
+#[test]
+fn two_votes_at_one_height_give_the_key_away_and_end_all_power() {
+    let mut world = world_with_set();
+    let (honest, other) = two_votes(&world, "dora", 20);
+    let mut tally = tally(&world, &ChainId::zero(), 1);
+    assert_eq!(tally.add(honest.clone()), Ok(Counted::New(Amount::from_sat(200_000))));
+    assert_eq!(tally.add(honest.clone()), Ok(Counted::Repeat));
+    assert!(matches!(tally.add(other.clone()), Err(VoteRefused::Equivocation(_))));
+    let evidence = Evidence::from_votes(&honest, &other).unwrap();
+    assert_eq!(evidence.secret().unwrap().to_bytes(), palisade_regtest::world::scalar("dora").to_bytes());
+    world.send(&Message::Evidence(evidence.clone())).unwrap();
+    assert_eq!(power(&world, "dora"), 0);
+    let (holder, exposed) =
+        world.ledger.stakes().naming(&provider_key("dora")).next().map(|s| (s.id, s.state)).unwrap();
+    assert_eq!(exposed, Exposed);
+    let repeated = world.send(&Message::Evidence(evidence));
+    assert_eq!(repeated, Err(Rejected::Repeated("the key is known to be out")));
+    // The next set is without it, at more than two thirds of the one before.
+    world.close_until(41);
+    let zero = &world.ledger.chains()[0];
+    assert!(zero.sets[&Epoch(3)].set.find(&provider_key("dora")).is_none());
+    assert!(world.ledger.breaker().is_none());
+    let registration = world.registration(&wish(100_000, &["dora"]));
+    let refused = world.send(&Message::Stake(Box::new(registration)));
+    assert_eq!(refused, Err(Rejected::Exposed(provider_key("dora"))));
+    let slashing = world.stake(&holder).presigned.slashing.clone();
+    let outpoint = world.stake(&holder).contract.coin.outpoint;
+    world.spend(&holder, outpoint, &slashing).unwrap();
+    assert_eq!(world.stake(&holder).state, Slashed);
+}
+
+#[test]
+fn a_set_with_two_thirds_or_less_of_the_one_before_trips_the_breaker_and_chain_zero_goes_on() {
+    let mut world = world_with_set();
+    for name in ["carl", "dora"] {
+        let (honest, other) = two_votes(&world, name, 20);
+        world.send(&Message::Evidence(Evidence::from_votes(&honest, &other).unwrap())).unwrap();
+    }
+    world.close_until(41);
+    assert!(world.ledger.breaker().is_some());
+    let zero = &world.ledger.chains()[0];
+    let (before, carried) = (&zero.sets[&Epoch(2)], &zero.sets[&Epoch(3)]);
+    assert!(carried.carried_over);
+    assert_eq!(carried.set.header().total, before.set.header().total);
+    assert_eq!(carried.set.header().expiry, before.set.header().expiry);
+}
+
+#[test]
+fn another_chain_opens_at_its_minimum_and_gets_its_next_set_with_its_first_certificate() {
+    let mut world = world_with_set();
+    let id: ChainId = "dev".parse().unwrap();
+    let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 150_000 };
+    let chain = NewChain { id: id.clone(), genesis: Hash32([5; 32]), terms };
+    world.govern(Action::RegisterChain(chain)).unwrap();
+    world.register_provider(&id, "dev anna");
+    let (stake, tx) = world.register_stake(&wish(200_000, &["anna", "dev anna"]));
+    world.sign_quorum(&stake);
+    world.include(&stake, &tx);
+    world.mine(6);
+    world.commit(&id, "dev anna", 4..8);
+    world.close();
+    let dev = world.ledger.chain(&id).unwrap();
+    assert_eq!(dev.sets.keys().collect::<Vec<_>>(), [&Epoch(4)]);
+    let block = Hash32([9; 32]);
+    let mut tally = tally(&world, &id, 4);
+    let vote = world.vote(&id, "dev anna", Height(200), block);
+    tally.add(vote.clone()).unwrap();
+    let certificate = tally.certificate(vote.ballot).unwrap();
+    world.send(&Message::Certificate(Box::new(certificate))).unwrap();
+    world.close();
+    let dev = world.ledger.chain(&id).unwrap();
+    assert_eq!(dev.sets.keys().collect::<Vec<_>>(), [&Epoch(4), &Epoch(5)]);
+    assert_eq!(dev.last_final(), Some((Height(200), block)));
+}
+
+#[test]
+fn the_same_log_gives_the_same_roots_and_an_altered_one_does_not() {
+    let mut world = world_with_set();
+    world.close_until(26);
+    certify(&mut world, &["anna", "bert", "carl"], 20).unwrap();
+    world.close();
+    let mut replica = Ledger::new(world.ledger.genesis().clone());
+    for block in &world.log {
+        replica.replay(block).unwrap();
+    }
+    assert_eq!(replica.tip(), world.ledger.tip());
+    assert_eq!(replica.tree().root(), world.ledger.tree().root());
+    let mut liar = Ledger::new(world.ledger.genesis().clone());
+    let mut altered = world.log[0].clone();
+    altered.messages.pop();
+    assert!(liar.replay(&altered).is_err());
+}
+
+#[test]
+fn what_is_reported_twice_or_wrongly_changes_nothing() {
+    let mut world = world_with_provider();
+    let (id, tx) = world.register_stake(&wish(500_000, &["anna"]));
+    let other = world.fund("bob", 5_000).2;
+    let before = world.ledger.clone();
+    let wrong = world.send(&Message::Included(StakeIncluded { stake: id, proof: other }));
+    assert_eq!(wrong, Err(Rejected::NotStaking));
+    world.include(&id, &tx);
+    let again = Message::Included(StakeIncluded { stake: id, proof: world.proof(&tx) });
+    assert_eq!(world.send(&again), Err(Rejected::Repeated("the stake is known to be on Bitcoin")));
+    assert_eq!(before.stakes().find(&id).unwrap().1.included, None);
+}
