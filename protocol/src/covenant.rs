@@ -1,6 +1,6 @@
 //! What a committee member answers to a registration: signatures on everything, or a refusal with its reason.
 
-use crate::adaptor::AdaptorSignature;
+use crate::adaptor::{self, AdaptorSignature};
 use crate::codec::Wire as _;
 use crate::context::Context;
 use crate::hash::tagged;
@@ -154,8 +154,7 @@ impl StakeSignatures {
         let signer = member.point();
         for (output, list, sighash) in lists {
             for (index, (signature, provider)) in list.iter().zip(providers).enumerate() {
-                signature
-                    .verify(&signer, sighash, &provider.point())
+                adaptor::verify(&signer, &provider.point(), sighash, signature)
                     .map_err(|_| BadAnswer::Adaptor { output, index })?;
             }
         }

@@ -1,148 +1,151 @@
-//! The curve: the one module behind which libsecp256k1 stands.
+//! The curve secp256k1: the one module behind which libsecp256k1 stands for EOTS and adaptor signatures.
 //!
-//! Secret scalars meet only libsecp256k1's constant-time operations (tweaks of secret keys, multiplication of the
-//! generator), are wiped when dropped, and print as `[redacted]`. Verification works on public data and may take
-//! variable time. Source: BIP-340; docs/protocol.md, EOTS.
+//! Two halves. Here is arithmetic on **public** values only; it may branch on them. [`KeyPair`] and the secret scalars
+//! live in the half called `secret`, where secrets meet nothing but libsecp256k1's constant-time operations. A
+//! verify-only build needs this half alone, and a pure-Rust backend can take its place.
+//!
+//! Every function is total: what has probability 2^-128 or less has a defined result and no panic.
+//! Source: BIP-340; docs/protocol.md, EOTS.
 
-use bitcoin::hashes::{Hash as _, HashEngine as _, sha256};
-use bitcoin::secp256k1::{Keypair, Parity, PublicKey, SECP256K1, Scalar, SecretKey, XOnlyPublicKey};
-use std::fmt;
+mod bytes;
+mod secret;
 
-/// Bytes that are no scalar of the wanted kind: zero, or not below the order of the curve.
+pub(crate) use bytes::byte_value;
+pub(crate) use secp256k1::{PublicKey as Point, Scalar};
+pub(crate) use secret::SecretScalar;
+
+pub use secp256k1::{XOnlyPublicKey, schnorr::Signature};
+pub use secret::{KeyPair, NotASecretKey};
+
+use crate::hash::tagged;
+use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
+use secp256k1::{Message, Parity, SECP256K1, SecretKey};
+
+/// A BIP-340 signature that the key did not make over the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a scalar between 1 and the order of the curve")]
-pub struct NotAScalar;
+#[error("BIP-340 signature does not verify")]
+pub struct Bip340Invalid;
 
-/// A scalar that nobody else may know. Never zero.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretScalar(SecretKey);
-
-impl fmt::Debug for SecretScalar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
+/// Verifies a BIP-340 signature over a 32-byte message, usually a hash.
+pub fn verify_bip340(
+    key: &XOnlyPublicKey,
+    message: &[u8; 32],
+    signature: &Signature,
+) -> Result<(), Bip340Invalid> {
+    SECP256K1.verify_schnorr(signature, &Message::from_digest(*message), key).map_err(|_| Bip340Invalid)
 }
 
-impl Drop for SecretScalar {
-    fn drop(&mut self) {
-        self.0.non_secure_erase();
-    }
+/// The 64 bytes `R.x || s` as a BIP-340 signature. Whether it is valid, only verification says.
+#[allow(clippy::expect_used, reason = "two arrays of 32 bytes are 64 bytes, the only thing that is checked")]
+pub(crate) fn signature(nonce_x: &[u8; 32], s: &[u8; 32]) -> Signature {
+    Signature::from_slice([*nonce_x, *s].as_flattened()).expect("64 bytes")
 }
 
-impl SecretScalar {
-    /// Refuses zero and everything from the order of the curve on.
-    pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, NotAScalar> {
-        SecretKey::from_slice(&bytes).map(Self).map_err(|_| NotAScalar)
-    }
+/// The challenge `e = H("BIP0340/challenge", R.x || P.x || m) mod n`.
+pub(crate) fn challenge(nonce_x: &[u8; 32], key: &XOnlyPublicKey, message: &[u8; 32]) -> Scalar {
+    reduce(tagged("BIP0340/challenge", &[nonce_x, &key.serialize(), message]).0)
+}
 
-    /// The scalar, big-endian. Whoever takes the bytes wipes them.
-    pub fn to_bytes(&self) -> [u8; 32] {
-        self.0.secret_bytes()
-    }
-
-    /// x coordinate of the scalar's point.
-    pub fn x_only_public_key(&self) -> XOnlyPublicKey {
-        self.even().1
-    }
-
-    /// The pair that signs by BIP-340.
-    pub fn keypair(&self) -> Keypair {
-        Keypair::from_secret_key(SECP256K1, &self.0)
-    }
-
-    /// This scalar or its negation, whichever has a point with even y; and that point's x coordinate.
-    pub(crate) fn even(&self) -> (Self, XOnlyPublicKey) {
-        let (x, parity) = self.0.public_key(SECP256K1).x_only_public_key();
-        (self.negated_if(parity == Parity::Odd), x)
-    }
-
-    /// The point.
-    pub(crate) fn point(&self) -> PublicKey {
-        self.0.public_key(SECP256K1)
-    }
-
-    /// The negation if asked for. The parity of a public point is no secret.
-    pub(crate) fn negated_if(&self, negate: bool) -> Self {
-        Self(if negate { self.0.negate() } else { self.0 })
-    }
-
-    /// `self * factor + term`; `None` in the one case in 2^256 that gives zero.
-    pub(crate) fn multiply_add(&self, factor: &Scalar, term: &Self) -> Option<Self> {
-        let mut product = self.0.mul_tweak(factor).ok()?;
-        let sum = product.add_tweak(&Scalar::from(term.0)).ok().map(Self);
-        product.non_secure_erase();
-        sum
-    }
-
-    /// `self + other`; `None` if that is zero.
-    pub(crate) fn plus(&self, other: &Self) -> Option<Self> {
-        self.0.add_tweak(&Scalar::from(other.0)).ok().map(Self)
-    }
-
-    /// `self - other`; `None` if that is zero.
-    pub(crate) fn minus(&self, other: &Self) -> Option<Self> {
-        self.plus(&other.negated_if(true))
-    }
-
-    /// `1 / self`, by Fermat: `self ^ (n - 2)`. libsecp256k1 has no inverse of its own in its interface.
-    pub(crate) fn inverse(&self) -> Option<Self> {
-        let mut result: Option<SecretKey> = None;
-        for bit in ORDER_LESS_TWO.iter().flat_map(|byte| (0..8).rev().map(move |i| byte >> i & 1)) {
-            let squared = match result {
-                Some(value) => Some(value.mul_tweak(&Scalar::from(value)).ok()?),
-                None => None,
-            };
-            result = match (bit, squared) {
-                (1, Some(value)) => Some(value.mul_tweak(&Scalar::from(self.0)).ok()?),
-                (1, None) => Some(self.0),
-                (_, squared) => squared,
-            };
+/// The number that the bytes are, modulo the group order n.
+fn reduce(bytes: [u8; 32]) -> Scalar {
+    Scalar::from_be_bytes(bytes).unwrap_or_else(|_| {
+        // At least n, so above 2^255: the sum of 2^255 and the rest, which the library reduces.
+        let (mut rest, mut top) = (bytes, [0; 32]);
+        rest[0] ^= 0x80;
+        top[0] = 0x80;
+        match (Scalar::from_be_bytes(rest), Scalar::from_be_bytes(top)) {
+            (Ok(rest), Ok(top)) => add(&rest, &top),
+            _ => Scalar::ZERO,
         }
-        result.map(Self)
-    }
+    })
+}
 
-    /// `self * other`.
-    pub(crate) fn times(&self, other: &Self) -> Option<Self> {
-        self.0.mul_tweak(&Scalar::from(other.0)).ok().map(Self)
-    }
-
-    /// The same number for the interfaces that take public scalars.
-    pub(crate) fn to_scalar(&self) -> Scalar {
-        Scalar::from(self.0)
+/// `a + b mod n`.
+fn add(a: &Scalar, b: &Scalar) -> Scalar {
+    match nonzero(a) {
+        None => *b,
+        Some(a) => a.add_tweak(b).map_or(Scalar::ZERO, Scalar::from),
     }
 }
 
-const ORDER_LESS_TWO: [u8; 32] = [
-    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe, 0xba,
-    0xae, 0xdc, 0xe6, 0xaf, 0x48, 0xa0, 0x3b, 0xbf, 0xd2, 0x5e, 0x8c, 0xd0, 0x36, 0x41, 0x3f,
-];
-
-/// BIP-340's challenge `e = H(R.x || P.x || m)`, reduced; `None` if it is zero.
-pub(crate) fn challenge(nonce: &[u8; 32], key: &XOnlyPublicKey, message: &[u8; 32]) -> Option<Scalar> {
-    let tag = sha256::Hash::hash(b"BIP0340/challenge").to_byte_array();
-    let mut engine = sha256::Hash::engine();
-    [&tag[..], &tag, nonce, &key.serialize(), message].iter().for_each(|part| engine.input(part));
-    reduce(sha256::Hash::from_engine(engine).to_byte_array())
+/// `-a mod n`.
+pub(crate) fn negate(a: &Scalar) -> Scalar {
+    nonzero(a).map_or(Scalar::ZERO, |a| a.negate().into())
 }
 
-/// A number modulo the order of the curve; `None` for zero.
-pub(crate) fn reduce(bytes: [u8; 32]) -> Option<Scalar> {
-    if let Ok(scalar) = Scalar::from_be_bytes(bytes) {
-        return (scalar != Scalar::ZERO).then_some(scalar);
-    }
-    // Not below the order n, so below 2n: subtract n, which is adding 2^256 - n.
-    let mut out = [0u8; 32];
-    let mut carry = 0u16;
-    for ((slot, byte), less) in out.iter_mut().zip(bytes).zip(ORDER_COMPLEMENT).rev() {
-        let sum = u16::from(byte).saturating_add(u16::from(less)).saturating_add(carry);
-        let [high, low] = sum.to_be_bytes();
-        *slot = low;
-        carry = high.into();
-    }
-    Scalar::from_be_bytes(out).ok().filter(|scalar| *scalar != Scalar::ZERO)
+/// `a - b mod n`.
+pub(crate) fn subtract(a: &Scalar, b: &Scalar) -> Scalar {
+    add(a, &negate(b))
 }
 
-const ORDER_COMPLEMENT: [u8; 32] = [
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x45, 0x51, 0x23, 0x19, 0x50, 0xb7, 0x5f, 0xc4, 0x40,
-    0x2d, 0xa1, 0x73, 0x2f, 0xc9, 0xbe, 0xbf,
-];
+/// `a b mod n`.
+pub(crate) fn multiply(a: &Scalar, b: &Scalar) -> Scalar {
+    nonzero(a).and_then(|a| a.mul_tweak(b).ok()).map_or(Scalar::ZERO, Scalar::from)
+}
+
+/// `1 / a mod n`, and zero for zero: `a^(n - 2)` by Fermat, because libsecp256k1 exposes no inverse.
+pub(crate) fn invert(a: &Scalar) -> Scalar {
+    let mut exponent = secp256k1::constants::CURVE_ORDER;
+    exponent[31] ^= 0x41 ^ 0x3f; // n ends in 0x41, n - 2 in 0x3f.
+    let bits = exponent.iter().flat_map(|byte| [128, 64, 32, 16, 8, 4, 2, 1].map(|bit| byte & bit != 0));
+    bits.fold(Scalar::ONE, |power, bit| {
+        let square = multiply(&power, &power);
+        if bit { multiply(&square, a) } else { square }
+    })
+}
+
+/// libsecp256k1 does arithmetic on secret keys, which are never zero.
+fn nonzero(a: &Scalar) -> Option<SecretKey> {
+    SecretKey::from_slice(&a.to_be_bytes()).ok()
+}
+
+/// The point with this x coordinate and an even y: `lift_x` of BIP-340.
+pub(crate) fn lift_x(key: &XOnlyPublicKey) -> Point {
+    Point::from_x_only_public_key(*key, Parity::Even)
+}
+
+/// Whether y is odd, and x.
+pub(crate) fn parity_and_x(point: &Point) -> (bool, [u8; 32]) {
+    let (x, parity) = point.x_only_public_key();
+    (parity == Parity::Odd, x.serialize())
+}
+
+/// `A + B`, or nothing where that is infinity.
+pub(crate) fn add_points(a: &Point, b: &Point) -> Option<Point> {
+    a.combine(b).ok()
+}
+
+/// `-A`.
+pub(crate) fn negate_point(a: &Point) -> Point {
+    a.negate(SECP256K1)
+}
+
+/// `sG - eP`, the nonce point of a Schnorr signature, or nothing where that is infinity or e is zero.
+pub(crate) fn nonce_point(s: &Scalar, e: &Scalar, key: &XOnlyPublicKey) -> Option<Point> {
+    nonce_point_by_recovery(s, e, key).or_else(|| nonce_point_by_tweaks(s, e, key))
+}
+
+/// [`nonce_point`] for the price of one multiplication, by the recovery of an ECDSA key.
+///
+/// From message hash z and signature (r, S), where r is the x coordinate of a point A, ECDSA recovers `(S A - z G) / r`.
+/// With `A = P`, `S = -e r` and `z = -s r` that is `sG - eP`. Nothing where P.x is n or more (one key in 2^128).
+fn nonce_point_by_recovery(s: &Scalar, e: &Scalar, key: &XOnlyPublicKey) -> Option<Point> {
+    let r = Scalar::from_be_bytes(key.serialize()).ok()?;
+    let minus_r = negate(&r);
+    let (big_s, z) = (multiply(e, &minus_r), multiply(s, &minus_r));
+    let even_y = RecoveryId::from_i32(0).ok()?;
+    let compact = [r.to_be_bytes(), big_s.to_be_bytes()];
+    let signature = RecoverableSignature::from_compact(compact.as_flattened(), even_y).ok()?;
+    SECP256K1.recover_ecdsa(&Message::from_digest(z.to_be_bytes()), &signature).ok()
+}
+
+/// [`nonce_point`] for every key, by two multiplications.
+fn nonce_point_by_tweaks(s: &Scalar, e: &Scalar, key: &XOnlyPublicKey) -> Option<Point> {
+    let minus_e_p = lift_x(key).mul_tweak(SECP256K1, &negate(e)).ok()?;
+    minus_e_p.add_exp_tweak(SECP256K1, s).ok()
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,175 +1,151 @@
-//! Extractable one-time signatures: sign one message with a nonce and you have signed; sign two and you have published
-//! your key.
+//! Extractable one-time signatures (EOTS): Schnorr signatures whose nonce is known before the message.
 //!
-//! `s = k + e d` with BIP-340's challenge over SHA-256 of the message and a nonce that was committed to before; only `s`
-//! is sent. So `R || s` is a BIP-340 signature. Source: docs/protocol.md, EOTS.
+//! A provider commits to one nonce per height in advance. One signature with a nonce is an ordinary signature; two
+//! signatures on different messages with one nonce are two linear equations in two unknowns, and [`extract`] solves
+//! them for the secret key. With the nonce R, `R.x || s` is a BIP-340 signature on SHA-256 of the message.
 //!
-//! Not here: which message deserves a signature, and which nonces are spent. Both belong to the signer.
+//! Not here: which message deserves a signature, and which nonces are spent. Both are the signer's duty, and so is
+//! the check of a fresh signature with [`verify`] before it is released: a fault inside [`sign`] (a flipped bit in
+//! the challenge) and a repetition without the fault would be two equations as well.
+//! Source: docs/protocol.md, EOTS.
 
-use crate::codec::{DecodeError, Reader, Wire};
-use crate::curve::{SecretScalar, challenge};
+use crate::curve::{self, KeyPair, Scalar, SecretScalar, XOnlyPublicKey, byte_value};
 use crate::hash::sha256;
-use bitcoin::secp256k1::schnorr::Signature;
-use bitcoin::secp256k1::{Message, SECP256K1, XOnlyPublicKey};
+use std::fmt;
 
-/// A nonce's public half: R.x.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The s of a signature: 32 bytes, big-endian, below the group order n.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EotsSignature(Scalar);
+
+/// Thirty-two bytes that are no number below n. Reducing them would give one signature two encodings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("s of an EOTS signature is not below the group order n")]
+pub struct SOutOfRange;
+
+impl EotsSignature {
+    /// Refuses numbers of n or more.
+    pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, SOutOfRange> {
+        Scalar::from_be_bytes(bytes).map(Self).map_err(|_| SOutOfRange)
+    }
+
+    /// The 32 bytes.
+    pub fn to_bytes(&self) -> [u8; 32] {
+        self.0.to_be_bytes()
+    }
+}
+
+byte_value!(EotsSignature, 32, "EOTS signature", |bytes| EotsSignature::from_bytes(bytes).ok());
+
+/// The x coordinate of a nonce point: public randomness. Any 32 bytes, because verification compares them with a
+/// computed coordinate and never lifts them: bytes that are no coordinate verify nothing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicNonce([u8; 32]);
 
 impl PublicNonce {
-    /// Any 32 bytes: whether they are a point shows when a signature is verified.
+    /// The nonce with this x coordinate.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// R.x, big-endian.
+    /// The x coordinate, big-endian.
     pub fn to_bytes(&self) -> [u8; 32] {
         self.0
     }
 }
 
-impl Wire for PublicNonce {
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.0.encode(out);
-    }
+byte_value!(PublicNonce, 32, "public nonce", |bytes| Some(PublicNonce::from_bytes(bytes)));
 
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        reader.array().map(Self)
-    }
-}
-
-/// A nonce's secret half, for one signature, with the point it belongs to.
-#[derive(Debug, Clone)]
+/// The secret k of one nonce, with its public half. [`sign`] consumes it: the same value never signs twice.
+/// Made by [`crate::nonce::derive`].
 pub struct SecretNonce {
-    even: SecretScalar,
+    k: SecretScalar,
     public: PublicNonce,
 }
 
 impl SecretNonce {
-    /// The nonce `k`, or its negation where R.y is odd.
-    pub fn new(k: &SecretScalar) -> Self {
-        let (even, x) = k.even();
-        Self { even, public: PublicNonce(x.serialize()) }
+    /// Takes k or -k, whichever has a point with an even y.
+    pub(crate) fn new(k: SecretScalar) -> Self {
+        let (k, x) = k.into_even_y();
+        Self { k, public: PublicNonce(x.serialize()) }
     }
 
-    /// What is committed to.
+    /// The half that is committed to and published.
     pub fn public(&self) -> PublicNonce {
         self.public
     }
 }
 
-/// A key that makes EOTS signatures.
-#[derive(Debug, Clone)]
-pub struct SigningKey {
-    even: SecretScalar,
-    public: XOnlyPublicKey,
-}
-
-impl SigningKey {
-    /// The key of a secret.
-    pub fn new(secret: &SecretScalar) -> Self {
-        let (even, public) = secret.even();
-        Self { even, public }
-    }
-
-    /// The public key.
-    pub fn public(&self) -> XOnlyPublicKey {
-        self.public
-    }
-
-    /// Signs. The caller has made durable that this nonce is spent on this message. `None` with probability 2^-256.
-    pub fn sign(&self, nonce: &SecretNonce, message: &[u8]) -> Option<EotsSignature> {
-        let e = challenge(&nonce.public.0, &self.public, &sha256(&[message]).0)?;
-        self.even.multiply_add(&e, &nonce.even).map(|s| EotsSignature(s.to_bytes()))
+impl fmt::Debug for SecretNonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretNonce {{ public: {}, k: [redacted] }}", self.public)
     }
 }
 
-/// A signature: `s` alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct EotsSignature([u8; 32]);
-
-impl EotsSignature {
-    /// Any 32 bytes; an `s` that is not below the order never verifies.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// `s`, big-endian.
-    pub fn to_bytes(&self) -> [u8; 32] {
-        self.0
-    }
-
-    /// `R || s`, a BIP-340 signature on SHA-256 of the message.
-    pub fn with_nonce(&self, nonce: &PublicNonce) -> [u8; 64] {
-        let mut bytes = [0; 64];
-        let (r, s) = bytes.split_at_mut(32);
-        r.copy_from_slice(&nonce.0);
-        s.copy_from_slice(&self.0);
-        bytes
-    }
+/// Signs a message: `s = k + e d`, where `e` is BIP-340's challenge over R.x, the public key and SHA-256 of the message.
+///
+/// Parities and public halves are known already, so this costs two hashes and two scalar operations.
+pub fn sign(key: &KeyPair, nonce: SecretNonce, message: &[u8]) -> EotsSignature {
+    let e = challenge(&key.public(), &nonce.public, message);
+    EotsSignature(key.secret().sign(&e, &nonce.k))
 }
 
-impl Wire for EotsSignature {
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.0.encode(out);
-    }
-
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        reader.array().map(Self)
-    }
-}
-
-/// The signature is not the key's, with that nonce, over that message.
+/// A signature that the key did not make over this message with this nonce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("EOTS signature does not verify")]
+#[error("EOTS signature does not verify for this key, nonce and message")]
 pub struct EotsInvalid;
 
-/// Verifies as BIP-340 does.
+/// Verifies a signature: `R || s` is a BIP-340 signature on SHA-256 of the message.
 pub fn verify(
     key: &XOnlyPublicKey,
     nonce: &PublicNonce,
     message: &[u8],
     signature: &EotsSignature,
 ) -> Result<(), EotsInvalid> {
-    let signature = Signature::from_slice(&signature.with_nonce(nonce)).map_err(|_| EotsInvalid)?;
-    let digest = Message::from_digest(sha256(&[message]).0);
-    SECP256K1.verify_schnorr(&signature, &digest, key).map_err(|_| EotsInvalid)
+    let bip340 = curve::signature(&nonce.0, &signature.to_bytes());
+    curve::verify_bip340(key, &sha256(&[message]).0, &bip340).map_err(|_| EotsInvalid)
 }
 
-/// Why no key follows from two signatures.
+/// Why two signatures give no key away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ExtractError {
-    /// They sign the same message.
-    #[error("both signatures sign the same message")]
+    /// One message signed twice is one equation.
+    #[error("both signatures are on the same message: there is nothing to extract")]
     SameMessage,
-    /// A signature is no scalar.
-    #[error("a signature is not a scalar")]
-    NotAScalar,
-    /// What follows is not this key.
-    #[error("the signatures are not both of this key with this nonce")]
-    OtherKey,
+    /// Signatures on two messages under one key and nonce differ.
+    #[error("both signatures are equal, so at least one of them is not by this key and nonce")]
+    SameSignature,
+    /// What the equations give is not this key: a signature is invalid, or by another key or nonce.
+    #[error("the two signatures do not give the secret key of {0}")]
+    NotThisKey(XOnlyPublicKey),
 }
 
-/// The secret key behind two signatures with one nonce: `(s1 - s2) / (e1 - e2)`, checked against the public key.
+/// The secret key, from two signatures on different messages with one nonce: `d = (s1 - s2) / (e1 - e2)`.
+///
+/// The result owns the public key given; this is checked, so the signatures need no verification before.
 pub fn extract(
     key: &XOnlyPublicKey,
     nonce: &PublicNonce,
-    first: (&[u8], &EotsSignature),
-    second: (&[u8], &EotsSignature),
-) -> Result<SecretScalar, ExtractError> {
-    if first.0 == second.0 {
+    a: (&[u8], &EotsSignature),
+    b: (&[u8], &EotsSignature),
+) -> Result<KeyPair, ExtractError> {
+    if a.0 == b.0 {
         return Err(ExtractError::SameMessage);
     }
-    let scalar = |s: &EotsSignature| SecretScalar::from_bytes(s.0).map_err(|_| ExtractError::NotAScalar);
-    let e = |message: &[u8]| {
-        let e = challenge(&nonce.0, key, &sha256(&[message]).0)?;
-        SecretScalar::from_bytes(e.to_be_bytes()).ok()
-    };
-    let (s1, s2) = (scalar(first.1)?, scalar(second.1)?);
-    let quotient = || {
-        let difference = e(first.0)?.minus(&e(second.0)?)?;
-        s1.minus(&s2)?.times(&difference.inverse()?)
-    };
-    let secret = quotient().ok_or(ExtractError::OtherKey)?;
-    if secret.x_only_public_key() == *key { Ok(secret) } else { Err(ExtractError::OtherKey) }
+    if a.1 == b.1 {
+        return Err(ExtractError::SameSignature);
+    }
+    let s = curve::subtract(&a.1.0, &b.1.0);
+    let e = curve::subtract(&challenge(key, nonce, a.0), &challenge(key, nonce, b.0));
+    let d = curve::multiply(&s, &curve::invert(&e));
+    KeyPair::from_secret_bytes(&d.to_be_bytes())
+        .ok()
+        .filter(|pair| pair.public() == *key)
+        .ok_or(ExtractError::NotThisKey(*key))
 }
+
+fn challenge(key: &XOnlyPublicKey, nonce: &PublicNonce, message: &[u8]) -> Scalar {
+    curve::challenge(&nonce.0, key, &sha256(&[message]).0)
+}
+
+#[cfg(test)]
+mod tests;

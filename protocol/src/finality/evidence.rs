@@ -1,7 +1,7 @@
 //! Evidence: what shows that a provider's key is out. The key itself, or two votes at one height that share a nonce.
 
 use super::vote::{Ballot, Vote};
-use crate::curve::SecretScalar;
+use crate::curve::KeyPair;
 use crate::eots::{self, EotsSignature, PublicNonce};
 use crate::keys::ProviderKey;
 
@@ -88,7 +88,7 @@ impl Evidence {
     }
 
     /// The secret key, proven: its point is the provider's key.
-    pub fn secret(&self) -> Result<SecretScalar, NoEvidence> {
+    pub fn secret(&self) -> Result<KeyPair, NoEvidence> {
         let no = |key: &ProviderKey| NoEvidence(*key);
         match self {
             Self::Equivocation(equivocation) => {
@@ -98,8 +98,8 @@ impl Evidence {
                 eots::extract(&key.point(), nonce, first, second).map_err(|_| no(key))
             }
             Self::Key(LeakedKey { key, secret }) => {
-                let scalar = SecretScalar::from_bytes(*secret).map_err(|_| no(key))?;
-                if scalar.x_only_public_key() == key.point() { Ok(scalar) } else { Err(no(key)) }
+                let pair = KeyPair::from_secret_bytes(secret).map_err(|_| no(key))?;
+                if pair.public() == key.point() { Ok(pair) } else { Err(no(key)) }
             }
         }
     }
