@@ -149,7 +149,7 @@ impl Server {
             .into_future();
         let drained = async {
             shutdown.requested().await;
-            std::future::pending::<()>().await;
+            tokio::time::sleep(DRAIN).await;
         };
         tokio::select! {
             served = serving => served.map_err(ServeError::Serve),
