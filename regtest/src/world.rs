@@ -12,15 +12,15 @@ use palisade_hub::init::default_params;
 use palisade_hub::ledger::stake::Stake;
 use palisade_hub::ledger::state::StakeState;
 use palisade_hub::ledger::{Event, Ledger, Rejected};
-use palisade_protocol::adaptor::AdaptorSignature;
+use palisade_protocol::adaptor;
 use palisade_protocol::backing::Backing;
 use palisade_protocol::bip322;
 use palisade_protocol::block::{Block as HubBlock, HubHeader, MessageBytes};
 use palisade_protocol::bls::BlsSecretKey;
 use palisade_protocol::context::{ChainId, ChainIdentity, Purpose, Terms};
 use palisade_protocol::covenant::{CovenantAnswer, StakeSignatures, Verdict};
-use palisade_protocol::curve::SecretScalar;
-use palisade_protocol::eots::{SecretNonce, SigningKey};
+use palisade_protocol::curve::KeyPair;
+use palisade_protocol::eots::{self, SecretNonce};
 use palisade_protocol::finality::commitment::{self, Commitment, nonce_tree};
 use palisade_protocol::finality::vote::{Ballot, Vote};
 use palisade_protocol::genesis::{Genesis, GenesisDocument, HeaderHex, Magic};
@@ -50,9 +50,9 @@ pub fn keypair(name: &str) -> Keypair {
     Keypair::from_secret_key(SECP256K1, &secret(name))
 }
 
-/// The scalar of a named secret.
-pub fn scalar(name: &str) -> SecretScalar {
-    SecretScalar::from_bytes(secret(name).secret_bytes()).expect("a hash is a scalar")
+/// The pair of a named secret, for EOTS and adaptor signatures.
+pub fn pair(name: &str) -> KeyPair {
+    KeyPair::from_secret_bytes(&secret(name).secret_bytes()).expect("a scalar")
 }
 
 fn x_only(name: &str) -> bitcoin::XOnlyPublicKey {
@@ -306,10 +306,10 @@ impl World {
 
     /// A committee member's signatures on a stake.
     pub fn answer(&self, member: &str, stake: &Stake) -> Message {
-        let secret = scalar(member);
+        let secret = pair(member);
         let adaptors = |sighash: &[u8; 32]| {
-            let sign = |key: &ProviderKey| AdaptorSignature::sign(&secret, sighash, &key.point(), &[9; 32]);
-            stake.named().map(|key| sign(key).expect("signs")).collect::<Vec<_>>()
+            let sign = |key: &ProviderKey| adaptor::sign(&secret, &key.point(), sighash, &[9; 32]);
+            stake.named().map(sign).collect::<Vec<_>>()
         };
         let signatures = StakeSignatures {
             unbonding: schnorr(member, &stake.sighashes.unbonding),
@@ -381,7 +381,7 @@ impl World {
         let (first, terms) = (chain.terms.first_height(epoch), chain.terms);
         let seed = NonceSeed::from_bytes(sha256(&[b"seed", name.as_bytes()]).0);
         let nonces: Vec<_> = (0..terms.voted_heights())
-            .map(|i| nonce::derive(&scalar(name), &seed, &chain.vote, first.plus(i * terms.voted_every)))
+            .map(|i| nonce::derive(&pair(name), &seed, &chain.vote, first.plus(i * terms.voted_every)))
             .collect();
         let tree = nonce_tree(nonces.iter().map(SecretNonce::public));
         (nonces, tree)
@@ -406,13 +406,14 @@ impl World {
     /// The vote of a named provider, honest or not.
     pub fn vote(&self, chain: &ChainId, name: &str, height: Height, block: Hash32) -> Vote {
         let own = self.ledger.chain(chain).expect("a registered chain");
-        let (nonces, tree) = self.nonces(chain, name, own.terms.epoch_of(height));
+        let (mut nonces, tree) = self.nonces(chain, name, own.terms.epoch_of(height));
         let index = usize::try_from(own.terms.nonce_index(height).expect("a voted height")).expect("few");
         let ballot = Ballot { context: own.vote, height, block };
-        let signature =
-            SigningKey::new(&scalar(name)).sign(&nonces[index], &ballot.message()).expect("signs");
+        let secret = nonces.swap_remove(index);
+        let nonce = secret.public();
+        let signature = eots::sign(&pair(name), secret, &ballot.message());
         let path = tree.path(index).expect("a leaf");
-        Vote { ballot, key: provider_key(name), nonce: nonces[index].public(), signature, path }
+        Vote { ballot, key: provider_key(name), nonce, signature, path }
     }
 }
 

@@ -232,7 +232,7 @@ fn two_votes_at_one_height_give_the_key_away_and_end_all_power() {
     assert_eq!(tally.add(honest.clone()), Ok(Counted::Repeat));
     assert!(matches!(tally.add(other.clone()), Err(VoteRefused::Equivocation(_))));
     let evidence = Evidence::from_votes(&honest, &other).unwrap();
-    assert_eq!(evidence.secret().unwrap().to_bytes(), palisade_regtest::world::scalar("dora").to_bytes());
+    assert_eq!(evidence.secret().unwrap().public(), provider_key("dora").point());
     world.send(&Message::Evidence(evidence.clone())).unwrap();
     assert_eq!(power(&world, "dora"), 0);
     let (holder, exposed) =
