@@ -1,8 +1,9 @@
-//! Real bitcoind under test.
+//! Palisade under test: a real bitcoind, the network around it, and those who misbehave.
 
 mod bitcoind;
+pub mod devchain;
 pub mod node;
+pub mod world;
 
 pub use bitcoind::{NoBitcoind, bitcoind_path};
 pub use node::Node;
-pub mod world;
