@@ -3,6 +3,7 @@
 mod bitcoind;
 pub mod devchain;
 pub mod node;
+pub mod process;
 pub mod world;
 
 pub use bitcoind::{NoBitcoind, bitcoind_path};

@@ -2,5 +2,4 @@
 //!
 //! The folders of `tests/fixtures` say where each file comes from and how it is made anew.
 
-
 mod btc_staking_ts;

@@ -1,0 +1,127 @@
+//! Shipped binaries as child processes: started with a user's flags, watched, and always stopped.
+
+use anyhow::{Context as _, bail, ensure};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::process::{Child, Command};
+
+/// How long a daemon may take to come up or a tool to finish.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where the shipped binaries are: beside the program that runs.
+pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    // A test program lives one folder deeper, in `deps`.
+    let folders = own.ancestors().skip(1).take(2);
+    let found = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.with_context(|| format!("{name} is not built: run `make build`"))
+}
+
+/// A daemon that runs. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Daemon {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Starts a binary; what it says goes into `log`.
+    pub fn start<S: AsRef<OsStr>>(program: &str, args: &[S], log: &Path) -> anyhow::Result<Self> {
+        let file = File::options().create(true).append(true).open(log)?;
+        let child = Command::new(binary(program)?)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {program}"))?;
+        Ok(Self { name: program.to_owned(), child, log: log.to_owned() })
+    }
+
+    /// Where it writes what it does.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Its process id, while it runs.
+    pub fn process_id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Fails if it has ended, with the end of its log.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let end: Vec<&str> = text.lines().rev().take(8).collect();
+            let end: Vec<&str> = end.into_iter().rev().collect();
+            bail!("{} ended with {status}; its log ends:\n{}", self.name, end.join("\n"));
+        }
+        Ok(())
+    }
+
+    /// Waits until it has written the address it listens on.
+    pub async fn address(&mut self, file: &Path) -> anyhow::Result<String> {
+        let mut found = None;
+        wait_for(
+            &format!("{} listens", self.name),
+            || {
+                found = std::fs::read_to_string(file).ok().filter(|text| !text.trim().is_empty());
+                Ok(found.is_some())
+            },
+            || self.check(),
+        )
+        .await?;
+        Ok(found.unwrap_or_default().trim().to_owned())
+    }
+
+    /// Asks it to stop (SIGTERM) and waits; fails if that takes more than five seconds.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        let Some(id) = self.child.id() else { return Ok(()) };
+        let asked = Command::new("kill").arg("-TERM").arg(id.to_string()).status().await?;
+        ensure!(asked.success(), "cannot signal {}", self.name);
+        match tokio::time::timeout(Duration::from_secs(6), self.child.wait()).await {
+            Ok(ended) => {
+                let status = ended?;
+                ensure!(status.success(), "{} ended with {status} when asked to stop", self.name);
+                Ok(())
+            }
+            Err(_) => bail!("{} did not stop within five seconds", self.name),
+        }
+    }
+}
+
+/// Polls a condition until it holds; `check` can fail early, for example because a daemon ended.
+pub async fn wait_for(
+    what: &str,
+    mut holds: impl FnMut() -> anyhow::Result<bool>,
+    mut check: impl FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let started = Instant::now();
+    while !holds()? {
+        check()?;
+        ensure!(started.elapsed() < PATIENCE, "waited {} s in vain until {what}", PATIENCE.as_secs());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+/// Runs a tool to its end and gives its standard output; fails with what it said if it does.
+pub async fn tool<S: AsRef<OsStr>>(program: &str, args: &[S]) -> anyhow::Result<String> {
+    let output = Command::new(binary(program)?).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
+    let output =
+        tokio::time::timeout(PATIENCE, output).await.with_context(|| format!("{program} hangs"))??;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program} failed with {}: {}", output.status, said.trim());
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// As [`tool`], with a JSON answer.
+pub async fn json_tool<S: AsRef<OsStr>>(program: &str, args: &[S]) -> anyhow::Result<serde_json::Value> {
+    let text = tool(program, args).await?;
+    serde_json::from_str(&text).with_context(|| format!("{program} answered {text:?}"))
+}
