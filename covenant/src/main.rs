@@ -1,3 +1,77 @@
-//! Palisade covenant.
+//! The covenant member's command line.
 
-fn main() {}
+use clap::{Parser, Subcommand};
+use palisade_covenant::audit::Entry;
+use palisade_covenant::init::Init;
+use palisade_covenant::run;
+use palisade_hub::daemon::exit::{self, Failure, Format};
+use palisade_hub::daemon::{log, shutdown};
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A member of the committee that co-signs early exits and slashings.
+#[derive(Parser)]
+#[command(name = "palisade-covenant", version)]
+struct Cli {
+    /// Print results as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a member: its key and its configuration.
+    Init(Init),
+    /// Judge and sign.
+    Run {
+        /// Configuration file.
+        #[arg(long, default_value = "covenant.toml")]
+        config: PathBuf,
+    },
+    /// Check the audit log and print it.
+    Audit {
+        /// Configuration file.
+        #[arg(long, default_value = "covenant.toml")]
+        config: PathBuf,
+    },
+}
+
+#[derive(serde::Serialize)]
+struct Log(Vec<Entry>);
+
+impl fmt::Display for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for entry in &self.0 {
+            let what = run::describe(&entry.stake, entry.act);
+            writeln!(
+                f,
+                "{:>5}  height {:>7}  {:>16} sat  {what} {}",
+                entry.seq, entry.btc_height, entry.sat, entry.reason
+            )?;
+        }
+        write!(f, "{} entries, each bound to the one before: the log is whole", self.0.len())
+    }
+}
+
+fn main() -> ExitCode {
+    exit::finish(carry_out(Cli::parse()))
+}
+
+fn carry_out(cli: Cli) -> Result<(), Failure> {
+    let format = Format::from_flag(cli.json);
+    match cli.command {
+        Command::Init(init) => format.print(&init.run()?),
+        Command::Run { config } => {
+            log::init().map_err(Failure::failed)?;
+            let ended = shutdown::run(|shutdown| async move { run::run(&config, shutdown).await });
+            Ok(ended.map_err(Failure::failed)??)
+        }
+        Command::Audit { config } => {
+            let entries = run::audit(&config)?.entries().map_err(Failure::failed)?;
+            format.print(&Log(entries))
+        }
+    }
+}

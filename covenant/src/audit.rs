@@ -1,0 +1,265 @@
+//! The audit log: every judgement and every answer, on disk before it leaves, each entry bound to the one before.
+
+use bitcoin::Amount;
+use palisade_protocol::codec::Wire as _;
+use palisade_protocol::hash::{Hash32, tagged};
+use palisade_protocol::message::Message;
+use palisade_protocol::stake::StakeId;
+use palisade_protocol::units::BtcHeight;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use serde::Serialize;
+use std::path::Path;
+
+/// One table that is only ever appended to; the triggers make SQLite refuse anything else.
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS entry (
+    seq        INTEGER PRIMARY KEY,
+    -- Hash over the entry before and everything in this one: a cut or altered log shows.
+    hash       BLOB NOT NULL CHECK (length(hash) = 32),
+    stake      BLOB NOT NULL CHECK (length(stake) = 32),
+    -- signed, refused or consented
+    act        TEXT NOT NULL CHECK (act IN ('signed', 'refused', 'consented')),
+    -- Bitcoin's height, and the stake's amount in sat, for the rate limit
+    btc_height INTEGER NOT NULL,
+    sat        INTEGER NOT NULL,
+    -- Why, where it is a refusal
+    reason     TEXT NOT NULL,
+    -- Canonical bytes of the message that answers
+    message    BLOB NOT NULL,
+    UNIQUE (stake, act)
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS entry_keeps BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'append only'); END;
+CREATE TRIGGER IF NOT EXISTS entry_stays BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'append only'); END;
+";
+
+/// What a member did about a stake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Act {
+    /// Signed everything.
+    Signed,
+    /// Refused.
+    Refused,
+    /// Consented to an expansion.
+    Consented,
+}
+
+impl Act {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Signed => "signed",
+            Self::Refused => "refused",
+            Self::Consented => "consented",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        [Self::Signed, Self::Refused, Self::Consented].into_iter().find(|act| act.name() == name)
+    }
+}
+
+/// An entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// Its number, from 1.
+    pub seq: i64,
+    /// Its hash.
+    pub hash: Hash32,
+    /// Which stake.
+    pub stake: StakeId,
+    /// What was done.
+    pub act: Act,
+    /// Bitcoin's height then.
+    pub btc_height: BtcHeight,
+    /// The stake's amount.
+    pub sat: u64,
+    /// Why, where it is a refusal.
+    pub reason: String,
+    /// Canonical bytes of the answer.
+    #[serde(serialize_with = "hex::serde::serialize")]
+    pub message: Vec<u8>,
+}
+
+/// Why the log cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// SQLite.
+    #[error("audit log: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// Something was altered or cut out.
+    #[error("audit log: entry {0} does not follow from the one before: the log was altered")]
+    Broken(i64),
+}
+
+/// What is to be written.
+#[derive(Debug)]
+pub struct Record<'a> {
+    /// Which stake.
+    pub stake: StakeId,
+    /// What is done.
+    pub act: Act,
+    /// Bitcoin's height.
+    pub btc_height: BtcHeight,
+    /// The stake's amount.
+    pub amount: Amount,
+    /// Why, where it is a refusal.
+    pub reason: &'a str,
+    /// The answer.
+    pub message: &'a Message,
+}
+
+/// The log of one member.
+#[derive(Debug)]
+pub struct Audit(Connection);
+
+impl Audit {
+    /// Opens or creates the log, and checks all of it.
+    pub fn open(path: &Path) -> Result<Self, AuditError> {
+        let connection = Connection::open(path)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.execute_batch(SCHEMA)?;
+        let audit = Self(connection);
+        audit.entries()?;
+        Ok(audit)
+    }
+
+    /// All entries, checked from the first to the last.
+    pub fn entries(&self) -> Result<Vec<Entry>, AuditError> {
+        let mut statement = self.0.prepare(
+            "SELECT seq, hash, stake, act, btc_height, sat, reason, message FROM entry ORDER BY seq",
+        )?;
+        let entries: Vec<Entry> = statement.query_map([], read)?.collect::<Result<_, _>>()?;
+        let mut previous = Hash32::ZERO;
+        for (entry, number) in entries.iter().zip(1..) {
+            if entry.seq != number || entry.hash != link(&previous, entry) {
+                return Err(AuditError::Broken(number));
+            }
+            previous = entry.hash;
+        }
+        Ok(entries)
+    }
+
+    /// What was done about a stake: the canonical bytes of the answer, if there was one.
+    pub fn answer(&self, stake: &StakeId, act: Act) -> Result<Option<Vec<u8>>, AuditError> {
+        let mut statement =
+            self.0.prepare_cached("SELECT message FROM entry WHERE stake = ?1 AND act = ?2")?;
+        Ok(statement.query_row(params![stake.0.0, act.name()], |row| row.get(0)).optional()?)
+    }
+
+    /// What was signed from a Bitcoin height on.
+    pub fn signed_since(&self, from: BtcHeight) -> Result<Vec<(BtcHeight, Amount)>, AuditError> {
+        let mut statement = self
+            .0
+            .prepare_cached("SELECT btc_height, sat FROM entry WHERE act = 'signed' AND btc_height >= ?1")?;
+        let rows = statement.query_map([from.0], |row| {
+            Ok((BtcHeight(row.get(0)?), Amount::from_sat(row.get::<_, i64>(1)?.unsigned_abs())))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Appends an entry. When this returns, it survives a power cut, and the answer may leave.
+    pub fn append(&mut self, record: &Record<'_>) -> Result<(), AuditError> {
+        let transaction = self.0.transaction()?;
+        let last: Option<(i64, [u8; 32])> = transaction
+            .query_row("SELECT seq, hash FROM entry ORDER BY seq DESC LIMIT 1", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()?;
+        let (seq, previous) = last.map_or((1, Hash32::ZERO), |(seq, hash)| (seq + 1, Hash32(hash)));
+        let mut entry = Entry {
+            seq,
+            hash: Hash32::ZERO,
+            stake: record.stake,
+            act: record.act,
+            btc_height: record.btc_height,
+            sat: record.amount.to_sat(),
+            reason: record.reason.to_owned(),
+            message: record.message.to_bytes(),
+        };
+        entry.hash = link(&previous, &entry);
+        transaction.execute(
+            "INSERT INTO entry (seq, hash, stake, act, btc_height, sat, reason, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
+                seq,
+                entry.hash.0,
+                entry.stake.0.0,
+                entry.act.name(),
+                entry.btc_height.0,
+                entry.sat as i64,
+                entry.reason,
+                entry.message
+            ],
+        )?;
+        Ok(transaction.commit()?)
+    }
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    let act: String = row.get(3)?;
+    Ok(Entry {
+        seq: row.get(0)?,
+        hash: Hash32(row.get(1)?),
+        stake: StakeId(Hash32(row.get(2)?)),
+        act: Act::from_name(&act).ok_or(rusqlite::Error::InvalidQuery)?,
+        btc_height: BtcHeight(row.get(4)?),
+        sat: row.get::<_, i64>(5)?.unsigned_abs(),
+        reason: row.get(6)?,
+        message: row.get(7)?,
+    })
+}
+
+fn link(previous: &Hash32, entry: &Entry) -> Hash32 {
+    let numbers =
+        [entry.seq.to_be_bytes(), i64::from(entry.btc_height.0).to_be_bytes(), entry.sat.to_be_bytes()]
+            .concat();
+    let (act, reason) = (entry.act.name().to_owned().to_bytes(), entry.reason.clone().to_bytes());
+    tagged("palisade/1/audit", &[&previous.0, &numbers, &entry.stake.0.0, &act, &reason, &entry.message])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use palisade_protocol::message::Headers;
+
+    fn record(number: u8, message: &Message) -> Record<'_> {
+        Record {
+            stake: StakeId(Hash32([number; 32])),
+            act: Act::Signed,
+            btc_height: BtcHeight(number.into()),
+            amount: Amount::from_sat(5),
+            reason: "",
+            message,
+        }
+    }
+
+    #[test]
+    fn an_altered_or_cut_log_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.sqlite");
+        let message = Message::Headers(Headers { headers: Vec::new() });
+        let mut audit = Audit::open(&path).unwrap();
+        for number in 1..=3 {
+            audit.append(&record(number, &message)).unwrap();
+        }
+        assert!(audit.append(&record(3, &message)).is_err(), "one answer of a kind for a stake");
+        assert_eq!(audit.entries().unwrap().len(), 3);
+        assert_eq!(audit.signed_since(BtcHeight(2)).unwrap().len(), 2);
+        for change in ["UPDATE entry SET sat = 6", "DELETE FROM entry WHERE seq = 2"] {
+            assert!(audit.0.execute(change, []).is_err(), "{change}");
+        }
+        for (change, broken) in
+            [("UPDATE entry SET sat = 6 WHERE seq = 3", 3), ("DELETE FROM entry WHERE seq = 2", 2)]
+        {
+            audit
+                .0
+                .execute_batch("DROP TRIGGER IF EXISTS entry_keeps; DROP TRIGGER IF EXISTS entry_stays")
+                .unwrap();
+            audit.0.execute(change, []).unwrap();
+            assert!(
+                matches!(Audit::open(&path), Err(AuditError::Broken(found)) if found == broken),
+                "{change}"
+            );
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Making a member: its key and its configuration.
+
+use crate::config::DEFAULT;
+use crate::run::KEY_PURPOSE;
+use anyhow::ensure;
+use clap::Args;
+use palisade_hub::daemon::config as files;
+use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
+use palisade_hub::daemon::network::Network;
+use palisade_hub::daemon::password::PasswordSource;
+use palisade_hub::daemon::secret::Secret;
+use palisade_protocol::curve::KeyPair;
+use rand::RngCore as _;
+use rand::rngs::OsRng;
+use std::path::{Path, PathBuf};
+
+/// What a new member needs to know.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Directory for the key and the configuration.
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+    /// Bitcoin network.
+    #[arg(long, default_value = "regtest")]
+    network: String,
+    /// The hub.
+    #[arg(long, default_value = "http://127.0.0.1:8200")]
+    hub: String,
+    /// Where the genesis document will be; it names this member's key, so it can be made later.
+    #[arg(long, default_value = "genesis.json")]
+    genesis: PathBuf,
+    /// File with the password for the new key.
+    #[arg(long)]
+    password_file: Option<PathBuf>,
+}
+
+/// What `init` made.
+#[derive(Debug, serde::Serialize)]
+pub struct Made {
+    /// The member's public key, for the genesis document.
+    pub key: String,
+    /// The configuration.
+    pub config: PathBuf,
+}
+
+impl std::fmt::Display for Made {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "covenant key  {}", self.key)?;
+        writeln!(f, "configuration {}", self.config.display())?;
+        write!(
+            f,
+            "next: give the key to whoever writes the parameters, then `palisade-covenant run --config {}`",
+            self.config.display()
+        )
+    }
+}
+
+impl Init {
+    /// Makes the files. None that exists is touched.
+    pub fn run(&self) -> anyhow::Result<Made> {
+        std::fs::create_dir_all(&self.dir)?;
+        let dir = self.dir.canonicalize()?;
+        let network: Network = self.network.parse()?;
+        let (secret, key) = new_key()?;
+        let password =
+            PasswordSource::usual(self.password_file.clone()).read_new("Password for the new key: ")?;
+        let label = KeyLabel::new(KEY_PURPOSE, &key.to_string())?;
+        let cost = KdfCost::for_network(network.bitcoin());
+        keyfile::create(&dir.join("covenant.key.json"), &label, &secret, &password, cost, &mut OsRng)?;
+        let config = dir.join("covenant.toml");
+        ensure!(files::write_default(&config, &self.config_text(&dir))?, "{} exists", config.display());
+        Ok(Made { key: key.to_string(), config })
+    }
+
+    fn config_text(&self, dir: &Path) -> String {
+        let text = |value: &Path| toml::Value::String(value.display().to_string()).to_string();
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let mut config = DEFAULT
+            .replace("\nnetwork = \"regtest\"", &format!("\nnetwork = \"{}\"", self.network))
+            .replace("\"covenant-data\"", &text(&dir.join("covenant-data")))
+            .replace("\"genesis.json\"", &text(&absolute(&self.genesis)))
+            .replace("\"covenant.key.json\"", &text(&dir.join("covenant.key.json")))
+            .replace("\"http://127.0.0.1:8200\"", &text(Path::new(&self.hub)))
+            .replace(
+                "# address_file = \"covenant.address\"",
+                &format!("address_file = {}", text(&dir.join("covenant.address"))),
+            );
+        if let Some(file) = &self.password_file {
+            config = config.replace(
+                "# password_file = \"password\"",
+                &format!("password_file = {}", text(&absolute(file))),
+            );
+        }
+        config
+    }
+}
+
+/// A key from the operating system's randomness.
+fn new_key() -> anyhow::Result<(Secret<[u8; 32]>, palisade_protocol::curve::XOnlyPublicKey)> {
+    loop {
+        let mut bytes = [0; 32];
+        OsRng.try_fill_bytes(&mut bytes)?;
+        // All but one in 2^128 candidates are keys.
+        if let Ok(key) = KeyPair::from_secret_bytes(&bytes) {
+            return Ok((Secret::new(bytes), key.public()));
+        }
+    }
+}

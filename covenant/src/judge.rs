@@ -1,0 +1,116 @@
+//! Judging a stake: what the rules say is computed anew, what the member's own policy says comes on top. Pure.
+
+use bitcoin::Amount;
+use palisade_hub::ledger::Ledger;
+use palisade_hub::ledger::stake::Stake;
+use palisade_protocol::keys::ProviderKey;
+use palisade_protocol::stake::{Sighashes, Slashable, unbonding_coin};
+use palisade_protocol::transactions::slashing::{self, BadSlashing};
+use palisade_protocol::units::BtcHeight;
+use serde::{Deserialize, Serialize};
+
+/// What a member signs, beyond the rules.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Largest stake, in sat.
+    pub max_stake_sat: u64,
+    /// Most in a window of Bitcoin blocks, in sat.
+    pub max_window_sat: u64,
+    /// Length of the window.
+    pub window_blocks: u32,
+    /// Providers whose stakes are refused.
+    pub denied_providers: Vec<ProviderKey>,
+}
+
+/// Why a member refuses. The text goes on the record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refuse {
+    /// The parameters of the stake are unknown.
+    #[error("the stake's version of the parameters is unknown")]
+    Params,
+    /// The presigned transactions cannot be computed.
+    #[error("the presigned transactions cannot be derived: {0}")]
+    Derive(String),
+    /// The unbonding transaction is another.
+    #[error("the unbonding transaction is not the one that follows from the parameters")]
+    Unbonding,
+    /// A slashing transaction is bad.
+    #[error("the slashing of the {0:?} output breaks a rule: {1}")]
+    Slashing(Slashable, BadSlashing),
+    /// Too large for this member.
+    #[error("policy: the stake of {found} is above this member's limit of {limit}")]
+    TooLarge {
+        /// The stake.
+        found: Amount,
+        /// The limit.
+        limit: Amount,
+    },
+    /// Too much in too short a time.
+    #[error("policy: {signed} were signed in the last {blocks} blocks, {found} more would exceed {limit}")]
+    Rate {
+        /// The stake.
+        found: Amount,
+        /// Signed in the window.
+        signed: Amount,
+        /// The window.
+        blocks: u32,
+        /// The limit.
+        limit: Amount,
+    },
+    /// A provider is denied.
+    #[error("policy: finality provider {0} is denied by this member")]
+    Denied(ProviderKey),
+}
+
+/// What was signed before, and when: for the rate limit.
+pub type Signed = (BtcHeight, Amount);
+
+/// Judges a stake. What comes back is what the member computed itself, and all that it signs.
+pub fn judge(
+    ledger: &Ledger,
+    stake: &Stake,
+    policy: &Policy,
+    signed: impl IntoIterator<Item = Signed>,
+) -> Result<Sighashes, Refuse> {
+    check_policy(policy, stake, ledger.btc_height(), signed)?;
+    let params = ledger.params().get(stake.params).ok_or(Refuse::Params)?;
+    let contract = &stake.contract;
+    let derived = contract.presign(params).map_err(|why| Refuse::Derive(why.to_string()))?;
+    if derived.unbonding != stake.presigned.unbonding {
+        return Err(Refuse::Unbonding);
+    }
+    let slashings = [
+        (Slashable::Staking, &stake.presigned.slashing, contract.coin),
+        (Slashable::Unbonding, &stake.presigned.unbonding_slashing, unbonding_coin(&derived.unbonding)),
+    ];
+    for (output, tx, coin) in slashings {
+        slashing::check(tx, coin, contract.keys.staker(), params)
+            .map_err(|why| Refuse::Slashing(output, why))?;
+    }
+    contract.sighashes(&stake.presigned).map_err(|why| Refuse::Derive(why.to_string()))
+}
+
+fn check_policy(
+    policy: &Policy,
+    stake: &Stake,
+    now: BtcHeight,
+    signed: impl IntoIterator<Item = Signed>,
+) -> Result<(), Refuse> {
+    let found = stake.contract.coin.value;
+    let limit = Amount::from_sat(policy.max_stake_sat);
+    if found > limit {
+        return Err(Refuse::TooLarge { found, limit });
+    }
+    if let Some(denied) = stake.named().find(|key| policy.denied_providers.contains(key)) {
+        return Err(Refuse::Denied(*denied));
+    }
+    let blocks = policy.window_blocks;
+    let recent = signed.into_iter().filter(|(at, _)| now.since(*at) < blocks);
+    let signed = recent.fold(Amount::ZERO, |sum, (_, amount)| sum.checked_add(amount).unwrap_or(Amount::MAX));
+    let limit = Amount::from_sat(policy.max_window_sat);
+    match signed.checked_add(found) {
+        Some(sum) if sum <= limit => Ok(()),
+        _ => Err(Refuse::Rate { found, signed, blocks, limit }),
+    }
+}

@@ -1,0 +1,6 @@
+//! The demo: the whole story on a real bitcoind, told as it happens, with a report that anybody can check.
+
+pub mod network;
+pub mod report;
+pub mod story;
+pub mod tell;

@@ -1,0 +1,83 @@
+//! How the story is told: lines as things happen, a bar while waiting, a table at the end. Without a terminal there are no
+//! escape codes and no bars.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
+
+/// The storyteller.
+#[derive(Debug)]
+pub struct Tell {
+    terminal: bool,
+    started: Instant,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    number: String,
+    claim: String,
+    took: Duration,
+}
+
+impl Default for Tell {
+    fn default() -> Self {
+        Self { terminal: std::io::stdout().is_terminal(), started: Instant::now(), rows: Vec::new() }
+    }
+}
+
+impl Tell {
+    /// A chapter begins.
+    pub fn chapter(&self, title: &str) {
+        println!("\n{}", self.bold(title));
+    }
+
+    /// Something happened.
+    pub fn line(&self, text: impl AsRef<str>) {
+        println!("  {:>6.1} s  {}", self.started.elapsed().as_secs_f32(), text.as_ref());
+    }
+
+    /// A step is done; it stands in the table at the end.
+    pub fn step(&mut self, number: &str, claim: &str, took: Duration) {
+        println!("  {:>6.1} s  {} {number} {claim}", self.started.elapsed().as_secs_f32(), self.green("done"));
+        self.rows.push(Row { number: number.to_owned(), claim: claim.to_owned(), took });
+    }
+
+    /// A bar for a wait of so many units; nothing without a terminal.
+    pub fn bar(&self, what: &str, units: u64) -> ProgressBar {
+        if !self.terminal {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("          {msg} {wide_bar} {pos}/{len}");
+        let bar = ProgressBar::new(units).with_message(what.to_owned());
+        if let Ok(style) = style {
+            bar.set_style(style);
+        }
+        bar
+    }
+
+    /// All steps, as a table.
+    pub fn table(&self) {
+        println!("\n{}", self.bold("What happened"));
+        for Row { number, claim, took } in &self.rows {
+            println!("  {number:<5} {:>6.1} s  {claim}", took.as_secs_f32());
+        }
+    }
+
+    /// How long the story has been going on.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn bold(&self, text: &str) -> String {
+        self.coloured("1", text)
+    }
+
+    fn green(&self, text: &str) -> String {
+        self.coloured("32", text)
+    }
+
+    fn coloured(&self, code: &str, text: &str) -> String {
+        if self.terminal { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
