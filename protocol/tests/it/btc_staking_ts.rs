@@ -30,6 +30,7 @@ struct Ours<'a> {
 
 impl<'a> Ours<'a> {
     fn new(case: &'a Case) -> Self {
+        println!("the case of staker {}", case.stake.staker);
         let keys = case.stake.keys().unwrap();
         let lock = blocks(case.stake.lock);
         let unbonding_time = blocks(case.stake.unbonding_lock);

@@ -2,4 +2,6 @@
 //!
 //! The folders of `tests/fixtures` say where each file comes from and how it is made anew.
 
+mod babylon_go;
 mod btc_staking_ts;
+mod parse;

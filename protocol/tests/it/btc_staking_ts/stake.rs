@@ -1,6 +1,6 @@
 //! The stakes of `cases.json`, as they stand there and as our types.
 
-use bitcoin::consensus::encode::deserialize_hex;
+use crate::parse::transaction;
 use bitcoin::{Amount, Network, OutPoint, ScriptBuf, Transaction};
 use palisade_protocol::params::{Params, ParamsDocument, Profile};
 use palisade_protocol::scripts::{Committee, StakeKeys};
@@ -186,8 +186,4 @@ pub fn text(error: impl std::fmt::Display) -> String {
 
 fn sat<'de, D: Deserializer<'de>>(d: D) -> Result<Amount, D::Error> {
     u64::deserialize(d).map(Amount::from_sat)
-}
-
-fn transaction<'de, D: Deserializer<'de>>(d: D) -> Result<Transaction, D::Error> {
-    deserialize_hex(&String::deserialize(d)?).map_err(serde::de::Error::custom)
 }
