@@ -1,0 +1,97 @@
+//! The checkpointer's configuration file: what its processes share, and one table for each.
+
+use palisade_hub::bitcoind::{Auth, BitcoinRpc};
+use palisade_hub::daemon::config::{Invalid, Validate};
+use palisade_hub::daemon::endpoint::{HubConfig, ListenAddr};
+use palisade_hub::daemon::interval::Interval;
+use palisade_hub::daemon::network::{MainnetConsent, Network};
+use palisade_hub::daemon::node::{BitcoinAuth, BitcoinConfig};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// The commented default file, as `init` writes it.
+pub const DEFAULT: &str = include_str!("../checkpointer.default.toml");
+
+/// See `checkpointer.default.toml` for what each key means.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Bitcoin network.
+    pub network: Network,
+    /// Consent to mainnet.
+    pub mainnet: Option<MainnetConsent>,
+    /// The hub's genesis document.
+    pub genesis_file: PathBuf,
+    /// Where the hub is.
+    pub hub: HubConfig,
+    /// Our own Bitcoin node.
+    pub bitcoin: BitcoinConfig,
+    /// The process that reports.
+    pub report: Option<Process>,
+    /// The process that watches.
+    pub watch: Option<Process>,
+}
+
+/// What each process has for itself.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    /// Where its files live.
+    pub data_dir: PathBuf,
+    /// Time between two looks.
+    pub poll_interval_ms: Interval,
+    /// Where health and metrics are served.
+    pub listen: ListenAddr,
+}
+
+impl Validate for Config {
+    fn network(&self) -> Network {
+        self.network
+    }
+
+    fn mainnet_consent(&self) -> Option<MainnetConsent> {
+        self.mainnet
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        match (&self.report, &self.watch) {
+            (Some(report), Some(watch)) if report.data_dir == watch.data_dir => {
+                Err(Invalid::new("watch.data_dir", "must not be that of `report`"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A client of the configured Bitcoin node. Nothing is sent yet.
+pub fn bitcoin_rpc(config: &BitcoinConfig) -> anyhow::Result<BitcoinRpc> {
+    let auth = match config.auth() {
+        BitcoinAuth::Cookie(path) => Auth::Cookie(path.clone()),
+        BitcoinAuth::User { .. } => {
+            let credentials = config.auth().credentials()?;
+            Auth::UserPass { user: credentials.user, password: credentials.password.expose().to_owned() }
+        }
+    };
+    Ok(BitcoinRpc::new(config.rpc_url().as_str(), auth)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use palisade_hub::daemon::config::parse;
+    use std::path::Path;
+
+    #[test]
+    fn the_default_file_is_a_configuration() {
+        let config: Config = parse(Path::new("checkpointer.default.toml"), DEFAULT).unwrap();
+        assert_eq!(config.network.bitcoin(), bitcoin::Network::Regtest);
+        assert!(config.report.is_some() && config.watch.is_some());
+    }
+
+    #[test]
+    fn two_processes_never_share_a_directory() {
+        let text = DEFAULT.replace("watch-data", "report-data");
+        let why = parse::<Config>(Path::new("x.toml"), &text).unwrap_err().to_string();
+        assert!(why.contains("`watch.data_dir`"), "{why}");
+    }
+}

@@ -1,0 +1,222 @@
+//! What both processes do around their work: open files, serve health, look again and again, and sit outages out.
+
+use crate::config::{Config, Process, bitcoin_rpc};
+use anyhow::{Context as _, ensure};
+use palisade_hub::bitcoind::{BitcoinRpc, RpcError};
+use palisade_hub::client::{HubClient, HubError};
+use palisade_hub::daemon::health::Health;
+use palisade_hub::daemon::lock::DirLock;
+use palisade_hub::daemon::serve::{self, Limits, Server};
+use palisade_hub::daemon::shutdown::Shutdown;
+use palisade_hub::replica::{Replica, ReplicaError};
+use palisade_hub::run::read_genesis;
+use palisade_hub::store::StoreError;
+use palisade_protocol::genesis::Genesis;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Longest wait between two attempts in an outage.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// Why a pass of the work did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// The hub gives no answer that can be used.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// Our Bitcoin node gives none.
+    #[error(transparent)]
+    Bitcoin(#[from] RpcError),
+    /// The hub's log is not valid.
+    #[error(transparent)]
+    Log(ReplicaError),
+    /// Our own files.
+    #[error(transparent)]
+    Files(#[from] FileError),
+    /// The hub's and our node's Bitcoin differ in a way that only people can solve.
+    #[error("{0}")]
+    Apart(String),
+}
+
+/// Our own files cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The copy of the log.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The process's own database.
+    #[error("own database: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// Own bytes that are not what was written.
+    #[error("own database holds no {0}")]
+    Corrupt(&'static str),
+}
+
+impl From<ReplicaError> for PassError {
+    fn from(why: ReplicaError) -> Self {
+        match why {
+            ReplicaError::Hub(why) => Self::Hub(why),
+            ReplicaError::Store(why) => Self::Files(why.into()),
+            ReplicaError::Invalid(_) => Self::Log(why),
+        }
+    }
+}
+
+impl PassError {
+    /// The part of the process's world that fails, as `/health` names it.
+    pub fn part(&self) -> &'static str {
+        match self {
+            Self::Hub(_) => "hub",
+            Self::Bitcoin(_) => "bitcoind",
+            Self::Log(_) => "log",
+            Self::Files(_) => "files",
+            Self::Apart(_) => "bitcoin",
+        }
+    }
+
+    /// Whether the process must end: trying again cannot help, and going on could hide it.
+    fn is_fatal(&self) -> bool {
+        matches!(self, Self::Log(_) | Self::Files(_))
+    }
+}
+
+/// All parts that a pass can find failing.
+const PARTS: [&str; 3] = ["hub", "bitcoind", "bitcoin"];
+
+/// What one look brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// There is more to do at once.
+    Worked,
+    /// Nothing to do until something changes.
+    Idle,
+}
+
+/// Everything that a process has opened before its work begins.
+pub(crate) struct Shell {
+    pub replica: Replica,
+    pub hub: HubClient,
+    pub bitcoin: BitcoinRpc,
+    pub health: Health,
+    pub poll: Duration,
+    server: Server,
+    _lock: DirLock,
+}
+
+impl Shell {
+    pub async fn open(config: &Config, process: &Process, name: &'static str) -> anyhow::Result<Self> {
+        let genesis = read_genesis(&config.genesis_file)?;
+        ensure!(
+            genesis.network() == config.network.bitcoin(),
+            "the configuration is for {}, the genesis document for {}",
+            config.network,
+            genesis.network()
+        );
+        let lock = DirLock::acquire(&process.data_dir)?;
+        let health = Health::new(name, env!("CARGO_PKG_VERSION"), config.network)?;
+        let server = Server::bind(&process.listen).await?;
+        let started = Instant::now();
+        let replica = Replica::open(&process.data_dir, genesis.clone()).context("own copy of the log")?;
+        let height = replica.ledger().tip().map(|(height, _)| height.0);
+        let ms = started.elapsed().as_millis() as u64;
+        tracing::info!(hub = %genesis.id(), height, ms, "log replayed");
+        Ok(Self {
+            replica,
+            hub: HubClient::new(config.hub.url().clone()),
+            bitcoin: bitcoin_rpc(&config.bitcoin)?,
+            health,
+            poll: process.poll_interval_ms.duration(),
+            server,
+            _lock: lock,
+        })
+    }
+
+    /// Serves health and metrics and repeats passes until the stop. `make` turns what was opened into the work.
+    pub async fn work<W: Work>(
+        self,
+        shutdown: Shutdown,
+        make: impl FnOnce(Replica, HubClient, BitcoinRpc, &Health) -> anyhow::Result<W>,
+    ) -> anyhow::Result<()> {
+        let Self { replica, hub, bitcoin, health, poll, server, _lock } = self;
+        let genesis = replica.ledger().genesis().clone();
+        let peers = Peers { genesis, hub: hub.clone(), met: false };
+        let mut work = make(replica, hub, bitcoin, &health)?;
+        let routes = serve::router(axum::Router::new(), health.clone(), Limits::default());
+        let stopped = shutdown.clone();
+        let repeat = async {
+            let ended = tokio::select! {
+                ended = repeat(&mut work, peers, poll, &health) => ended,
+                () = shutdown.requested() => Ok(()),
+            };
+            shutdown.trigger();
+            ended
+        };
+        let (served, ended) = tokio::join!(server.run(routes, &stopped), repeat);
+        served?;
+        ended
+    }
+}
+
+/// Work that is done in passes. A pass that is dropped halfway loses nothing: what must survive is on disk.
+pub(crate) trait Work {
+    /// Our Bitcoin node.
+    fn bitcoin(&self) -> &BitcoinRpc;
+    /// One look at everything.
+    async fn pass(&mut self) -> Result<Pass, PassError>;
+}
+
+/// Whom we talk to, and whether we know yet that they are who we mean.
+struct Peers {
+    genesis: Arc<Genesis>,
+    hub: HubClient,
+    met: bool,
+}
+
+impl Peers {
+    /// Refuses a hub of another genesis and a node of another network, as soon as each can be asked.
+    async fn meet(&mut self, bitcoin: &BitcoinRpc) -> anyhow::Result<()> {
+        if self.met {
+            return Ok(());
+        }
+        let node = bitcoin.check_network(self.genesis.network()).await;
+        if let Err(why @ RpcError::WrongNetwork { .. }) = node {
+            return Err(why.into());
+        }
+        let hub = self.hub.genesis().await;
+        if let Ok(document) = &hub {
+            let found = Genesis::new(document.clone()).context("the hub's genesis document")?.id();
+            let wanted = self.genesis.id();
+            ensure!(found == wanted, "the hub at {} is {found}, our genesis document is of {wanted}", self.hub.url());
+        }
+        self.met = node.is_ok() && hub.is_ok();
+        Ok(())
+    }
+}
+
+async fn repeat(
+    work: &mut impl Work,
+    mut peers: Peers,
+    poll: Duration,
+    health: &Health,
+) -> anyhow::Result<()> {
+    let mut backoff = poll;
+    loop {
+        peers.meet(work.bitcoin()).await?;
+        match work.pass().await {
+            Ok(pass) => {
+                PARTS.iter().for_each(|part| health.recover(part));
+                backoff = poll;
+                if pass == Pass::Idle {
+                    tokio::time::sleep(poll).await;
+                }
+            }
+            Err(why) if why.is_fatal() => return Err(why.into()),
+            Err(why) => {
+                health.degrade(why.part(), &why);
+                tracing::warn!(part = why.part(), %why, retry_ms = backoff.as_millis() as u64, "waiting");
+                tokio::time::sleep(backoff).await;
+                backoff = (backoff * 2).min(MAX_BACKOFF).max(poll);
+            }
+        }
+    }
+}
