@@ -40,6 +40,9 @@ pub struct Init {
     /// Governance signatures that a decision needs; a majority by default.
     #[arg(long)]
     pub governance_quorum: Option<u8>,
+    /// Where the API is served.
+    #[arg(long, default_value = "127.0.0.1:8200")]
+    pub listen: std::net::SocketAddr,
     /// Power at which chain zero opens, in sat.
     #[arg(long, default_value_t = 1_000_000)]
     pub minimum_power: u64,
@@ -108,6 +111,7 @@ impl Init {
                 "\"regtest\"\n\n# Where the message",
                 &format!("\"{}\"\n\n# Where the message", self.network),
             )
+            .replace("\"127.0.0.1:8200\"", &format!("\"{}\"", self.listen))
             .replace("\"hub-data\"", &at("hub-data"))
             .replace("\"genesis.json\"", &at("genesis.json"))
             .replace("\"hub.key.json\"", &at("hub.key.json"))

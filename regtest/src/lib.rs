@@ -1,6 +1,7 @@
 //! Palisade under test: a real bitcoind, the network around it, and those who misbehave.
 
 mod bitcoind;
+pub mod demo;
 pub mod devchain;
 pub mod node;
 pub mod process;

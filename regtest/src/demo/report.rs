@@ -34,8 +34,18 @@ impl Report {
     }
 
     /// A step of the story.
-    pub fn step(&mut self, number: &str, claim: &str, txs: &[Txid], refs: &[String], btc: (u32, u32), ms: u128) {
-        self.steps.push(json!({ "n": number, "claim": claim, "txs": txs, "refs": refs, "btc": [btc.0, btc.1], "ms": ms }));
+    pub fn step(
+        &mut self,
+        number: &str,
+        claim: &str,
+        txs: &[Txid],
+        refs: &[String],
+        btc: (u32, u32),
+        ms: u128,
+    ) {
+        self.steps.push(
+            json!({ "n": number, "claim": claim, "txs": txs, "refs": refs, "btc": [btc.0, btc.1], "ms": ms }),
+        );
     }
 
     /// A transaction that the node refused, in its own words. Gives its place, for a step to refer to.

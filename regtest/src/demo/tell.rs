@@ -39,7 +39,11 @@ impl Tell {
 
     /// A step is done; it stands in the table at the end.
     pub fn step(&mut self, number: &str, claim: &str, took: Duration) {
-        println!("  {:>6.1} s  {} {number} {claim}", self.started.elapsed().as_secs_f32(), self.green("done"));
+        println!(
+            "  {:>6.1} s  {} {number} {claim}",
+            self.started.elapsed().as_secs_f32(),
+            self.green("done")
+        );
         self.rows.push(Row { number: number.to_owned(), claim: claim.to_owned(), took });
     }
 

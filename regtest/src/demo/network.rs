@@ -1,0 +1,287 @@
+//! The network of the demo: a real bitcoind and every shipped daemon, each started with a user's flags.
+
+use crate::demo::tell::Tell;
+use crate::node::Node;
+use crate::process::{Daemon, json_tool};
+use anyhow::{Context as _, bail, ensure};
+use palisade_hub::client::HubClient;
+use rand::RngCore as _;
+use serde_json::Value;
+use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Members of the covenant, and how many of them must sign.
+pub const COVENANT: (usize, u8) = (5, 3);
+/// Members of governance, and how many of them must sign.
+const GOVERNANCE: (usize, u8) = (3, 2);
+
+/// Everything that runs.
+pub struct Network {
+    /// Where everything lives.
+    pub dir: PathBuf,
+    /// The real bitcoind.
+    pub node: Node,
+    /// The hub, as anybody reaches it.
+    pub hub: HubClient,
+    /// The hub's address.
+    pub hub_url: String,
+    daemons: Vec<Daemon>,
+}
+
+impl Network {
+    /// Starts bitcoind, hub, covenant and checkpointer in a directory.
+    pub async fn start(dir: &Path, tell: &Tell) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let node = Node::in_directory(&dir.join("bitcoin")).await?;
+        tell.line(format!("bitcoind runs on {}", node.rpc_url()));
+        // Coins for everybody: the first blocks pay most.
+        node.mine(120).await?;
+        write_private(&password(dir), &random_hex())?;
+        let hub_url = format!("http://127.0.0.1:{}", free_port()?);
+        let covenant = make_covenant(dir, &hub_url).await?;
+        let governance = make_governance(dir).await?;
+        make_hub(dir, &hub_url, &covenant, &governance).await?;
+        let hub = HubClient::new(hub_url.parse()?);
+        let mut network = Self { dir: dir.to_owned(), node, hub, hub_url, daemons: Vec::new() };
+        network.run("palisade-hub", &["run"], "hub/hub.toml", "hub/hub.address").await?;
+        tell.line(format!("hub serves {}", network.hub_url));
+        for member in 0..COVENANT.0 {
+            let (config, address) =
+                (format!("covenant-{member}/covenant.toml"), format!("covenant-{member}/covenant.address"));
+            network.run("palisade-covenant", &["run"], &config, &address).await?;
+        }
+        tell.line(format!("covenant of {} members runs; {} must sign", COVENANT.0, COVENANT.1));
+        network.start_checkpointer().await?;
+        network.wait_for_bitcoin().await?;
+        tell.line("checkpointer has told the hub what is on Bitcoin");
+        Ok(network)
+    }
+
+    /// The genesis document.
+    pub fn genesis(&self) -> PathBuf {
+        self.dir.join("hub/genesis.json")
+    }
+
+    /// The file with everybody's password.
+    pub fn password(&self) -> PathBuf {
+        password(&self.dir)
+    }
+
+    async fn start_checkpointer(&mut self) -> anyhow::Result<()> {
+        let dir = self.dir.join("checkpointer");
+        let (genesis, cookie) = (text(&self.genesis()), text(&self.node.cookie_path()));
+        let rpc = self.node.rpc_url();
+        let dir_text = text(&dir);
+        let args = [
+            "--json",
+            "init",
+            "--dir",
+            &dir_text,
+            "--genesis",
+            &genesis,
+            "--hub",
+            &self.hub_url,
+            "--bitcoin",
+            &rpc,
+            "--cookie",
+            &cookie,
+        ];
+        json_tool("palisade-checkpointer", &args).await?;
+        edit(
+            &dir.join("checkpointer.toml"),
+            &[
+                ("127.0.0.1:8210", "127.0.0.1:0"),
+                ("127.0.0.1:8211", "127.0.0.1:0"),
+                ("poll_interval_ms = 1000", "poll_interval_ms = 100"),
+            ],
+        )?;
+        self.run(
+            "palisade-checkpointer",
+            &["report"],
+            "checkpointer/checkpointer.toml",
+            "checkpointer/report.address",
+        )
+        .await
+    }
+
+    /// Starts a daemon with its configuration and waits until it listens.
+    pub async fn run(
+        &mut self,
+        program: &str,
+        args: &[&str],
+        config: &str,
+        address: &str,
+    ) -> anyhow::Result<()> {
+        let (config, address) = (self.dir.join(config), self.dir.join(address));
+        let log = config.with_extension("log");
+        let config = text(&config);
+        let args: Vec<&str> = args.iter().copied().chain(["--config", &config]).collect();
+        let mut daemon = Daemon::start(program, &args, &log)?;
+        daemon.address(&address).await?;
+        self.daemons.push(daemon);
+        Ok(())
+    }
+
+    /// Fails if a daemon has ended.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        self.daemons.iter_mut().try_for_each(Daemon::check)
+    }
+
+    /// A view of the hub's, for people.
+    pub async fn view(&self, path: &str) -> anyhow::Result<Value> {
+        Ok(self.hub.get_json(path, &[]).await?)
+    }
+
+    /// A stake as the hub shows it.
+    pub async fn stake(&self, id: &str) -> anyhow::Result<Value> {
+        self.view(&format!("stakes/{id}")).await
+    }
+
+    /// Waits until the hub knows the node's tip.
+    pub async fn wait_for_bitcoin(&mut self) -> anyhow::Result<u32> {
+        let tip = self.node.rpc().tip().await?;
+        let wanted = tip.hash.to_string();
+        self.until("the hub knows Bitcoin's tip", |status| status["btc_tip"] == wanted).await?;
+        Ok(tip.height)
+    }
+
+    /// Mines blocks and waits until the hub knows them.
+    pub async fn mine(&mut self, count: u32) -> anyhow::Result<u32> {
+        self.node.mine(count).await?;
+        self.wait_for_bitcoin().await
+    }
+
+    /// Waits until the hub's status is as wanted.
+    pub async fn until(&mut self, what: &str, holds: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
+        self.until_view("status", what, holds).await
+    }
+
+    /// Waits until a stake is in a state.
+    pub async fn until_state(&mut self, id: &str, state: &str) -> anyhow::Result<Value> {
+        self.until_view(&format!("stakes/{id}"), &format!("stake {id} is {state}"), |stake| {
+            stake["state"] == state
+        })
+        .await
+    }
+
+    /// Waits until a view of the hub's is as wanted.
+    pub async fn until_view(
+        &mut self,
+        path: &str,
+        what: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> anyhow::Result<Value> {
+        let started = Instant::now();
+        loop {
+            let view = self.view(path).await?;
+            if holds(&view) {
+                return Ok(view);
+            }
+            self.check()?;
+            if started.elapsed() > Duration::from_secs(90) {
+                bail!("waited 90 s in vain until {what}; last seen: {view}");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Stops every daemon, the last started first, then the node.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        while let Some(daemon) = self.daemons.pop() {
+            daemon.stop().await?;
+        }
+        Ok(self.node.stop().await?)
+    }
+}
+
+/// The file with everybody's password.
+fn password(dir: &Path) -> PathBuf {
+    dir.join("password")
+}
+
+async fn make_covenant(dir: &Path, hub_url: &str) -> anyhow::Result<Vec<String>> {
+    let mut keys = Vec::new();
+    for member in 0..COVENANT.0 {
+        let own = text(&dir.join(format!("covenant-{member}")));
+        let (genesis, password) = (text(&dir.join("hub/genesis.json")), text(&password(dir)));
+        let args = [
+            "--json",
+            "init",
+            "--dir",
+            &own,
+            "--genesis",
+            &genesis,
+            "--hub",
+            hub_url,
+            "--password-file",
+            &password,
+        ];
+        keys.push(string(&json_tool("palisade-covenant", &args).await?, "key")?);
+    }
+    Ok(keys)
+}
+
+async fn make_governance(dir: &Path) -> anyhow::Result<Vec<String>> {
+    let mut keys = Vec::new();
+    for member in 0..GOVERNANCE.0 {
+        let (file, password) = (text(&governance_key(dir, member)), text(&password(dir)));
+        let args = ["governance", "keygen", "--file", &file, "--password-file", &password];
+        keys.push(string(&json_tool("palisade-hub", &args).await?, "key")?);
+    }
+    Ok(keys)
+}
+
+/// The key file of a governance member.
+pub fn governance_key(dir: &Path, member: usize) -> PathBuf {
+    dir.join(format!("governance-{member}.key.json"))
+}
+
+async fn make_hub(dir: &Path, url: &str, covenant: &[String], governance: &[String]) -> anyhow::Result<()> {
+    let listen = url.strip_prefix("http://").context("an http address")?;
+    let (own, password) = (text(&dir.join("hub")), text(&password(dir)));
+    let (quorum, decide) = (COVENANT.1.to_string(), GOVERNANCE.1.to_string());
+    let mut args = vec!["--json", "init", "--dir", &own, "--listen", listen, "--password-file", &password];
+    args.extend(["--quorum", &quorum, "--governance-quorum", &decide, "--minimum-power", "95000000"]);
+    covenant.iter().for_each(|key| args.extend(["--covenant", key]));
+    governance.iter().for_each(|key| args.extend(["--governance", key]));
+    json_tool("palisade-hub", &args).await.map(|_| ())
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+fn random_hex() -> String {
+    let mut bytes = [0; 16];
+    rand::thread_rng().fill_bytes(&mut bytes);
+    hex::encode(bytes)
+}
+
+fn write_private(path: &Path, contents: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    Ok(file.write_all(contents.as_bytes())?)
+}
+
+/// Changes a configuration file as a user would in an editor; what is to be replaced must be there.
+pub fn edit(path: &Path, changes: &[(&str, &str)]) -> anyhow::Result<()> {
+    let mut text = std::fs::read_to_string(path)?;
+    for (from, to) in changes {
+        ensure!(text.contains(from), "{} does not contain {from:?}", path.display());
+        text = text.replace(from, to);
+    }
+    Ok(std::fs::write(path, text)?)
+}
+
+/// A path as an argument.
+pub fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// A field of a JSON answer that is a string.
+pub fn string(value: &Value, field: &str) -> anyhow::Result<String> {
+    Ok(value[field].as_str().with_context(|| format!("no {field} in {value}"))?.to_owned())
+}
