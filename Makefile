@@ -24,6 +24,7 @@ bitcoind: deps
 build: bitcoind ## everything that the other targets need, from the network
 	cargo fetch --locked
 	cargo build --release --workspace --locked
+	cargo build --workspace --locked
 	cargo test --workspace --locked --no-run
 
 binaries: deps
@@ -34,8 +35,9 @@ check: deps ## formatting, lints, documentation
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --locked
 
-test: deps ## all tests, on a real bitcoind
+test: binaries ## all tests, on a real bitcoind
 	@$(find-bitcoind)
+	cargo build --workspace --locked
 	cargo test --workspace --locked
 
 demo: binaries ## the whole story on a real regtest bitcoind; DEMO_DIR=DIR keeps it where you say

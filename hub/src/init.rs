@@ -111,7 +111,7 @@ impl Init {
                 "\"regtest\"\n\n# Where the message",
                 &format!("\"{}\"\n\n# Where the message", self.network),
             )
-            .replace("\"127.0.0.1:8200\"", &format!("\"{}\"", self.listen))
+            .replace("\naddress = \"127.0.0.1:8200\"", &format!("\naddress = \"{}\"", self.listen))
             .replace("\"hub-data\"", &at("hub-data"))
             .replace("\"genesis.json\"", &at("genesis.json"))
             .replace("\"hub.key.json\"", &at("hub.key.json"))

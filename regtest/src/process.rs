@@ -31,8 +31,26 @@ pub struct Daemon {
 impl Daemon {
     /// Starts a binary; what it says goes into `log`.
     pub fn start<S: AsRef<OsStr>>(program: &str, args: &[S], log: &Path) -> anyhow::Result<Self> {
+        Self::start_at(&binary(program)?, program, args, log)
+    }
+
+    /// Starts a binary of another build profile, which `make build` has built too.
+    pub fn start_of_profile<S: AsRef<OsStr>>(
+        profile: &str,
+        program: &str,
+        args: &[S],
+        log: &Path,
+    ) -> anyhow::Result<Self> {
+        let own = binary(program)?;
+        let folder = own.parent().and_then(Path::parent).context("a target directory")?;
+        let path = folder.join(profile).join(program);
+        ensure!(path.is_file(), "{} is not built: run `make build`", path.display());
+        Self::start_at(&path, program, args, log)
+    }
+
+    fn start_at<S: AsRef<OsStr>>(path: &Path, program: &str, args: &[S], log: &Path) -> anyhow::Result<Self> {
         let file = File::options().create(true).append(true).open(log)?;
-        let child = Command::new(binary(program)?)
+        let child = Command::new(path)
             .args(args)
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)

@@ -1,4 +1,5 @@
 //! Stories on a real bitcoind.
 
+mod doors;
 mod ledger;
 mod node;

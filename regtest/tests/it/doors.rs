@@ -1,0 +1,107 @@
+//! Bad input at the hub's doors, on the running network: a typed error each time, and nothing stops.
+
+use palisade_protocol::codec::Wire as _;
+use palisade_protocol::finality::vote::Ballot;
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::message::{Headers, Message};
+use palisade_protocol::units::Height;
+use palisade_regtest::demo::network::{Network, edit};
+use palisade_regtest::demo::tell::Tell;
+use palisade_regtest::process::Daemon;
+use palisade_regtest::world::{World, provider_key};
+use reqwest::{Client, Method};
+use serde_json::Value;
+
+async fn ask(url: &str, method: Method, path: &str, body: Vec<u8>) -> (u16, Value) {
+    let answer = Client::new().request(method, format!("{url}/{path}")).body(body).send().await.unwrap();
+    let status = answer.status().as_u16();
+    let text = answer.text().await.unwrap();
+    (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{path} answered {text:?}")))
+}
+
+#[tokio::test]
+async fn every_bad_request_gets_a_typed_error_and_the_network_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut network =
+        Network::start(&dir.path().join("a place with spaces"), &Tell::default()).await.unwrap();
+    let url = network.hub_url.clone();
+    let mut world = World::new(1);
+    world.mine(1);
+    let foreign =
+        world.provider_registration(&palisade_protocol::context::ChainId::zero(), "anna").to_bytes();
+    let empty = Message::Headers(Headers { headers: Vec::new() }).to_bytes();
+    let context = world.ledger.chains()[0].vote;
+    let ballot = Ballot { context, height: Height(20), block: Hash32::ZERO }.to_bytes();
+    let vote = [ballot, provider_key("anna").to_bytes().to_vec(), vec![1; 64], vec![0, 0]].concat();
+    let id = "00".repeat(32);
+    for (method, path, body, status, rule) in [
+        (Method::POST, "messages", vec![], 422, "encoding"),
+        (Method::POST, "messages", vec![99], 422, "encoding"),
+        (Method::POST, "messages", [&empty[..], &[0]].concat(), 422, "encoding"),
+        (Method::POST, "messages", empty, 422, "headers"),
+        (Method::POST, "messages", foreign, 422, "unknown-block"),
+        (Method::POST, "messages", vec![1; 1_200_000], 413, "body_too_large"),
+        (Method::GET, "messages", vec![], 405, "method_not_allowed"),
+        (Method::POST, "votes", vec![1, 2, 3], 422, "encoding"),
+        (Method::POST, "votes", vote, 422, "unknown-chain"),
+        (Method::GET, "votes?chain=Nobody", vec![], 400, "malformed_request"),
+        (Method::GET, "votes?chain=nobody", vec![], 404, "not_found"),
+        (Method::GET, "blocks?from=-1", vec![], 400, "malformed_request"),
+        (Method::GET, "blocks?from=0&more=1", vec![], 400, "malformed_request"),
+        (Method::GET, "stakes/xyz", vec![], 400, "malformed_request"),
+        (Method::GET, &format!("stakes/{id}"), vec![], 404, "not_found"),
+        (Method::GET, "sets/zero/18446744073709551616", vec![], 400, "malformed_request"),
+        (Method::GET, "sets/zero/7", vec![], 404, "not_found"),
+        (Method::GET, "nothing", vec![], 404, "not_found"),
+    ] {
+        let (found, answer) = ask(&url, method.clone(), path, body).await;
+        let error = &answer["error"];
+        assert_eq!((found, error["rule"].as_str()), (status, Some(rule)), "{method} {path}: {answer}");
+        assert!(
+            error["message"].as_str().is_some_and(|text| !text.is_empty()) && error["retry"].is_boolean()
+        );
+    }
+    network.check().unwrap();
+    assert_eq!(network.mine(2).await.unwrap(), 122);
+    network.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_follower_of_another_build_profile_reproduces_every_root_and_takes_no_messages() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut network = Network::start(dir.path(), &Tell::default()).await.unwrap();
+    network.mine(3).await.unwrap();
+    let config = dir.path().join("follower.toml");
+    std::fs::copy(dir.path().join("hub/hub.toml"), &config).unwrap();
+    let port = network.hub_url.rsplit(':').next().unwrap().to_owned();
+    let own = |name: &str| dir.path().join(name).display().to_string();
+    edit(
+        &config,
+        &[
+            (format!("127.0.0.1:{port}").as_str(), "127.0.0.1:0"),
+            (&own("hub/hub-data"), &own("follower-data")),
+            (&own("hub/hub.address"), &own("follower.address")),
+            ("# [follow]", "[follow]"),
+            ("# url = ", "url = "),
+            ("http://127.0.0.1:8200", &network.hub_url),
+        ],
+    )
+    .unwrap();
+    let args = ["run", "--config", &config.display().to_string()];
+    let mut follower =
+        Daemon::start_of_profile("release", "palisade-hub", &args, &dir.path().join("follower.log")).unwrap();
+    let url = format!("http://{}", follower.address(&dir.path().join("follower.address")).await.unwrap());
+    let leader = network.view("status").await.unwrap();
+    loop {
+        let (_, status) = ask(&url, Method::GET, "status", vec![]).await;
+        follower.check().unwrap();
+        if status["height"].as_u64() >= leader["height"].as_u64() {
+            assert_eq!(status["btc_tip"], leader["btc_tip"]);
+            break;
+        }
+    }
+    let (status, answer) = ask(&url, Method::POST, "messages", vec![1, 0, 0]).await;
+    assert_eq!((status, answer["error"]["rule"].as_str()), (403, Some("follower")));
+    follower.stop().await.unwrap();
+    network.stop().await.unwrap();
+}
