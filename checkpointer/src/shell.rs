@@ -186,7 +186,11 @@ impl Peers {
         if let Ok(document) = &hub {
             let found = Genesis::new(document.clone()).context("the hub's genesis document")?.id();
             let wanted = self.genesis.id();
-            ensure!(found == wanted, "the hub at {} is {found}, our genesis document is of {wanted}", self.hub.url());
+            ensure!(
+                found == wanted,
+                "the hub at {} is {found}, our genesis document is of {wanted}",
+                self.hub.url()
+            );
         }
         self.met = node.is_ok() && hub.is_ok();
         Ok(())

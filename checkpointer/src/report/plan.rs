@@ -30,9 +30,7 @@ pub fn facts(ledger: &Ledger, block: &Block) -> Vec<Result<Message, Unprovable>>
     let mut messages = Vec::new();
     for (index, tx) in (0..).zip(&block.txdata) {
         let txid = tx.compute_txid();
-        let proof = || {
-            InclusionProof::from_block(block, index).map_err(|why| Unprovable { txid, why })
-        };
+        let proof = || InclusionProof::from_block(block, index).map_err(|why| Unprovable { txid, why });
         for stake in ledger.stakes().of_transaction(&txid).filter(|stake| wants_inclusion(stake)) {
             let stake = stake.id;
             messages.push(proof().map(|proof| Message::Included(StakeIncluded { stake, proof })));

@@ -301,7 +301,11 @@ impl Reporter {
     }
 
     /// What an answer means: the block that holds the message if the hub took it, an error if it can be sent again.
-    fn judge(&mut self, message: &Message, answer: Result<Receipt, HubError>) -> Result<Option<Height>, HubError> {
+    fn judge(
+        &mut self,
+        message: &Message,
+        answer: Result<Receipt, HubError>,
+    ) -> Result<Option<Height>, HubError> {
         match answer {
             Ok(receipt) => {
                 self.meters.sent.inc();
@@ -332,7 +336,8 @@ impl Reporter {
         self.replica.catch_up(&self.hub).await?;
         match height {
             Some(height) if self.replica.ledger().next_height() <= height => {
-                let why = format!("it said that block {height} holds a message, but does not show that block");
+                let why =
+                    format!("it said that block {height} holds a message, but does not show that block");
                 Err(HubError::Malformed(why).into())
             }
             _ => Ok(()),
