@@ -9,3 +9,5 @@ pub mod config;
 pub mod init;
 pub mod report;
 mod shell;
+
+pub use shell::{FileError, Pass, PassError};

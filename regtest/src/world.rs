@@ -83,6 +83,8 @@ pub struct World {
     pub ledger: Ledger,
     /// The blocks of the log.
     pub log: Vec<HubBlock>,
+    /// Coins that were made elsewhere, such as on a real node: [`World::fund`] takes these first.
+    pub coins: Vec<(OutPoint, TxOut, InclusionProof)>,
     pending: Vec<MessageBytes>,
     salt: u64,
 }
@@ -124,6 +126,7 @@ impl World {
             mempool: Vec::new(),
             ledger,
             log: Vec::new(),
+            coins: Vec::new(),
             pending: Vec::new(),
             salt: 0,
         }
@@ -197,6 +200,9 @@ impl World {
         self.salt += 1;
         let script_pubkey = ScriptBuf::new_p2tr(SECP256K1, x_only(name), None);
         let output = TxOut { value: Amount::from_sat(sat), script_pubkey };
+        if let Some(made) = self.coins.iter().position(|(_, coin, _)| *coin == output) {
+            return self.coins.swap_remove(made);
+        }
         let source =
             OutPoint { txid: bitcoin::Txid::from_byte_array(sha256(&[&self.salt.to_be_bytes()]).0), vout: 0 };
         let tx = transaction(vec![source], vec![output.clone()]);

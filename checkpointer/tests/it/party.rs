@@ -1,0 +1,237 @@
+//! Everybody else: a hub in this process, a node, and the holder, provider and committee whose keys the world knows.
+
+use bitcoin::hashes::Hash as _;
+use bitcoin::key::TapTweak as _;
+use bitcoin::secp256k1::schnorr::Signature;
+use bitcoin::secp256k1::{Keypair, Message as Digest, SECP256K1};
+use bitcoin::sighash::{Prevouts, SighashCache, TapSighashType};
+use bitcoin::{Address, Amount, Network, OutPoint, ScriptBuf, Transaction, TxOut, Witness};
+use palisade_checkpointer::Pass;
+use palisade_checkpointer::report::Reporter;
+use palisade_hub::api::{self, Door};
+use palisade_hub::bitcoind::{Auth, BitcoinRpc};
+use palisade_hub::client::HubClient;
+use palisade_hub::daemon::endpoint::ListenAddr;
+use palisade_hub::daemon::serve::Server;
+use palisade_hub::daemon::shutdown::Shutdown;
+use palisade_hub::engine::Hub;
+use palisade_hub::ledger::stake::Stake;
+use palisade_hub::replica::Replica;
+use palisade_protocol::context::ChainId;
+use palisade_protocol::inclusion::InclusionProof;
+use palisade_protocol::message::Message;
+use palisade_protocol::outputs::Leaf;
+use palisade_protocol::registration::StakeRegistration;
+use palisade_protocol::stake::StakeId;
+use palisade_protocol::transactions::{sighash, witness};
+use palisade_regtest::Node;
+use palisade_regtest::world::{COVENANT, Wish, World, keypair};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A stake that the world's provider "anna" can lose.
+pub const WISH: Wish<'static> = Wish { holder: "alice", sat: 500_000, providers: &["anna"], lock: 300 };
+
+/// A hub that makes blocks in this process until it is dropped.
+pub struct TestHub {
+    pub hub: Arc<Hub>,
+    pub client: HubClient,
+    stop: Shutdown,
+}
+
+impl TestHub {
+    pub async fn start(directory: &Path, world: &World) -> Self {
+        let replica = Replica::open(directory, world.ledger.genesis().clone()).unwrap();
+        let (ledger, store) = replica.into_parts();
+        let hub = Hub::new(ledger, store);
+        let server = Server::bind(&ListenAddr::any_loopback_port()).await.unwrap();
+        let client = HubClient::new(format!("http://{}/", server.address()).parse().unwrap());
+        let stop = Shutdown::manual();
+        let (routes, stopped) = (api::router(Door { hub: hub.clone(), follower: false }), stop.clone());
+        tokio::spawn(async move { server.run(routes, &stopped).await });
+        let (maker, stopped) = (hub.clone(), stop.clone());
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(10));
+            while !stopped.is_requested() {
+                ticks.tick().await;
+                maker.make_block(&keypair("hub")).unwrap();
+            }
+        });
+        Self { hub, client, stop }
+    }
+
+    /// How many messages of each kind are in the log.
+    pub fn logged(&self, kind: fn(&Message) -> bool) -> usize {
+        let blocks = self.hub.store().blocks(palisade_protocol::units::Height(0), u32::MAX).unwrap();
+        let messages = blocks.iter().flat_map(|block| &block.messages);
+        messages.filter(|message| kind(&message.decode().unwrap())).count()
+    }
+}
+
+impl Drop for TestHub {
+    fn drop(&mut self) {
+        self.stop.trigger();
+    }
+}
+
+/// A node, a hub, and a world that knows everybody's keys and makes their messages.
+pub struct Party {
+    pub node: Node,
+    pub world: World,
+    pub hub: TestHub,
+    pub folder: tempfile::TempDir,
+}
+
+impl Party {
+    /// Node with coins, hub, and a reporter that has told the hub all headers.
+    pub async fn new() -> (Self, Reporter) {
+        let node = Node::temporary().await.unwrap();
+        node.mine(110).await.unwrap();
+        let world = World::new(1_000_000);
+        let folder = tempfile::tempdir().unwrap();
+        let hub = TestHub::start(folder.path(), &world).await;
+        let party = Self { node, world, hub, folder };
+        let mut reporter = party.reporter();
+        settle(&mut reporter).await;
+        (party, reporter)
+    }
+
+    pub fn rpc(&self) -> BitcoinRpc {
+        BitcoinRpc::new(self.node.rpc_url(), Auth::Cookie(self.node.cookie_path())).unwrap()
+    }
+
+    /// A daemon's directory and its copy of the log.
+    pub fn replica(&self, name: &str) -> (std::path::PathBuf, Replica) {
+        let directory = self.folder.path().join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        let replica = Replica::open(&directory, self.world.ledger.genesis().clone()).unwrap();
+        (directory, replica)
+    }
+
+    pub fn reporter(&self) -> Reporter {
+        self.reporter_at(self.hub.client.url().as_str(), "report")
+    }
+
+    pub fn reporter_at(&self, hub: &str, name: &str) -> Reporter {
+        let (directory, replica) = self.replica(name);
+        Reporter::open(&directory, replica, HubClient::new(hub.parse().unwrap()), self.rpc()).unwrap()
+    }
+
+    /// Makes coins on the node for what the world is going to build, tells the hub the block, and gives them to the world.
+    pub async fn make_coins(&mut self, reporter: &mut Reporter, wanted: &[(&str, u64)]) {
+        let mut transactions = Vec::new();
+        for (name, sat) in wanted {
+            transactions.push(self.node.fund_many(&[coin_of(name, *sat)]).await.unwrap());
+        }
+        let hash = self.node.mine(1).await.unwrap()[0];
+        let block = self.node.rpc().block(hash).await.unwrap().unwrap();
+        for tx in transactions {
+            let txid = tx.compute_txid();
+            let index = block.txdata.iter().position(|own| own.compute_txid() == txid).unwrap();
+            let proof = InclusionProof::from_block(&block, index as u32).unwrap();
+            self.world.coins.push((OutPoint { txid, vout: 0 }, tx.output[0].clone(), proof));
+        }
+        settle(reporter).await;
+    }
+
+    pub async fn register_provider(&mut self, reporter: &mut Reporter, name: &str) {
+        self.make_coins(reporter, &[(name, 10_000)]).await;
+        let message = self.world.provider_registration(&ChainId::zero(), name);
+        self.hub.client.submit(&message).await.unwrap();
+    }
+
+    /// Registers a stake before it is broadcast. Gives its id and the staking transaction, signed.
+    pub async fn register(&mut self, reporter: &mut Reporter, wish: &Wish<'_>) -> (StakeId, Transaction) {
+        self.make_coins(reporter, &[(wish.holder, wish.sat + 1_000)]).await;
+        let registration = self.world.registration(wish);
+        let tx = self.signed(&registration, wish.holder);
+        let receipt = self.hub.client.submit(&Message::Stake(Box::new(registration))).await.unwrap();
+        (StakeId(receipt.id), tx)
+    }
+
+    /// The staking transaction of a registration of the world's, signed.
+    pub fn signed(&self, registration: &StakeRegistration, holder: &str) -> Transaction {
+        let mut tx = registration.staking_tx.clone();
+        let value = tx.output[0].value + Amount::from_sat(1_000);
+        sign_key_path(&mut tx, holder, &TxOut { value, script_pubkey: address(holder) });
+        tx
+    }
+
+    /// A stake as the hub knows it.
+    pub fn stake(&self, id: &StakeId) -> Stake {
+        self.hub.hub.ledger().stakes().find(id).unwrap().1.clone()
+    }
+
+    /// A quorum of the committee signs.
+    pub async fn sign_quorum(&self, id: &StakeId) {
+        for member in &COVENANT[..3] {
+            let answer = self.world.answer(member, &self.stake(id));
+            self.hub.client.submit(&answer).await.unwrap();
+        }
+    }
+
+    /// Sends a transaction and mines it.
+    pub async fn confirm(&self, tx: &Transaction) {
+        self.node.rpc().send_raw_transaction(tx).await.unwrap();
+        self.node.mine(1).await.unwrap();
+    }
+
+    /// The unbonding transaction of a stake, with the signatures of holder and committee.
+    pub fn unbonding(&self, id: &StakeId, holder: &str) -> Transaction {
+        let stake = self.stake(id);
+        let signature = schnorr(&keypair(holder), &stake.sighashes.unbonding);
+        let committee = stake.signatures.iter().map(|(member, own)| (*member, own.unbonding)).collect();
+        let mut tx = stake.presigned.unbonding.clone();
+        let (output, keys) = (stake.contract.output(), &stake.contract.keys);
+        tx.input[0].witness = witness::unbonding(&output, keys, &signature, &committee).unwrap();
+        tx
+    }
+
+    /// The withdrawal of an unbonding output.
+    pub fn withdrawal(&self, id: &StakeId, holder: &str) -> Transaction {
+        let stake = self.stake(id);
+        let coin = palisade_protocol::stake::unbonding_coin(&stake.presigned.unbonding);
+        let output = stake.contract.unbonding_output();
+        let spent = TxOut { value: coin.value, script_pubkey: output.script_pubkey() };
+        let lock = stake.contract.unbonding_time;
+        let mut tx = palisade_protocol::transactions::spend::withdrawal(
+            coin,
+            lock,
+            address(holder),
+            Amount::from_sat(500),
+        )
+        .unwrap();
+        let digest = sighash(&tx, 0, &[spent], &output, Leaf::Timelock).unwrap();
+        let signature = schnorr(&keypair(holder), &digest);
+        tx.input[0].witness = witness::timelock(&output, &signature).unwrap();
+        tx
+    }
+}
+
+/// Passes until nothing is left to do.
+pub async fn settle(reporter: &mut Reporter) {
+    while reporter.pass().await.unwrap() == Pass::Worked {}
+}
+
+fn address(name: &str) -> ScriptBuf {
+    let key = keypair(name).x_only_public_key().0;
+    Address::p2tr(SECP256K1, key, None, Network::Regtest).script_pubkey()
+}
+
+fn coin_of(name: &str, sat: u64) -> TxOut {
+    TxOut { value: Amount::from_sat(sat), script_pubkey: address(name) }
+}
+
+fn schnorr(key: &Keypair, message: &[u8; 32]) -> Signature {
+    SECP256K1.sign_schnorr(&Digest::from_digest(*message), key)
+}
+
+fn sign_key_path(tx: &mut Transaction, name: &str, spent: &TxOut) {
+    let digest = SighashCache::new(&*tx)
+        .taproot_key_spend_signature_hash(0, &Prevouts::All(&[spent]), TapSighashType::Default)
+        .unwrap();
+    let key = keypair(name).tap_tweak(SECP256K1, None).to_keypair();
+    let signature = schnorr(&key, &digest.to_byte_array());
+    tx.input[0].witness = Witness::from_slice(&[signature.serialize()]);
+}
