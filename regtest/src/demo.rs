@@ -1,6 +1,8 @@
 //! The demo: the whole story on a real bitcoind, told as it happens, with a report that anybody can check.
 
+pub mod holders;
 pub mod network;
+pub mod registrar;
 pub mod report;
 pub mod story;
 pub mod tell;
