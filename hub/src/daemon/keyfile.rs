@@ -184,9 +184,29 @@ pub fn open<const N: usize>(
     password: &Password,
     weakest: KdfCost,
 ) -> Result<(KeyLabel, Secret<[u8; N]>), OpenRefused> {
+    open_sealed(read(path)?, path, purpose, password, weakest)
+}
+
+/// Opens the content of a key file that was kept inside another file, as backups do; `path` only names that in errors.
+pub fn open_bytes<const N: usize>(
+    bytes: &[u8],
+    path: &Path,
+    purpose: &str,
+    password: &Password,
+    weakest: KdfCost,
+) -> Result<(KeyLabel, Secret<[u8; N]>), OpenRefused> {
+    open_sealed(parse(bytes, path)?, path, purpose, password, weakest)
+}
+
+fn open_sealed<const N: usize>(
+    sealed: Sealed,
+    path: &Path,
+    purpose: &str,
+    password: &Password,
+    weakest: KdfCost,
+) -> Result<(KeyLabel, Secret<[u8; N]>), OpenRefused> {
     const { assert!(N >= format::MIN_SECRET && N <= format::MAX_SECRET) };
     let path_buf = || path.to_owned();
-    let sealed = read(path)?;
     if sealed.label().purpose() != purpose {
         let found = sealed.label().purpose().to_owned();
         return Err(OpenRefused::OtherPurpose { path: path_buf(), found, wanted: purpose.to_owned() });
@@ -212,7 +232,11 @@ pub fn read_label(path: &Path) -> Result<KeyLabel, OpenRefused> {
 fn read(path: &Path) -> Result<Sealed, OpenRefused> {
     let bytes = private_file::read(path, MAX_FILE_BYTES)
         .map_err(|cause| OpenRefused::Unreadable { path: path.to_owned(), cause })?;
-    Sealed::from_json(&bytes).map_err(|cause| OpenRefused::Malformed { path: path.to_owned(), cause })
+    parse(&bytes, path)
+}
+
+fn parse(bytes: &[u8], path: &Path) -> Result<Sealed, OpenRefused> {
+    Sealed::from_json(bytes).map_err(|cause| OpenRefused::Malformed { path: path.to_owned(), cause })
 }
 
 #[cfg(test)]

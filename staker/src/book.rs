@@ -1,0 +1,153 @@
+//! The holder's book of stakes: one private JSON file, replaced as a whole and durable before anybody acts on it.
+
+use crate::record::{BadRecord, StakeRecord};
+use bitcoin::OutPoint;
+use palisade_hub::daemon::exit::Failure;
+use palisade_hub::daemon::private_file::{self, ReadRefused};
+use palisade_protocol::stake::StakeId;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Longest book: thousands of stakes.
+const MAX_BYTES: usize = 64 << 20;
+
+/// Why the book cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BookError {
+    /// It cannot be read.
+    #[error("book of stakes {}: {cause}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: ReadRefused,
+    },
+    /// It cannot be written.
+    #[error("book of stakes {}: {cause}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// It is not a book.
+    #[error("book of stakes {}: {cause}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: serde_json::Error,
+    },
+    /// One of its records contradicts itself.
+    #[error(transparent)]
+    Record(#[from] BadRecord),
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Content {
+    next_key: u32,
+    stakes: Vec<StakeRecord>,
+}
+
+/// The book.
+#[derive(Debug)]
+pub struct Book {
+    path: PathBuf,
+    content: Content,
+}
+
+impl Book {
+    /// Opens the book, which is empty while its file is missing. Every record is checked.
+    pub fn open(path: &Path) -> Result<Self, BookError> {
+        let path = path.to_owned();
+        if !path.exists() {
+            return Ok(Self { path, content: Content::default() });
+        }
+        let bytes = private_file::read(&path, MAX_BYTES)
+            .map_err(|cause| BookError::Unreadable { path: path.clone(), cause })?;
+        let content: Content = serde_json::from_slice(&bytes)
+            .map_err(|cause| BookError::Malformed { path: path.clone(), cause })?;
+        for record in &content.stakes {
+            record.contract()?;
+        }
+        Ok(Self { path, content })
+    }
+
+    /// The stakes, oldest first.
+    pub fn stakes(&self) -> &[StakeRecord] {
+        &self.content.stakes
+    }
+
+    /// Number of a staking key that no stake has; durable before it is given, so that it is given once.
+    pub fn take_key(&mut self) -> Result<u32, BookError> {
+        let key = self.content.next_key;
+        self.content.next_key = key.saturating_add(1);
+        self.save()?;
+        Ok(key)
+    }
+
+    /// Writes a stake down, in place of an earlier record of the same outpoint.
+    pub fn put(&mut self, record: StakeRecord) -> Result<(), BookError> {
+        match self.content.stakes.iter_mut().find(|old| old.outpoint == record.outpoint) {
+            Some(old) => *old = record,
+            None => self.content.stakes.push(record),
+        }
+        self.save()
+    }
+
+    /// Forgets a stake that was never handed to Bitcoin.
+    pub fn forget(&mut self, outpoint: &OutPoint) -> Result<(), BookError> {
+        self.content.stakes.retain(|record| record.outpoint != *outpoint || record.broadcast);
+        self.save()
+    }
+
+    /// The stake that a name, or its beginning, names.
+    pub fn find(&self, name: &str) -> Result<StakeRecord, Failure> {
+        find(self.stakes(), name)
+    }
+
+    /// The stake with an id.
+    pub fn of_id(&self, id: &StakeId) -> Option<&StakeRecord> {
+        self.stakes().iter().find(|record| record.id == Some(*id))
+    }
+
+    /// Coins that staking transactions spend which Bitcoin may still include: not to be spent otherwise. `is_over` tells
+    /// stakes that will never be broadcast.
+    pub fn reserved(&self, is_over: impl Fn(&StakeRecord) -> bool) -> BTreeSet<OutPoint> {
+        let open = self.stakes().iter().filter(|record| record.broadcast || !is_over(record));
+        open.flat_map(|record| record.staking_tx.input.iter().map(|input| input.previous_output)).collect()
+    }
+
+    fn save(&self) -> Result<(), BookError> {
+        let unwritable = |cause| BookError::Unwritable { path: self.path.clone(), cause };
+        let text = serde_json::to_vec_pretty(&self.content).map_err(|cause| unwritable(cause.into()))?;
+        replace(&self.path, &text).map_err(unwritable)
+    }
+}
+
+/// The one stake of a list that a name, or its beginning, names.
+pub fn find(stakes: &[StakeRecord], name: &str) -> Result<StakeRecord, Failure> {
+    let found: Vec<_> = stakes.iter().filter(|record| record.is_called(name)).collect();
+    match found.as_slice() {
+        [record] => Ok((*record).clone()),
+        [] => Err(Failure::usage(format_args!("there is no stake `{name}` here"))
+            .hint("`palisade-staker status` lists them")),
+        _ => Err(Failure::usage(format_args!("`{name}` names {} stakes: write more of it", found.len()))),
+    }
+}
+
+/// Replaces a private file: the new content is on disk under another name before it takes the old one's place.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    match std::fs::remove_file(&new) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
+        _ => {}
+    }
+    private_file::create(&new, bytes)?;
+    std::fs::rename(&new, path)?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(directory)?.sync_all()
+}

@@ -1,0 +1,143 @@
+//! The command line.
+
+use crate::backup::{self, Backup};
+use crate::failures;
+use crate::funds;
+use crate::init::Init;
+use crate::providers;
+use crate::session::Session;
+use crate::stake::Stake;
+use crate::status;
+use crate::unbond::Unbond;
+use crate::withdraw::{self, Terms};
+use clap::{Args, Parser, Subcommand};
+use palisade_hub::bitcoind::{Auth, BitcoinRpc};
+use palisade_hub::daemon::exit::{Failure, Format};
+use palisade_hub::daemon::password::PasswordSource;
+use std::path::{Path, PathBuf};
+
+/// Stake bitcoin from your own wallet, keep the keys, leave when you like.
+#[derive(Debug, Parser)]
+#[command(name = "palisade-staker", version)]
+pub struct Cli {
+    /// Print results as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Configuration file.
+    #[arg(long, global = true, default_value = "staker.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a wallet: its seed, its configuration, its first address.
+    Init(Init),
+    /// Show an address to send coins to.
+    Address,
+    /// Show what the wallet holds beside its stakes.
+    Balance,
+    /// List the finality providers that one can choose.
+    Providers,
+    /// Lock coins behind finality providers.
+    Stake(Stake),
+    /// Show the stakes and what comes next.
+    Status {
+        /// One stake: the beginning of its id.
+        stake: Option<String>,
+    },
+    /// Leave a stake early.
+    Unbond(Unbond),
+    /// Take coins whose timelock is over.
+    Withdraw(Withdraw),
+    /// Write one file that is enough to withdraw all stakes.
+    Backup {
+        /// The new file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Withdraw {
+    /// The stake: the beginning of its id.
+    #[arg(required_unless_present_any = ["backup", "stake_flag"])]
+    stake: Option<String>,
+    /// The same, as a flag.
+    #[arg(long = "stake", conflicts_with = "stake", value_name = "STAKE")]
+    stake_flag: Option<String>,
+    #[command(flatten)]
+    terms: Terms,
+    /// Work from a backup file: no configuration, no hub, no database.
+    #[arg(long, requires = "bitcoin_rpc")]
+    backup: Option<PathBuf>,
+    /// With a backup: RPC address of a bitcoind (with txindex=1).
+    #[arg(long, requires = "backup")]
+    bitcoin_rpc: Option<String>,
+    /// Its cookie file.
+    #[arg(long, requires = "backup")]
+    bitcoin_cookie: Option<PathBuf>,
+    /// Or its user,
+    #[arg(long, requires_all = ["backup", "bitcoin_password_file"], conflicts_with = "bitcoin_cookie")]
+    bitcoin_user: Option<String>,
+    /// and the file that holds that user's password, 0600.
+    #[arg(long, requires = "bitcoin_user")]
+    bitcoin_password_file: Option<PathBuf>,
+    /// With a backup: file with the wallet's password.
+    #[arg(long, requires = "backup")]
+    password_file: Option<PathBuf>,
+}
+
+/// Does what the command line says and prints the result.
+pub async fn carry_out(cli: Cli) -> Result<(), Failure> {
+    let format = Format::from_flag(cli.json);
+    let open = || Session::open(&cli.config);
+    match cli.command {
+        Command::Init(init) => format.print(&init.run().await?),
+        Command::Address => format.print(&funds::address(&mut open()?)?),
+        Command::Balance => format.print(&funds::balance(&mut open()?).await?),
+        Command::Providers => format.print(&providers::providers(&mut open()?).await?),
+        Command::Stake(stake) => format.print(&stake.run(&mut open()?).await?),
+        Command::Status { stake } => format.print(&status::status(&mut open()?, stake.as_deref()).await?),
+        Command::Unbond(unbond) => format.print(&unbond.run(&mut open()?).await?),
+        Command::Withdraw(withdraw) => format.print(&withdraw.run(&cli.config).await?),
+        Command::Backup { file } => format.print(&backup::write(&open()?, &file)?),
+    }
+}
+
+impl Withdraw {
+    async fn run(&self, config: &Path) -> Result<withdraw::Withdrawal, Failure> {
+        let name = self.stake.as_deref().or(self.stake_flag.as_deref());
+        if let Some(file) = &self.backup {
+            let backup = Backup::read(file)?;
+            let record = backup.stake(name)?;
+            let keys = backup.keys(file, self.password_file.clone())?;
+            let (node, network) = (self.node()?, backup.network());
+            let default = backup::first_address(&keys, network)?;
+            return withdraw::withdraw(&node, &record, &keys, network, default, &self.terms).await;
+        }
+        let mut session = Session::open(config)?;
+        let record = session.book.find(name.unwrap_or_default())?;
+        let keys = session.keys()?;
+        let default = session.purse.address()?;
+        withdraw::withdraw(&session.node, &record, &keys, session.network(), default, &self.terms).await
+    }
+
+    fn node(&self) -> Result<BitcoinRpc, Failure> {
+        let url = self.bitcoin_rpc.as_deref().unwrap_or_default();
+        let auth = match (&self.bitcoin_cookie, &self.bitcoin_user) {
+            (Some(cookie), _) => Auth::Cookie(cookie.clone()),
+            (None, Some(user)) => {
+                let source = PasswordSource::choose(self.bitcoin_password_file.clone(), None);
+                let password = source.read("Password of the Bitcoin node: ").map_err(Failure::failed)?;
+                Auth::UserPass { user: user.clone(), password: password.expose().to_owned() }
+            }
+            (None, None) => {
+                return Err(Failure::usage(
+                    "--bitcoin-cookie or --bitcoin-user is needed with --bitcoin-rpc",
+                ));
+            }
+        };
+        BitcoinRpc::new(url, auth).map_err(failures::node)
+    }
+}

@@ -1,0 +1,67 @@
+//! How errors of the parts below become what a command says: whether to try again, and what to do.
+
+use crate::book::BookError;
+use crate::exit::NoExit;
+use crate::keys::NoKey;
+use crate::purse::PurseError;
+use crate::record::BadRecord;
+use palisade_hub::bitcoind::RpcError;
+use palisade_hub::client::HubError;
+use palisade_hub::daemon::exit::Failure;
+use palisade_hub::replica::ReplicaError;
+
+/// What the Bitcoin node said.
+pub fn node(why: RpcError) -> Failure {
+    if why.can_be_retried() {
+        return Failure::not_now(format_args!("Bitcoin node: {why}")).hint("is your bitcoind running?");
+    }
+    Failure::failed(format_args!("Bitcoin node: {why}"))
+}
+
+/// What the hub said.
+pub fn hub(why: HubError) -> Failure {
+    if why.can_be_retried() {
+        return Failure::not_now(why)
+            .hint("withdrawing needs no hub, and leaving early none once the committee has signed");
+    }
+    Failure::failed(why)
+}
+
+/// What the copy of the hub's log says.
+pub fn replica(why: ReplicaError) -> Failure {
+    match why {
+        ReplicaError::Hub(why) => hub(why),
+        why @ ReplicaError::Invalid(_) => Failure::failed(why).hint(
+            "the hub lies, or runs other rules: nothing was taken from it; your coins do not depend on it",
+        ),
+        why @ ReplicaError::Store(_) => Failure::failed(why),
+    }
+}
+
+impl From<PurseError> for Failure {
+    fn from(why: PurseError) -> Self {
+        match why {
+            PurseError::Rpc(why) => node(why),
+            why @ PurseError::NotEnough { .. } => {
+                Self::not_now(why).hint("send coins to `palisade-staker address` and wait for a confirmation")
+            }
+            why @ PurseError::NoSingleCoin { .. } => Self::not_now(why).hint(
+                "send that much to `palisade-staker address` in one payment and wait for a confirmation",
+            ),
+            why => Self::failed(why),
+        }
+    }
+}
+
+macro_rules! fails {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Failure {
+            fn from(why: $error) -> Self {
+                Self::failed(why)
+            }
+        }
+    )*};
+}
+
+// Ours only: errors of other crates are turned into failures where it is known what they mean.
+fails!(NoKey, BadRecord, BookError, NoExit);

@@ -1,0 +1,247 @@
+//! From a stake that is written down to one that is locked: register, wait for the committee, verify, broadcast.
+//!
+//! Every step is on disk before the next, so this can be broken off at any instant and taken up again.
+
+use crate::ask::progress;
+use crate::failures;
+use crate::keys::Keys;
+use crate::record::StakeRecord;
+use crate::register::{self, Terms};
+use crate::session::Session;
+use crate::verify::{self, NotSafe};
+use bitcoin::{OutPoint, Transaction, TxOut};
+use palisade_hub::bitcoind::Acceptance;
+use palisade_hub::client::HubError;
+use palisade_hub::daemon::exit::Failure;
+use palisade_protocol::block::MessageBytes;
+use palisade_protocol::message::Message;
+use palisade_protocol::registration::StakeRegistration;
+use std::time::{Duration, Instant};
+
+/// How long we wait for the hub to hear of a block that our own node has.
+const HUB_LAG: Duration = Duration::from_secs(120);
+
+/// Registers a stake, waits until a quorum of the committee stands behind it, and only then hands it to Bitcoin. With
+/// `wait` false it does what can be done now.
+pub async fn lock(
+    session: &mut Session,
+    mut record: StakeRecord,
+    keys: &Keys,
+    wait: bool,
+) -> Result<StakeRecord, Failure> {
+    let key = keys.staking(record.key_index)?;
+    submit(session, &record).await?;
+    let mut said = String::new();
+    loop {
+        match ready(session, &mut record, &key) {
+            Ok(tx) => {
+                session.check_same_bitcoin().await?;
+                return broadcast(session, record, tx).await;
+            }
+            Err(why) if why.is_waiting() && wait => {
+                if said != why.to_string() {
+                    said = why.to_string();
+                    progress(&said);
+                }
+                session.follow().await?;
+            }
+            Err(why) if why.is_waiting() => return Ok(record),
+            Err(why) => return Err(why.into()),
+        }
+    }
+}
+
+/// The transaction to broadcast, once everything is proven.
+fn ready(
+    session: &mut Session,
+    record: &mut StakeRecord,
+    key: &bitcoin::secp256k1::Keypair,
+) -> Result<Transaction, NotSafe> {
+    let ledger = session.replica.ledger();
+    let signatures = verify::quorum(ledger, record, key)?;
+    verify::in_time(ledger, record)?;
+    record.unbonding_signatures = signatures;
+    let Some(old) = record.expands else { return Ok(record.staking_tx.clone()) };
+    let old = session.book.of_id(&old).ok_or(NotSafe::Another("predecessor"))?.contract()?;
+    let funding = funding_of(record).ok_or(NotSafe::Another("funding"))?;
+    verify::expansion(ledger, record, &old, funding, key)
+}
+
+/// What the second input of an expansion spends, from the registration.
+fn funding_of(record: &StakeRecord) -> Option<TxOut> {
+    match registration_of(record)?.proof {
+        palisade_protocol::registration::RegistrationProof::Funding(backing) => backing.output().cloned(),
+        palisade_protocol::registration::RegistrationProof::Confirmed(_) => None,
+    }
+}
+
+fn registration_of(record: &StakeRecord) -> Option<StakeRegistration> {
+    let bytes = hex::decode(record.registration.as_ref()?).ok()?;
+    match MessageBytes::parse(&bytes).ok()?.decode().ok()? {
+        Message::Stake(registration) => Some(*registration),
+        _ => None,
+    }
+}
+
+/// Hands the registration to the hub, unless its log has it.
+async fn submit(session: &mut Session, record: &StakeRecord) -> Result<(), Failure> {
+    if record.id.is_some_and(|id| session.ledger().stakes().find(&id).is_some()) {
+        return Ok(());
+    }
+    let registration =
+        registration_of(record).ok_or_else(|| Failure::failed("the registration is not in the book"))?;
+    match session.hub.submit(&Message::Stake(Box::new(registration))).await {
+        Ok(_) => Ok(()),
+        // A repetition of one that arrived although we did not hear so. The log will show whether it is ours.
+        Err(HubError::Refused { rule, .. }) if rule == "stake-exists" => Ok(()),
+        Err(why) if !why.can_be_retried() => {
+            session.book.forget(&record.outpoint)?;
+            Err(failures::hub(why))
+        }
+        Err(why) => Err(failures::hub(why)),
+    }
+}
+
+/// Hands a staking transaction to Bitcoin. That it is on its way is on disk before it is on the wire.
+async fn broadcast(
+    session: &mut Session,
+    mut record: StakeRecord,
+    tx: Transaction,
+) -> Result<StakeRecord, Failure> {
+    record.staking_tx = tx;
+    record.broadcast = true;
+    session.book.put(record.clone())?;
+    send(session, &record.staking_tx).await?;
+    Ok(record)
+}
+
+/// Sends a transaction to the own node, which judges it first.
+pub async fn send(session: &Session, tx: &Transaction) -> Result<(), Failure> {
+    send_to(&session.node, tx).await
+}
+
+/// Sends a transaction to a node, which judges it first.
+pub async fn send_to(node: &palisade_hub::bitcoind::BitcoinRpc, tx: &Transaction) -> Result<(), Failure> {
+    let verdicts = node.test_mempool_accept(std::slice::from_ref(tx)).await.map_err(failures::node)?;
+    match verdicts.first() {
+        Some(Acceptance::Refused { reason })
+            if !matches!(reason.as_str(), "txn-already-in-mempool" | "txn-already-known") =>
+        {
+            let refused = format!("your Bitcoin node refuses the transaction: {reason}");
+            Err(match reason.as_str() {
+                "non-BIP68-final" => Failure::not_now(refused).hint("the timelock is not over"),
+                _ => Failure::failed(refused),
+            })
+        }
+        _ => node.send_raw_transaction(tx).await.map(drop).map_err(failures::node),
+    }
+}
+
+/// Broadcasts a stake first and registers it once it is confirmed: no early exit until the committee has signed.
+pub async fn lock_first(
+    session: &mut Session,
+    mut record: StakeRecord,
+    keys: &Keys,
+    wait: bool,
+) -> Result<StakeRecord, Failure> {
+    if !record.broadcast {
+        let tx = record.staking_tx.clone();
+        record = broadcast(session, record, tx).await?;
+        progress(format_args!("sent {}; it is registered once a block holds it", record.outpoint.txid));
+    } else if session.block_of(record.outpoint.txid).await?.is_none() {
+        send(session, &record.staking_tx).await?;
+    }
+    while session.block_of(record.outpoint.txid).await?.is_none() {
+        if !wait {
+            return Ok(record);
+        }
+        session.follow().await?;
+    }
+    if record.registration.is_none() {
+        record = register_confirmed(session, record, keys).await?;
+    }
+    submit(session, &record).await?;
+    collect(session, record, keys, wait).await
+}
+
+/// Signs the registration of a confirmed stake, under the parameters of the block that holds it.
+async fn register_confirmed(
+    session: &mut Session,
+    mut record: StakeRecord,
+    keys: &Keys,
+) -> Result<StakeRecord, Failure> {
+    let key = keys.staking(record.key_index)?;
+    let inclusion = session.prove(record.outpoint.txid).await?;
+    until_hub_knows(session, inclusion.block_hash).await?;
+    let payout = session.purse.address()?.script_pubkey();
+    let ledger = session.replica.ledger();
+    let height = ledger.bitcoin().height_of(&inclusion.block_hash).unwrap_or(ledger.btc_height());
+    let params = ledger.params_at(height).1;
+    let mut contract = record.contract()?;
+    contract.unbonding_time = params.unbonding_time();
+    let presigned = contract.presign(params).map_err(Failure::failed)?;
+    crate::exit::prove(&contract, Some(&presigned), &key, &payout)?;
+    let chosen = register::choose(ledger, &record.providers)?;
+    let terms = Terms {
+        staking_tx: &record.staking_tx,
+        contract: &contract,
+        presigned: &presigned,
+        chosen: &chosen,
+        former: &[],
+        payout: &payout,
+        expands: None,
+    };
+    let (registration, id) = register::after(&terms, &key, inclusion, ledger)?;
+    record.unbonding_time = contract.unbonding_time;
+    record.unbonding_descriptor = contract.unbonding_output().descriptor().to_owned();
+    record.presigned = Some(presigned.into());
+    record.id = Some(id);
+    record.registration = Some(bytes_of(registration));
+    session.book.put(record.clone())?;
+    Ok(record)
+}
+
+/// Canonical bytes of a registration's message, hex.
+pub fn bytes_of(registration: StakeRegistration) -> String {
+    hex::encode(MessageBytes::of(&Message::Stake(Box::new(registration))).as_slice())
+}
+
+/// Keeps the committee's signatures of a stake that is locked already, so that leaving early needs no hub.
+pub async fn collect(
+    session: &mut Session,
+    mut record: StakeRecord,
+    keys: &Keys,
+    wait: bool,
+) -> Result<StakeRecord, Failure> {
+    let key = keys.staking(record.key_index)?;
+    loop {
+        match verify::quorum(session.replica.ledger(), &record, &key) {
+            Ok(signatures) => {
+                record.unbonding_signatures = signatures;
+                session.book.put(record.clone())?;
+                return Ok(record);
+            }
+            Err(why) if why.is_waiting() && !wait => return Ok(record),
+            Err(why) if why.is_waiting() => session.follow().await?,
+            Err(why) => return Err(Failure::failed(why)),
+        }
+    }
+}
+
+/// Waits until the hub has heard of a block that our own node has.
+pub async fn until_hub_knows(session: &mut Session, block: bitcoin::BlockHash) -> Result<(), Failure> {
+    let deadline = Instant::now() + HUB_LAG;
+    while session.ledger().bitcoin().height_of(&block).is_none() {
+        if Instant::now() > deadline {
+            return Err(Failure::not_now(format_args!("the hub has not heard of Bitcoin block {block}"))
+                .hint("somebody must run `palisade-checkpointer report` for this hub"));
+        }
+        session.follow().await?;
+    }
+    Ok(())
+}
+
+/// The outpoints that a transaction spends.
+pub fn spends(tx: &Transaction) -> impl Iterator<Item = OutPoint> + '_ {
+    tx.input.iter().map(|input| input.previous_output)
+}

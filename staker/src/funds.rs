@@ -1,0 +1,59 @@
+//! `address` and `balance`: coins in, coins there.
+
+use crate::amount;
+use crate::session::Session;
+use bitcoin::{Amount, OutPoint};
+use palisade_hub::daemon::exit::Failure;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Where to send coins.
+#[derive(Debug, Serialize)]
+pub struct Receive {
+    /// A taproot address.
+    pub address: String,
+}
+
+impl fmt::Display for Receive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address)
+    }
+}
+
+/// An address that nobody has paid to.
+pub fn address(session: &mut Session) -> Result<Receive, Failure> {
+    Ok(Receive { address: session.purse.address()?.to_string() })
+}
+
+/// What the wallet holds beside its stakes.
+#[derive(Debug, Serialize)]
+pub struct Balance {
+    /// Confirmed and free, in sat.
+    pub free_sat: u64,
+    /// Confirmed coins that stakes under way will spend, in sat.
+    pub reserved_sat: u64,
+    /// Height of the newest block read.
+    pub height: u32,
+}
+
+impl fmt::Display for Balance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "free:     {}", amount::show(Amount::from_sat(self.free_sat)))?;
+        if self.reserved_sat > 0 {
+            writeln!(f, "reserved: {}", amount::show(Amount::from_sat(self.reserved_sat)))?;
+        }
+        write!(f, "(confirmed coins up to block {}; stakes are shown by `status`)", self.height)
+    }
+}
+
+/// Counts the wallet's confirmed coins.
+pub async fn balance(session: &mut Session) -> Result<Balance, Failure> {
+    session.sync().await?;
+    let sum = |reserved: BTreeSet<OutPoint>| -> u64 {
+        session.purse.coins(&reserved).iter().map(|coin| coin.output.value.to_sat()).sum()
+    };
+    let free_sat = sum(session.reserved());
+    let reserved_sat = sum(BTreeSet::new()) - free_sat;
+    Ok(Balance { free_sat, reserved_sat, height: session.purse.height() })
+}

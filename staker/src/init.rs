@@ -1,0 +1,169 @@
+//! Making a wallet: its seed, its configuration, its first address.
+
+use crate::config;
+use crate::keys::{KEY_PURPOSE, Keys};
+use crate::purse::Purse;
+use crate::session::connect;
+use bitcoin::Network as BitcoinNetwork;
+use clap::Args;
+use palisade_hub::daemon::config as files;
+use palisade_hub::daemon::exit::Failure;
+use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
+use palisade_hub::daemon::lock::DirLock;
+use palisade_hub::daemon::network::{MainnetConsent, Network};
+use palisade_hub::daemon::password::PasswordSource;
+use palisade_hub::daemon::secret::Secret;
+use palisade_hub::run::read_genesis;
+use rand::RngCore as _;
+use rand::rngs::OsRng;
+use std::fmt;
+use std::path::{Path, PathBuf, absolute};
+
+/// What a new wallet needs to know.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Directory for the seed, the configuration and the wallet's data.
+    #[arg(long, default_value = ".")]
+    pub dir: PathBuf,
+    /// Bitcoin network.
+    #[arg(long, default_value = "regtest")]
+    pub network: Network,
+    /// Consent to mainnet, in the words that the refusal names.
+    #[arg(long)]
+    pub mainnet: Option<String>,
+    /// Address of the hub.
+    #[arg(long, default_value = "http://127.0.0.1:8200")]
+    pub hub: String,
+    /// The hub's genesis document.
+    #[arg(long, default_value = "genesis.json")]
+    pub genesis: PathBuf,
+    /// RPC address of your bitcoind (with txindex=1).
+    #[arg(long, default_value = "http://127.0.0.1:18443")]
+    pub bitcoin_rpc: String,
+    /// Its cookie file.
+    #[arg(long, required_unless_present = "bitcoin_user")]
+    pub bitcoin_cookie: Option<PathBuf>,
+    /// Or its user,
+    #[arg(long, requires = "bitcoin_password_file", conflicts_with = "bitcoin_cookie")]
+    pub bitcoin_user: Option<String>,
+    /// and the file that holds that user's password, 0600.
+    #[arg(long, requires = "bitcoin_user")]
+    pub bitcoin_password_file: Option<PathBuf>,
+    /// File with the password for the new seed.
+    #[arg(long)]
+    pub password_file: Option<PathBuf>,
+}
+
+/// What `init` made.
+#[derive(Debug, serde::Serialize)]
+pub struct Made {
+    /// The hub that the wallet will listen to.
+    pub hub: String,
+    /// The configuration.
+    pub config: PathBuf,
+    /// The encrypted seed.
+    pub key_file: PathBuf,
+    /// Where to send coins.
+    pub address: String,
+}
+
+impl fmt::Display for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "hub {}", self.hub)?;
+        writeln!(f, "configuration: {}", self.config.display())?;
+        writeln!(
+            f,
+            "seed:          {} (encrypted; nobody can restore it without its password)",
+            self.key_file.display()
+        )?;
+        writeln!(f, "send coins to: {}", self.address)?;
+        write!(f, "next: palisade-staker providers --config {}", self.config.display())
+    }
+}
+
+impl Init {
+    /// Makes the files. None that exists is touched.
+    pub async fn run(&self) -> Result<Made, Failure> {
+        let network = self.permitted()?;
+        let genesis = read_genesis(&self.genesis)?;
+        if genesis.network() != network {
+            let found = genesis.network();
+            return Err(Failure::usage(format_args!(
+                "the genesis document is for {found}, not for {network}"
+            )));
+        }
+        let unwritable =
+            |why: std::io::Error| Failure::failed(format_args!("cannot use {}: {why}", self.dir.display()));
+        std::fs::create_dir_all(&self.dir).map_err(unwritable)?;
+        let dir = self.dir.canonicalize().map_err(unwritable)?;
+        let config_file = dir.join("staker.toml");
+        if config_file.exists() {
+            return Err(Failure::usage(format_args!(
+                "{} exists: this wallet is made",
+                config_file.display()
+            )));
+        }
+        let text = self.config_text(&dir).map_err(unwritable)?;
+        let config: config::Config = files::parse(&config_file, &text).map_err(Failure::usage)?;
+        let keys = self.make_seed(&config.key_file, network)?;
+        let _lock = DirLock::acquire(&config.data_dir).map_err(Failure::failed)?;
+        let mut purse = Purse::create(&config.data_dir.join("wallet.jsonl"), &keys, network)?;
+        let node = connect(&config.bitcoin)?;
+        if let Ok(tip) = node.tip().await {
+            // A new seed owns nothing in old blocks: begin at the tip. Without a node now, all blocks are read later.
+            purse.sync(&node, tip.height).await?;
+        }
+        let address = purse.address()?.to_string();
+        files::write_default(&config_file, &text).map_err(Failure::failed)?;
+        Ok(Made { hub: genesis.id().to_string(), config: config_file, key_file: config.key_file, address })
+    }
+
+    fn permitted(&self) -> Result<BitcoinNetwork, Failure> {
+        let consent = self.mainnet.clone().map(MainnetConsent::try_from).transpose();
+        let consent = consent.map_err(|why| Failure::usage(format_args!("--mainnet {why}")))?;
+        self.network.permitted(consent).map_err(Failure::usage)
+    }
+
+    fn make_seed(&self, path: &Path, network: BitcoinNetwork) -> Result<Keys, Failure> {
+        let source = PasswordSource::usual(self.password_file.clone());
+        let password = source.read_new("Password for the new wallet: ").map_err(Failure::failed)?;
+        let mut seed = [0; 32];
+        OsRng.fill_bytes(&mut seed);
+        let seed = Secret::new(seed);
+        let keys = Keys::new(&seed, network)?;
+        let label = KeyLabel::new(KEY_PURPOSE, &keys.public_id()).map_err(Failure::failed)?;
+        let cost = KdfCost::for_network(network);
+        keyfile::create(path, &label, &seed, &password, cost, &mut OsRng).map_err(Failure::failed)?;
+        Ok(keys)
+    }
+
+    fn config_text(&self, dir: &Path) -> std::io::Result<String> {
+        let quoted = |text: String| toml::Value::String(text).to_string();
+        let path = |path: PathBuf| quoted(path.display().to_string());
+        let mut text = config::DEFAULT
+            .replace("network = \"regtest\"", &format!("network = {}", quoted(self.network.to_string())))
+            .replace("\"staker-data\"", &path(dir.join("staker-data")))
+            .replace("\"genesis.json\"", &path(self.genesis.canonicalize()?))
+            .replace("\"staker.key.json\"", &path(dir.join("staker.key.json")))
+            .replace("\"http://127.0.0.1:8200\"", &quoted(self.hub.clone()))
+            .replace("\"http://127.0.0.1:18443\"", &quoted(self.bitcoin_rpc.clone()));
+        let cookie = "cookie_file = \"bitcoin/regtest/.cookie\"";
+        let auth = match (&self.bitcoin_cookie, &self.bitcoin_user, &self.bitcoin_password_file) {
+            (_, Some(user), Some(file)) => {
+                format!("user = {}\npassword_file = {}", quoted(user.clone()), path(absolute(file)?))
+            }
+            (Some(file), ..) => format!("cookie_file = {}", path(absolute(file)?)),
+            _ => cookie.to_owned(),
+        };
+        text = text.replace(cookie, &auth);
+        if let Some(file) = &self.password_file {
+            let line = format!("password_file = {}", path(absolute(file)?));
+            text = text.replace("# password_file = \"password\"", &line);
+        }
+        if let Some(sentence) = &self.mainnet {
+            let marker = "# Where the wallet keeps";
+            text = text.replace(marker, &format!("mainnet = {}\n\n{marker}", quoted(sentence.clone())));
+        }
+        Ok(text)
+    }
+}

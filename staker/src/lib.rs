@@ -1,0 +1,35 @@
+//! The holder's wallet: stake bitcoin, keep the keys, leave when one likes.
+//!
+//! * What is known: [`keys`], [`purse`] (coins), [`book`] and [`record`] (stakes), [`session`] (all of it, open).
+//! * What is decided, without talking to anybody: [`register`], [`exit`], [`verify`], [`summary`].
+//! * What is done: one module a command; [`finish`] is the way from a stake written down to one locked.
+//!
+//! Promises: nothing is locked before the exits that the holder alone can take are signed and judged, and (unless asked
+//! otherwise) before a quorum of the committee's signatures is verified here; a step is on disk before it is on the wire;
+//! withdrawing needs a Bitcoin node and the book or a backup of it, and nothing else.
+
+pub mod amount;
+pub mod ask;
+pub mod backup;
+pub mod book;
+pub mod cli;
+pub mod config;
+pub mod exit;
+pub mod failures;
+pub mod finish;
+pub mod funds;
+pub mod init;
+pub mod journal;
+pub mod keys;
+pub mod providers;
+pub mod purse;
+pub mod record;
+pub mod register;
+pub mod session;
+pub mod stake;
+pub mod status;
+pub mod summary;
+pub mod unbond;
+pub mod verify;
+pub mod when;
+pub mod withdraw;

@@ -1,0 +1,288 @@
+//! The wallet that pays: bdk keeps its coins and chooses among them, we read the blocks and sign.
+//!
+//! It knows public descriptors only, so looking needs no password. It is filled from the user's own bitcoind, block by
+//! block; only confirmed coins count, because a confirmed coin is what backs a registration.
+
+use crate::journal::{Journal, JournalError};
+use crate::keys::{Branch, Keys, NoKey};
+use bdk_wallet::chain::BlockId;
+use bdk_wallet::error::CreateTxError;
+use bdk_wallet::{KeychainKind, LoadError, LocalOutput, TxOrdering, Wallet};
+use bitcoin::absolute::LockTime;
+use bitcoin::key::TapTweak as _;
+use bitcoin::secp256k1::{Keypair, Message, SECP256K1, SecretKey, rand};
+use bitcoin::sighash::{Prevouts, SighashCache, TapSighashType};
+use bitcoin::{
+    Address, Amount, FeeRate, Network, OutPoint, Psbt, Sequence, Transaction, TxOut, Witness, taproot,
+};
+use palisade_hub::bitcoind::{BitcoinRpc, MAX_HEADERS, RpcError};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Why the wallet did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PurseError {
+    /// Its file.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Its file is another wallet's.
+    #[error("the wallet file does not belong to this seed and network: {0}")]
+    Other(Box<LoadError>),
+    /// There is no wallet yet.
+    #[error("there is no wallet here: run `palisade-staker init` first")]
+    Missing,
+    /// The node.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    /// The node is on another chain.
+    #[error("the Bitcoin node does not know the wallet's first block: it is on another network")]
+    OtherChain,
+    /// The blocks do not fit together.
+    #[error("the node's blocks do not follow one another: {0}")]
+    Blocks(String),
+    /// Not enough confirmed coins.
+    #[error("the wallet has {available} in confirmed coins that are free, {needed} is needed with the fee")]
+    NotEnough {
+        /// Wanted.
+        needed: Amount,
+        /// Free and confirmed.
+        available: Amount,
+    },
+    /// No single coin is large enough.
+    #[error(
+        "no single confirmed coin of the wallet holds {needed}, which an expansion must pay from one coin"
+    )]
+    NoSingleCoin {
+        /// Wanted.
+        needed: Amount,
+    },
+    /// The transaction cannot be built.
+    #[error("the transaction cannot be built: {0}")]
+    Build(String),
+    /// A key could not be derived.
+    #[error(transparent)]
+    NoKey(#[from] NoKey),
+    /// A coin that is not the wallet's.
+    #[error("{0} is not a coin of this wallet")]
+    NotOurs(OutPoint),
+}
+
+/// A coin of the wallet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnCoin {
+    /// Where it is.
+    pub outpoint: OutPoint,
+    /// What it is.
+    pub output: TxOut,
+    /// Which key it belongs to.
+    pub branch: Branch,
+    /// And which of them.
+    pub index: u32,
+}
+
+/// A transaction of the wallet, to be signed.
+#[derive(Debug, Clone)]
+pub struct Funded {
+    /// Without witnesses. The output asked for is output 0.
+    pub transaction: Transaction,
+    /// What each input spends.
+    pub coins: Vec<OwnCoin>,
+    /// What miners get.
+    pub fee: Amount,
+}
+
+/// The wallet.
+#[derive(Debug)]
+pub struct Purse {
+    wallet: Wallet,
+    journal: Journal,
+}
+
+impl Purse {
+    /// Makes the wallet of these keys in a new file.
+    pub fn create(path: &Path, keys: &Keys, network: Network) -> Result<Self, PurseError> {
+        let (journal, recorded) = Journal::open(path)?;
+        if recorded.is_some() {
+            return Self::open(path, network);
+        }
+        let [receive, change] = keys.descriptors()?;
+        let created = Wallet::create(receive, change).network(network).create_wallet_no_persist();
+        let wallet = created.map_err(|why| PurseError::Build(why.to_string()))?;
+        let mut purse = Self { wallet, journal };
+        purse.save()?;
+        Ok(purse)
+    }
+
+    /// Opens the wallet in a file.
+    pub fn open(path: &Path, network: Network) -> Result<Self, PurseError> {
+        if !path.exists() {
+            return Err(PurseError::Missing);
+        }
+        let (journal, recorded) = Journal::open(path)?;
+        let recorded = recorded.ok_or(PurseError::Missing)?;
+        let loaded = Wallet::load().check_network(network).load_wallet_no_persist(recorded);
+        let wallet = loaded.map_err(|why| PurseError::Other(Box::new(why)))?.ok_or(PurseError::Missing)?;
+        Ok(Self { wallet, journal })
+    }
+
+    /// Reads the node's blocks from where the wallet stands; a new wallet begins behind `birthday`. Follows reorgs.
+    pub async fn sync(&mut self, node: &BitcoinRpc, birthday: u32) -> Result<(), PurseError> {
+        loop {
+            let known = self.last_common(node).await?;
+            let first = if known.height == 0 { birthday.max(1) } else { known.height + 1 };
+            let headers = match node.headers(first, MAX_HEADERS).await {
+                Err(RpcError::ChainMoved { .. }) => continue,
+                headers => headers?,
+            };
+            if headers.is_empty() {
+                return self.save();
+            }
+            let mut connected = known;
+            for (height, header) in (first..).zip(headers) {
+                let hash = header.block_hash();
+                let Some(block) = node.block(hash).await? else { break };
+                let applied = self.wallet.apply_block_connected_to(&block, height, connected);
+                applied.map_err(|why| PurseError::Blocks(why.to_string()))?;
+                connected = BlockId { height, hash };
+            }
+            self.save()?;
+        }
+    }
+
+    /// The newest block that the wallet has read and the node still has.
+    async fn last_common(&self, node: &BitcoinRpc) -> Result<BlockId, PurseError> {
+        for checkpoint in self.wallet.checkpoints() {
+            if node.block_hash(checkpoint.height()).await? == Some(checkpoint.hash()) {
+                return Ok(checkpoint.block_id());
+            }
+        }
+        Err(PurseError::OtherChain)
+    }
+
+    /// Height of the newest block that the wallet has read.
+    pub fn height(&self) -> u32 {
+        self.wallet.latest_checkpoint().height()
+    }
+
+    /// An address that nobody has paid to yet.
+    pub fn address(&mut self) -> Result<Address, PurseError> {
+        let address = self.wallet.next_unused_address(KeychainKind::External).address;
+        self.save()?;
+        Ok(address)
+    }
+
+    /// Confirmed coins, except those in `reserved` and coinbases that cannot be spent yet.
+    pub fn coins(&self, reserved: &BTreeSet<OutPoint>) -> Vec<OwnCoin> {
+        let free = self.wallet.list_unspent().filter(|coin| {
+            coin.chain_position.is_confirmed() && !reserved.contains(&coin.outpoint) && self.is_mature(coin)
+        });
+        free.map(own_coin).collect()
+    }
+
+    fn is_mature(&self, coin: &LocalOutput) -> bool {
+        let coinbase = self.wallet.get_tx(coin.outpoint.txid).is_some_and(|tx| tx.tx_node.tx.is_coinbase());
+        let height = coin.chain_position.confirmation_height_upper_bound().unwrap_or(u32::MAX);
+        !coinbase || height.saturating_add(100) <= self.height().saturating_add(1)
+    }
+
+    /// Builds a transaction that pays `output` from confirmed coins that are not reserved, with change where it is worth
+    /// it. Nothing is reserved by building.
+    pub fn fund(
+        &mut self,
+        output: &TxOut,
+        rate: FeeRate,
+        reserved: &BTreeSet<OutPoint>,
+    ) -> Result<Funded, PurseError> {
+        let free: Amount = self.coins(reserved).iter().map(|coin| coin.output.value).sum();
+        let mut builder = self.wallet.build_tx();
+        builder
+            .add_recipient(output.script_pubkey.clone(), output.value)
+            .fee_rate(rate)
+            .unspendable(reserved.iter().copied().collect())
+            .exclude_unconfirmed()
+            .ordering(TxOrdering::Untouched)
+            .nlocktime(LockTime::ZERO)
+            // Never replaced: another txid would be another stake than the one that the committee signed for.
+            .set_exact_sequence(Sequence::MAX);
+        let psbt = builder.finish().map_err(|why| match why {
+            CreateTxError::CoinSelection(short) => {
+                PurseError::NotEnough { needed: short.needed, available: free }
+            }
+            other => PurseError::Build(other.to_string()),
+        })?;
+        self.save()?;
+        self.funded(psbt)
+    }
+
+    fn funded(&self, psbt: Psbt) -> Result<Funded, PurseError> {
+        let fee = psbt.fee().map_err(|why| PurseError::Build(why.to_string()))?;
+        let transaction = psbt.unsigned_tx;
+        let coins = transaction
+            .input
+            .iter()
+            .map(|input| self.coin(input.previous_output))
+            .collect::<Result<_, _>>()?;
+        Ok(Funded { transaction, coins, fee })
+    }
+
+    fn coin(&self, outpoint: OutPoint) -> Result<OwnCoin, PurseError> {
+        self.wallet.get_utxo(outpoint).map(own_coin).ok_or(PurseError::NotOurs(outpoint))
+    }
+
+    /// The smallest coin that holds at least `needed`.
+    pub fn single_coin(&self, needed: Amount, reserved: &BTreeSet<OutPoint>) -> Result<OwnCoin, PurseError> {
+        let enough = self.coins(reserved).into_iter().filter(|coin| coin.output.value >= needed);
+        enough.min_by_key(|coin| coin.output.value).ok_or(PurseError::NoSingleCoin { needed })
+    }
+
+    /// An address for change.
+    pub fn change_address(&mut self) -> Result<Address, PurseError> {
+        let address = self.wallet.next_unused_address(KeychainKind::Internal).address;
+        self.save()?;
+        Ok(address)
+    }
+
+    fn save(&mut self) -> Result<(), PurseError> {
+        if let Some(change) = self.wallet.staged() {
+            self.journal.append(change)?;
+            self.wallet.take_staged();
+        }
+        Ok(())
+    }
+}
+
+fn own_coin(coin: LocalOutput) -> OwnCoin {
+    let branch = match coin.keychain {
+        KeychainKind::External => Branch::Receive,
+        KeychainKind::Internal => Branch::Change,
+    };
+    OwnCoin { outpoint: coin.outpoint, output: coin.txout, branch, index: coin.derivation_index }
+}
+
+/// The witness of input `index`, which spends a coin of the wallet by its key. `spent` are the outputs of all inputs.
+pub fn sign_coin(
+    tx: &Transaction,
+    index: usize,
+    spent: &[TxOut],
+    secret: &SecretKey,
+) -> Result<Witness, bitcoin::sighash::TaprootError> {
+    let sighash_type = TapSighashType::Default;
+    let digest =
+        SighashCache::new(tx).taproot_key_spend_signature_hash(index, &Prevouts::All(spent), sighash_type)?;
+    let mut key = Keypair::from_secret_key(SECP256K1, secret).tap_tweak(SECP256K1, None).to_keypair();
+    let signature = SECP256K1.sign_schnorr_with_rng(&Message::from(digest), &key, &mut rand::thread_rng());
+    key.non_secure_erase();
+    Ok(Witness::p2tr_key_spend(&taproot::Signature { signature, sighash_type }))
+}
+
+/// Signs every input of a transaction that spends coins of the wallet only.
+pub fn sign_all(funded: &Funded, keys: &Keys) -> Result<Transaction, PurseError> {
+    let spent: Vec<TxOut> = funded.coins.iter().map(|coin| coin.output.clone()).collect();
+    let mut signed = funded.transaction.clone();
+    for (index, (input, coin)) in signed.input.iter_mut().zip(&funded.coins).enumerate() {
+        let secret = keys.coin_key(coin.branch, coin.index)?;
+        let witness = sign_coin(&funded.transaction, index, &spent, &secret);
+        input.witness = witness.map_err(|why| PurseError::Build(why.to_string()))?;
+    }
+    Ok(signed)
+}

@@ -1,0 +1,176 @@
+//! What every command works with: the configuration, the book, the wallet, the copy of the hub's log, the two connections.
+//!
+//! Opening it reads the disk only. What a command needs from Bitcoin or the hub, it asks for by name.
+
+use crate::book::Book;
+use crate::config::Config;
+use crate::failures;
+use crate::keys::{KEY_PURPOSE, Keys};
+use crate::purse::Purse;
+use crate::record::StakeRecord;
+use bitcoin::{BlockHash, Network, OutPoint, Txid};
+use palisade_hub::bitcoind::{Auth, BitcoinRpc};
+use palisade_hub::client::HubClient;
+use palisade_hub::daemon::config as files;
+use palisade_hub::daemon::exit::Failure;
+use palisade_hub::daemon::keyfile::{self, KdfCost};
+use palisade_hub::daemon::lock::{DirLock, LockError};
+use palisade_hub::daemon::node::{BitcoinAuth, BitcoinConfig};
+use palisade_hub::daemon::password::PasswordSource;
+use palisade_hub::ledger::Ledger;
+use palisade_hub::ledger::state::StakeState;
+use palisade_hub::replica::Replica;
+use palisade_hub::run::read_genesis;
+use palisade_protocol::genesis::Genesis;
+use palisade_protocol::inclusion::InclusionProof;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long one question for new blocks of the hub may wait.
+const FOLLOW: Duration = Duration::from_secs(5);
+
+/// An open wallet.
+pub struct Session {
+    /// The configuration.
+    pub config: Config,
+    /// What the hub was born with.
+    pub genesis: Arc<Genesis>,
+    /// The holder's stakes.
+    pub book: Book,
+    /// The holder's coins.
+    pub purse: Purse,
+    /// The own copy of the hub's log.
+    pub replica: Replica,
+    /// The hub.
+    pub hub: HubClient,
+    /// The Bitcoin node.
+    pub node: BitcoinRpc,
+    _lock: DirLock,
+}
+
+/// A client of the node that a configuration names.
+pub fn connect(config: &BitcoinConfig) -> Result<BitcoinRpc, Failure> {
+    let auth = match config.auth() {
+        BitcoinAuth::Cookie(path) => Auth::Cookie(path.clone()),
+        BitcoinAuth::User { .. } => {
+            let known = config.auth().credentials().map_err(Failure::failed)?;
+            Auth::UserPass { user: known.user, password: known.password.expose().to_owned() }
+        }
+    };
+    BitcoinRpc::new(config.rpc_url().as_str(), auth).map_err(failures::node)
+}
+
+impl Session {
+    /// Opens the wallet that a configuration file describes.
+    pub fn open(config: &Path) -> Result<Self, Failure> {
+        let config: Config = files::load(config)
+            .map_err(|why| Failure::usage(why).hint("`palisade-staker init` makes one; --config names it"))?;
+        let genesis = read_genesis(&config.genesis_file)?;
+        let network = config.network.bitcoin();
+        if genesis.network() != network {
+            let found = genesis.network();
+            return Err(Failure::usage(format_args!(
+                "the configuration is for {network}, the genesis document for {found}"
+            )));
+        }
+        let lock = DirLock::acquire(&config.data_dir).map_err(|why| match why {
+            LockError::Held { .. } => Failure::not_now(why),
+            why => Failure::failed(why),
+        })?;
+        Ok(Self {
+            book: Book::open(&config.data_dir.join("stakes.json"))?,
+            purse: Purse::open(&config.data_dir.join("wallet.jsonl"), network)?,
+            replica: Replica::open(&config.data_dir, genesis.clone()).map_err(failures::replica)?,
+            hub: HubClient::new(config.hub.url().clone()),
+            node: connect(&config.bitcoin)?,
+            genesis,
+            config,
+            _lock: lock,
+        })
+    }
+
+    /// The network.
+    pub fn network(&self) -> Network {
+        self.genesis.network()
+    }
+
+    /// The state that follows from the own copy of the log.
+    pub fn ledger(&self) -> &Ledger {
+        self.replica.ledger()
+    }
+
+    /// Reads the encrypted seed; may ask for the password.
+    pub fn keys(&self) -> Result<Keys, Failure> {
+        let source = PasswordSource::usual(self.config.password_file.clone());
+        let password = source.read("Password of the wallet: ").map_err(Failure::failed)?;
+        let weakest = KdfCost::for_network(self.network());
+        let opened = keyfile::open::<32>(&self.config.key_file, KEY_PURPOSE, &password, weakest);
+        let (_, seed) = opened.map_err(Failure::failed)?;
+        Ok(Keys::new(&seed, self.network())?)
+    }
+
+    /// Reads new Bitcoin blocks into the wallet, from a node that is on the right network.
+    pub async fn sync(&mut self) -> Result<(), Failure> {
+        self.node.check_network(self.network()).await.map_err(failures::node)?;
+        let birthday = self.genesis.document().base_height.0;
+        Ok(self.purse.sync(&self.node, birthday).await?)
+    }
+
+    /// Replays what is new in the hub's log. Only the hub of the genesis document is listened to.
+    pub async fn catch_up(&mut self) -> Result<(), Failure> {
+        let found = self.hub.genesis().await.map_err(failures::hub)?;
+        if found != *self.genesis.document() {
+            return Err(Failure::failed("the hub has another genesis document than the one configured")
+                .hint("check `hub.url` and `genesis_file`"));
+        }
+        self.replica.catch_up(&self.hub).await.map_err(failures::replica)
+    }
+
+    /// Follows the hub's log for a moment.
+    pub async fn follow(&mut self) -> Result<(), Failure> {
+        self.replica.follow(&self.hub, FOLLOW).await.map(drop).map_err(failures::replica)
+    }
+
+    /// Refuses to act on a hub that follows another Bitcoin chain than the own node.
+    pub async fn check_same_bitcoin(&self) -> Result<(), Failure> {
+        let tip = self.ledger().bitcoin().tip();
+        let own = self.node.block_hash(tip.height.0).await.map_err(failures::node)?;
+        if own == Some(tip.hash) {
+            return Ok(());
+        }
+        Err(Failure::not_now(format_args!(
+            "your Bitcoin node does not have block {} ({}), on which the hub stands",
+            tip.height, tip.hash
+        ))
+        .hint("one of the two is behind or on another branch; nothing is sent until they agree"))
+    }
+
+    /// Coins that stakes under way will spend.
+    pub fn reserved(&self) -> BTreeSet<OutPoint> {
+        self.book.reserved(|record| self.is_over(record))
+    }
+
+    /// Whether a stake that was not broadcast never will be.
+    fn is_over(&self, record: &StakeRecord) -> bool {
+        let stake = record.id.and_then(|id| self.ledger().stakes().find(&id));
+        stake.is_some_and(|(_, stake)| matches!(stake.state, StakeState::Rejected | StakeState::Lapsed))
+    }
+
+    /// The block of the own node's best chain that holds a transaction, if one does.
+    pub async fn block_of(&self, txid: Txid) -> Result<Option<BlockHash>, Failure> {
+        let found = self.node.raw_transaction(txid).await.map_err(failures::node)?;
+        Ok(found.and_then(|found| found.mined_in))
+    }
+
+    /// Proof that a transaction is in a block, from the own node.
+    pub async fn prove(&self, txid: Txid) -> Result<InclusionProof, Failure> {
+        let unconfirmed = || Failure::not_now(format_args!("{txid} has no confirmation yet"));
+        let hash = self.block_of(txid).await?.ok_or_else(unconfirmed)?;
+        let block = self.node.block(hash).await.map_err(failures::node)?.ok_or_else(unconfirmed)?;
+        let index = block.txdata.iter().position(|tx| tx.compute_txid() == txid);
+        let index = index.and_then(|index| u32::try_from(index).ok()).ok_or_else(unconfirmed)?;
+        InclusionProof::from_block(&block, index).map_err(Failure::failed)
+    }
+}

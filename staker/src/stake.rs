@@ -1,0 +1,258 @@
+//! `stake`: lock coins behind finality providers.
+
+use crate::amount;
+use crate::ask::confirm;
+use crate::exit;
+use crate::failures;
+use crate::finish;
+use crate::keys::{Keys, staker_key};
+use crate::purse::{Funded, sign_all};
+use crate::record::{Origin, StakeRecord};
+use crate::register::{self, BackingCoin, Chosen, Terms};
+use crate::session::Session;
+use crate::summary::{Locked, Plan};
+use crate::when::{Moment, Span};
+use bitcoin::{Address, Amount, FeeRate, OutPoint, ScriptBuf, TxOut};
+use clap::Args;
+use palisade_hub::daemon::exit::Failure;
+use palisade_protocol::keys::ProviderKey;
+use palisade_protocol::outputs::Output;
+use palisade_protocol::params::Params;
+use palisade_protocol::scripts::StakeKeys;
+use palisade_protocol::stake::Contract;
+use palisade_protocol::transactions::Coin;
+use palisade_protocol::units::RelativeBlocks;
+
+/// Blocks within which a transaction should confirm when no fee rate is given.
+const FEE_TARGET: u16 = 6;
+/// What is paid while the node has no opinion, as on regtest.
+const FALLBACK_RATE: FeeRate = FeeRate::from_sat_per_kwu(500);
+
+/// How to stake.
+#[derive(Debug, Args)]
+pub struct Stake {
+    /// How much: "0.5 BTC" or "50,000 sat".
+    #[arg(long, value_parser = amount::parse, required_unless_present = "resume")]
+    pub amount: Option<Amount>,
+    /// Key of a finality provider; exactly one of the hub's own chain, at most one of each other chain.
+    #[arg(long = "provider", required_unless_present = "resume")]
+    pub providers: Vec<ProviderKey>,
+    /// How long: "2000 blocks", "30 days", or until a date like 2027-03-01. The shortest time that is allowed by default.
+    #[arg(long, value_parser = Span::parse)]
+    pub lock: Option<Span>,
+    /// Where rewards go; an address of this wallet by default.
+    #[arg(long)]
+    pub payout: Option<String>,
+    /// Fee rate in sat/vB; what the node estimates by default.
+    #[arg(long, value_parser = amount::parse_fee_rate)]
+    pub fee_rate: Option<FeeRate>,
+    /// Broadcast first and register after a confirmation: until the committee has signed there is no early exit.
+    #[arg(long)]
+    pub confirmed: bool,
+    /// Go on with a stake that was begun before.
+    #[arg(long, conflicts_with_all = ["amount", "providers", "lock", "payout", "fee_rate", "confirmed"])]
+    pub resume: Option<String>,
+    /// Do not wait for the committee: register, and let `stake --resume` do the rest.
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// A stake that is built and signed by its holder, and not registered yet.
+struct Draft {
+    contract: Contract,
+    funded: Funded,
+    key_index: u32,
+    chosen: Chosen,
+    payout: ScriptBuf,
+}
+
+impl Stake {
+    /// Locks coins, or goes on with it.
+    pub async fn run(&self, session: &mut Session) -> Result<Locked, Failure> {
+        session.sync().await?;
+        session.catch_up().await?;
+        if let Some(name) = &self.resume {
+            let record = session.book.find(name)?;
+            let keys = session.keys()?;
+            return self.go_on(session, record, &keys).await;
+        }
+        session.check_same_bitcoin().await?;
+        let keys = session.keys()?;
+        let draft = self.draft(session, &keys).await?;
+        let record = if self.confirmed {
+            self.prepare(session, &keys, &draft)?
+        } else {
+            self.register(session, &keys, &draft).await?
+        };
+        confirm(&self.plan(session, &draft), self.yes)?;
+        session.book.put(record.clone())?;
+        self.go_on(session, record, &keys).await
+    }
+
+    async fn go_on(
+        &self,
+        session: &mut Session,
+        record: StakeRecord,
+        keys: &Keys,
+    ) -> Result<Locked, Failure> {
+        let wait = !self.no_wait;
+        let first = record.registration.is_none() || record.broadcast;
+        let record = match first {
+            true => finish::lock_first(session, record, keys, wait).await?,
+            false => finish::lock(session, record, keys, wait).await?,
+        };
+        Ok(Locked::new(&record, session.ledger()))
+    }
+
+    async fn draft(&self, session: &mut Session, keys: &Keys) -> Result<Draft, Failure> {
+        let amount = self.amount.ok_or_else(|| Failure::usage("--amount is missing"))?;
+        let chosen = register::choose(session.ledger(), &self.providers)?;
+        let params = session.ledger().params_at(session.ledger().btc_height()).1.clone();
+        let lock = lock_of(self.lock, &params)?;
+        check_amount(amount, &params)?;
+        let rate = fee_rate(session, self.fee_rate).await?;
+        let payout = match &self.payout {
+            Some(text) => address(text, session.network())?.script_pubkey(),
+            None => session.purse.address()?.script_pubkey(),
+        };
+        let key_index = session.book.take_key()?;
+        let staker = staker_key(&keys.staking(key_index)?);
+        let stake_keys = StakeKeys::new(staker, chosen.keys.clone(), params.committee().clone());
+        let stake_keys = stake_keys.map_err(Failure::usage)?;
+        let script_pubkey = Output::staking(&stake_keys, lock).script_pubkey();
+        let reserved = session.reserved();
+        let funded = session.purse.fund(&TxOut { value: amount, script_pubkey }, rate, &reserved)?;
+        let outpoint = OutPoint { txid: funded.transaction.compute_txid(), vout: 0 };
+        let coin = Coin { outpoint, value: amount };
+        let contract = Contract { coin, keys: stake_keys, lock, unbonding_time: params.unbonding_time() };
+        Ok(Draft { contract, funded, key_index, chosen, payout })
+    }
+
+    /// The record of a stake that is broadcast first: the timelock alone is proven.
+    fn prepare(&self, _session: &Session, keys: &Keys, draft: &Draft) -> Result<StakeRecord, Failure> {
+        exit::prove(&draft.contract, None, &keys.staking(draft.key_index)?, &draft.payout)?;
+        let staking_tx = sign_all(&draft.funded, keys)?;
+        Ok(StakeRecord::new(&draft.contract, draft.origin(&staking_tx)))
+    }
+
+    /// The record of a stake with its registration, after every exit that the holder alone can take is proven.
+    async fn register(
+        &self,
+        session: &mut Session,
+        keys: &Keys,
+        draft: &Draft,
+    ) -> Result<StakeRecord, Failure> {
+        let key = keys.staking(draft.key_index)?;
+        let coin = draft
+            .funded
+            .coins
+            .first()
+            .ok_or_else(|| Failure::failed("the staking transaction has no input"))?;
+        let proof = session.prove(coin.outpoint.txid).await?;
+        finish::until_hub_knows(session, proof.block_hash).await?;
+        let ledger = session.ledger();
+        let params = ledger.params_at(ledger.btc_height()).1;
+        let presigned = draft.contract.presign(params).map_err(Failure::failed)?;
+        exit::prove(&draft.contract, Some(&presigned), &key, &draft.payout)?;
+        let staking_tx = sign_all(&draft.funded, keys)?;
+        let terms = Terms {
+            staking_tx: &staking_tx,
+            contract: &draft.contract,
+            presigned: &presigned,
+            chosen: &draft.chosen,
+            former: &[],
+            payout: &draft.payout,
+            expands: None,
+        };
+        let secret = keys.coin_key(coin.branch, coin.index)?;
+        let backing = BackingCoin { proof, vout: coin.outpoint.vout, secret: &secret };
+        let (registration, id) = register::before(&terms, &key, backing, ledger)?;
+        let mut record = StakeRecord::new(&draft.contract, draft.origin(&staking_tx));
+        record.id = Some(id);
+        record.presigned = Some(presigned.into());
+        record.registration = Some(finish::bytes_of(registration));
+        Ok(record)
+    }
+
+    fn plan(&self, session: &Session, draft: &Draft) -> Plan {
+        let ledger = session.ledger();
+        let params = ledger.params_at(ledger.btc_height()).1;
+        let mut plan = Plan::new(&draft.contract, params, session.purse.height(), Moment::now());
+        plan.fee = draft.funded.fee;
+        plan.name_providers(ledger, &draft.chosen);
+        plan.payout = show_script(&draft.payout, session.network());
+        plan.confirmed_first = self.confirmed;
+        plan
+    }
+}
+
+impl Draft {
+    fn origin<'a>(&'a self, staking_tx: &'a bitcoin::Transaction) -> Origin<'a> {
+        Origin {
+            key_index: self.key_index,
+            staking_tx,
+            providers: &self.chosen.keys,
+            former: &[],
+            expands: None,
+        }
+    }
+}
+
+/// The timelock asked for, or the shortest.
+pub fn lock_of(span: Option<Span>, params: &Params) -> Result<RelativeBlocks, Failure> {
+    let document = params.document();
+    let (min, max) = (document.min_lock_blocks, document.max_lock_blocks);
+    let lock = match span {
+        Some(span) => span.blocks(Moment::now()).map_err(Failure::usage)?,
+        None => min,
+    };
+    if lock < min || lock > max {
+        return Err(Failure::usage(format_args!("{lock} blocks cannot be locked: {min} to {max} can")));
+    }
+    Ok(lock)
+}
+
+fn check_amount(amount: Amount, params: &Params) -> Result<(), Failure> {
+    let [min, max] = [params.document().min_stake_sat, params.document().max_stake_sat].map(Amount::from_sat);
+    if amount < min || amount > max {
+        return Err(Failure::usage(format_args!(
+            "{} cannot be staked: {} to {} can",
+            amount::show(amount),
+            amount::show(min),
+            amount::show(max)
+        )));
+    }
+    Ok(())
+}
+
+/// The fee rate asked for, or the node's estimate.
+pub async fn fee_rate(session: &Session, asked: Option<FeeRate>) -> Result<FeeRate, Failure> {
+    fee_rate_of(&session.node, asked).await
+}
+
+/// The same with only a node.
+pub async fn fee_rate_of(
+    node: &palisade_hub::bitcoind::BitcoinRpc,
+    asked: Option<FeeRate>,
+) -> Result<FeeRate, Failure> {
+    match asked {
+        Some(rate) => Ok(rate),
+        None => node.estimate_fee_rate(FEE_TARGET, FALLBACK_RATE).await.map_err(failures::node),
+    }
+}
+
+/// Reads an address of the right network.
+pub fn address(text: &str, network: bitcoin::Network) -> Result<Address, Failure> {
+    let bad = |why: &dyn std::fmt::Display| Failure::usage(format_args!("address `{text}`: {why}"));
+    let address: Address<bitcoin::address::NetworkUnchecked> = text.parse().map_err(|why| bad(&why))?;
+    address.require_network(network).map_err(|why| bad(&why))
+}
+
+/// A script as an address, or as hex where it has none.
+pub fn show_script(script: &ScriptBuf, network: bitcoin::Network) -> String {
+    Address::from_script(script, network)
+        .map_or_else(|_| script.to_hex_string(), |address| address.to_string())
+}

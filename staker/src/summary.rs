@@ -1,0 +1,210 @@
+//! What the holder is shown before coins are locked, and after.
+
+use crate::amount;
+use crate::record::StakeRecord;
+use crate::register::Chosen;
+use crate::when::{Moment, show_blocks};
+use bitcoin::Amount;
+use palisade_hub::ledger::Ledger;
+use palisade_hub::ledger::state::StakeState;
+use palisade_protocol::params::Params;
+use palisade_protocol::stake::Contract;
+use serde::Serialize;
+use std::fmt;
+
+/// What staking would mean.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How much is locked.
+    pub amount: Amount,
+    /// Of it, what was locked before, for an expansion.
+    pub already: Amount,
+    /// What miners get.
+    pub fee: Amount,
+    /// For how many blocks.
+    pub lock: u32,
+    /// Height of the first block that may hold a withdrawal, if the next block holds the stake.
+    pub withdraw_at: u32,
+    /// When that is, about.
+    pub withdraw_on: Moment,
+    /// What leaving early costs.
+    pub unbonding_fee: Amount,
+    /// And how long it takes.
+    pub unbonding_blocks: u32,
+    /// What is burned if a provider is caught.
+    pub slashed: Amount,
+    /// One line for each provider.
+    pub providers: Vec<String>,
+    /// Where rewards go.
+    pub payout: String,
+    /// Broadcast before the committee has signed.
+    pub confirmed_first: bool,
+}
+
+impl Plan {
+    /// What a contract means under the parameters, with the tip at a height.
+    pub fn new(contract: &Contract, params: &Params, tip: u32, now: Moment) -> Self {
+        let lock = u32::from(contract.lock.get());
+        Self {
+            amount: contract.coin.value,
+            already: Amount::ZERO,
+            fee: Amount::ZERO,
+            lock,
+            withdraw_at: tip + 1 + lock,
+            withdraw_on: now.after_blocks(lock + 1),
+            unbonding_fee: params.unbonding_fee(),
+            unbonding_blocks: contract.unbonding_time.get().into(),
+            slashed: params.slashing_amount(contract.coin.value),
+            providers: Vec::new(),
+            payout: String::new(),
+            confirmed_first: false,
+        }
+    }
+
+    /// Names the providers as the ledger knows them.
+    pub fn name_providers(&mut self, ledger: &Ledger, chosen: &Chosen) {
+        self.providers = chosen
+            .keys
+            .iter()
+            .zip(&chosen.chains)
+            .map(|(key, chain)| {
+                let operator = ledger.providers().get(key).map_or("?", |provider| &provider.operator);
+                format!("{chain}: {operator} ({key})")
+            })
+            .collect();
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Lock {} for {}.", amount::show(self.amount), show_blocks(self.lock))?;
+        if self.already > Amount::ZERO {
+            let added = self.amount.checked_sub(self.already).unwrap_or_default();
+            writeln!(f, "  of it new:     {}", amount::show(added))?;
+        }
+        writeln!(f, "  fee:           {}", amount::show(self.fee))?;
+        writeln!(f, "  withdraw:      from block {}, about {}", self.withdraw_at, self.withdraw_on)?;
+        writeln!(
+            f,
+            "  leave early:   any time, for a fee of {}, then wait {}",
+            amount::show(self.unbonding_fee),
+            show_blocks(self.unbonding_blocks)
+        )?;
+        for provider in &self.providers {
+            writeln!(f, "  power to:      {provider}")?;
+        }
+        writeln!(f, "  rewards to:    {}", self.payout)?;
+        writeln!(
+            f,
+            "  risk:          {} are burned if one of these providers signs two blocks at one height",
+            amount::show(self.slashed)
+        )?;
+        if self.confirmed_first {
+            writeln!(
+                f,
+                "  WARNING: it is locked before the committee has signed. Until a quorum has, nothing can leave before block {}.",
+                self.withdraw_at
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Locked {
+    /// Its id in the hub's log, once it has one.
+    pub id: Option<String>,
+    /// Where it is.
+    pub outpoint: String,
+    /// How much, in sat.
+    pub amount_sat: u64,
+    /// For how many blocks.
+    pub lock_blocks: u16,
+    /// Whether it was handed to Bitcoin.
+    pub broadcast: bool,
+    /// Its state in the own copy of the hub's log.
+    pub state: Option<StakeState>,
+}
+
+impl Locked {
+    /// What the book and the ledger say of it.
+    pub fn new(record: &StakeRecord, ledger: &Ledger) -> Self {
+        let stake = record.id.and_then(|id| ledger.stakes().find(&id));
+        Self {
+            id: record.id.map(|id| id.to_string()),
+            outpoint: record.outpoint.to_string(),
+            amount_sat: record.amount_sat,
+            lock_blocks: record.lock.get(),
+            broadcast: record.broadcast,
+            state: stake.map(|(_, stake)| stake.state),
+        }
+    }
+}
+
+impl fmt::Display for Locked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.id.as_ref().unwrap_or(&self.outpoint);
+        writeln!(f, "stake {name}")?;
+        writeln!(f, "  at {}", self.outpoint)?;
+        match (self.broadcast, self.state) {
+            (true, Some(state)) => writeln!(f, "  {state}: handed to Bitcoin"),
+            (true, None) => {
+                writeln!(f, "  handed to Bitcoin, not registered yet: palisade-staker stake --resume {name}")
+            }
+            (false, _) => {
+                writeln!(f, "  nothing is locked yet; go on: palisade-staker stake --resume {name}")
+            }
+        }?;
+        write!(f, "next: palisade-staker status {name}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Plan {
+        Plan {
+            amount: Amount::from_sat(50_000_000),
+            already: Amount::ZERO,
+            fee: Amount::from_sat(308),
+            lock: 2_000,
+            withdraw_at: 2_112,
+            withdraw_on: Moment(1_795_262_400).after_blocks(2_001),
+            unbonding_fee: Amount::from_sat(2_000),
+            unbonding_blocks: 144,
+            slashed: Amount::from_sat(5_000_000),
+            providers: vec!["zero: anna (02ab)".into()],
+            payout: "bcrt1p".into(),
+            confirmed_first: false,
+        }
+    }
+
+    #[test]
+    fn the_holder_is_told_what_it_means_before_coins_are_locked() {
+        let expected = "\
+Lock 0.5 BTC (50,000,000 sat) for 2000 blocks (about 13 days).
+  fee:           0.00000308 BTC (308 sat)
+  withdraw:      from block 2112, about 5 Dec 2026
+  leave early:   any time, for a fee of 0.00002 BTC (2,000 sat), then wait 144 blocks (about 24 hours)
+  power to:      zero: anna (02ab)
+  rewards to:    bcrt1p
+  risk:          0.05 BTC (5,000,000 sat) are burned if one of these providers signs two blocks at one height
+";
+        assert_eq!(plan().to_string(), expected);
+    }
+
+    #[test]
+    fn locking_before_the_committee_has_signed_is_warned_of() {
+        assert!(!plan().to_string().contains("WARNING"));
+        let text = Plan { confirmed_first: true, ..plan() }.to_string();
+        assert!(text.contains("WARNING") && text.contains("nothing can leave before block 2112"), "{text}");
+    }
+
+    #[test]
+    fn an_expansion_says_what_is_new() {
+        let text = Plan { already: Amount::from_sat(40_000_000), ..plan() }.to_string();
+        assert!(text.contains("of it new:     0.1 BTC (10,000,000 sat)"), "{text}");
+    }
+}

@@ -1,0 +1,109 @@
+//! `unbond`: leave early, by the transaction that the committee has signed before the coins were locked.
+
+use crate::amount;
+use crate::ask::{confirm, progress};
+use crate::exit;
+use crate::finish;
+use crate::record::StakeRecord;
+use crate::session::Session;
+use crate::verify;
+use crate::when::{Moment, show_blocks};
+use bitcoin::Amount;
+use clap::Args;
+use palisade_hub::daemon::exit::Failure;
+use palisade_protocol::transactions::witness::NoWitness;
+use serde::Serialize;
+use std::fmt;
+
+/// Which stake to leave.
+#[derive(Debug, Args)]
+pub struct Unbond {
+    /// The stake: the beginning of its id.
+    pub stake: String,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// What leaving early means.
+#[derive(Debug, Clone, Serialize)]
+pub struct Unbonding {
+    /// The stake.
+    pub stake: String,
+    /// The transaction.
+    pub txid: String,
+    /// What is left, in sat.
+    pub amount_sat: u64,
+    /// What miners get, in sat.
+    pub fee_sat: u64,
+    /// How many blocks it then waits.
+    pub unbonding_blocks: u16,
+    /// When it can be withdrawn, about.
+    #[serde(skip)]
+    pub withdraw_on: Moment,
+}
+
+impl fmt::Display for Unbonding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Leave stake {} early.", self.stake)?;
+        writeln!(f, "  left:        {}", amount::show(Amount::from_sat(self.amount_sat)))?;
+        writeln!(f, "  fee:         {}", amount::show(Amount::from_sat(self.fee_sat)))?;
+        writeln!(
+            f,
+            "  withdraw:    {} after its block, about {}",
+            show_blocks(self.unbonding_blocks.into()),
+            self.withdraw_on
+        )?;
+        write!(f, "  transaction: {}", self.txid)
+    }
+}
+
+impl Unbond {
+    /// Sends the unbonding transaction. The hub is not needed when the book has the committee's signatures.
+    pub async fn run(&self, session: &mut Session) -> Result<Unbonding, Failure> {
+        let mut record = session.book.find(&self.stake)?;
+        if let Err(why) = session.catch_up().await {
+            progress(format_args!("{why}\n(going on with what is known)"));
+        }
+        let keys = session.keys()?;
+        let key = keys.staking(record.key_index)?;
+        if let Ok(signatures) = verify::quorum(session.ledger(), &record, &key) {
+            record.unbonding_signatures = signatures;
+            session.book.put(record.clone())?;
+        }
+        let (contract, presigned) = (record.contract()?, presigned(&record)?);
+        let unsigned = record.unbonding_signatures.len();
+        let tx =
+            exit::unbond(&contract, &presigned, &key, &record.unbonding_signatures).map_err(
+                |why| match why {
+                    exit::NoExit::Witness(NoWitness::BelowQuorum { quorum, .. }) => {
+                        let withdraw = show_blocks(record.lock.get().into());
+                        Failure::not_now(format_args!(
+                            "{unsigned} of {quorum} committee members have signed the early exit"
+                        ))
+                        .hint(format_args!("the timelock always works: {withdraw} after the stake's block"))
+                    }
+                    why => why.into(),
+                },
+            )?;
+        let left = tx.output.first().map_or(Amount::ZERO, |output| output.value);
+        let summary = Unbonding {
+            stake: record.name(),
+            txid: tx.compute_txid().to_string(),
+            amount_sat: left.to_sat(),
+            fee_sat: record.amount_sat.saturating_sub(left.to_sat()),
+            unbonding_blocks: contract.unbonding_time.get(),
+            withdraw_on: Moment::now().after_blocks(u32::from(contract.unbonding_time.get()) + 1),
+        };
+        confirm(&summary, self.yes)?;
+        finish::send(session, &tx).await?;
+        Ok(summary)
+    }
+}
+
+fn presigned(record: &StakeRecord) -> Result<palisade_protocol::stake::Presigned, Failure> {
+    record.presigned().ok_or_else(|| {
+        Failure::not_now("the stake is not registered, so there is no early exit yet")
+            .hint(format_args!("palisade-staker stake --resume {}", record.name()))
+    })
+}
