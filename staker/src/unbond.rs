@@ -9,6 +9,7 @@ use crate::session::Session;
 use crate::verify;
 use crate::when::{Moment, show_blocks};
 use bitcoin::Amount;
+use bitcoin::consensus::encode::serialize_hex;
 use clap::Args;
 use palisade_hub::daemon::exit::Failure;
 use palisade_protocol::transactions::witness::NoWitness;
@@ -20,6 +21,9 @@ use std::fmt;
 pub struct Unbond {
     /// The stake: the beginning of its id.
     pub stake: String,
+    /// Sign, print the raw transaction and do not send it.
+    #[arg(long)]
+    pub print: bool,
     /// Do not ask.
     #[arg(long)]
     pub yes: bool,
@@ -41,6 +45,9 @@ pub struct Unbonding {
     /// When it can be withdrawn, about.
     #[serde(skip)]
     pub withdraw_on: Moment,
+    /// The signed transaction, hex, where it was to be printed instead of sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raw: Option<String>,
 }
 
 impl fmt::Display for Unbonding {
@@ -54,7 +61,8 @@ impl fmt::Display for Unbonding {
             show_blocks(self.unbonding_blocks.into()),
             self.withdraw_on
         )?;
-        write!(f, "  transaction: {}", self.txid)
+        write!(f, "  transaction: {}", self.txid)?;
+        self.raw.iter().try_for_each(|raw| write!(f, "\n  not sent:    {raw}"))
     }
 }
 
@@ -94,7 +102,11 @@ impl Unbond {
             fee_sat: record.amount_sat.saturating_sub(left.to_sat()),
             unbonding_blocks: contract.unbonding_time.get(),
             withdraw_on: Moment::now().after_blocks(u32::from(contract.unbonding_time.get()) + 1),
+            raw: self.print.then(|| serialize_hex(&tx)),
         };
+        if self.print {
+            return Ok(summary);
+        }
         confirm(&summary, self.yes)?;
         finish::send(session, &tx).await?;
         Ok(summary)

@@ -9,6 +9,7 @@ use crate::keys::Keys;
 use crate::record::StakeRecord;
 use crate::stake::{address, fee_rate_of};
 use crate::when::{Moment, show_blocks};
+use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::{Address, Amount, FeeRate, Network};
 use clap::Args;
 use palisade_hub::bitcoind::BitcoinRpc;
@@ -25,6 +26,9 @@ pub struct Terms {
     /// Fee rate in sat/vB; what the node estimates by default.
     #[arg(long, value_parser = amount::parse_fee_rate)]
     pub fee_rate: Option<FeeRate>,
+    /// Sign, print the raw transaction and do not send it; also before its time.
+    #[arg(long)]
+    pub print: bool,
     /// Do not ask.
     #[arg(long)]
     pub yes: bool,
@@ -45,6 +49,9 @@ pub struct Withdrawal {
     pub fee_sat: u64,
     /// Where it arrives.
     pub to: String,
+    /// The signed transaction, hex, where it was to be printed instead of sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raw: Option<String>,
 }
 
 impl fmt::Display for Withdrawal {
@@ -53,7 +60,8 @@ impl fmt::Display for Withdrawal {
         writeln!(f, "  arrives:     {}", amount::show(Amount::from_sat(self.amount_sat)))?;
         writeln!(f, "  at:          {}", self.to)?;
         writeln!(f, "  fee:         {}", amount::show(Amount::from_sat(self.fee_sat)))?;
-        write!(f, "  transaction: {}", self.txid)
+        write!(f, "  transaction: {}", self.txid)?;
+        self.raw.iter().try_for_each(|raw| write!(f, "\n  not sent:    {raw}"))
     }
 }
 
@@ -71,7 +79,7 @@ pub async fn withdraw(
         Some(text) => address(text, network)?,
         None => default,
     };
-    let exit = find(node, record).await?;
+    let exit = find(node, record, terms.print).await?;
     let rate = fee_rate_of(node, terms.fee_rate).await?;
     let key = keys.staking(record.key_index)?;
     let (tx, fee) = exit.withdraw(&key, &destination.script_pubkey(), rate)?;
@@ -82,14 +90,18 @@ pub async fn withdraw(
         amount_sat: tx.output.iter().map(|output| output.value.to_sat()).sum(),
         fee_sat: fee.to_sat(),
         to: destination.to_string(),
+        raw: terms.print.then(|| serialize_hex(&tx)),
     };
+    if terms.print {
+        return Ok(summary);
+    }
     confirm(&summary, terms.yes)?;
     send_to(node, &tx).await?;
     Ok(summary)
 }
 
-/// The output that holds the coins now, if its timelock is over.
-async fn find(node: &BitcoinRpc, record: &StakeRecord) -> Result<Exit, Failure> {
+/// The output that holds the coins now, if its timelock is over or somebody signs ahead.
+async fn find(node: &BitcoinRpc, record: &StakeRecord, ahead: bool) -> Result<Exit, Failure> {
     let contract = record.contract()?;
     for exit in Exit::all(&contract, record.presigned().as_ref()) {
         let unspent = node.tx_out(exit.coin.outpoint, false).await.map_err(failures::node)?;
@@ -100,7 +112,7 @@ async fn find(node: &BitcoinRpc, record: &StakeRecord) -> Result<Exit, Failure> 
                 exit.coin.outpoint
             )));
         }
-        return check_age(exit, unspent.confirmations);
+        return if ahead { Ok(exit) } else { check_age(exit, unspent.confirmations) };
     }
     Err(nowhere(node, record).await?)
 }

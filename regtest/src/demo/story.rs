@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Operators and their share of the power planned for step 1, in percent.
-const OPERATORS: [(&str, u64); 4] = [("anna", 30), ("bert", 25), ("carl", 25), ("dora", 20)];
+const OPERATORS: [(&str, u64); 4] = [("dora", 20), ("anna", 30), ("bert", 25), ("carl", 25)];
+/// Holders; the first broadcasts before registering, the others register first.
+const HOLDERS: [&str; 4] = ["dave", "alice", "bob", "carol"];
 /// Power planned for step 1.
 const PLANNED_SAT: u64 = 100_000_000;
 
@@ -96,7 +98,7 @@ impl Story {
         }
         let mut holders = Vec::new();
         let mut step = Step { refs: vec!["fps/0".to_owned()], ..step };
-        for name in ["alice", "bob", "carol", "dave"] {
+        for name in HOLDERS {
             let (holder, txid) = Holder::new(&self.network, name, Amount::from_sat(60_000_000)).await?;
             self.report.tx(txid, "fund", None, None);
             step.txs.push(txid);
@@ -111,7 +113,7 @@ impl Story {
             let amount = format!("{sat} sat");
             let mut args =
                 vec!["stake", "--yes", "--amount", &amount, "--provider", key, "--lock", "300 blocks"];
-            let after = holder.name == "dave";
+            let after = holder.name == HOLDERS[0];
             if after {
                 args.extend(["--confirmed", "--no-wait"]);
             }
@@ -147,7 +149,7 @@ impl Story {
             );
         }
         self.mine(5, "up to one block before depth k").await?;
-        let early = self.network.stake(&self.stakes[0].id).await?;
+        let early = self.network.stake(&self.stakes[1].id).await?;
         ensure!(early["state"] == "VERIFIED", "a stake is {} one block before depth k", early["state"]);
         self.mine(1, "depth k").await?;
         for stake in self.stakes.clone() {
@@ -177,7 +179,7 @@ impl Story {
     /// Step 4.1: leaving early. Each lock first shows the node's refusal: one signature short, one block early.
     async fn one_leaves_early(&mut self) -> anyhow::Result<()> {
         self.tell.chapter("4. Leaving");
-        let stake = self.stakes[0].clone();
+        let stake = self.stakes[1].clone();
         let mut step = self.begin("4.1").await?;
         let complete = stake.holder.signed(&["unbond", "--yes", "--print", &stake.id]).await?;
         step.refs
@@ -201,7 +203,7 @@ impl Story {
 
     /// Step 4.2: waiting the timelock out.
     async fn one_waits_the_timelock_out(&mut self) -> anyhow::Result<()> {
-        let stake = self.stakes[1].clone();
+        let stake = self.stakes[2].clone();
         let mut step = self.begin("4.2").await?;
         let view = self.network.stake(&stake.id).await?;
         let matures = u32::try_from(view["matures_at"].as_u64().context("the stake is on Bitcoin")?)?;
