@@ -10,7 +10,7 @@ use palisade_hub::daemon::password::Password;
 use palisade_hub::daemon::secret::Secret;
 use palisade_protocol::bls::{BlsPublicKey, BlsSecretKey};
 use palisade_protocol::context::ChainId;
-use palisade_protocol::curve::SecretScalar;
+use palisade_protocol::curve::KeyPair;
 use palisade_protocol::keys::ProviderKey;
 use rand::rngs::OsRng;
 use rand::{CryptoRng, Error, RngCore};
@@ -70,7 +70,7 @@ pub fn create_provider(
     network: bitcoin::Network,
 ) -> anyhow::Result<ProviderKey> {
     let bytes = random_bytes(&mut OsRng)?;
-    let key = ProviderKey::from(SecretScalar::from_bytes(*bytes)?.x_only_public_key());
+    let key = ProviderKey::from(KeyPair::from_secret_bytes(&bytes)?.public());
     create(path, &purpose_of(chain), &key.to_string(), &bytes, password, network)?;
     Ok(key)
 }
@@ -81,11 +81,11 @@ pub fn open_provider(
     chain: &ChainId,
     password: &Password,
     network: bitcoin::Network,
-) -> anyhow::Result<SecretScalar> {
+) -> anyhow::Result<KeyPair> {
     let (id, secret) = open(path, &purpose_of(chain), password, network)?;
-    let scalar = SecretScalar::from_bytes(*secret.expose()).with_context(|| path.display().to_string())?;
-    same(path, &id, &ProviderKey::from(scalar.x_only_public_key()).to_string())?;
-    Ok(scalar)
+    let pair = KeyPair::from_secret_bytes(secret.expose()).with_context(|| path.display().to_string())?;
+    same(path, &id, &ProviderKey::from(pair.public()).to_string())?;
+    Ok(pair)
 }
 
 /// Makes the BLS key.
@@ -152,7 +152,7 @@ mod tests {
         let path = dir.path().join("zero.json");
         let key = create_provider(&path, &ChainId::zero(), &password, NETWORK).unwrap();
         let opened = open_provider(&path, &ChainId::zero(), &password, NETWORK).unwrap();
-        assert_eq!(ProviderKey::from(opened.x_only_public_key()), key);
+        assert_eq!(ProviderKey::from(opened.public()), key);
         let dev = "dev".parse().unwrap();
         let refused = open_provider(&path, &dev, &password, NETWORK).unwrap_err().to_string();
         assert!(refused.contains("not for `finality-provider dev`"), "{refused}");
@@ -164,7 +164,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let password = Password::new("correct horse".to_owned()).unwrap();
         let path = dir.path().join("alias.json");
-        let other = SecretScalar::from_bytes([2; 32]).unwrap().x_only_public_key().to_string();
+        let other = KeyPair::from_secret_bytes(&[2; 32]).unwrap().public().to_string();
         create(&path, &purpose_of(&ChainId::zero()), &other, &[1; 32], &password, NETWORK).unwrap();
         let refused = open_provider(&path, &ChainId::zero(), &password, NETWORK).unwrap_err().to_string();
         assert!(refused.contains("says that it holds"), "{refused}");

@@ -6,4 +6,7 @@
 
 pub mod init;
 pub mod keys;
+pub mod register;
 pub mod signer;
+pub mod status;
+pub mod voter;

@@ -15,25 +15,26 @@ pub mod request;
 pub mod run;
 pub mod server;
 
+use crate::keys::random_bytes;
 use crate::signer::record::{Claim, Record, RecordError};
 use crate::signer::request::{
     ChainKey, CheckpointRequest, CommitRequest, Identity, LastVote, RegisterRequest, Registered, VoteRequest,
 };
-use bitcoin::secp256k1::{Message as Digest, SECP256K1, schnorr};
 use palisade_protocol::bls::{BlsPublicKey, BlsSecretKey};
 use palisade_protocol::checkpoint::{self, CheckpointShare};
 use palisade_protocol::context::{ChainId, ChainIdentity, Context, Purpose, Terms};
-use palisade_protocol::curve::SecretScalar;
-use palisade_protocol::eots::{self, SigningKey};
+use palisade_protocol::curve::{KeyPair, Signature};
+use palisade_protocol::eots;
 use palisade_protocol::finality::commitment::{self, Commitment, is_committed, nonce_tree};
 use palisade_protocol::finality::vote::{Ballot, Vote};
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
-use palisade_protocol::nonce;
+use palisade_protocol::nonce::{self, NonceSeed};
 use palisade_protocol::provider::{BlsRegistration, MAX_OPERATOR, ProviderRegistration};
 use palisade_protocol::tree::Tree;
 use palisade_protocol::units::{Epoch, Height};
+use rand::rngs::OsRng;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -96,6 +97,9 @@ pub enum Refused {
     /// A signature came out that does not verify: the machine is faulty.
     #[error("the signature made does not verify; it was thrown away")]
     Faulty,
+    /// The system gives no randomness.
+    #[error("no randomness: {0}")]
+    Randomness(#[from] rand::Error),
     /// The record cannot be read or written.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -115,6 +119,7 @@ impl Refused {
             Self::Operator => "operator",
             Self::Inconsistent(_) => "inconsistent",
             Self::Faulty => "faulty",
+            Self::Randomness(_) => "randomness",
             Self::Record(_) => "record",
         }
     }
@@ -128,24 +133,21 @@ pub struct ChainSigner {
     vote: Context,
     commitment: Context,
     registration: Context,
-    secret: SecretScalar,
-    signing: SigningKey,
+    pair: KeyPair,
     key: ProviderKey,
 }
 
 impl ChainSigner {
     /// The contexts follow from the chain's identity; nobody else says them.
-    pub fn new(identity: ChainIdentity, terms: Terms, secret: SecretScalar) -> Self {
-        let signing = SigningKey::new(&secret);
+    pub fn new(identity: ChainIdentity, terms: Terms, pair: KeyPair) -> Self {
         Self {
             vote: identity.context(Purpose::Vote),
             commitment: identity.context(Purpose::Commitment),
             registration: identity.context(Purpose::Registration),
-            key: signing.public().into(),
+            key: pair.public().into(),
             identity,
             terms,
-            secret,
-            signing,
+            pair,
         }
     }
 
@@ -154,8 +156,8 @@ impl ChainSigner {
         self.key
     }
 
-    fn schnorr(&self, message: [u8; 32]) -> schnorr::Signature {
-        SECP256K1.sign_schnorr(&Digest::from_digest(message), &self.secret.keypair())
+    fn bip340(&self, message: &[u8; 32]) -> Result<Signature, Refused> {
+        Ok(self.pair.sign_bip340(message, &*random_bytes(&mut OsRng)?))
     }
 
     /// Refuses epochs whose heights would not all be different numbers.
@@ -190,6 +192,7 @@ pub struct Signer {
     bls: BlsSecretKey,
     bls_public: BlsPublicKey,
     checkpoint: Context,
+    seed: NonceSeed,
     record: Mutex<Record>,
     trees: Mutex<BTreeMap<(Context, Epoch), Arc<Tree>>>,
 }
@@ -222,6 +225,7 @@ impl Signer {
             bls_public: bls.public_key(),
             bls,
             checkpoint: genesis.zero().context(Purpose::Checkpoint),
+            seed: NonceSeed::from_bytes(*record.seed().as_bytes()),
             record: Mutex::new(record),
             trees: Mutex::default(),
         })
@@ -252,10 +256,10 @@ impl Signer {
         if request.operator.is_empty() || request.operator.len() > MAX_OPERATOR || !printable {
             return Err(Refused::Operator);
         }
-        let bls = request.chain.is_zero().then(|| BlsRegistration {
-            key: self.bls_public,
-            possession: self.bls.prove_possession(),
-        });
+        let bls = request
+            .chain
+            .is_zero()
+            .then(|| BlsRegistration { key: self.bls_public, possession: self.bls.prove_possession() });
         let message = ProviderRegistration::message(
             &chain.registration,
             &chain.key,
@@ -263,20 +267,19 @@ impl Signer {
             bls.as_ref(),
             request.backing,
         );
-        Ok(Registered { key: chain.key, bls, signature: chain.schnorr(message) })
+        Ok(Registered { key: chain.key, bls, signature: chain.bip340(&message)? })
     }
 
     /// Commits to an epoch's nonces. The root is in the record before it is signed; asked again, the answer is the same.
     pub fn commit(&self, request: &CommitRequest) -> Result<Commitment, Refused> {
         let chain = self.chain(&request.chain)?;
         let root = self.tree(chain, request.epoch)?.root();
-        let claim =
-            self.record().claim_root(&chain.key.to_bytes(), &chain.vote, request.epoch, root)?;
+        let claim = self.record().claim_root(&chain.key.to_bytes(), &chain.vote, request.epoch, root)?;
         if let Claim::Taken(_) = claim {
             return Err(Refused::Inconsistent(request.epoch));
         }
         let message = commitment::message(&chain.commitment, request.epoch, &root);
-        let signature = chain.schnorr(message);
+        let signature = chain.bip340(&message)?;
         Ok(Commitment { key: chain.key, epoch: request.epoch, root, signature })
     }
 
@@ -321,16 +324,16 @@ impl Signer {
         request: &VoteRequest,
         path: Vec<Hash32>,
     ) -> Result<Vote, Refused> {
-        let nonce = nonce::derive(&chain.secret, self.record().seed(), &chain.vote, request.height);
+        let nonce = nonce::derive(&chain.pair, &self.seed, &chain.vote, request.height);
+        let public = nonce.public();
         let ballot = Ballot { context: chain.vote, height: request.height, block: request.block };
         let message = ballot.message();
-        let signature = chain.signing.sign(&nonce, &message).ok_or(Refused::Faulty)?;
-        let nonce = nonce.public();
-        let committed = is_committed(&request.root, &chain.terms, request.height, &nonce, &path);
-        if !committed || eots::verify(&chain.key.point(), &nonce, &message, &signature).is_err() {
+        let signature = eots::sign(&chain.pair, nonce, &message);
+        let committed = is_committed(&request.root, &chain.terms, request.height, &public, &path);
+        if !committed || eots::verify(&chain.key.point(), &public, &message, &signature).is_err() {
             return Err(Refused::Faulty);
         }
-        Ok(Vote { ballot, key: chain.key, nonce, signature, path })
+        Ok(Vote { ballot, key: chain.key, nonce: public, signature, path })
     }
 
     /// Signs an epoch's checkpoint, one header an epoch, record first.
@@ -338,9 +341,7 @@ impl Signer {
         let zero = self.chain(&ChainId::zero())?;
         let CheckpointRequest { epoch, header } = *request;
         let key = self.bls_public.to_bytes();
-        if let Claim::Taken(signed) =
-            self.record().claim_checkpoint(&key, &self.checkpoint, epoch, header)?
-        {
+        if let Claim::Taken(signed) = self.record().claim_checkpoint(&key, &self.checkpoint, epoch, header)? {
             return Err(Refused::AlreadyCheckpointed { epoch, signed, asked: header });
         }
         let signature = self.bls.sign(&checkpoint::message(&self.checkpoint, epoch, &header));
@@ -360,11 +361,10 @@ impl Signer {
         if let Some(tree) = trees().get(&place) {
             return Ok(tree.clone());
         }
-        let seed = self.record().seed().clone();
         let first = chain.terms.first_height(epoch);
         let nonces = (0..chain.terms.voted_heights()).map(|index| {
             let height = first.plus(index * chain.terms.voted_every);
-            nonce::derive(&chain.secret, &seed, &chain.vote, height).public()
+            nonce::derive(&chain.pair, &self.seed, &chain.vote, height).public()
         });
         let tree = Arc::new(nonce_tree(nonces));
         let mut trees = trees();

@@ -62,12 +62,7 @@ impl ChainConfig {
     /// The chain as signatures see it.
     pub fn identity(&self, genesis: &Genesis) -> ChainIdentity {
         let zero = genesis.zero();
-        ChainIdentity {
-            id: self.id.clone(),
-            genesis: self.genesis,
-            incarnation: self.incarnation,
-            ..zero
-        }
+        ChainIdentity { id: self.id.clone(), genesis: self.genesis, incarnation: self.incarnation, ..zero }
     }
 
     /// Its terms, as far as a signer needs them: how much power opens a chain is not its business.

@@ -17,7 +17,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Heights and epochs are SQLite integers, which are signed. `what` is the public key, x-only or BLS.
 const SCHEMA: &str = "
@@ -130,7 +130,9 @@ impl Table {
         match self {
             Self::NonceRoot => "INSERT INTO nonce_root (key, context, epoch, digest) VALUES (?1, ?2, ?3, ?4)",
             Self::Vote => "INSERT INTO vote (key, context, height, digest) VALUES (?1, ?2, ?3, ?4)",
-            Self::Checkpoint => "INSERT INTO checkpoint (key, context, epoch, digest) VALUES (?1, ?2, ?3, ?4)",
+            Self::Checkpoint => {
+                "INSERT INTO checkpoint (key, context, epoch, digest) VALUES (?1, ?2, ?3, ?4)"
+            }
         }
     }
 
@@ -138,7 +140,9 @@ impl Table {
         match self {
             Self::NonceRoot => "SELECT digest FROM nonce_root WHERE key = ?1 AND context = ?2 AND epoch = ?3",
             Self::Vote => "SELECT digest FROM vote WHERE key = ?1 AND context = ?2 AND height = ?3",
-            Self::Checkpoint => "SELECT digest FROM checkpoint WHERE key = ?1 AND context = ?2 AND epoch = ?3",
+            Self::Checkpoint => {
+                "SELECT digest FROM checkpoint WHERE key = ?1 AND context = ?2 AND epoch = ?3"
+            }
         }
     }
 }
@@ -200,7 +204,7 @@ impl Record {
         transaction.execute_batch(SCHEMA)?;
         transaction.execute(
             "INSERT INTO birth (one, seed, inode, born_ns) VALUES (1, ?1, ?2, ?3)",
-            params![*seed.to_bytes(), inode, born_ns],
+            params![seed.as_bytes(), inode, born_ns],
         )?;
         transaction.commit()?;
         let mark = open_mark(mark_path)?;
@@ -219,7 +223,7 @@ impl Record {
 
     /// Names this record without telling its seed: another record has another name.
     pub fn id(&self) -> Hash32 {
-        tagged("palisade/1/record", &[&*self.seed.to_bytes()])
+        tagged("palisade/1/record", &[self.seed.as_bytes()])
     }
 
     /// Claims the root of an epoch's nonces.
@@ -264,9 +268,10 @@ impl Record {
     pub fn last_vote(&self, key: &[u8], context: &Context) -> Result<Option<(Height, Hash32)>, RecordError> {
         let sql =
             "SELECT height, digest FROM vote WHERE key = ?1 AND context = ?2 ORDER BY height DESC LIMIT 1";
-        let row = self.connection.prepare_cached(sql)?.query_row(params![key, context.0], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
-        });
+        let row = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row(params![key, context.0], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)));
         let Some((height, block)) = row.optional()? else { return Ok(None) };
         Ok(Some((Height(u64::try_from(height).unwrap_or(0)), Hash32::from_bytes(&block)?)))
     }
@@ -296,13 +301,16 @@ impl Record {
     }
 
     fn write_mark(&self) -> Result<(), RecordError> {
-        let written = self.mark.write_all_at(&self.rows.to_be_bytes(), 0).and_then(|()| self.mark.sync_data());
+        let written =
+            self.mark.write_all_at(&self.rows.to_be_bytes(), 0).and_then(|()| self.mark.sync_data());
         written.map_err(|cause| RecordError::Io { path: self.mark_path.clone(), cause })
     }
 }
 
 fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open(path)?;
+    // Nobody else has any business here: whoever holds the file will not let go of it.
+    connection.busy_timeout(Duration::ZERO)?;
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     // One file, and a journal whose end is synchronised too: a claim that was answered survives a power cut.
     connection.pragma_update(None, "journal_mode", "TRUNCATE")?;

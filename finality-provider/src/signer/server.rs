@@ -151,7 +151,9 @@ fn answer(signer: &Signer, request: &Request) -> Answer {
         (Request::Vote(r), Ok(_)) => {
             tracing::info!(chain = %r.chain, height = r.height.0, block = %r.block, ms, "voted");
         }
-        (Request::Checkpoint(r), Ok(_)) => tracing::info!(epoch = r.epoch.0, header = %r.header, ms, "checkpoint signed"),
+        (Request::Checkpoint(r), Ok(_)) => {
+            tracing::info!(epoch = r.epoch.0, header = %r.header, ms, "checkpoint signed")
+        }
         (_, Err(why @ (Refused::AlreadyVoted { .. } | Refused::Inconsistent(_) | Refused::Faulty))) => {
             tracing::error!(rule = why.rule(), %why, "refused");
         }
