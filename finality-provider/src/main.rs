@@ -1,3 +1,84 @@
-//! Palisade finality-provider.
+//! The finality provider's command line.
 
-fn main() {}
+use clap::{Parser, Subcommand};
+use palisade_finality_provider::init::{AddChain, Init};
+use palisade_finality_provider::register::Register;
+use palisade_finality_provider::{signer, status, voter};
+use palisade_hub::daemon::exit::{self, Failure, Format};
+use palisade_hub::daemon::{log, shutdown};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Votes on chains' blocks: a voter that decides, and a signer that signs each height once.
+#[derive(Parser)]
+#[command(name = "palisade-finality-provider", version)]
+struct Cli {
+    /// Print results as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make keys and configurations.
+    Init(Init),
+    /// Make a key for another chain, and add the chain to both configurations.
+    AddChain(AddChain),
+    /// Run the signer.
+    Signer {
+        /// The signer's configuration.
+        #[arg(long, default_value = "signer.toml")]
+        config: PathBuf,
+    },
+    /// Run the voter.
+    Run {
+        /// The voter's configuration.
+        #[arg(long, default_value = "voter.toml")]
+        config: PathBuf,
+    },
+    /// Register a key with the hub. The signer must be running.
+    Register(Register),
+    /// Ask the running voter how it stands: votes, misses, sets, epochs committed.
+    Status {
+        /// The voter's configuration.
+        #[arg(long, default_value = "voter.toml")]
+        config: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    exit::finish(carry_out(Cli::parse()))
+}
+
+fn carry_out(cli: Cli) -> Result<(), Failure> {
+    let format = Format::from_flag(cli.json);
+    match cli.command {
+        Command::Init(init) => format.print(&init.run()?),
+        Command::AddChain(add) => format.print(&add.run()?),
+        Command::Signer { config } => {
+            log::init().map_err(Failure::failed)?;
+            let ended = shutdown::run(|shutdown| async move { signer::run::run(&config, shutdown).await });
+            Ok(ended.map_err(Failure::failed)??)
+        }
+        Command::Run { config } => {
+            log::init().map_err(Failure::failed)?;
+            let ended = shutdown::run(|shutdown| async move { voter::run::run(&config, shutdown).await });
+            Ok(ended.map_err(Failure::failed)??)
+        }
+        Command::Register(register) => {
+            let done = shutdown::run(|stop| async move {
+                tokio::select! {
+                    done = register.run() => done,
+                    () = stop.requested() => Err(Failure::not_now("stopped")),
+                }
+            });
+            format.print(&done.map_err(Failure::failed)??)
+        }
+        Command::Status { config } => {
+            let done = shutdown::run(|_| async move { status::status(&config).await });
+            format.print(&done.map_err(Failure::failed)??)
+        }
+    }
+}

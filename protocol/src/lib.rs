@@ -24,6 +24,7 @@ pub mod bip322;
 pub mod block;
 pub mod bls;
 pub mod chain;
+pub mod checkpoint;
 pub mod codec;
 pub mod context;
 pub mod covenant;

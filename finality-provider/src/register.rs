@@ -1,0 +1,201 @@
+//! `register`: one key for one chain, backed by a coin of the operator's.
+
+use crate::keys;
+use crate::signer::client::SignerClient;
+use crate::signer::request::RegisterRequest;
+use crate::voter::config::VoterConfig;
+use anyhow::Context as _;
+use bitcoin::secp256k1::SecretKey;
+use bitcoin::{Address, OutPoint};
+use clap::Args;
+use palisade_hub::bitcoind::{BitcoinRpc, ScannedOutput};
+use palisade_hub::client::{HubClient, HubError, Receipt};
+use palisade_hub::daemon::config as files;
+use palisade_hub::daemon::exit::Failure;
+use palisade_hub::daemon::password::PasswordSource;
+use palisade_hub::run::read_genesis;
+use palisade_protocol::backing::Backing;
+use palisade_protocol::bip322;
+use palisade_protocol::context::ChainId;
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::inclusion::InclusionProof;
+use palisade_protocol::keys::ProviderKey;
+use palisade_protocol::message::Message;
+use palisade_protocol::provider::ProviderRegistration;
+use palisade_protocol::units::Height;
+use rand::rngs::OsRng;
+use serde::Serialize;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Pause between two attempts.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Which key to register.
+#[derive(Debug, Args)]
+pub struct Register {
+    /// The chain whose key it is.
+    #[arg(long)]
+    pub chain: ChainId,
+    /// Who runs it: groups the keys of one operator. Printable ASCII.
+    #[arg(long)]
+    pub operator: String,
+    /// The voter's configuration.
+    #[arg(long, default_value = "voter.toml")]
+    pub config: PathBuf,
+    /// Seconds to wait for a hub that does not know the chain or the coin's block yet.
+    #[arg(long, default_value_t = 60)]
+    pub wait_s: u64,
+}
+
+/// A registered key.
+#[derive(Debug, Serialize)]
+pub struct Registered {
+    /// The chain.
+    pub chain: ChainId,
+    /// The key.
+    pub key: ProviderKey,
+    /// The coin behind it; absent if the key was registered before.
+    pub backing: Option<OutPoint>,
+    /// The message in the log.
+    pub message: Option<Hash32>,
+    /// The hub block that holds it.
+    pub hub_height: Option<Height>,
+}
+
+impl fmt::Display for Registered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.backing, &self.hub_height) {
+            (Some(backing), Some(height)) => write!(
+                f,
+                "key {} is registered for chain {} in hub block {height}, backed by {backing}",
+                self.key, self.chain
+            ),
+            _ => write!(f, "key {} was registered for chain {} before", self.key, self.chain),
+        }
+    }
+}
+
+/// Everybody whom a registration needs.
+struct Parties {
+    hub_id: Hash32,
+    hub: HubClient,
+    bitcoin: BitcoinRpc,
+    signer: SignerClient,
+    funding: SecretKey,
+    address: Address,
+}
+
+impl Register {
+    /// Registers the key, and waits until that is in the hub's log.
+    pub async fn run(&self) -> Result<Registered, Failure> {
+        let config: VoterConfig = files::load(&self.config).map_err(Failure::usage)?;
+        let parties = Parties::of(&config)?;
+        let identity = parties.signer.identity().await.map_err(Failure::not_now)?;
+        let own = identity.chains.iter().find(|own| own.chain == self.chain).ok_or_else(|| {
+            Failure::failed(format_args!("the signer has no key for chain {}", self.chain))
+                .hint("`palisade-finality-provider add-chain` makes one; start the signer again after it")
+        })?;
+        for coin in parties.coins().await? {
+            let message = self.message(&parties, &coin, own.key).await?;
+            match self.submit(&parties.hub, &message).await {
+                Ok(receipt) => {
+                    return Ok(Registered {
+                        chain: self.chain.clone(),
+                        key: own.key,
+                        backing: Some(coin.outpoint),
+                        message: Some(receipt.id),
+                        hub_height: Some(receipt.height),
+                    });
+                }
+                // Another key, or a stake, stands on this coin.
+                Err(HubError::Refused { rule, .. }) if rule == "backing-used" => {}
+                Err(HubError::Refused { rule, .. }) if rule == "repeated" => {
+                    let (chain, key) = (self.chain.clone(), own.key);
+                    return Ok(Registered { chain, key, backing: None, message: None, hub_height: None });
+                }
+                Err(why) if why.can_be_retried() => return Err(Failure::not_now(why)),
+                Err(why) => return Err(Failure::failed(why)),
+            }
+        }
+        let address = &parties.address;
+        Err(Failure::not_now(format_args!("there is no unused coin at {address}"))
+            .hint("send any amount to that address, one coin for each chain, and run this again once it is confirmed"))
+    }
+
+    async fn message(
+        &self,
+        parties: &Parties,
+        coin: &ScannedOutput,
+        key: ProviderKey,
+    ) -> anyhow::Result<Message> {
+        let proof = parties.prove(coin).await?;
+        let text = ProviderRegistration::text(&parties.hub_id, &self.chain, &key);
+        let random = keys::random_bytes(&mut OsRng)?;
+        let witness = bip322::sign_p2tr_key_path(&parties.funding, text.as_bytes(), &random)?;
+        let backing = Backing { proof, vout: coin.outpoint.vout, witness };
+        let request = RegisterRequest {
+            chain: self.chain.clone(),
+            operator: self.operator.clone(),
+            backing: backing.outpoint(),
+        };
+        let signed = parties.signer.register(request).await?;
+        Ok(Message::Provider(Box::new(ProviderRegistration {
+            chain: self.chain.clone(),
+            key: signed.key,
+            operator: self.operator.clone(),
+            bls: signed.bls,
+            backing,
+            signature: signed.signature,
+        })))
+    }
+
+    /// Submits until the hub takes it, refuses it for good, or the time is over.
+    async fn submit(&self, hub: &HubClient, message: &Message) -> Result<Receipt, HubError> {
+        let until = Instant::now() + Duration::from_secs(self.wait_s);
+        loop {
+            match hub.submit(message).await {
+                Err(why) if why.can_be_retried() && Instant::now() < until => {
+                    tracing::debug!(%why, "waiting");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+impl Parties {
+    fn of(config: &VoterConfig) -> anyhow::Result<Self> {
+        let genesis = read_genesis(&config.genesis_file)?;
+        let password =
+            PasswordSource::usual(config.password_file.clone()).read("Password of the funding key: ")?;
+        let (funding, address) = keys::open_funding(&config.funding_key_file, &password, genesis.network())?;
+        Ok(Self {
+            hub_id: genesis.id(),
+            hub: HubClient::new(config.hub.url().clone()),
+            bitcoin: config.bitcoin_rpc()?,
+            signer: SignerClient::new(&config.signer_socket),
+            funding,
+            address,
+        })
+    }
+
+    /// Confirmed coins of the operator, oldest first. A coinbase is none: it can vanish with its block.
+    async fn coins(&self) -> Result<Vec<ScannedOutput>, Failure> {
+        let scan = self.bitcoin.scan_tx_out_set(&format!("addr({})", self.address)).await;
+        let mut coins = scan.map_err(Failure::not_now)?.unspent;
+        coins.retain(|coin| !coin.coinbase);
+        coins.sort_by_key(|coin| coin.height);
+        Ok(coins)
+    }
+
+    async fn prove(&self, coin: &ScannedOutput) -> anyhow::Result<InclusionProof> {
+        let moved = "the chain moved; try again";
+        let hash = self.bitcoin.block_hash(coin.height).await?.context(moved)?;
+        let block = self.bitcoin.block(hash).await?.context(moved)?;
+        let index = block.txdata.iter().position(|tx| tx.compute_txid() == coin.outpoint.txid);
+        Ok(InclusionProof::from_block(&block, u32::try_from(index.context(moved)?)?)?)
+    }
+}

@@ -1,0 +1,411 @@
+//! The record: what the signer has signed, written before any signature leaves, and the seed of its nonces.
+//!
+//! One SQLite file with full synchronisation, one writer. A row is a permission already spent: never updated, never
+//! deleted. The seed is born with the file and stands nowhere else. A record that was lost, damaged, copied from a
+//! backup or rolled back is therefore put aside, and a new one is born with a new seed: the epochs that the old seed
+//! committed to are not voted in, and later ones are. That is safe whatever happened to the old file.
+//!
+//! What cannot be noticed: a copy of the whole disk, taken while it runs and started elsewhere.
+
+use palisade_protocol::codec::{DecodeError, Wire as _};
+use palisade_protocol::context::Context;
+use palisade_protocol::hash::{Hash32, tagged};
+use palisade_protocol::nonce::NonceSeed;
+use palisade_protocol::units::{Epoch, Height};
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+/// Heights and epochs are SQLite integers, which are signed. `what` is the public key, x-only or BLS.
+const SCHEMA: &str = "
+-- One row: the seed of all nonces, and the file that it was born in. A copy is another file.
+CREATE TABLE birth (
+    one      INTEGER PRIMARY KEY CHECK (one = 1),
+    seed     BLOB    NOT NULL CHECK (length(seed) = 32),
+    inode    INTEGER NOT NULL,
+    born_ns  INTEGER NOT NULL                        -- 0 where the file system keeps no time of birth
+) STRICT;
+-- Roots committed to, each computed from the seed before the commitment was signed.
+CREATE TABLE nonce_root (
+    key      BLOB    NOT NULL,
+    context  BLOB    NOT NULL CHECK (length(context) = 32),
+    epoch    INTEGER NOT NULL,
+    digest   BLOB    NOT NULL CHECK (length(digest) = 32),
+    PRIMARY KEY (key, context, epoch)
+) STRICT, WITHOUT ROWID;
+-- Blocks voted for.
+CREATE TABLE vote (
+    key      BLOB    NOT NULL,
+    context  BLOB    NOT NULL CHECK (length(context) = 32),
+    height   INTEGER NOT NULL,
+    digest   BLOB    NOT NULL CHECK (length(digest) = 32),
+    PRIMARY KEY (key, context, height)
+) STRICT, WITHOUT ROWID;
+-- Headers signed as an epoch's checkpoint.
+CREATE TABLE checkpoint (
+    key      BLOB    NOT NULL,
+    context  BLOB    NOT NULL CHECK (length(context) = 32),
+    epoch    INTEGER NOT NULL,
+    digest   BLOB    NOT NULL CHECK (length(digest) = 32),
+    PRIMARY KEY (key, context, epoch)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Why the record cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// SQLite.
+    #[error("record: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A file.
+    #[error("record {}: {cause}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// No randomness for a seed.
+    #[error("no randomness for a new seed: {0}")]
+    Randomness(#[from] rand::Error),
+    /// A row that is not what was written.
+    #[error("record holds a row that is not a hash: {0}")]
+    Row(#[from] DecodeError),
+    /// The height or epoch is larger than the record can hold.
+    #[error("{0} is too large")]
+    Range(u64),
+}
+
+/// What is claimed for one key, context and number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// It is new, and durable now.
+    Fresh,
+    /// The same was claimed before.
+    Repeat,
+    /// Something else was claimed before.
+    Taken(Hash32),
+}
+
+/// How the record came to be open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// It was there and is sound.
+    Existing,
+    /// There was none.
+    New,
+    /// The one that was there cannot be trusted and lies aside.
+    PutAside {
+        /// What is wrong with it.
+        why: String,
+        /// Where it is now.
+        to: PathBuf,
+    },
+}
+
+/// An open record.
+#[derive(Debug)]
+pub struct Record {
+    connection: Connection,
+    seed: NonceSeed,
+    /// Rows claimed so far, in a file of its own: a record with fewer was rolled back.
+    mark: File,
+    mark_path: PathBuf,
+    rows: u64,
+}
+
+/// Which claims are asked for.
+#[derive(Debug, Clone, Copy)]
+enum Table {
+    NonceRoot,
+    Vote,
+    Checkpoint,
+}
+
+impl Table {
+    fn insert(self) -> &'static str {
+        match self {
+            Self::NonceRoot => "INSERT INTO nonce_root (key, context, epoch, digest) VALUES (?1, ?2, ?3, ?4)",
+            Self::Vote => "INSERT INTO vote (key, context, height, digest) VALUES (?1, ?2, ?3, ?4)",
+            Self::Checkpoint => {
+                "INSERT INTO checkpoint (key, context, epoch, digest) VALUES (?1, ?2, ?3, ?4)"
+            }
+        }
+    }
+
+    fn select(self) -> &'static str {
+        match self {
+            Self::NonceRoot => "SELECT digest FROM nonce_root WHERE key = ?1 AND context = ?2 AND epoch = ?3",
+            Self::Vote => "SELECT digest FROM vote WHERE key = ?1 AND context = ?2 AND height = ?3",
+            Self::Checkpoint => {
+                "SELECT digest FROM checkpoint WHERE key = ?1 AND context = ?2 AND epoch = ?3"
+            }
+        }
+    }
+}
+
+impl Record {
+    /// Opens the record in `dir`, or begins a new one. The caller holds the directory's lock.
+    pub fn open(dir: &Path) -> Result<(Self, Origin), RecordError> {
+        let path = dir.join("record.sqlite");
+        let mark = dir.join("record.mark");
+        if !path.exists() && !mark.exists() {
+            return Ok((Self::give_birth(&path, &mark)?, Origin::New));
+        }
+        let why = match Self::open_existing(&path, &mark)? {
+            Ok(record) => return Ok((record, Origin::Existing)),
+            Err(why) => why,
+        };
+        let to = put_aside(dir)?;
+        Ok((Self::give_birth(&path, &mark)?, Origin::PutAside { why, to }))
+    }
+
+    /// The inner error says why the record is not to be trusted; the outer one that nobody can tell now.
+    fn open_existing(path: &Path, mark_path: &Path) -> Result<Result<Self, String>, RecordError> {
+        if !path.exists() {
+            return Ok(Err("the record is missing".to_owned()));
+        }
+        let Some(marked) = read_mark(mark_path)? else {
+            return Ok(Err("its mark is missing or damaged".to_owned()));
+        };
+        let connection = match connect(path) {
+            Err(why) if is_damage(&why) => return Ok(Err(why.to_string())),
+            other => other?,
+        };
+        let found = match read_birth(&connection) {
+            Err(why) if is_damage(&why) => return Ok(Err(why.to_string())),
+            other => other?,
+        };
+        let Some((seed, inode, born_ns, rows)) = found else {
+            return Ok(Err("it has no seed".to_owned()));
+        };
+        if (inode, born_ns) != identity(path)? {
+            return Ok(Err("it is a copy of the file that it was born in".to_owned()));
+        }
+        if rows < marked {
+            return Ok(Err(format!("it was rolled back: {rows} rows where {marked} were written")));
+        }
+        let mark = open_mark(mark_path)?;
+        let record = Self { connection, seed, mark, mark_path: mark_path.to_owned(), rows };
+        record.write_mark()?;
+        Ok(Ok(record))
+    }
+
+    fn give_birth(path: &Path, mark_path: &Path) -> Result<Self, RecordError> {
+        let io = |cause| RecordError::Io { path: path.to_owned(), cause };
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
+        let seed = NonceSeed::from_bytes(*crate::keys::random_bytes(&mut rand::rngs::OsRng)?);
+        let (inode, born_ns) = identity(path)?;
+        let mut connection = connect(path)?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
+        transaction.execute_batch(SCHEMA)?;
+        transaction.execute(
+            "INSERT INTO birth (one, seed, inode, born_ns) VALUES (1, ?1, ?2, ?3)",
+            params![seed.as_bytes(), inode, born_ns],
+        )?;
+        transaction.commit()?;
+        let mark = open_mark(mark_path)?;
+        let record = Self { connection, seed, mark, mark_path: mark_path.to_owned(), rows: 0 };
+        record.write_mark()?;
+        if let Some(dir) = path.parent() {
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)?;
+        }
+        Ok(record)
+    }
+
+    /// The seed of all nonces.
+    pub fn seed(&self) -> &NonceSeed {
+        &self.seed
+    }
+
+    /// Names this record without telling its seed: another record has another name.
+    pub fn id(&self) -> Hash32 {
+        tagged("palisade/1/record", &[self.seed.as_bytes()])
+    }
+
+    /// Claims the root of an epoch's nonces.
+    pub fn claim_root(
+        &mut self,
+        key: &[u8],
+        context: &Context,
+        epoch: Epoch,
+        root: Hash32,
+    ) -> Result<Claim, RecordError> {
+        self.claim(Table::NonceRoot, key, context, epoch.0, root)
+    }
+
+    /// Claims a height for a block.
+    pub fn claim_vote(
+        &mut self,
+        key: &[u8],
+        context: &Context,
+        height: Height,
+        block: Hash32,
+    ) -> Result<Claim, RecordError> {
+        self.claim(Table::Vote, key, context, height.0, block)
+    }
+
+    /// Claims an epoch's checkpoint for a header.
+    pub fn claim_checkpoint(
+        &mut self,
+        key: &[u8],
+        context: &Context,
+        epoch: Epoch,
+        header: Hash32,
+    ) -> Result<Claim, RecordError> {
+        self.claim(Table::Checkpoint, key, context, epoch.0, header)
+    }
+
+    /// The root committed to for an epoch.
+    pub fn root(&self, key: &[u8], context: &Context, epoch: Epoch) -> Result<Option<Hash32>, RecordError> {
+        find(&self.connection, Table::NonceRoot, key, context, to_integer(epoch.0)?)
+    }
+
+    /// The highest height voted at, and the block.
+    pub fn last_vote(&self, key: &[u8], context: &Context) -> Result<Option<(Height, Hash32)>, RecordError> {
+        let sql =
+            "SELECT height, digest FROM vote WHERE key = ?1 AND context = ?2 ORDER BY height DESC LIMIT 1";
+        let row = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row(params![key, context.0], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)));
+        let Some((height, block)) = row.optional()? else { return Ok(None) };
+        Ok(Some((Height(u64::try_from(height).unwrap_or(0)), Hash32::from_bytes(&block)?)))
+    }
+
+    /// One exclusive transaction, durable when it returns: what is claimed stays claimed.
+    fn claim(
+        &mut self,
+        table: Table,
+        key: &[u8],
+        context: &Context,
+        number: u64,
+        digest: Hash32,
+    ) -> Result<Claim, RecordError> {
+        let number = to_integer(number)?;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
+        match find(&transaction, table, key, context, number)? {
+            Some(known) if known == digest => return Ok(Claim::Repeat),
+            Some(known) => return Ok(Claim::Taken(known)),
+            None => {}
+        }
+        let row = params![key, context.0, number, digest.0];
+        transaction.prepare_cached(table.insert())?.execute(row)?;
+        transaction.commit()?;
+        self.rows += 1;
+        self.write_mark()?;
+        Ok(Claim::Fresh)
+    }
+
+    fn write_mark(&self) -> Result<(), RecordError> {
+        let written =
+            self.mark.write_all_at(&self.rows.to_be_bytes(), 0).and_then(|()| self.mark.sync_data());
+        written.map_err(|cause| RecordError::Io { path: self.mark_path.clone(), cause })
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open(path)?;
+    // Nobody else has any business here: whoever holds the file will not let go of it.
+    connection.busy_timeout(Duration::ZERO)?;
+    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    // One file, and a journal whose end is synchronised too: a claim that was answered survives a power cut.
+    connection.pragma_update(None, "journal_mode", "TRUNCATE")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
+}
+
+type Birth = (NonceSeed, i64, i64, u64);
+
+fn read_birth(connection: &Connection) -> Result<Option<Birth>, rusqlite::Error> {
+    let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if verdict != "ok" {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        return Err(rusqlite::Error::SqliteFailure(code, Some(verdict)));
+    }
+    let sql = "SELECT seed, inode, born_ns, (SELECT count(*) FROM nonce_root) + (SELECT count(*) FROM vote)
+               + (SELECT count(*) FROM checkpoint) FROM birth";
+    let row = connection.query_row(sql, [], |row| {
+        let seed = NonceSeed::from_bytes(row.get::<_, [u8; 32]>(0)?);
+        Ok((seed, row.get(1)?, row.get(2)?, row.get::<_, i64>(3)?.unsigned_abs()))
+    });
+    row.optional()
+}
+
+/// Whether the file itself is to blame, rather than a full disk or a lock.
+fn is_damage(why: &rusqlite::Error) -> bool {
+    match why {
+        rusqlite::Error::SqliteFailure(code, _) => matches!(
+            code.code,
+            // The plain error code stands for a table or column that is not there.
+            rusqlite::ErrorCode::DatabaseCorrupt
+                | rusqlite::ErrorCode::NotADatabase
+                | rusqlite::ErrorCode::Unknown
+        ),
+        rusqlite::Error::SqlInputError { .. }
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::FromSqlConversionFailure(..) => true,
+        _ => false,
+    }
+}
+
+/// What tells a file from its copy: its inode and, where the file system keeps it, its time of birth.
+fn identity(path: &Path) -> Result<(i64, i64), RecordError> {
+    let metadata =
+        std::fs::metadata(path).map_err(|cause| RecordError::Io { path: path.to_owned(), cause })?;
+    let born = metadata.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let born_ns = born.and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0);
+    Ok((metadata.ino() as i64, born_ns))
+}
+
+fn open_mark(path: &Path) -> Result<File, RecordError> {
+    let opened =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    opened.map_err(|cause| RecordError::Io { path: path.to_owned(), cause })
+}
+
+fn read_mark(path: &Path) -> Result<Option<u64>, RecordError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(bytes.try_into().ok().map(u64::from_be_bytes)),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(RecordError::Io { path: path.to_owned(), cause }),
+    }
+}
+
+/// Moves all files of the record into a new directory beside them.
+fn put_aside(dir: &Path) -> Result<PathBuf, RecordError> {
+    let io = |cause| RecordError::Io { path: dir.to_owned(), cause };
+    let free = (1u32..).map(|n| dir.join(format!("record.aside.{n}"))).find(|path| !path.exists());
+    let to = free.unwrap_or_else(|| dir.join("record.aside"));
+    std::fs::create_dir(&to).map_err(io)?;
+    for name in ["record.sqlite", "record.sqlite-journal", "record.mark"] {
+        match std::fs::rename(dir.join(name), to.join(name)) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(io(why)),
+            _ => {}
+        }
+    }
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)?;
+    Ok(to)
+}
+
+fn find(
+    connection: &Connection,
+    table: Table,
+    key: &[u8],
+    context: &Context,
+    number: i64,
+) -> Result<Option<Hash32>, RecordError> {
+    let mut statement = connection.prepare_cached(table.select())?;
+    let row = statement.query_row(params![key, context.0, number], |row| row.get::<_, Vec<u8>>(0));
+    Ok(row.optional()?.map(|digest| Hash32::from_bytes(&digest)).transpose()?)
+}
+
+fn to_integer(number: u64) -> Result<i64, RecordError> {
+    i64::try_from(number).map_err(|_| RecordError::Range(number))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! The voter: decides what deserves a vote, and gets the vote to the hub.
+//!
+//! It keeps a replica of the hub's log and believes nothing that the replica did not reproduce. It judges the newest
+//! header that it holds against its own Bitcoin node, then votes in order, one height at a time, each only behind the
+//! certificate of the height before. Nonces are committed ahead of need, whatever becomes of the votes.
+//!
+//! Not here: keys, and what was signed. Both belong to the signer, which does not trust this process.
+
+pub mod ballots;
+mod cast;
+mod checkpoints;
+mod commit;
+pub mod config;
+mod follow;
+pub mod journal;
+pub mod judge;
+mod meters;
+pub mod refusal;
+pub mod run;
+pub mod scan;
+pub mod source;
+pub mod status;
+
+use crate::signer::client::{SignerClient, SignerError};
+use crate::signer::request::{ChainKey, Identity};
+use journal::Journal;
+use meters::Meters;
+use palisade_hub::bitcoind::BitcoinRpc;
+use palisade_hub::client::HubClient;
+use palisade_hub::daemon::health::Health;
+use palisade_hub::ledger::Ledger;
+use palisade_hub::replica::Replica;
+use palisade_protocol::context::ChainId;
+use palisade_protocol::genesis::Genesis;
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::units::Height;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Instant;
+use tokio::sync::watch;
+
+/// Everything that the voter's tasks share.
+pub struct Voter {
+    genesis: Arc<Genesis>,
+    replica: RwLock<Replica>,
+    journal: Journal,
+    signer: SignerClient,
+    hub: HubClient,
+    bitcoin: BitcoinRpc,
+    health: Health,
+    meters: Meters,
+    /// Height of the newest block of the own log.
+    news: watch::Sender<Option<Height>>,
+    moment: Mutex<Moment>,
+    epochs_ahead: u64,
+    refusals: PathBuf,
+}
+
+/// What is true now and need not survive a restart.
+#[derive(Debug, Default)]
+struct Moment {
+    /// Why the newest block from the hub was refused, while it is.
+    refusing: Option<String>,
+    /// What the judge says of the newest header.
+    verdict: Option<Result<(), String>>,
+    /// Why no vote is cast now, by chain.
+    waiting: BTreeMap<ChainId, String>,
+    /// Newest irreversible height of other chains.
+    tips: BTreeMap<ChainId, Height>,
+    /// When a chain's newest vote was sent last.
+    sent: BTreeMap<ChainId, Instant>,
+}
+
+impl Voter {
+    fn replica(&self) -> RwLockReadGuard<'_, Replica> {
+        self.replica.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the own ledger.
+    fn with_ledger<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
+        look(self.replica().ledger())
+    }
+
+    fn moment(&self) -> MutexGuard<'_, Moment> {
+        self.moment.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// While a block that does not reproduce stands between us and the hub, nothing is signed.
+    fn is_refusing(&self) -> bool {
+        self.moment().refusing.is_some()
+    }
+
+    /// The hash of a block of the own log.
+    fn own_block(&self, height: Height) -> anyhow::Result<Option<Hash32>> {
+        let blocks = self.replica().store().blocks(height, 1)?;
+        let found = blocks.first().filter(|block| block.header.height == height);
+        Ok(found.map(|block| block.header.hash()))
+    }
+
+    /// The signer's keys. A signer of another hub is none.
+    async fn identity(&self) -> Result<Identity, SignerError> {
+        let answer = match self.signer.identity().await {
+            Ok(identity) if identity.hub == self.genesis.id() => Ok(identity),
+            Ok(identity) => Err(SignerError::Refused {
+                rule: "other-hub".to_owned(),
+                message: format!("it signs for hub {}, not for {}", identity.hub, self.genesis.id()),
+            }),
+            Err(why) => Err(why),
+        };
+        match &answer {
+            Ok(_) => self.health.recover("signer"),
+            Err(why) => self.health.degrade("signer", why),
+        }
+        answer
+    }
+
+    /// The signer's key for a chain, if its contexts and terms are those of the ledger.
+    async fn own_key(&self, chain: &ChainId) -> Result<(ChainKey, Hash32), NoKey> {
+        let identity = self.identity().await?;
+        let record = identity.record;
+        let own = identity.chains.into_iter().find(|own| own.chain == *chain).ok_or(NoKey::None)?;
+        self.with_ledger(|ledger| {
+            let known = ledger.chain(chain).ok_or(NoKey::NoChain)?;
+            let same = known.vote == own.vote
+                && known.terms.epoch_length == own.epoch_length
+                && known.terms.voted_every == own.voted_every;
+            if same { Ok((own, record)) } else { Err(NoKey::OtherChain) }
+        })
+    }
+}
+
+/// Why there is no key for a chain.
+#[derive(Debug, thiserror::Error)]
+enum NoKey {
+    /// The signer is not there.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    /// It has none.
+    #[error("the signer has no key for this chain")]
+    None,
+    /// The hub has no such chain.
+    #[error("the hub has not registered this chain yet")]
+    NoChain,
+    /// The signer was configured for a chain that is not the hub's.
+    #[error("the signer's chain has another genesis, incarnation or terms than the hub's")]
+    OtherChain,
+}

@@ -1,0 +1,136 @@
+//! What a key should vote on next: the rules of docs/protocol.md, Finality, seen from one voter. Pure.
+
+use crate::signer::request::LastVote;
+use palisade_hub::ledger::Ledger;
+use palisade_hub::ledger::chains::{Chain, FixedSet};
+use palisade_protocol::finality::set::Member;
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::keys::ProviderKey;
+use palisade_protocol::units::{BtcHeight, Epoch, Height};
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Voting {
+    /// The key.
+    pub key: ProviderKey,
+    /// Its highest vote so far.
+    pub last: Option<LastVote>,
+    /// Tip of the voter's own Bitcoin node.
+    pub btc_tip: BtcHeight,
+}
+
+/// A height to vote at. Which block, the chain says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    /// The height.
+    pub height: Height,
+    /// The key's place in the set, with the root that the set names.
+    pub member: Member,
+}
+
+/// Why there is nothing to vote on now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotDue {
+    /// The chain has no set.
+    #[error("the chain is not open yet")]
+    NotOpen,
+    /// No set is fixed for the epoch of the next height.
+    #[error("no set is fixed for epoch {0} yet")]
+    NoSet(Epoch),
+    /// The set's hub block is not final.
+    #[error("the set of epoch {epoch} was fixed by hub block {fixed_by}, which is not final yet")]
+    SetNotFinal {
+        /// The epoch.
+        epoch: Epoch,
+        /// The hub block.
+        fixed_by: Height,
+    },
+    /// The key is not in the set.
+    #[error("the key is not a member of the set of epoch {0}")]
+    NotMember(Epoch),
+    /// A carried-over set names no root for the key.
+    #[error("the set of epoch {0} names no nonces of the key")]
+    NoNonces(Epoch),
+    /// The set's time is over.
+    #[error("the set of epoch {epoch} expired at Bitcoin height {expiry}")]
+    Expired {
+        /// The epoch.
+        epoch: Epoch,
+        /// Its last height.
+        expiry: BtcHeight,
+    },
+    /// Votes on the chain pause.
+    #[error("votes on this chain pause until governance resumes")]
+    Paused,
+    /// The vote is cast; its certificate is awaited.
+    #[error("voted at height {0}; its certificate is not in the log yet")]
+    Voted(Height),
+    /// What became final is not what the key voted for. Nothing descends from both.
+    #[error("block {certified} is final at height {height}, where this key voted for another one")]
+    OtherBranch {
+        /// The height.
+        height: Height,
+        /// The final block.
+        certified: Hash32,
+    },
+}
+
+/// The height that the chain waits for: after its last certificate, or the first one since it opened.
+///
+/// So no height is voted on while the certificate of the voted height before is not in the log.
+pub fn awaited(chain: &Chain) -> Option<Height> {
+    let first = chain.terms.first_height(chain.opened_at?);
+    match chain.last_final() {
+        Some((height, _)) if height >= first => Some(height.plus(chain.terms.voted_every)),
+        _ => Some(first),
+    }
+}
+
+/// What the key should vote on now.
+pub fn due(ledger: &Ledger, chain: &Chain, voting: &Voting) -> Result<Due, NotDue> {
+    let height = awaited(chain).ok_or(NotDue::NotOpen)?;
+    if !ledger.may_vote(chain) {
+        return Err(NotDue::Paused);
+    }
+    check_branch(chain, voting)?;
+    if voting.last.is_some_and(|last| last.height >= height) {
+        return Err(NotDue::Voted(height));
+    }
+    let epoch = chain.terms.epoch_of(height);
+    let fixed = chain.sets.get(&epoch).ok_or(NotDue::NoSet(epoch))?;
+    if !is_final(ledger, chain, epoch, fixed) {
+        return Err(NotDue::SetNotFinal { epoch, fixed_by: fixed.hub_height });
+    }
+    let (_, member) = fixed.set.find(&voting.key).ok_or(NotDue::NotMember(epoch))?;
+    if member.nonce_root == Hash32::ZERO {
+        return Err(NotDue::NoNonces(epoch));
+    }
+    let expiry = fixed.set.header().expiry;
+    // The own node may know of blocks that the hub keeps back.
+    if voting.btc_tip.max(ledger.btc_height()) > expiry {
+        return Err(NotDue::Expired { epoch, expiry });
+    }
+    Ok(Due { height, member: *member })
+}
+
+/// A key votes only for descendants of its own last vote.
+fn check_branch(chain: &Chain, voting: &Voting) -> Result<(), NotDue> {
+    let Some(last) = voting.last else { return Ok(()) };
+    match chain.certified.get(&last.height) {
+        Some(certified) if *certified != last.block => {
+            Err(NotDue::OtherBranch { height: last.height, certified: *certified })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A set is used once the hub block that fixed it is final. Chain zero's first set is the trust root: nothing older could
+/// certify it.
+fn is_final(ledger: &Ledger, chain: &Chain, epoch: Epoch, fixed: &FixedSet) -> bool {
+    if chain.id().is_zero() && chain.opened_at == Some(epoch) {
+        return true;
+    }
+    let zero = ledger.chains().first().and_then(Chain::last_final);
+    zero.is_some_and(|(height, _)| height >= fixed.hub_height)
+}
+

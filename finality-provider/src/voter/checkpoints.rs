@@ -1,0 +1,69 @@
+//! Checkpoints: once an epoch's last voted block is final, its members sign it by BLS, so that it can be anchored.
+
+use super::Voter;
+use crate::signer::request::CheckpointRequest;
+use palisade_hub::client::HubError;
+use palisade_hub::daemon::shutdown::Shutdown;
+use palisade_hub::ledger::Ledger;
+use palisade_protocol::codec::Wire as _;
+use palisade_protocol::context::ChainId;
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::keys::ProviderKey;
+use palisade_protocol::units::Epoch;
+use std::time::Duration;
+
+/// Pause between two passes.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl Voter {
+    /// Signs checkpoints until it is told to stop.
+    pub(super) async fn checkpoint(&self, shutdown: &Shutdown) -> anyhow::Result<()> {
+        while !shutdown.is_requested() {
+            let pass = tokio::select! {
+                pass = self.pass_checkpoint() => pass,
+                () = shutdown.requested() => return Ok(()),
+            };
+            if let Err(why) = pass {
+                tracing::debug!(%why, "no checkpoint");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = shutdown.requested() => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn pass_checkpoint(&self) -> anyhow::Result<()> {
+        if self.is_refusing() {
+            return Ok(());
+        }
+        let (own, _) = self.own_key(&ChainId::zero()).await?;
+        let Some((epoch, header)) = self.with_ledger(|ledger| newest_checkpoint(ledger, &own.key)) else {
+            return Ok(());
+        };
+        if self.journal.has_checkpoint(epoch)? {
+            return Ok(());
+        }
+        let share = self.signer.checkpoint(CheckpointRequest { epoch, header }).await?;
+        match self.hub.post("checkpoints", share.to_bytes()).await {
+            Ok(_) => tracing::info!(epoch = epoch.0, %header, "checkpoint signed"),
+            // The hub may have the share already, or an anchor with enough of them.
+            Err(HubError::Refused { rule, retry: false, .. }) if rule == "repeated" => {}
+            Err(why) => return Err(why.into()),
+        }
+        Ok(self.journal.note_checkpoint(epoch)?)
+    }
+}
+
+/// The newest epoch whose last voted block is final, if the key is in its set.
+fn newest_checkpoint(ledger: &Ledger, key: &ProviderKey) -> Option<(Epoch, Hash32)> {
+    let zero = ledger.chain(&ChainId::zero())?;
+    let (height, _) = zero.last_final()?;
+    let current = zero.terms.epoch_of(height);
+    let epoch =
+        if zero.terms.last_voted(current) <= height { current } else { Epoch(current.0.checked_sub(1)?) };
+    let header = *zero.certified.get(&zero.terms.last_voted(epoch))?;
+    zero.sets.get(&epoch)?.set.find(key)?;
+    Some((epoch, header))
+}

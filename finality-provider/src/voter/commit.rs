@@ -1,0 +1,182 @@
+//! Committing nonces ahead of need. Independent of votes: a provider that cannot vote now must be in the next set.
+
+use super::Voter;
+use crate::signer::request::{ChainKey, CommitRequest};
+use palisade_hub::client::{HubError, Receipt};
+use palisade_hub::daemon::shutdown::Shutdown;
+use palisade_hub::ledger::Ledger;
+use palisade_protocol::context::ChainId;
+use palisade_protocol::finality::commitment::Commitment;
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::message::Message;
+use palisade_protocol::units::{Epoch, Height};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+/// Pause between two passes when nothing happens.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Commitments of one record of the signer's. Another record has other nonces.
+#[derive(Debug, Default)]
+struct Known {
+    record: Hash32,
+    commitments: BTreeMap<(ChainId, Epoch), Commitment>,
+}
+
+impl Voter {
+    /// Commits until it is told to stop.
+    pub(super) async fn commit(&self, shutdown: &Shutdown) -> anyhow::Result<()> {
+        let mut known = Known::default();
+        let mut news = self.news.subscribe();
+        while !shutdown.is_requested() {
+            let reached = tokio::select! {
+                reached = self.commit_all(&mut known) => reached,
+                () = shutdown.requested() => return Ok(()),
+            };
+            let seen = async {
+                match reached {
+                    // What was committed is in a block: look again when the own log has it.
+                    Some(height) => drop(news.wait_for(|tip| *tip >= Some(height)).await),
+                    None => drop(news.changed().await),
+                }
+            };
+            tokio::select! {
+                () = seen => {}
+                () = tokio::time::sleep(PAUSE) => {}
+                () = shutdown.requested() => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// One pass over all chains. Gives the highest hub block that took a commitment.
+    async fn commit_all(&self, known: &mut Known) -> Option<Height> {
+        // Roots computed against a log that does not reproduce could go to the wrong epochs.
+        if self.is_refusing() {
+            return None;
+        }
+        let Ok(identity) = self.identity().await else { return None };
+        if identity.record != known.record {
+            *known = Known { record: identity.record, ..Known::default() };
+        }
+        let mut reached = None;
+        for own in &identity.chains {
+            if self.own_key(&own.chain).await.is_ok() {
+                reached = reached.max(self.commit_chain(own, known).await);
+            }
+        }
+        reached
+    }
+
+    async fn commit_chain(&self, own: &ChainKey, known: &mut Known) -> Option<Height> {
+        let source_tip = self.moment().tips.get(&own.chain).copied();
+        let wanted = self.with_ledger(|ledger| {
+            let ahead = self.epochs_ahead.min(ledger.genesis().document().nonce_roots_ahead.into());
+            wanted_epochs(ledger, own, source_tip, ahead)
+        })?;
+        known.commitments.retain(|(chain, epoch), _| *chain != own.chain || epoch.0 >= wanted.start);
+        for epoch in wanted.clone().map(Epoch) {
+            self.sign_commitment(&own.chain, epoch, known).await;
+        }
+        let commitments =
+            wanted.filter_map(|epoch| known.commitments.get(&(own.chain.clone(), Epoch(epoch))));
+        let lacking = commitments.filter(|own| !self.with_ledger(|ledger| is_committed(ledger, own)));
+        let sending = lacking.map(|commitment| self.send_commitment(own, commitment)).collect();
+        let mut reached = None;
+        for sent in join_all(sending).await {
+            reached = reached.max(sent.map(|receipt| receipt.height));
+        }
+        self.count_epochs(own);
+        reached
+    }
+
+    async fn sign_commitment(&self, chain: &ChainId, epoch: Epoch, known: &mut Known) {
+        let place = (chain.clone(), epoch);
+        if known.commitments.contains_key(&place) {
+            return;
+        }
+        match self.signer.commit(CommitRequest { chain: chain.clone(), epoch }).await {
+            Ok(commitment) => drop(known.commitments.insert(place, commitment)),
+            Err(why) => {
+                tracing::warn!(%chain, epoch = epoch.0, %why, "no commitment from the signer");
+            }
+        }
+    }
+
+    async fn send_commitment(&self, own: &ChainKey, commitment: &Commitment) -> Option<Receipt> {
+        let (chain, epoch) = (&own.chain, commitment.epoch);
+        let at = self.with_ledger(|ledger| ledger.next_height());
+        if let Err(why) = self.journal.note_sent(chain, epoch, at) {
+            tracing::warn!(%why, "the journal did not note a commitment");
+        }
+        match self.hub.submit(&Message::Commitment(commitment.clone())).await {
+            Ok(receipt) => {
+                tracing::info!(%chain, epoch = epoch.0, root = %commitment.root, hub_height = receipt.height.0, "nonces committed");
+                Some(receipt)
+            }
+            Err(HubError::Refused { rule, .. }) if rule == "repeated" => None,
+            Err(why) => {
+                tracing::warn!(%chain, epoch = epoch.0, %why, "commitment not taken");
+                None
+            }
+        }
+    }
+
+    fn count_epochs(&self, own: &ChainKey) {
+        let committed = self.with_ledger(|ledger| {
+            ledger.providers().get(&own.key).map_or(0, |provider| provider.roots.len())
+        });
+        self.meters.epochs_ahead.with_label_values(&[own.chain.as_str()]).set(committed as i64);
+        if committed == 0 {
+            self.health.degrade("nonces", format!("no nonces are committed for chain {}", own.chain));
+        } else {
+            self.health.recover("nonces");
+        }
+    }
+}
+
+/// Waits for all of them, one after the other in order, while all go on.
+async fn join_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    let mut pending: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut waiting = false;
+        for (future, output) in &mut pending {
+            if output.is_none() {
+                match future.as_mut().poll(context) {
+                    std::task::Poll::Ready(done) => *output = Some(done),
+                    std::task::Poll::Pending => waiting = true,
+                }
+            }
+        }
+        if waiting { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+    })
+    .await;
+    pending.into_iter().filter_map(|(_, output)| output).collect()
+}
+
+/// Epochs for which nonces should be committed: those without a set, from the first one that can still be used. A chain
+/// that has not opened can be anywhere: its own tip says where.
+fn wanted_epochs(
+    ledger: &Ledger,
+    own: &ChainKey,
+    source_tip: Option<Height>,
+    ahead: u64,
+) -> Option<Range<u64>> {
+    let provider = ledger.providers().get(&own.key)?;
+    if provider.exposed_at.is_some() {
+        return None;
+    }
+    let chain = ledger.chain(&own.chain)?;
+    let mut first = ledger.first_open_epoch(chain.id()).0;
+    if chain.newest().is_none() && !chain.id().is_zero() {
+        first = chain.terms.epoch_of(source_tip?).0.saturating_add(1);
+    }
+    Some(first..first.saturating_add(ahead))
+}
+
+fn is_committed(ledger: &Ledger, commitment: &Commitment) -> bool {
+    let provider = ledger.providers().get(&commitment.key);
+    provider.is_some_and(|provider| provider.roots.get(&commitment.epoch) == Some(&commitment.root))
+}
+

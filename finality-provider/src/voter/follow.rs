@@ -1,0 +1,121 @@
+//! Following the hub: every block is replayed; one that does not reproduce stops all votes until the hub has another.
+
+use super::Voter;
+use super::refusal::Refusal;
+use palisade_hub::client::HubError;
+use palisade_hub::daemon::shutdown::Shutdown;
+use palisade_hub::ledger::{BadBlock, Event};
+use palisade_hub::replica::ReplicaError;
+use palisade_protocol::block::Block;
+use palisade_protocol::codec::Wire as _;
+use palisade_protocol::context::ChainId;
+use palisade_protocol::hash::{Hash32, sha256};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// How long the hub may wait for a block before it answers that there is none.
+const WAIT: Duration = Duration::from_secs(5);
+/// Pause after an answer that could not be used.
+const PAUSE: Duration = Duration::from_millis(500);
+
+impl Voter {
+    /// Follows until it is told to stop. Fails only if the own log does.
+    pub(super) async fn follow(&self, shutdown: &Shutdown) -> anyhow::Result<()> {
+        // Replaying a refused block again would end the same way; the hub may offer it for a long time.
+        let mut refused = None;
+        while !shutdown.is_requested() {
+            let next = self.with_ledger(|ledger| ledger.next_height());
+            let page = tokio::select! {
+                page = self.hub.blocks(next, WAIT) => page,
+                () = shutdown.requested() => return Ok(()),
+            };
+            let pause = match page {
+                Ok(blocks) => !self.take_page(&blocks, &mut refused).await?,
+                Err(why) => {
+                    self.report_outage(&why);
+                    true
+                }
+            };
+            if pause {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes blocks in order; `false` if one was refused.
+    async fn take_page(&self, blocks: &[Block], refused: &mut Option<Hash32>) -> anyhow::Result<bool> {
+        self.health.recover("hub");
+        for block in blocks {
+            let bytes = sha256(&[&block.to_bytes()]);
+            if *refused == Some(bytes) {
+                return Ok(false);
+            }
+            // Replaying is work for a while, and nothing may read a ledger half changed.
+            let taken = tokio::task::block_in_place(|| {
+                self.replica.write().unwrap_or_else(PoisonError::into_inner).take(block)
+            });
+            match taken {
+                Ok(events) => {
+                    *refused = None;
+                    self.taken(block, &events);
+                }
+                Err(ReplicaError::Invalid(why)) => {
+                    *refused = Some(bytes);
+                    self.refuse(block, &why).await;
+                    return Ok(false);
+                }
+                Err(why) => return Err(why.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    fn taken(&self, block: &Block, events: &[Event]) {
+        let height = block.header.height;
+        if self.moment().refusing.take().is_some() {
+            tracing::info!(height = height.0, hash = %block.header.hash(), "the hub's blocks reproduce again");
+        }
+        self.health.recover("log");
+        self.meters.height.set(height.0 as i64);
+        for event in events {
+            if let Event::Set { .. } | Event::Final { .. } | Event::Exposed { .. } | Event::Tripped { .. } =
+                event
+                && let Ok(event) = serde_json::to_string(event)
+            {
+                tracing::debug!(hub_height = height.0, %event, "changed");
+            }
+        }
+        self.news.send_replace(Some(height));
+    }
+
+    /// Says it loudly, keeps the proof, and signs nothing until a block comes that reproduces.
+    async fn refuse(&self, block: &Block, why: &BadBlock) {
+        let height = block.header.height;
+        self.moment().refusing = Some(why.to_string());
+        self.health.degrade("log", why);
+        self.meters.refused_blocks.inc();
+        let key = match self.own_key(&ChainId::zero()).await {
+            Ok((own, _)) => Some(own.key),
+            Err(_) => None,
+        };
+        let hash = block.header.hash();
+        match Refusal::new(key, block, why) {
+            None => {
+                tracing::error!(height = height.0, %hash, %why, "a block that the hub did not sign was refused")
+            }
+            Some(refusal) => {
+                tracing::error!(height = height.0, %hash, %why, "REFUSED: the hub signed a block that does not reproduce; no votes until it has another");
+                if let Err(why) = refusal.write(&self.refusals) {
+                    tracing::error!(%why, "the refusal could not be written down");
+                }
+            }
+        }
+        self.news.send_replace(self.with_ledger(|ledger| ledger.tip().map(|(height, _)| height)));
+    }
+
+    fn report_outage(&self, why: &HubError) {
+        self.health.degrade("hub", why);
+        tracing::warn!(%why, "no blocks from the hub");
+    }
+}

@@ -1,0 +1,50 @@
+//! The voter's metrics.
+
+use palisade_hub::daemon::health::Health;
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+
+/// What is counted.
+#[derive(Debug)]
+pub struct Meters {
+    /// Height of the own log.
+    pub height: IntGauge,
+    /// Votes that the signer gave, by chain.
+    pub votes: IntCounterVec,
+    /// Certified heights of sets with this key at which it did not vote, by chain.
+    pub missed: IntGaugeVec,
+    /// Epochs in the ledger for which nonces are committed and no set is fixed, by chain.
+    pub epochs_ahead: IntGaugeVec,
+    /// Blocks of the hub's that did not reproduce.
+    pub refused_blocks: IntCounter,
+    /// Whether the newest header deserves a vote.
+    pub judged: IntGauge,
+}
+
+impl Meters {
+    /// Registers all.
+    pub fn new(health: &Health) -> Result<Self, prometheus::Error> {
+        let by_chain = ["chain"];
+        let meters = Self {
+            height: IntGauge::new("height", "Height of the newest block of the own log.")?,
+            votes: IntCounterVec::new(Opts::new("votes_total", "Votes cast since the start."), &by_chain)?,
+            missed: IntGaugeVec::new(
+                Opts::new("votes_missed", "Heights that became final without this key's vote."),
+                &by_chain,
+            )?,
+            epochs_ahead: IntGaugeVec::new(
+                Opts::new("epochs_ahead", "Epochs without a set for which nonces are committed."),
+                &by_chain,
+            )?,
+            refused_blocks: IntCounter::new("refused_blocks_total", "Hub blocks that did not reproduce.")?,
+            judged: IntGauge::new("judged", "1 while the newest hub header deserves a vote.")?,
+        };
+        let registry = health.registry();
+        registry.register(Box::new(meters.height.clone()))?;
+        registry.register(Box::new(meters.votes.clone()))?;
+        registry.register(Box::new(meters.missed.clone()))?;
+        registry.register(Box::new(meters.epochs_ahead.clone()))?;
+        registry.register(Box::new(meters.refused_blocks.clone()))?;
+        registry.register(Box::new(meters.judged.clone()))?;
+        Ok(meters)
+    }
+}

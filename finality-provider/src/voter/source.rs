@@ -1,0 +1,188 @@
+//! Where a chain's irreversible blocks are read.
+//!
+//! What a source calls irreversible is voted on, so a source belongs to the operator as the Bitcoin node does. Its parent
+//! links are checked: a vote is for a descendant of what is final and of what was voted for before.
+//!
+//! The development chain ([`DevChain`]) speaks HTTP and JSON, hashes in lowercase hex:
+//!
+//! * `GET tip`: the newest irreversible block, `{"height": 15, "hash": "…", "parent": "…"}`.
+//! * `GET blocks/15`: the irreversible block at a height, in the same form; status 404 if there is none yet.
+//!
+//! The block at height 0 is the genesis block; its parent is not looked at.
+
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::units::Height;
+use reqwest::{Client, StatusCode, Url};
+use serde::Deserialize;
+use std::future::Future;
+use std::time::Duration;
+
+/// Longest answer that is read, in bytes.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// An irreversible block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct ChainBlock {
+    /// Its height.
+    pub height: Height,
+    /// Its hash.
+    pub hash: Hash32,
+    /// Hash of the block before it.
+    pub parent: Hash32,
+}
+
+/// Why a source gives no block to vote for.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// No connection, or no answer.
+    #[error("the chain's node at {url}: {why}")]
+    Unreachable {
+        /// Where it should be.
+        url: String,
+        /// What happened.
+        why: String,
+    },
+    /// The answer is not what was asked for.
+    #[error("the chain's node answers nonsense: {0}")]
+    Malformed(String),
+    /// A block that must be there is not.
+    #[error("the chain's node has no block at height {0}")]
+    Missing(Height),
+    /// The parent of a block is not the block before it.
+    #[error("block {height} has parent {parent}, the block before it is {before}")]
+    BrokenLink {
+        /// The block's height.
+        height: Height,
+        /// The parent that it names.
+        parent: Hash32,
+        /// The block before it.
+        before: Hash32,
+    },
+    /// The chain is not the one that was voted on.
+    #[error(
+        "the chain's node has block {found} at height {height}, where {wanted} is final or was voted for"
+    )]
+    OtherBranch {
+        /// The height.
+        height: Height,
+        /// The block there.
+        found: Hash32,
+        /// The block that should be there.
+        wanted: Hash32,
+    },
+}
+
+/// A chain's irreversible blocks.
+pub trait ChainSource: Send + Sync {
+    /// The newest one.
+    fn tip(&self) -> impl Future<Output = Result<ChainBlock, SourceError>> + Send;
+
+    /// The one at a height, if there is one yet.
+    fn block(&self, height: Height) -> impl Future<Output = Result<Option<ChainBlock>, SourceError>> + Send;
+
+    /// Refuses another chain than the one registered with the hub.
+    fn check_genesis(&self, wanted: Hash32) -> impl Future<Output = Result<(), SourceError>> + Send {
+        async move {
+            let found = self.block(Height(0)).await?.ok_or(SourceError::Missing(Height(0)))?.hash;
+            match found == wanted {
+                true => Ok(()),
+                false => Err(SourceError::OtherBranch { height: Height(0), found, wanted }),
+            }
+        }
+    }
+
+    /// The block at a height, after every link down to the lowest of `known` was checked and all of `known` lie on the way.
+    fn descendant(
+        &self,
+        height: Height,
+        known: &[(Height, Hash32)],
+    ) -> impl Future<Output = Result<Hash32, SourceError>> + Send {
+        async move {
+            let lowest = known.iter().map(|(height, _)| *height).min().unwrap_or(height);
+            let top = self.block(height).await?.ok_or(SourceError::Missing(height))?;
+            let mut at = top;
+            loop {
+                let expected = known.iter().find(|(height, _)| *height == at.height);
+                if let Some((height, wanted)) = expected
+                    && *wanted != at.hash
+                {
+                    let (height, found) = (*height, at.hash);
+                    return Err(SourceError::OtherBranch { height, found, wanted: *wanted });
+                }
+                if at.height <= lowest {
+                    return Ok(top.hash);
+                }
+                let below = at.height.minus(1);
+                let before = self.block(below).await?.ok_or(SourceError::Missing(below))?;
+                if at.parent != before.hash {
+                    let (height, parent) = (at.height, at.parent);
+                    return Err(SourceError::BrokenLink { height, parent, before: before.hash });
+                }
+                at = before;
+            }
+        }
+    }
+}
+
+/// The development chain's node.
+#[derive(Debug)]
+pub struct DevChain {
+    base: Url,
+    http: Client,
+}
+
+impl DevChain {
+    /// A client of the node at `base`. Nothing is sent yet.
+    pub fn new(mut base: Url) -> Self {
+        if !base.path().ends_with('/') {
+            let path = format!("{}/", base.path());
+            base.set_path(&path);
+        }
+        let http = Client::builder()
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(Duration::from_secs(20))
+            .no_proxy()
+            .build()
+            .unwrap_or_default();
+        Self { base, http }
+    }
+
+    async fn get(&self, path: &str) -> Result<Option<ChainBlock>, SourceError> {
+        let unreachable = |why: reqwest::Error| SourceError::Unreachable {
+            url: self.base.to_string(),
+            why: why.to_string(),
+        };
+        let malformed = |why: &dyn std::fmt::Display| SourceError::Malformed(why.to_string());
+        let url = self.base.join(path).map_err(|why| malformed(&why))?;
+        let mut answer = self.http.get(url).send().await.map_err(unreachable)?;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return Err(malformed(&format!("more than {MAX_ANSWER} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        match answer.status() {
+            StatusCode::OK => serde_json::from_slice(&body).map(Some).map_err(|why| malformed(&why)),
+            StatusCode::NOT_FOUND => Ok(None),
+            status => Err(malformed(&format!("status {status}"))),
+        }
+    }
+}
+
+impl ChainSource for DevChain {
+    async fn tip(&self) -> Result<ChainBlock, SourceError> {
+        self.get("tip").await?.ok_or(SourceError::Missing(Height(0)))
+    }
+
+    async fn block(&self, height: Height) -> Result<Option<ChainBlock>, SourceError> {
+        let found = self.get(&format!("blocks/{height}")).await?;
+        match found {
+            Some(block) if block.height != height => {
+                Err(SourceError::Malformed(format!("block {} for height {height}", block.height)))
+            }
+            found => Ok(found),
+        }
+    }
+}
+

@@ -1,0 +1,189 @@
+//! What the voter says of itself: per chain votes, misses, sets, epochs committed; and what it refused.
+
+use super::Voter;
+use super::refusal::{self, Refusal};
+use crate::signer::request::{ChainKey, LastVote};
+use palisade_hub::ledger::Ledger;
+use palisade_hub::ledger::chains::Chain;
+use palisade_protocol::context::ChainId;
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::keys::ProviderKey;
+use palisade_protocol::units::{Epoch, Height};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The voter's status.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The hub.
+    pub hub: Hash32,
+    /// The newest block of the own log.
+    pub height: Option<Height>,
+    /// Why the newest header deserves no vote; absent if it does or was not judged yet.
+    pub not_judged: Option<String>,
+    /// Why the signer does not answer, if it does not.
+    pub signer: Option<String>,
+    /// Its chains.
+    pub chains: Vec<ChainStatus>,
+    /// Blocks of the hub that did not reproduce.
+    pub refusals: Vec<Refusal>,
+}
+
+/// One key on its chain.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChainStatus {
+    /// The chain.
+    pub chain: ChainId,
+    /// The key.
+    pub key: ProviderKey,
+    /// Whether the hub has it.
+    pub registered: bool,
+    /// Whether it is out.
+    pub exposed: bool,
+    /// Its power in the ledger.
+    pub power_sat: u64,
+    /// Votes cast.
+    pub votes: u64,
+    /// Heights that became final without its vote, in sets with it.
+    pub missed: u64,
+    /// The newest vote.
+    pub last_vote: Option<Height>,
+    /// The newest final height.
+    pub last_final: Option<Height>,
+    /// The newest set with the key.
+    pub member_of: Option<Epoch>,
+    /// Whether that is the chain's newest set.
+    pub in_newest_set: bool,
+    /// Epochs without a set for which nonces are committed: how many, and the last.
+    pub epochs_committed: u64,
+    /// The last of them.
+    pub committed_to: Option<Epoch>,
+    /// Why no vote is cast now.
+    pub waiting: Option<String>,
+}
+
+impl Voter {
+    /// The status now.
+    pub async fn status(&self) -> anyhow::Result<Status> {
+        let (keys, signer) = match self.identity().await {
+            Ok(identity) => (identity.chains, None),
+            Err(why) => (Vec::new(), Some(why.to_string())),
+        };
+        let mut chains = Vec::with_capacity(keys.len());
+        for own in keys {
+            let voted = self.journal.voted(&own.chain)?;
+            let waiting = self.moment().waiting.get(&own.chain).cloned();
+            let status = self.with_ledger(|ledger| chain_status(ledger, &own, &voted, waiting));
+            self.meters.missed.with_label_values(&[own.chain.as_str()]).set(status.missed as i64);
+            chains.push(status);
+        }
+        let not_judged = self.moment().verdict.clone().and_then(Result::err);
+        Ok(Status {
+            hub: self.genesis.id(),
+            height: self.with_ledger(|ledger| ledger.tip().map(|(height, _)| height)),
+            not_judged: self.moment().refusing.clone().or(not_judged),
+            signer,
+            chains,
+            refusals: refusal::all(&self.refusals)?,
+        })
+    }
+}
+
+/// The status of one key. A vote is missed once its height is final without it; `own.last` counts what the journal lost.
+fn chain_status(
+    ledger: &Ledger,
+    own: &ChainKey,
+    voted: &BTreeMap<Height, Hash32>,
+    waiting: Option<String>,
+) -> ChainStatus {
+    let provider = ledger.providers().get(&own.key);
+    let chain = ledger.chain(&own.chain);
+    let sets_with_key = |chain: &Chain| {
+        chain.sets.iter().rev().find(|(_, fixed)| fixed.set.find(&own.key).is_some()).map(|(epoch, _)| *epoch)
+    };
+    let member_of = chain.and_then(sets_with_key);
+    let roots = provider.map(|provider| &provider.roots);
+    ChainStatus {
+        chain: own.chain.clone(),
+        key: own.key,
+        registered: provider.is_some(),
+        exposed: provider.is_some_and(|provider| provider.exposed_at.is_some()),
+        power_sat: provider.map_or(0, |provider| provider.power.to_sat()),
+        votes: voted.len() as u64,
+        missed: chain.map_or(0, |chain| missed(chain, &own.key, voted)),
+        last_vote: own.last.map(|LastVote { height, .. }| height),
+        last_final: chain.and_then(Chain::last_final).map(|(height, _)| height),
+        member_of,
+        in_newest_set: member_of.is_some() && member_of == chain.and_then(|chain| Some(chain.newest()?.0)),
+        epochs_committed: roots.map_or(0, |roots| roots.len() as u64),
+        committed_to: roots.and_then(|roots| Some(*roots.last_key_value()?.0)),
+        waiting,
+    }
+}
+
+fn missed(chain: &Chain, key: &ProviderKey, voted: &BTreeMap<Height, Hash32>) -> u64 {
+    let absent = chain.certified.keys().filter(|height| !voted.contains_key(height));
+    let counted = absent.filter(|height| {
+        let set = chain.sets.get(&chain.terms.epoch_of(**height));
+        set.is_some_and(|fixed| fixed.set.find(key).is_some())
+    });
+    counted.count() as u64
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "hub {}", self.hub)?;
+        match self.height {
+            Some(height) => writeln!(f, "log up to hub block {height}")?,
+            None => writeln!(f, "log is empty")?,
+        }
+        for (what, why) in [("no votes", &self.not_judged), ("signer", &self.signer)] {
+            if let Some(why) = why {
+                writeln!(f, "{what}: {why}")?;
+            }
+        }
+        for chain in &self.chains {
+            write!(f, "\n{chain}")?;
+        }
+        for refused in &self.refusals {
+            writeln!(f, "\nrefused hub block {}: {}", refused.height, refused.reason)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for ChainStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known =
+            |height: Option<Height>| height.map_or_else(|| "none".to_owned(), |height| height.to_string());
+        writeln!(f, "chain {}", self.chain)?;
+        let standing = match (self.exposed, self.registered) {
+            (true, _) => "exposed: it never votes again",
+            (_, true) => "registered",
+            _ => "not registered",
+        };
+        writeln!(f, "  key      {} ({standing})", self.key)?;
+        writeln!(f, "  power    {} sat", self.power_sat)?;
+        writeln!(
+            f,
+            "  votes    {} cast, {} missed, newest at {}",
+            self.votes,
+            self.missed,
+            known(self.last_vote)
+        )?;
+        writeln!(f, "  final    up to height {}", known(self.last_final))?;
+        let set = match (self.member_of, self.in_newest_set) {
+            (None, _) => "in no set yet".to_owned(),
+            (Some(epoch), true) => format!("in the newest set, of epoch {epoch}"),
+            (Some(epoch), false) => format!("not in the newest set; last in that of epoch {epoch}"),
+        };
+        writeln!(f, "  set      {set}")?;
+        let to = self.committed_to.map_or_else(String::new, |epoch| format!(", up to epoch {epoch}"));
+        writeln!(f, "  nonces   {} epochs committed ahead{to}", self.epochs_committed)?;
+        match &self.waiting {
+            Some(why) => writeln!(f, "  now      {why}"),
+            None => Ok(()),
+        }
+    }
+}
