@@ -1,0 +1,170 @@
+//! Outputs, transactions, registrations and the committee's answers.
+
+use super::{array, bytes, cases, demo, genesis, hash, json, message, pair, text, vectors, zero};
+use bitcoin::block::Header;
+use bitcoin::consensus::encode::{deserialize, serialize};
+use bitcoin::{Transaction, Witness};
+use palisade_protocol::adaptor;
+use palisade_protocol::bls::{BlsPossession, BlsPublicKey};
+use palisade_protocol::context::{ChainId, Purpose};
+use palisade_protocol::covenant::{Verdict, refusal_message};
+use palisade_protocol::keys::{CovenantKey, ProviderKey, StakerKey};
+use palisade_protocol::message::Message;
+use palisade_protocol::outputs::{Leaf, Output};
+use palisade_protocol::params::Params;
+use palisade_protocol::provider::{BlsRegistration, ProviderRegistration};
+use palisade_protocol::registration::{Judged, RegistrationProof, StakeRegistration, intent_message};
+use palisade_protocol::scripts::{Committee, StakeKeys};
+use palisade_protocol::stake::StakeId;
+use palisade_protocol::transactions::witness;
+use serde_json::Value;
+
+fn check_output(expected: &Value, output: &Output) {
+    assert_eq!(output.script_pubkey().as_bytes(), bytes(&expected["script_pubkey"]));
+    assert_eq!(output.descriptor(), text(&expected["descriptor"]));
+    let names = [("timelock", Leaf::Timelock), ("unbonding", Leaf::Unbonding), ("slashing", Leaf::Slashing)];
+    for (name, leaf) in names {
+        let Some(expected) = expected["leaves"].get(name) else {
+            assert_eq!(output.leaf(leaf), None);
+            continue;
+        };
+        assert_eq!(output.leaf(leaf).unwrap().as_bytes(), bytes(&expected["script"]));
+        assert_eq!(serialize(&output.leaf_hash(leaf).unwrap()), bytes(&expected["hash"]));
+        assert_eq!(output.control_block(leaf).unwrap().serialize(), bytes(&expected["control"]));
+    }
+}
+
+#[test]
+fn outputs_have_the_scripts_keys_control_blocks_and_descriptors() {
+    for case in cases("outputs") {
+        let committee = Committee::new(json(&case["covenant"]), json(&case["quorum"])).unwrap();
+        let staker: StakerKey = json(&case["staker"]);
+        let keys = StakeKeys::new(staker, json(&case["providers"]), committee).unwrap();
+        let unbonding = json(&case["unbonding_blocks"]);
+        check_output(&case["staking"], &Output::staking(&keys, json(&case["lock"])));
+        check_output(&case["unbonding"], &Output::unbonding(&keys, unbonding));
+        check_output(&case["change"], &Output::slashing_change(staker, unbonding));
+    }
+}
+
+fn sample() -> (&'static Value, StakeRegistration, Judged) {
+    let vector = vectors("stake");
+    let Message::Stake(registration) = message(&vector["registration"]) else { panic!("another message") };
+    let params = Params::new(json(&vector["params"])).unwrap();
+    let judged = registration.judge(&params).expect("a registration that keeps the rules");
+    (vector, *registration, judged)
+}
+
+fn header(value: &Value) -> Header {
+    deserialize(&bytes(value)).expect("a header")
+}
+
+#[test]
+fn a_registration_built_from_the_text_is_judged_good_and_equals_ours() {
+    let (vector, registration, judged) = sample();
+    assert_eq!(Message::Stake(Box::new(registration.clone())).id(), hash(&vector["id"]));
+    let built = judged.contract.presign(&Params::new(json(&vector["params"])).unwrap()).unwrap();
+    let transactions: [(&str, &Transaction); 4] = [
+        ("staking", &registration.staking_tx),
+        ("unbonding", &built.unbonding),
+        ("slashing", &built.slashing),
+        ("unbonding_slashing", &built.unbonding_slashing),
+    ];
+    for (name, transaction) in transactions {
+        let expected = &vector["transactions"][name];
+        assert_eq!(serialize(transaction), bytes(&expected["bytes"]), "{name}");
+        assert_eq!(transaction.compute_txid().to_string(), text(&expected["txid"]), "{name}");
+    }
+    let sighashes =
+        [judged.sighashes.unbonding, judged.sighashes.slashing, judged.sighashes.unbonding_slashing];
+    assert_eq!(sighashes.map(|sighash| sighash.to_vec()).to_vec(), list(&vector["sighashes"]));
+}
+
+fn list(value: &Value) -> Vec<Vec<u8>> {
+    value.as_array().expect("a list").iter().map(bytes).collect()
+}
+
+#[test]
+fn the_intent_is_the_text_that_the_backing_output_signs() {
+    let (vector, mut registration, _) = sample();
+    let chains: Vec<ChainId> = json(&vector["chains"]);
+    let (network, hub) = (genesis().network(), genesis().id());
+    let intent = registration.intent(network, &hub, &chains);
+    assert_eq!(intent, text(&vector["intent"]));
+    assert_eq!(intent_message(&zero(Purpose::Intent), &intent), array(&vector["intent_message"]));
+    let RegistrationProof::Funding(backing) = &registration.proof else { panic!("another proof") };
+    assert_eq!(backing.verify(&header(&vector["header"]), &intent), Ok(()));
+    assert_ne!(backing.verify(&header(&vector["header"]), "another text"), Ok(()));
+    registration.expands = Some(StakeId(hash(&vector["expands"])));
+    assert_eq!(registration.intent(network, &hub, &chains), text(&vector["expansion_intent"]));
+}
+
+#[test]
+fn the_block_that_holds_the_backing_follows_the_base_headers() {
+    let header = header(&vectors("stake")["header"]);
+    let mut chain = genesis().bitcoin().clone();
+    chain.accept(&[header]).expect("a header on top of the base");
+    assert_eq!(chain.tip().hash, header.block_hash());
+}
+
+#[test]
+fn answers_verify_whether_they_sign_or_refuse() {
+    let (vector, _, judged) = sample();
+    let context = zero(Purpose::Covenant);
+    for name in ["answer", "refusal"] {
+        let Message::Answer(answer) = message(&vector[name]) else { panic!("another message") };
+        assert_eq!(answer.verify(&judged.contract, &judged.sighashes, &context), Ok(()), "{name}");
+        if let Verdict::Refused(refusal) = &answer.verdict {
+            let signed = refusal_message(&context, &answer.stake, &refusal.reason);
+            assert_eq!(signed, array(&vector["refusal_message"]));
+        }
+    }
+}
+
+#[test]
+fn the_witness_of_a_slashing_is_in_the_order_of_the_specification() {
+    let (vector, registration, judged) = sample();
+    let (signers, slashed) = (["covenant 0", "covenant 2"], pair("fp 1"));
+    let sighash = judged.sighashes.slashing;
+    let covenant = signers.map(|name| {
+        let member = pair(name);
+        let encrypted = adaptor::sign(&member, &slashed.public(), &sighash, &[0; 32]);
+        (CovenantKey::from(member.public()), adaptor::decrypt(&encrypted, &slashed))
+    });
+    let signature = slashed.sign_bip340(&sighash, &[0; 32]);
+    let (output, keys) = (judged.contract.output(), &judged.contract.keys);
+    let provider = (ProviderKey::from(slashed.public()), &signature);
+    let staker = &registration.slashing_signature;
+    let witness = witness::slashing(&output, keys, staker, provider, &covenant.into()).unwrap();
+    assert_eq!(witness, Witness::from_slice(&list(&vector["slashing_witness"])));
+}
+
+#[test]
+fn a_providers_registration_verifies_and_signs_the_same_message() {
+    let vector = vectors("provider");
+    let Message::Provider(registration) = message(&vector["registration"]) else { panic!("another message") };
+    let context = demo(Purpose::Registration);
+    assert_eq!(context, hash(&vector["context"]));
+    assert_eq!(registration.verify(&context), Ok(()));
+    let note = ProviderRegistration::text(&genesis().id(), &registration.chain, &registration.key);
+    assert_eq!(note, text(&vector["text"]));
+    assert_eq!(registration.backing.verify(&header(&vector["header"]), &note), Ok(()));
+    let (key, operator, backing) =
+        (registration.key, &registration.operator, registration.backing.outpoint());
+    let signed = |context, bls| ProviderRegistration::message(&context, &key, operator, bls, backing);
+    assert_eq!(signed(context, None), array(&vector["message"]));
+    let bls = BlsRegistration {
+        key: BlsPublicKey::from_bytes(&array(&vector["bls_key"])).unwrap(),
+        // The message does not cover the proof; any point will do.
+        possession: BlsPossession::from_bytes(&array(&vector["bls_point"])).unwrap(),
+    };
+    let context = zero(Purpose::Registration);
+    assert_eq!(context, hash(&vector["zero_context"]));
+    assert_eq!(signed(context, Some(&bls)), array(&vector["zero_message"]));
+}
+
+#[test]
+fn the_parameters_of_the_sample_are_those_of_the_genesis() {
+    let expected = Params::new(json(&vectors("stake")["params"])).unwrap();
+    assert_eq!(*genesis().params(), expected);
+}
