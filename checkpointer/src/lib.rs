@@ -1,6 +1,7 @@
 //! The checkpointer: what happens on Bitcoin reaches the hub, and misbehaviour is punished on Bitcoin.
 //!
 //! * [`report`]: sends headers, inclusions and spends to the hub. What the ledger lacks is sent, whatever was sent before.
+//! * [`watch`]: finds keys that are out, and slashes every stake that names one, with the hub or without it.
 //!
 //! Each is a process of its own, with its own copy of the log and its own Bitcoin node. What the hub's API shows is never
 //! believed: only what follows from the log, and from Bitcoin.
@@ -9,5 +10,6 @@ pub mod config;
 pub mod init;
 pub mod report;
 mod shell;
+pub mod watch;
 
 pub use shell::{FileError, Pass, PassError};

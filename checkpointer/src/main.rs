@@ -1,13 +1,13 @@
 //! The checkpointer's command line.
 
 use clap::{Parser, Subcommand};
-use palisade_checkpointer::{init, report};
+use palisade_checkpointer::{init, report, watch};
 use palisade_hub::daemon::exit::{self, Failure, Format};
 use palisade_hub::daemon::{log, shutdown};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Reports Bitcoin to the hub.
+/// Reports Bitcoin to the hub, watches for keys that are out, and slashes.
 #[derive(Parser)]
 #[command(name = "palisade-checkpointer", version)]
 struct Cli {
@@ -28,6 +28,15 @@ enum Command {
         #[arg(long, default_value = "checkpointer.toml")]
         config: PathBuf,
     },
+    /// Slash every stake whose provider's key is out, with or without the hub.
+    Watch {
+        /// Configuration file.
+        #[arg(long, default_value = "checkpointer.toml")]
+        config: PathBuf,
+        /// A file with an evidence message in hex, for when the hub is gone; can be given several times.
+        #[arg(long)]
+        evidence: Vec<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -40,6 +49,12 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Report { config } => {
             log::init().map_err(Failure::failed)?;
             let ended = shutdown::run(|shutdown| async move { report::run(&config, shutdown).await });
+            Ok(ended.map_err(Failure::failed)??)
+        }
+        Command::Watch { config, evidence } => {
+            log::init().map_err(Failure::failed)?;
+            let work = |shutdown| async move { watch::run(&config, &evidence, shutdown).await };
+            let ended = shutdown::run(work);
             Ok(ended.map_err(Failure::failed)??)
         }
     }

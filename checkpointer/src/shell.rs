@@ -11,12 +11,8 @@ use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::replica::{Replica, ReplicaError};
 use palisade_hub::run::read_genesis;
 use palisade_hub::store::StoreError;
-use palisade_protocol::genesis::Genesis;
-use std::sync::Arc;
+use palisade_protocol::hash::Hash32;
 use std::time::{Duration, Instant};
-
-/// Longest wait between two attempts in an outage.
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// Why a pass of the work did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +29,16 @@ pub enum PassError {
     /// Our own files.
     #[error(transparent)]
     Files(#[from] FileError),
+    /// The hub is another one than our genesis document's.
+    #[error("the hub at {url} is {found}, our genesis document is of {wanted}")]
+    OtherHub {
+        /// Where it is.
+        url: String,
+        /// The id of its genesis document.
+        found: Hash32,
+        /// The id of ours.
+        wanted: Hash32,
+    },
     /// The hub's and our node's Bitcoin differ in a way that only people can solve.
     #[error("{0}")]
     Apart(String),
@@ -66,7 +72,7 @@ impl PassError {
     /// The part of the process's world that fails, as `/health` names it.
     pub fn part(&self) -> &'static str {
         match self {
-            Self::Hub(_) => "hub",
+            Self::Hub(_) | Self::OtherHub { .. } => "hub",
             Self::Bitcoin(_) => "bitcoind",
             Self::Log(_) => "log",
             Self::Files(_) => "files",
@@ -76,7 +82,11 @@ impl PassError {
 
     /// Whether the process must end: trying again cannot help, and going on could hide it.
     fn is_fatal(&self) -> bool {
-        matches!(self, Self::Log(_) | Self::Files(_))
+        match self {
+            Self::Log(_) | Self::Files(_) | Self::OtherHub { .. } => true,
+            Self::Bitcoin(why) => matches!(why, RpcError::WrongNetwork { .. }),
+            Self::Hub(_) | Self::Apart(_) => false,
+        }
     }
 }
 
@@ -138,14 +148,13 @@ impl Shell {
         make: impl FnOnce(Replica, HubClient, BitcoinRpc, &Health) -> anyhow::Result<W>,
     ) -> anyhow::Result<()> {
         let Self { replica, hub, bitcoin, health, poll, server, _lock } = self;
-        let genesis = replica.ledger().genesis().clone();
-        let peers = Peers { genesis, hub: hub.clone(), met: false };
+        let network = replica.ledger().network();
         let mut work = make(replica, hub, bitcoin, &health)?;
         let routes = serve::router(axum::Router::new(), health.clone(), Limits::default());
         let stopped = shutdown.clone();
         let repeat = async {
             let ended = tokio::select! {
-                ended = repeat(&mut work, peers, poll, &health) => ended,
+                ended = repeat(&mut work, network, poll, &health) => ended,
                 () = shutdown.requested() => Ok(()),
             };
             shutdown.trigger();
@@ -159,55 +168,33 @@ impl Shell {
 
 /// Work that is done in passes. A pass that is dropped halfway loses nothing: what must survive is on disk.
 pub(crate) trait Work {
+    /// Longest wait between two attempts in an outage.
+    const MAX_BACKOFF: Duration;
+
     /// Our Bitcoin node.
     fn bitcoin(&self) -> &BitcoinRpc;
     /// One look at everything.
     async fn pass(&mut self) -> Result<Pass, PassError>;
 }
 
-/// Whom we talk to, and whether we know yet that they are who we mean.
-struct Peers {
-    genesis: Arc<Genesis>,
-    hub: HubClient,
-    met: bool,
-}
-
-impl Peers {
-    /// Refuses a hub of another genesis and a node of another network, as soon as each can be asked.
-    async fn meet(&mut self, bitcoin: &BitcoinRpc) -> anyhow::Result<()> {
-        if self.met {
-            return Ok(());
-        }
-        let node = bitcoin.check_network(self.genesis.network()).await;
-        if let Err(why @ RpcError::WrongNetwork { .. }) = node {
-            return Err(why.into());
-        }
-        let hub = self.hub.genesis().await;
-        if let Ok(document) = &hub {
-            let found = Genesis::new(document.clone()).context("the hub's genesis document")?.id();
-            let wanted = self.genesis.id();
-            ensure!(
-                found == wanted,
-                "the hub at {} is {found}, our genesis document is of {wanted}",
-                self.hub.url()
-            );
-        }
-        self.met = node.is_ok() && hub.is_ok();
-        Ok(())
-    }
-}
-
-async fn repeat(
-    work: &mut impl Work,
-    mut peers: Peers,
+async fn repeat<W: Work>(
+    work: &mut W,
+    network: bitcoin::Network,
     poll: Duration,
     health: &Health,
 ) -> anyhow::Result<()> {
     let mut backoff = poll;
+    let mut met = false;
     loop {
-        peers.meet(work.bitcoin()).await?;
-        match work.pass().await {
+        let done = match met {
+            true => work.pass().await,
+            false => {
+                work.bitcoin().check_network(network).await.map(|()| Pass::Worked).map_err(PassError::from)
+            }
+        };
+        match done {
             Ok(pass) => {
+                met = true;
                 PARTS.iter().for_each(|part| health.recover(part));
                 backoff = poll;
                 if pass == Pass::Idle {
@@ -219,7 +206,7 @@ async fn repeat(
                 health.degrade(why.part(), &why);
                 tracing::warn!(part = why.part(), %why, retry_ms = backoff.as_millis() as u64, "waiting");
                 tokio::time::sleep(backoff).await;
-                backoff = (backoff * 2).min(MAX_BACKOFF).max(poll);
+                backoff = (backoff * 2).min(W::MAX_BACKOFF).max(poll);
             }
         }
     }

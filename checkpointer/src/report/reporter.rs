@@ -9,12 +9,14 @@ use palisade_hub::client::{HubClient, HubError, Receipt};
 use palisade_hub::ledger::Event;
 use palisade_hub::ledger::stake::Stake;
 use palisade_hub::replica::Replica;
+use palisade_protocol::genesis::Genesis;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::{Headers, Message};
 use palisade_protocol::units::{BtcHeight, Height};
 use prometheus::{IntCounter, IntGauge, Registry};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// Blocks that are read and held at a time.
@@ -26,6 +28,8 @@ const IN_FLIGHT: usize = 64;
 const PLANS: usize = 10;
 /// Events of the own log that are read at a time.
 const EVENTS: u32 = 1_000;
+/// Rules of the ledger by which a fact is refused for good. It never should be; if it is, the others must not wait.
+const NEVER_TAKEN: [&str; 4] = ["encoding", "inclusion", "not-staking", "spend"];
 /// Refused messages that are remembered.
 const MAX_REFUSED: usize = 10_000;
 
@@ -66,10 +70,14 @@ pub struct Reporter {
     mark: Mark,
     /// Messages that the hub refused for good: they must not keep the others waiting.
     refused: BTreeSet<Hash32>,
+    /// The hub has shown that it is ours.
+    met: bool,
     meters: Meters,
 }
 
 impl Work for Reporter {
+    const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
     fn bitcoin(&self) -> &BitcoinRpc {
         &self.bitcoin
     }
@@ -90,7 +98,16 @@ impl Reporter {
         let file = MarkFile::open(&directory.join("report.sqlite"))?;
         let base = replica.ledger().bitcoin().base();
         let mark = file.read()?.unwrap_or(Mark { event: 0, stakes: 0, height: base });
-        Ok(Self { replica, hub, bitcoin, file, mark, refused: BTreeSet::new(), meters: Meters::new()? })
+        Ok(Self {
+            replica,
+            hub,
+            bitcoin,
+            file,
+            mark,
+            refused: BTreeSet::new(),
+            met: false,
+            meters: Meters::new()?,
+        })
     }
 
     /// Its counters.
@@ -110,6 +127,7 @@ impl Reporter {
 
     /// One look: facts of blocks that the ledger knows, and when all are told, headers of blocks that it does not.
     pub async fn pass(&mut self) -> Result<Pass, PassError> {
+        self.meet_hub().await?;
         self.replica.catch_up(&self.hub).await?;
         self.take_rollbacks()?;
         let node_tip = self.bitcoin.tip().await?;
@@ -124,6 +142,20 @@ impl Reporter {
             return self.tell_blocks(shared).await;
         }
         self.tell_headers(shared).await
+    }
+
+    /// Refuses a hub of another genesis. Its log would be refused too, but without saying why.
+    async fn meet_hub(&mut self) -> Result<(), PassError> {
+        if !self.met {
+            let wanted = self.replica.ledger().genesis().id();
+            let genesis = Genesis::new(self.hub.genesis().await?);
+            let found = genesis.map_err(|why| HubError::Malformed(why.to_string()))?.id();
+            if found != wanted {
+                return Err(PassError::OtherHub { url: self.hub.url().to_string(), found, wanted });
+            }
+            self.met = true;
+        }
+        Ok(())
     }
 
     /// Where the ledger's Bitcoin was rolled back, facts were withdrawn: from the fork on all blocks are read again.
@@ -319,8 +351,7 @@ impl Reporter {
                 tracing::debug!(%why, "headers");
                 Ok(None)
             }
-            Err(why) if why.can_be_retried() || why.rule().is_none() => Err(why),
-            Err(why) => {
+            Err(why) if why.rule().is_some_and(|rule| NEVER_TAKEN.contains(&rule)) => {
                 self.meters.refused.inc();
                 tracing::error!(message = %message.id(), %why, "the hub refuses a fact for good");
                 if self.refused.len() >= MAX_REFUSED {
@@ -329,6 +360,7 @@ impl Reporter {
                 self.refused.insert(message.id());
                 Ok(None)
             }
+            Err(why) => Err(why),
         }
     }
 

@@ -1,4 +1,6 @@
 //! Stories of the checkpointer against a real bitcoind and a real hub.
 
 mod party;
+mod processes;
 mod report;
+mod watch;

@@ -38,10 +38,12 @@ pub struct TestHub {
     pub hub: Arc<Hub>,
     pub client: HubClient,
     stop: Shutdown,
+    maker: tokio::task::JoinHandle<()>,
 }
 
 impl TestHub {
-    pub async fn start(directory: &Path, world: &World) -> Self {
+    /// `signer` names the key that signs the blocks; an honest one is "hub".
+    pub async fn start(directory: &Path, world: &World, signer: &'static str) -> Self {
         let replica = Replica::open(directory, world.ledger.genesis().clone()).unwrap();
         let (ledger, store) = replica.into_parts();
         let hub = Hub::new(ledger, store);
@@ -50,15 +52,21 @@ impl TestHub {
         let stop = Shutdown::manual();
         let (routes, stopped) = (api::router(Door { hub: hub.clone(), follower: false }), stop.clone());
         tokio::spawn(async move { server.run(routes, &stopped).await });
-        let (maker, stopped) = (hub.clone(), stop.clone());
-        tokio::spawn(async move {
+        let (making, stopped) = (hub.clone(), stop.clone());
+        let maker = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_millis(10));
             while !stopped.is_requested() {
                 ticks.tick().await;
-                maker.make_block(&keypair("hub")).unwrap();
+                making.make_block(&keypair(signer)).unwrap();
             }
         });
-        Self { hub, client, stop }
+        Self { hub, client, stop, maker }
+    }
+
+    /// Stops; on return nobody writes to its directory.
+    pub async fn stop(&mut self) {
+        self.stop.trigger();
+        (&mut self.maker).await.unwrap();
     }
 
     /// How many messages of each kind are in the log.
@@ -90,7 +98,7 @@ impl Party {
         node.mine(110).await.unwrap();
         let world = World::new(1_000_000);
         let folder = tempfile::tempdir().unwrap();
-        let hub = TestHub::start(folder.path(), &world).await;
+        let hub = TestHub::start(folder.path(), &world, "hub").await;
         let party = Self { node, world, hub, folder };
         let mut reporter = party.reporter();
         settle(&mut reporter).await;

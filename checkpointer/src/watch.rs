@@ -1,0 +1,60 @@
+//! The watcher: once a provider's key is out, every stake that names it is slashed, on Bitcoin, without the hub.
+//!
+//! A key comes out by two votes at one height, by a slashing of somebody else's stake (the committee's signatures in it
+//! give the key away), by a leak; and it reaches us by our copy of the log, by the hub's votes, by our own node's blocks
+//! and mempool, or by a file. What slashes is in our copy of the log. A hub that lies or is gone stops nothing.
+//!
+//! [`recover`], [`votes`], [`slash`] and [`job`] decide; [`book`] remembers; [`Watcher`] asks its node and acts.
+
+pub mod book;
+pub mod job;
+pub mod recover;
+mod scan;
+pub mod slash;
+mod slasher;
+pub mod votes;
+mod watcher;
+
+pub use watcher::Watcher;
+
+use crate::config::Config;
+use crate::shell::Shell;
+use anyhow::{Context as _, bail, ensure};
+use palisade_hub::daemon::config as files;
+use palisade_hub::daemon::shutdown::Shutdown;
+use palisade_protocol::codec::Wire as _;
+use palisade_protocol::finality::evidence::Evidence;
+use palisade_protocol::message::{MAX_MESSAGE, Message};
+use std::path::{Path, PathBuf};
+
+/// Runs until it is told to stop.
+pub async fn run(config_file: &Path, evidence: &[PathBuf], shutdown: Shutdown) -> anyhow::Result<()> {
+    let config: Config = files::load(config_file)?;
+    let process = config.watch.as_ref().context("the configuration has no table [watch]")?;
+    let evidence: Vec<Evidence> =
+        evidence.iter().map(|file| read_evidence(file)).collect::<Result<_, _>>()?;
+    let shell = Shell::open(&config, process, "palisade-checkpointer-watch").await?;
+    shell
+        .work(shutdown, |replica, hub, bitcoin, health| {
+            let mut watcher = Watcher::open(&process.data_dir, replica, hub, bitcoin)?;
+            for evidence in &evidence {
+                watcher.learn(evidence, "file")?;
+            }
+            watcher.meters().register(health.registry())?;
+            Ok(watcher)
+        })
+        .await
+}
+
+/// Reads a file that holds an evidence message in hex, as the hub's log has it.
+pub fn read_evidence(path: &Path) -> anyhow::Result<Evidence> {
+    let named = || format!("evidence {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(named)?;
+    ensure!(text.len() <= 2 * MAX_MESSAGE + 2, "{}: longer than a message can be", named());
+    let bytes = hex::decode(text.trim()).with_context(named)?;
+    let Message::Evidence(evidence) = Message::from_bytes(&bytes).with_context(named)? else {
+        bail!("{}: the message is no evidence", named());
+    };
+    evidence.secret().with_context(named)?;
+    Ok(evidence)
+}
