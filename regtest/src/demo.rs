@@ -2,7 +2,7 @@
 
 pub mod holders;
 pub mod network;
-pub mod registrar;
+pub mod operators;
 pub mod report;
 pub mod story;
 pub mod tell;

@@ -106,4 +106,3 @@ fn check_own_place(ledger: &Ledger, facts: &Facts<'_>) -> Result<(), NotJudged> 
     }
     Ok(())
 }
-

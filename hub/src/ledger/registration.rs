@@ -139,14 +139,12 @@ impl Ledger {
         if one_each { Ok(chains) } else { Err(Rejected::Chains) }
     }
 
-    /// An outpoint is registered once, unless its registration lapsed and the stake is on Bitcoin now.
+    /// An outpoint is registered once, unless that registration lapsed and the stake came to Bitcoin later.
     fn check_outpoint(&self, registration: &StakeRegistration) -> Result<(), Rejected> {
         let outpoint = registration.outpoint();
         let confirmed = matches!(registration.proof, RegistrationProof::Confirmed(_));
         match self.stakes.at_outpoint(&outpoint) {
-            Some((_, stake)) if !(confirmed && stake.lapsed && stake.included.is_none()) => {
-                Err(Rejected::StakeExists(outpoint))
-            }
+            Some((_, stake)) if !(confirmed && stake.lapsed) => Err(Rejected::StakeExists(outpoint)),
             _ => Ok(()),
         }
     }

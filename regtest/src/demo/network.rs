@@ -1,5 +1,6 @@
 //! The network of the demo: a real bitcoind and every shipped daemon, each started with a user's flags.
 
+use crate::demo::operators::OtherChain;
 use crate::demo::tell::Tell;
 use crate::node::Node;
 use crate::process::{Daemon, json_tool};
@@ -28,6 +29,8 @@ pub struct Network {
     /// The hub's address.
     pub hub_url: String,
     daemons: Vec<Daemon>,
+    /// Sockets have short names only.
+    sockets: tempfile::TempDir,
 }
 
 impl Network {
@@ -44,7 +47,14 @@ impl Network {
         let governance = make_governance(dir).await?;
         make_hub(dir, &hub_url, &covenant, &governance).await?;
         let hub = HubClient::new(hub_url.parse()?);
-        let mut network = Self { dir: dir.to_owned(), node, hub, hub_url, daemons: Vec::new() };
+        let mut network = Self {
+            dir: dir.to_owned(),
+            node,
+            hub,
+            hub_url,
+            daemons: Vec::new(),
+            sockets: tempfile::tempdir()?,
+        };
         network.run("palisade-hub", &["run"], "hub/hub.toml", "hub/hub.address").await?;
         tell.line(format!("hub serves {}", network.hub_url));
         for member in 0..COVENANT.0 {
@@ -62,6 +72,11 @@ impl Network {
     /// The genesis document.
     pub fn genesis(&self) -> PathBuf {
         self.dir.join("hub/genesis.json")
+    }
+
+    /// A short private directory for sockets.
+    pub fn sockets(&self) -> &Path {
+        self.sockets.path()
     }
 
     /// The file with everybody's password.
@@ -97,13 +112,44 @@ impl Network {
                 ("poll_interval_ms = 1000", "poll_interval_ms = 100"),
             ],
         )?;
-        self.run(
-            "palisade-checkpointer",
-            &["report"],
-            "checkpointer/checkpointer.toml",
-            "checkpointer/report.address",
-        )
-        .await
+        let config = "checkpointer/checkpointer.toml";
+        self.run("palisade-checkpointer", &["report"], config, "checkpointer/report.address").await?;
+        self.run("palisade-checkpointer", &["watch"], config, "checkpointer/watch.address").await
+    }
+
+    /// Starts the development chain and has governance register it, with this much power to open.
+    pub async fn start_chain(&mut self, minimum_power: u64) -> anyhow::Result<OtherChain> {
+        let dir = self.dir.join("devchain");
+        std::fs::create_dir_all(&dir)?;
+        let own = text(&dir);
+        let mut daemon = Daemon::start("palisade-devchain", &["--dir", &own], &dir.join("devchain.log"))?;
+        let address = daemon.address(&dir.join("address")).await?;
+        self.daemons.push(daemon);
+        let chain = OtherChain {
+            id: "dev".to_owned(),
+            genesis: crate::devchain::genesis("dev").to_string(),
+            epoch_length: 50,
+            voted_every: 5,
+            source: format!("http://{address}"),
+        };
+        let (length, every) = (chain.epoch_length.to_string(), chain.voted_every.to_string());
+        let power = minimum_power.to_string();
+        let terms = ["--epoch-length", &length, "--voted-every", &every, "--minimum-power", &power];
+        let names = ["register-chain", "--id", &chain.id, "--genesis-block", &chain.genesis];
+        self.govern(&[&names[..], &terms].concat()).await?;
+        Ok(chain)
+    }
+
+    /// Governance decides something, with just enough of its keys.
+    pub async fn govern(&self, decision: &[&str]) -> anyhow::Result<Value> {
+        let (genesis, password) = (text(&self.genesis()), text(&self.password()));
+        let keys: Vec<String> =
+            (0..usize::from(GOVERNANCE.1)).map(|member| text(&governance_key(&self.dir, member))).collect();
+        let mut args = vec!["governance"];
+        args.extend(decision);
+        args.extend(["--genesis", &genesis, "--hub", &self.hub_url, "--password-file", &password]);
+        keys.iter().for_each(|key| args.extend(["--key", key]));
+        json_tool("palisade-hub", &args).await
     }
 
     /// Starts a daemon with its configuration and waits until it listens.

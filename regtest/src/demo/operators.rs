@@ -1,0 +1,151 @@
+//! Operators of the demo: each runs a signer and a voter, with a key for chain zero and one for the development chain.
+
+use crate::demo::network::{Network, string, text};
+use crate::process::{Daemon, json_tool, wait_for};
+use bitcoin::{Address, Amount};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// A chain that operators vote on beside chain zero.
+#[derive(Debug, Clone)]
+pub struct OtherChain {
+    /// Its name.
+    pub id: String,
+    /// Hash of its genesis block.
+    pub genesis: String,
+    /// Heights in an epoch.
+    pub epoch_length: u64,
+    /// Every so many heights are voted on.
+    pub voted_every: u64,
+    /// Where its blocks are read.
+    pub source: String,
+}
+
+/// Somebody who votes.
+#[derive(Debug)]
+pub struct Operator {
+    /// Their name.
+    pub name: String,
+    /// Key for chain zero.
+    pub zero: String,
+    /// Key for the other chain.
+    pub other: String,
+    dir: PathBuf,
+    socket: PathBuf,
+    running: Option<(Daemon, Daemon)>,
+}
+
+impl Operator {
+    /// Makes the keys and configurations of an operator, and sends the coins that back the registrations.
+    pub async fn new(network: &Network, name: &str, chain: &OtherChain) -> anyhow::Result<Self> {
+        let dir = network.dir.join(format!("operator-{name}"));
+        let socket = network.sockets().join(name).join("signer");
+        let (own, genesis, password) = (text(&dir), text(&network.genesis()), text(&network.password()));
+        let (rpc, cookie) = (network.node.rpc_url(), text(&network.node.cookie_path()));
+        let place = text(&socket);
+        let args = [
+            "--json",
+            "init",
+            "--dir",
+            &own,
+            "--genesis",
+            &genesis,
+            "--hub",
+            &network.hub_url,
+            "--bitcoin",
+            &rpc,
+            "--cookie",
+            &cookie,
+            "--socket",
+            &place,
+            "--listen",
+            "127.0.0.1:0",
+            "--password-file",
+            &password,
+        ];
+        let made = json_tool("palisade-finality-provider", &args).await?;
+        let address: Address<_> = string(&made, "funding_address")?.parse()?;
+        let address = address.require_network(bitcoin::Network::Regtest)?;
+        for _ in 0..2 {
+            network.node.fund(&address, Amount::from_sat(20_000)).await?;
+        }
+        let (signer, voter) = (text(&dir.join("signer.toml")), text(&dir.join("voter.toml")));
+        let (length, every) = (chain.epoch_length.to_string(), chain.voted_every.to_string());
+        let args = [
+            "--json",
+            "add-chain",
+            "--id",
+            &chain.id,
+            "--genesis-block",
+            &chain.genesis,
+            "--epoch-length",
+            &length,
+            "--voted-every",
+            &every,
+            "--source",
+            &chain.source,
+            "--signer-config",
+            &signer,
+            "--config",
+            &voter,
+        ];
+        let added = json_tool("palisade-finality-provider", &args).await?;
+        let (zero, other) = (string(&made, "key")?, string(&added, "key")?);
+        Ok(Self { name: name.to_owned(), zero, other, dir, socket, running: None })
+    }
+
+    /// Starts signer and voter.
+    pub async fn start(&mut self) -> anyhow::Result<()> {
+        let program = "palisade-finality-provider";
+        let (signer, voter) = (self.config("signer"), self.config("voter"));
+        let mut signer =
+            Daemon::start(program, &["signer", "--config", &signer], &self.dir.join("signer.log"))?;
+        let socket = self.socket.clone();
+        wait_for("the signer listens", || Ok(socket.exists()), || signer.check()).await?;
+        let address = self.dir.join("voter.address");
+        let _ = std::fs::remove_file(&address);
+        let mut voter = Daemon::start(program, &["run", "--config", &voter], &self.dir.join("voter.log"))?;
+        voter.address(&address).await?;
+        self.running = Some((signer, voter));
+        Ok(())
+    }
+
+    /// Stops voter and signer.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        if let Some((signer, voter)) = self.running.take() {
+            voter.stop().await?;
+            signer.stop().await?;
+        }
+        Ok(())
+    }
+
+    /// Fails if a process of the operator has ended.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        self.running.iter_mut().try_for_each(|(signer, voter)| signer.check().and_then(|()| voter.check()))
+    }
+
+    /// Registers both keys.
+    pub async fn register(&self, chain: &OtherChain) -> anyhow::Result<()> {
+        for id in ["zero", &chain.id] {
+            let config = self.config("voter");
+            let args = ["--json", "register", "--chain", id, "--operator", &self.name, "--config", &config];
+            json_tool("palisade-finality-provider", &args).await?;
+        }
+        Ok(())
+    }
+
+    /// What the voter says of itself.
+    pub async fn status(&self) -> anyhow::Result<Value> {
+        json_tool("palisade-finality-provider", &["--json", "status", "--config", &self.config("voter")])
+            .await
+    }
+
+    /// Where its keys and records are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn config(&self, which: &str) -> String {
+        text(&self.dir.join(format!("{which}.toml")))
+    }
+}

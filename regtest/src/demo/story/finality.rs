@@ -1,0 +1,104 @@
+//! Steps 2.2 and 2.3: the first sets form, blocks of both chains become final, and go on with each operator stopped in turn.
+
+use super::Story;
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+impl Story {
+    /// Waits until both chains have final blocks in this many epochs' worth of heights.
+    pub(super) async fn blocks_become_final(&mut self) -> anyhow::Result<()> {
+        let step = self.begin("2.2").await?;
+        let began = self.finality().await?;
+        let after = self.further(&began, 3).await?;
+        for (chain, height) in &after {
+            self.tell.line(format!("chain {chain} is final up to height {height}"));
+        }
+        self.done(step, "The first sets form; blocks of chain zero and of the development chain become final")
+            .await
+    }
+
+    /// Each operator is stopped in turn; the other three go on, and it comes back into both chains' sets.
+    pub(super) async fn finality_survives_each_operator(&mut self) -> anyhow::Result<()> {
+        let step = self.begin("2.3").await?;
+        for index in 0..self.operators.len() {
+            self.operators[index].stop().await?;
+            let began = self.finality().await?;
+            self.further(&began, 2).await?;
+            let name = self.operators[index].name.clone();
+            self.operators[index].start().await?;
+            self.back_in_sets(index).await?;
+            self.tell.line(format!("both chains went on without {name}, who is back in the sets in use"));
+        }
+        self.done(step, "Finality goes on with each operator stopped in turn").await
+    }
+
+    /// Both chains' newest final heights; 0 where there is none.
+    async fn finality(&self) -> anyhow::Result<Vec<(String, u64)>> {
+        let chains = self.network.view("chains").await?;
+        let chains = chains.as_array().context("a list of chains")?.clone();
+        Ok(chains.iter().map(|chain| (name(chain), chain["final_height"].as_u64().unwrap_or(0))).collect())
+    }
+
+    /// Waits until both chains are final for `heights` more voted heights.
+    pub(super) async fn further(
+        &mut self,
+        began: &[(String, u64)],
+        heights: u64,
+    ) -> anyhow::Result<Vec<(String, u64)>> {
+        let wanted: Vec<(String, u64)> =
+            began.iter().map(|(chain, height)| (chain.clone(), height + 5 * heights)).collect();
+        let reached = |chains: &Value| {
+            wanted.iter().all(|(id, height)| {
+                let all = chains.as_array().into_iter().flatten();
+                all.into_iter()
+                    .any(|chain| chain["id"] == **id && chain["final_height"].as_u64() >= Some(*height))
+            })
+        };
+        self.network.until_view("chains", "both chains have more final blocks", reached).await?;
+        self.finality().await
+    }
+
+    /// What is final now, to compare with later.
+    pub(super) async fn final_now(&self) -> anyhow::Result<Vec<(String, u64)>> {
+        self.finality().await
+    }
+
+    /// Waits until an operator stands in the sets of both chains' current epochs.
+    async fn back_in_sets(&mut self, index: usize) -> anyhow::Result<()> {
+        let keys = [self.operators[index].zero.clone(), self.operators[index].other.clone()];
+        for (chain, key) in ["zero".to_owned(), self.chain.id.clone()].into_iter().zip(keys) {
+            let began = self.finality().await?;
+            let length = if chain == "zero" { 20 } else { self.chain.epoch_length };
+            let height = began.iter().find(|(id, _)| *id == chain).map_or(0, |(_, height)| *height);
+            let mut epoch = height / length;
+            loop {
+                let path = format!("sets/{chain}/{epoch}");
+                let set = self.network.until_view(&path, "the set is fixed", |_| true).await?;
+                let members = set["members"].as_array().context("members")?;
+                if members.iter().any(|member| member["key"] == *key) {
+                    break;
+                }
+                epoch += 1;
+                let wanted = epoch;
+                let there = |chains: &Value| {
+                    let all = chains.as_array().into_iter().flatten();
+                    all.into_iter()
+                        .any(|own| own["id"] == *chain && own["newest_set"].as_u64() >= Some(wanted))
+                };
+                self.network.until_view("chains", "the next set is fixed", there).await?;
+            }
+            let reached = |chains: &Value| {
+                let all = chains.as_array().into_iter().flatten();
+                let first = epoch * length;
+                all.into_iter().any(|own| own["id"] == *chain && own["final_height"].as_u64() >= Some(first))
+            };
+            self.network.until_view("chains", "the set with the operator is in use", reached).await?;
+            ensure!(!key.is_empty(), "an operator without key");
+        }
+        Ok(())
+    }
+}
+
+fn name(chain: &Value) -> String {
+    chain["id"].as_str().unwrap_or_default().to_owned()
+}

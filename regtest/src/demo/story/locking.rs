@@ -1,0 +1,148 @@
+//! Steps 1 and 2.1: operators register, holders lock coins, the committee signs, stakes become active at depth k.
+
+use super::{Stake, Step, Story, outpoint_txid};
+use crate::demo::holders::Holder;
+use crate::demo::network::string;
+use crate::demo::operators::Operator;
+use anyhow::{Context as _, ensure};
+use bitcoin::{Amount, Txid};
+use serde_json::Value;
+
+/// Operators and their share of the power planned for step 1, in percent.
+pub const OPERATORS: [(&str, u64); 4] = [("dora", 20), ("anna", 30), ("bert", 25), ("carl", 25)];
+/// Holders; the first broadcasts before registering, the others register first.
+const HOLDERS: [&str; 4] = ["dave", "alice", "bob", "carol"];
+/// Power planned for step 1.
+pub const PLANNED_SAT: u64 = 100_000_000;
+
+impl Story {
+    pub(super) async fn operators_register(&mut self) -> anyhow::Result<()> {
+        self.tell.chapter("1. Operators register, holders lock coins");
+        let mut step = self.begin("1.1").await?;
+        for (name, _) in OPERATORS {
+            self.operators.push(Operator::new(&self.network, name, &self.chain).await?);
+        }
+        self.network.mine(1).await?;
+        for index in 0..self.operators.len() {
+            let chain = self.chain.clone();
+            let operator = &mut self.operators[index];
+            operator.start().await?;
+            operator.register(&chain).await?;
+            let (name, zero) = (operator.name.clone(), operator.zero.clone());
+            self.tell.line(format!(
+                "operator {name} registers {zero} for chain zero, and a key for chain {}",
+                chain.id
+            ));
+            step.refs.push(format!("fps/{}", 2 * index));
+        }
+        self.done(step, "Four operators register a key for chain zero and one for the development chain")
+            .await
+    }
+
+    /// Holders fund wallets and stake; most register before they broadcast, one after.
+    pub(super) async fn stakes_are_locked(&mut self) -> anyhow::Result<()> {
+        let mut step = self.begin("1.2").await?;
+        let mut holders = Vec::new();
+        for name in HOLDERS {
+            let (holder, txid) = Holder::new(&self.network, name, Amount::from_sat(60_000_000)).await?;
+            self.report.tx(txid, "fund", None, None);
+            step.txs.push(txid);
+            holders.push(holder);
+        }
+        self.network.mine(1).await?;
+        self.done(step, "Holders fund their wallets").await?;
+
+        let mut step = self.begin("1.3").await?;
+        for (index, holder) in holders.iter().enumerate() {
+            let sat = PLANNED_SAT / 100 * OPERATORS[index].1;
+            let txid = self.lock(holder, index, sat, "2000 blocks", index == 0).await?;
+            step.txs.push(txid);
+            step.refs.push(format!("stakes/{index}"));
+        }
+        self.done(step, "Four stakes are locked, three registered before broadcasting, one after").await
+    }
+
+    /// A holder locks coins behind both keys of an operator.
+    pub(super) async fn lock(
+        &mut self,
+        holder: &Holder,
+        operator: usize,
+        sat: u64,
+        lock: &str,
+        after: bool,
+    ) -> anyhow::Result<Txid> {
+        let operator = &self.operators[operator];
+        let (name, zero, other) = (operator.name.clone(), operator.zero.clone(), operator.other.clone());
+        let amount = format!("{sat} sat");
+        let mut args = vec![
+            "stake",
+            "--yes",
+            "--amount",
+            &amount,
+            "--provider",
+            &zero,
+            "--provider",
+            &other,
+            "--lock",
+            lock,
+        ];
+        if after {
+            args.extend(["--confirmed", "--no-wait"]);
+        }
+        let locked = holder.run(&args).await?;
+        let locked = if after { self.confirm_first(holder, locked).await? } else { locked };
+        let id = string(&locked, "id")?;
+        let txid = outpoint_txid(&string(&locked, "outpoint")?)?;
+        self.tell.line(format!("{} locks {sat} sat behind {name} in {txid}", holder.name));
+        self.report.tx(txid, "stake", Some(&id), None);
+        self.stakes.push(Stake { id, holder: holder.clone(), sat });
+        Ok(txid)
+    }
+
+    /// Who broadcasts first registers once the stake has a confirmation.
+    async fn confirm_first(&mut self, holder: &Holder, locked: Value) -> anyhow::Result<Value> {
+        self.network.mine(1).await?;
+        holder.run(&["stake", "--yes", "--resume", &string(&locked, "outpoint")?]).await
+    }
+
+    /// The committee has signed; at depth k the stakes have power.
+    pub(super) async fn stakes_become_active(&mut self) -> anyhow::Result<()> {
+        self.tell.chapter("2. The committee signs, sets form, blocks become final");
+        let step = self.begin("2.1").await?;
+        self.mine(1, "the stakes confirm").await?;
+        for stake in self.stakes.clone() {
+            let view = self.network.until_state(&stake.id, "VERIFIED").await?;
+            ensure!(
+                view["signatures"].as_u64() >= view["quorum"].as_u64(),
+                "a stake is verified without quorum"
+            );
+        }
+        self.mine(5, "up to one block before depth k").await?;
+        let early = self.network.stake(&self.stakes[1].id).await?;
+        ensure!(early["state"] == "VERIFIED", "a stake is {} one block before depth k", early["state"]);
+        self.mine(1, "depth k").await?;
+        for stake in self.stakes.clone() {
+            self.network.until_state(&stake.id, "ACTIVE").await?;
+        }
+        let providers = self.network.view("providers").await?;
+        for (operator, (_, percent)) in self.operators.iter().zip(OPERATORS) {
+            for key in [&operator.zero, &operator.other] {
+                let providers = providers.as_array().context("a list of providers")?;
+                let own =
+                    providers.iter().find(|provider| provider["key"] == **key).context("a registered key")?;
+                let wanted = PLANNED_SAT / 100 * percent;
+                ensure!(
+                    own["sat"].as_u64() == Some(wanted),
+                    "{key} has {} instead of {wanted} sat",
+                    own["sat"]
+                );
+            }
+        }
+        let mut txs = Vec::new();
+        for stake in &self.stakes {
+            txs.push(outpoint_txid(&string(&self.network.stake(&stake.id).await?, "outpoint")?)?);
+        }
+        let refs = (0..self.stakes.len()).map(|index| format!("stakes/{index}")).collect();
+        self.done(Step { refs, txs, ..step }, "At depth k = 6, and not before, all stakes have power").await
+    }
+}
