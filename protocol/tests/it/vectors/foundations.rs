@@ -8,7 +8,7 @@ use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::{ChainId, ChainIdentity, Purpose};
 use palisade_protocol::eots::{self, EotsSignature, PublicNonce};
 use palisade_protocol::governance::{Action, GovernanceMessage, message as governance_message};
-use palisade_protocol::hash::tagged;
+use palisade_protocol::hash::{Hash32, tagged};
 use palisade_protocol::message::{Message, TimestampBatch};
 use palisade_protocol::nonce::{self, NonceSeed};
 use palisade_protocol::state::{Section, StateTree};
@@ -194,15 +194,16 @@ fn the_state_root_is_the_tree_over_the_section_roots() {
     assert_eq!(state.root(), hash(&vector["root"]));
 }
 
+/// What the messages of the log do to the state, the tests of the hub's ledger see to.
 #[test]
-fn the_first_block_commits_to_what_a_newborn_hub_holds() {
-    let vector = vectors("first_block");
-    let header: HubHeader = decoded(&vector["header"]);
-    assert_eq!(header.hash(), hash(&vector["hash"]));
-    let genesis = genesis();
-    let tip = genesis.bitcoin().tip();
-    assert_eq!((header.btc_tip, header.btc_height), (tip.hash, tip.height));
-    assert_eq!(header.message_root, Tree::default().root());
-    // What the state holds, the hub's ledger says; here stands that its first leaf is the parameters.
-    assert_ne!(header.state_root, StateTree::default().root());
+fn the_blocks_of_the_log_follow_one_another_and_are_signed() {
+    let (hub, context) = (genesis().document().hub_key, zero(Purpose::Hub));
+    let mut previous = Hash32::ZERO;
+    for (height, block) in (0u64..).zip(cases("log")) {
+        let Block { header, signature, messages } = decoded(block);
+        assert_eq!((header.height, header.previous), (Height(height), previous));
+        assert_eq!(header.message_root, message_tree(messages.iter().map(MessageBytes::id)).root());
+        previous = header.hash();
+        assert_eq!(hub.verify(&HubHeader::signing_message(&context, &previous), &signature), Ok(()));
+    }
 }
