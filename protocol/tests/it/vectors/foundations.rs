@@ -4,11 +4,12 @@ use super::{array, bytes, cases, decoded, genesis, hash, hashes, json, message, 
 use bitcoin::{OutPoint, ScriptBuf, Witness};
 use palisade_protocol::adaptor::{self, AdaptorSignature};
 use palisade_protocol::block::{Block, HubHeader, MessageBytes, message_tree};
+use palisade_protocol::checkpoint;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::{ChainId, ChainIdentity, Purpose};
 use palisade_protocol::eots::{self, EotsSignature, PublicNonce};
 use palisade_protocol::governance::{Action, GovernanceMessage, message as governance_message};
-use palisade_protocol::hash::{Hash32, tagged};
+use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::{Message, TimestampBatch};
 use palisade_protocol::nonce::{self, NonceSeed};
 use palisade_protocol::state::{Section, StateTree};
@@ -174,9 +175,9 @@ fn a_hub_block_commits_to_its_messages_and_is_signed() {
 #[test]
 fn a_checkpoint_is_a_tagged_hash_of_context_epoch_and_header() {
     let vector = vectors("hub");
-    let epoch = Epoch(json(&vector["checkpoint_epoch"])).to_bytes();
-    let parts: [&[u8]; 3] = [&zero(Purpose::Checkpoint).0, &epoch, &bytes(&vector["header_hash"])];
-    assert_eq!(tagged("palisade/1/checkpoint", &parts), hash(&vector["checkpoint_message"]));
+    let (epoch, context) = (Epoch(json(&vector["checkpoint_epoch"])), zero(Purpose::Checkpoint));
+    let signed = checkpoint::message(&context, epoch, &hash(&vector["header_hash"]));
+    assert_eq!(signed, array(&vector["checkpoint_message"]));
 }
 
 #[test]
