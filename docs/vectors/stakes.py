@@ -185,3 +185,11 @@ def inclusion(header, transactions, index):
     proof = double(header) + blob(transactions[index].bytes) + u32(index)
     proof += items([[second, first][index]])
     return proof + blob(transactions[0].bytes) + items([second])
+
+
+def next_block(parent, height, transactions):
+    """A header on top of another, and its block: a coinbase and at most one transaction."""
+    coinbase = Tx([(bytes(32), FINAL, FINAL, b"\x02" + height.to_bytes(2, "little"))], [(5_000_000_000, b"\x51")])
+    block = [coinbase] + transactions
+    merkle_root = double(b"".join(tx.txid for tx in block)) if transactions else coinbase.txid
+    return mine(double(parent), merkle_root, 1_296_688_602 + height, 0x207FFFFF), block

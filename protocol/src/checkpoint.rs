@@ -39,12 +39,12 @@ impl CheckpointShare {
 mod tests {
     use super::*;
     use crate::bls::BlsSecretKey;
-    use crate::curve::SecretScalar;
+    use crate::curve::KeyPair;
 
     #[test]
     fn a_share_is_for_one_header_of_one_epoch_in_one_context() {
         let bls = BlsSecretKey::from_key_material(&[1; 32]).unwrap();
-        let key = SecretScalar::from_bytes([1; 32]).unwrap().x_only_public_key().into();
+        let key = KeyPair::from_secret_bytes(&[1; 32]).unwrap().public().into();
         let (context, header) = (Hash32([2; 32]), Hash32([3; 32]));
         let signature = bls.sign(&message(&context, Epoch(4), &header));
         let share = CheckpointShare { epoch: Epoch(4), header, key, signature };

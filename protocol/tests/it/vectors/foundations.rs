@@ -4,11 +4,12 @@ use super::{array, bytes, cases, decoded, genesis, hash, hashes, json, message, 
 use bitcoin::{OutPoint, ScriptBuf, Witness};
 use palisade_protocol::adaptor::{self, AdaptorSignature};
 use palisade_protocol::block::{Block, HubHeader, MessageBytes, message_tree};
+use palisade_protocol::checkpoint;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::{ChainId, ChainIdentity, Purpose};
 use palisade_protocol::eots::{self, EotsSignature, PublicNonce};
 use palisade_protocol::governance::{Action, GovernanceMessage, message as governance_message};
-use palisade_protocol::hash::tagged;
+use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::{Message, TimestampBatch};
 use palisade_protocol::nonce::{self, NonceSeed};
 use palisade_protocol::state::{Section, StateTree};
@@ -174,9 +175,9 @@ fn a_hub_block_commits_to_its_messages_and_is_signed() {
 #[test]
 fn a_checkpoint_is_a_tagged_hash_of_context_epoch_and_header() {
     let vector = vectors("hub");
-    let epoch = Epoch(json(&vector["checkpoint_epoch"])).to_bytes();
-    let parts: [&[u8]; 3] = [&zero(Purpose::Checkpoint).0, &epoch, &bytes(&vector["header_hash"])];
-    assert_eq!(tagged("palisade/1/checkpoint", &parts), hash(&vector["checkpoint_message"]));
+    let (epoch, context) = (Epoch(json(&vector["checkpoint_epoch"])), zero(Purpose::Checkpoint));
+    let signed = checkpoint::message(&context, epoch, &hash(&vector["header_hash"]));
+    assert_eq!(signed, array(&vector["checkpoint_message"]));
 }
 
 #[test]
@@ -194,15 +195,16 @@ fn the_state_root_is_the_tree_over_the_section_roots() {
     assert_eq!(state.root(), hash(&vector["root"]));
 }
 
+/// What the messages of the log do to the state, the tests of the hub's ledger see to.
 #[test]
-fn the_first_block_commits_to_what_a_newborn_hub_holds() {
-    let vector = vectors("first_block");
-    let header: HubHeader = decoded(&vector["header"]);
-    assert_eq!(header.hash(), hash(&vector["hash"]));
-    let genesis = genesis();
-    let tip = genesis.bitcoin().tip();
-    assert_eq!((header.btc_tip, header.btc_height), (tip.hash, tip.height));
-    assert_eq!(header.message_root, Tree::default().root());
-    // What the state holds, the hub's ledger says; here stands that its first leaf is the parameters.
-    assert_ne!(header.state_root, StateTree::default().root());
+fn the_blocks_of_the_log_follow_one_another_and_are_signed() {
+    let (hub, context) = (genesis().document().hub_key, zero(Purpose::Hub));
+    let mut previous = Hash32::ZERO;
+    for (height, block) in (0u64..).zip(cases("log")) {
+        let Block { header, signature, messages } = decoded(block);
+        assert_eq!((header.height, header.previous), (Height(height), previous));
+        assert_eq!(header.message_root, message_tree(messages.iter().map(MessageBytes::id)).root());
+        previous = header.hash();
+        assert_eq!(hub.verify(&HubHeader::signing_message(&context, &previous), &signature), Ok(()));
+    }
 }

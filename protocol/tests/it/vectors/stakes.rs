@@ -5,14 +5,13 @@ use bitcoin::block::Header;
 use bitcoin::consensus::encode::{deserialize, serialize};
 use bitcoin::{Transaction, Witness};
 use palisade_protocol::adaptor;
-use palisade_protocol::bls::{BlsPossession, BlsPublicKey};
 use palisade_protocol::context::{ChainId, Purpose};
 use palisade_protocol::covenant::{Verdict, refusal_message};
 use palisade_protocol::keys::{CovenantKey, ProviderKey, StakerKey};
 use palisade_protocol::message::Message;
 use palisade_protocol::outputs::{Leaf, Output};
 use palisade_protocol::params::Params;
-use palisade_protocol::provider::{BlsRegistration, ProviderRegistration};
+use palisade_protocol::provider::ProviderRegistration;
 use palisade_protocol::registration::{Judged, RegistrationProof, StakeRegistration, intent_message};
 use palisade_protocol::scripts::{Committee, StakeKeys};
 use palisade_protocol::stake::StakeId;
@@ -140,27 +139,21 @@ fn the_witness_of_a_slashing_is_in_the_order_of_the_specification() {
 }
 
 #[test]
-fn a_providers_registration_verifies_and_signs_the_same_message() {
+fn registrations_of_providers_verify_and_sign_the_same_message() {
     let vector = vectors("provider");
-    let Message::Provider(registration) = message(&vector["registration"]) else { panic!("another message") };
-    let context = demo(Purpose::Registration);
-    assert_eq!(context, hash(&vector["context"]));
-    assert_eq!(registration.verify(&context), Ok(()));
-    let note = ProviderRegistration::text(&genesis().id(), &registration.chain, &registration.key);
-    assert_eq!(note, text(&vector["text"]));
-    assert_eq!(registration.backing.verify(&header(&vector["header"]), &note), Ok(()));
-    let (key, operator, backing) =
-        (registration.key, &registration.operator, registration.backing.outpoint());
-    let signed = |context, bls| ProviderRegistration::message(&context, &key, operator, bls, backing);
-    assert_eq!(signed(context, None), array(&vector["message"]));
-    let bls = BlsRegistration {
-        key: BlsPublicKey::from_bytes(&array(&vector["bls_key"])).unwrap(),
-        // The message does not cover the proof; any point will do.
-        possession: BlsPossession::from_bytes(&array(&vector["bls_point"])).unwrap(),
-    };
-    let context = zero(Purpose::Registration);
-    assert_eq!(context, hash(&vector["zero_context"]));
-    assert_eq!(signed(context, Some(&bls)), array(&vector["zero_message"]));
+    for case in vector["cases"].as_array().unwrap() {
+        let Message::Provider(registration) = message(&case["registration"]) else {
+            panic!("another message")
+        };
+        let ProviderRegistration { chain, key, operator, bls, backing, .. } = &*registration;
+        let context = if chain.is_zero() { zero(Purpose::Registration) } else { demo(Purpose::Registration) };
+        assert_eq!(registration.verify(&context), Ok(()));
+        let signed = ProviderRegistration::message(&context, key, operator, bls.as_ref(), backing.outpoint());
+        assert_eq!(signed, array(&case["message"]));
+        let note = ProviderRegistration::text(&genesis().id(), chain, key);
+        assert_eq!(note, text(&case["text"]));
+        assert_eq!(backing.verify(&header(&vector["header"]), &note), Ok(()));
+    }
 }
 
 #[test]

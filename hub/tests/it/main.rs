@@ -1,0 +1,3 @@
+//! The ledger beside a second implementation of the specification.
+
+mod vectors;
