@@ -29,6 +29,9 @@ impl Ledger {
                 self.events.push(Event::Bitcoin { height: new_tip.height, fork: Some(fork) });
                 let now = self.now(cause);
                 self.stakes.roll_back(fork, now, &mut self.providers);
+                if new_tip.height < old_tip.height {
+                    self.stakes.recede(now, &mut self.providers);
+                }
             }
         }
         let now = self.now(cause);

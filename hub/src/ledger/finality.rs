@@ -91,6 +91,7 @@ impl Ledger {
         if !id.is_zero() {
             return match &self.breaker {
                 Some(trip) => Err(Rejected::Tripped(trip.to_string())),
+                None if chain.paused => Err(Rejected::Tripped(format!("chain {id} waits for governance"))),
                 None => Ok(()),
             };
         }

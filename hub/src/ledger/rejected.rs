@@ -139,9 +139,6 @@ pub enum Rejected {
     /// Parameters.
     #[error("parameters: {0}")]
     Params(#[from] BadParams),
-    /// A signature of the hub's key is bad.
-    #[error("the hub's signature does not verify")]
-    HubSignature,
 }
 
 impl Rejected {
@@ -182,7 +179,6 @@ impl Rejected {
             Self::Sequence { .. } => "sequence",
             Self::Decision(_) => "decision",
             Self::Params(_) => "params",
-            Self::HubSignature => "hub-signature",
         }
     }
 
@@ -222,8 +218,7 @@ impl Rejected {
             | Self::Evidence(_)
             | Self::Governance(_)
             | Self::Decision(_)
-            | Self::Params(_)
-            | Self::HubSignature => false,
+            | Self::Params(_) => false,
         }
     }
 }

@@ -38,7 +38,9 @@ impl Ledger {
         let members = self.providers.eligible(zero.id(), next);
         let power = Self::eligible_power(&members);
         match zero.newest().map(|(_, fixed)| fixed.clone()) {
-            None if power.to_sat() >= zero.terms.minimum_power_sat => self.fix(0, next, members, true),
+            None if self.breaker.is_none() && power.to_sat() >= zero.terms.minimum_power_sat => {
+                self.fix(0, next, members, true);
+            }
             None => {}
             Some(before) => self.continue_zero(next, members, power, &before),
         }

@@ -3,7 +3,6 @@
 use super::state::StakeState;
 use bitcoin::relative::LockTime;
 use bitcoin::secp256k1::schnorr::Signature;
-use bitcoin::transaction::Version;
 use bitcoin::{BlockHash, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Txid};
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::covenant::StakeSignatures;
@@ -303,5 +302,6 @@ fn withdrawal_or_breach(tx: &Transaction, input: &TxIn, lock: RelativeBlocks) ->
         Some(LockTime::Blocks(blocks)) => blocks.value() >= lock.get(),
         _ => false,
     };
-    if waited && tx.version >= Version::TWO { SpendKind::Withdrawal } else { SpendKind::Breach }
+    // BIP 68 reads the version without its sign.
+    if waited && tx.version.0 as u32 >= 2 { SpendKind::Withdrawal } else { SpendKind::Breach }
 }

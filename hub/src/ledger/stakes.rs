@@ -188,11 +188,12 @@ impl Stakes {
         for index in lost.into_values().flatten().collect::<BTreeSet<_>>() {
             self.change(index, now, providers, |stake| withdraw_facts(stake, fork));
         }
-        // A heavier branch can be shorter: then heights that had come are to come again.
+    }
+
+    /// The new tip is lower than the old one: a heavier branch can be shorter. Every state is looked at anew.
+    pub fn recede(&mut self, now: Now<'_>, providers: &mut Providers) {
         self.due = BTreeMap::new();
-        for index in 0..self.records.len() {
-            self.schedule(index, now.tip);
-        }
+        (0..self.records.len()).for_each(|index| self.evaluate(index, now, providers));
     }
 
     /// The breaker's trip is over: stakes that it held back may gain power.
