@@ -1,0 +1,4 @@
+//! Stories of a holder on a real bitcoind, with a hub, a reporter and a committee around them.
+
+mod party;
+mod stories;
