@@ -31,6 +31,8 @@ pub mod session;
 pub mod stake;
 pub mod status;
 pub mod summary;
+#[cfg(test)]
+mod testing;
 pub mod unbond;
 pub mod verify;
 pub mod when;

@@ -48,7 +48,7 @@ impl NodeArgs {
     pub fn config_lines(&self) -> Result<String, Failure> {
         let quoted = |text: String| toml::Value::String(text).to_string();
         let path = |path: &Path| {
-            absolute(path).map(|path| quoted(path.display().to_string())).map_err(|why| Failure::usage(why))
+            absolute(path).map(|path| quoted(path.display().to_string())).map_err(Failure::usage)
         };
         match (&self.cookie, &self.user, &self.user_password) {
             (Some(cookie), ..) => Ok(format!("cookie_file = {}", path(cookie)?)),
