@@ -1,4 +1,5 @@
 //! Stories of a holder on a real bitcoind, with a hub, a reporter and a committee around them.
 
 mod party;
+mod program;
 mod stories;
