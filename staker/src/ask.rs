@@ -7,20 +7,28 @@ use std::io::{self, BufRead, IsTerminal as _, Write};
 /// Shows what is about to happen and asks whether it should. With `yes` nobody is asked; without a terminal to ask at,
 /// nothing happens.
 pub fn confirm(summary: &impl Display, yes: bool) -> Result<(), Failure> {
-    // A closed standard error must not decide whether money moves.
-    let _ = writeln!(io::stderr(), "{}", summary.to_string().trim_end());
-    if yes {
-        return Ok(());
-    }
-    if !io::stdin().is_terminal() {
-        return Err(Failure::usage("nobody can be asked here").hint("add --yes if this is what you want"));
-    }
-    answer(io::stdin().lock(), io::stderr())
+    let stdin = io::stdin();
+    let terminal = stdin.is_terminal();
+    ask(summary, yes, terminal, stdin.lock(), io::stderr())
 }
 
-fn answer(mut from: impl BufRead, mut to: impl Write) -> Result<(), Failure> {
+fn ask(
+    summary: &impl Display,
+    yes: bool,
+    terminal: bool,
+    mut from: impl BufRead,
+    mut to: impl Write,
+) -> Result<(), Failure> {
     let no_terminal = |why: io::Error| Failure::failed(format_args!("cannot ask: {why}"));
-    write!(to, "Do it? [y/N] ").and_then(|()| to.flush()).map_err(no_terminal)?;
+    let shown = writeln!(to, "{}", summary.to_string().trim_end());
+    if yes {
+        // Whether anybody reads it does not decide what was decided.
+        return Ok(());
+    }
+    if !terminal {
+        return Err(Failure::usage("nobody can be asked here").hint("add --yes if this is what you want"));
+    }
+    shown.and_then(|()| write!(to, "Do it? [y/N] ")).and_then(|()| to.flush()).map_err(no_terminal)?;
     let mut line = String::new();
     from.read_line(&mut line).map_err(no_terminal)?;
     match line.trim() {
@@ -52,8 +60,21 @@ mod tests {
             ("yes please\n", false),
         ] {
             let mut shown = Vec::new();
-            assert_eq!(answer(typed.as_bytes(), &mut shown).is_ok(), done, "{typed:?}");
-            assert_eq!(shown, b"Do it? [y/N] ");
+            assert_eq!(
+                ask(&"Lock it.", false, true, typed.as_bytes(), &mut shown).is_ok(),
+                done,
+                "{typed:?}"
+            );
+            assert_eq!(shown, b"Lock it.\nDo it? [y/N] ");
         }
+    }
+
+    #[test]
+    fn nobody_is_asked_with_yes_and_nothing_happens_where_nobody_can_be_asked() {
+        let mut shown = Vec::new();
+        assert!(ask(&"Lock it.\n", true, false, "n\n".as_bytes(), &mut shown).is_ok());
+        assert_eq!(shown, b"Lock it.\n");
+        let refused = ask(&"Lock it.", false, false, "y\n".as_bytes(), io::sink()).unwrap_err();
+        assert!(refused.to_string().contains("add --yes"), "{refused}");
     }
 }

@@ -120,3 +120,76 @@ pub fn first_address(keys: &Keys, network: Network) -> Result<Address, Failure> 
     let key = secret.x_only_public_key(SECP256K1).0;
     Ok(Address::p2tr(SECP256K1, key, None, network))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{key, registration, world};
+    use palisade_hub::daemon::keyfile::KeyLabel;
+    use palisade_hub::daemon::network::Network as Named;
+    use palisade_hub::daemon::password::Password;
+    use palisade_hub::daemon::secret::Secret;
+    use rand::rngs::OsRng;
+    use tempfile::TempDir;
+
+    /// A backup of the holder of `testing`, and the file with its password.
+    fn backup(dir: &TempDir) -> (PathBuf, PathBuf) {
+        let mut world = world();
+        let record = registration(&mut world).unwrap().1;
+        let at = |name: &str| dir.path().join(name);
+        let (label, seed) = (KeyLabel::new(KEY_PURPOSE, "x").unwrap(), Secret::new([7; 32]));
+        let password = Password::new("correct horse".into()).unwrap();
+        keyfile::create(&at("key"), &label, &seed, &password, KdfCost::Regtest, &mut OsRng).unwrap();
+        private_file::create(&at("password"), b"correct horse").unwrap();
+        private_file::create(&at("wrong"), b"battery staple").unwrap();
+        let content = Backup {
+            format: FORMAT.into(),
+            version: VERSION,
+            genesis: world.ledger.genesis().document().clone(),
+            network: Named::from(Network::Regtest),
+            key_file: serde_json::from_slice(&std::fs::read(at("key")).unwrap()).unwrap(),
+            stakes: vec![record],
+        };
+        private_file::create(&at("backup"), &serde_json::to_vec_pretty(&content).unwrap()).unwrap();
+        (at("backup"), at("password"))
+    }
+
+    #[test]
+    fn a_backup_gives_back_the_stakes_and_with_the_password_the_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, password) = backup(&dir);
+        let read = Backup::read(&file).unwrap();
+        let record = read.stake(None).unwrap();
+        let keys = read.keys(&file, Some(password)).unwrap();
+        assert_eq!(keys.staking(record.key_index).unwrap(), key());
+        let contract = record.contract().unwrap();
+        let to = first_address(&keys, read.network()).unwrap().script_pubkey();
+        crate::exit::prove(&contract, record.presigned().as_ref(), &key(), &to).unwrap();
+        assert!(read.keys(&file, Some(dir.path().join("wrong"))).is_err());
+        assert!(read.stake(Some("nobody")).is_err());
+    }
+
+    #[test]
+    fn a_backup_that_was_altered_or_is_no_backup_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, _) = backup(&dir);
+        let text = std::fs::read_to_string(&file).unwrap();
+        for (number, (from, to)) in [
+            ("palisade-backup", "palisade-other"),
+            ("\"version\": 1", "\"version\": 2"),
+            ("\"stakes\"", "\"more\": 1, \"stakes\""),
+            ("\"amount_sat\": 500000", "\"amount_sat\": 500001"),
+            ("\"quorum\": 3", "\"quorum\": 1"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            assert!(text.contains(from), "{from}");
+            let altered = dir.path().join(number.to_string());
+            private_file::create(&altered, text.replace(from, to).as_bytes()).unwrap();
+            assert!(Backup::read(&altered).is_err(), "{to}");
+        }
+        assert!(Backup::read(&dir.path().join("password")).is_err());
+        assert!(Backup::read(&dir.path().join("missing")).is_err());
+    }
+}

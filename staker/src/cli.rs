@@ -1,9 +1,10 @@
 //! The command line.
 
 use crate::backup::{self, Backup};
-use crate::failures;
+use crate::extend::Extend;
 use crate::funds;
 use crate::init::Init;
+use crate::node_args::NodeArgs;
 use crate::providers;
 use crate::session::Session;
 use crate::stake::Stake;
@@ -11,9 +12,7 @@ use crate::status;
 use crate::unbond::Unbond;
 use crate::withdraw::{self, Terms};
 use clap::{Args, Parser, Subcommand};
-use palisade_hub::bitcoind::{Auth, BitcoinRpc};
 use palisade_hub::daemon::exit::{Failure, Format};
-use palisade_hub::daemon::password::PasswordSource;
 use std::path::{Path, PathBuf};
 
 /// Stake bitcoin from your own wallet, keep the keys, leave when you like.
@@ -51,6 +50,8 @@ enum Command {
     Unbond(Unbond),
     /// Take coins whose timelock is over.
     Withdraw(Withdraw),
+    /// Take a stake into a larger or longer one, without leaving.
+    Extend(Extend),
     /// Write one file that is enough to withdraw all stakes.
     Backup {
         /// The new file.
@@ -58,8 +59,9 @@ enum Command {
     },
 }
 
+/// What to withdraw, and from what.
 #[derive(Debug, Args)]
-struct Withdraw {
+pub struct Withdraw {
     /// The stake: the beginning of its id.
     #[arg(required_unless_present_any = ["backup", "stake_flag"])]
     stake: Option<String>,
@@ -69,20 +71,11 @@ struct Withdraw {
     #[command(flatten)]
     terms: Terms,
     /// Work from a backup file: no configuration, no hub, no database.
-    #[arg(long, requires = "bitcoin_rpc")]
+    #[arg(long)]
     backup: Option<PathBuf>,
-    /// With a backup: RPC address of a bitcoind (with txindex=1).
-    #[arg(long, requires = "backup")]
-    bitcoin_rpc: Option<String>,
-    /// Its cookie file.
-    #[arg(long, requires = "backup")]
-    bitcoin_cookie: Option<PathBuf>,
-    /// Or its user,
-    #[arg(long, requires_all = ["backup", "bitcoin_password_file"], conflicts_with = "bitcoin_cookie")]
-    bitcoin_user: Option<String>,
-    /// and the file that holds that user's password, 0600.
-    #[arg(long, requires = "bitcoin_user")]
-    bitcoin_password_file: Option<PathBuf>,
+    /// With a backup: the Bitcoin node.
+    #[command(flatten)]
+    node: NodeArgs,
     /// With a backup: file with the wallet's password.
     #[arg(long, requires = "backup")]
     password_file: Option<PathBuf>,
@@ -101,43 +94,30 @@ pub async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Status { stake } => format.print(&status::status(&mut open()?, stake.as_deref()).await?),
         Command::Unbond(unbond) => format.print(&unbond.run(&mut open()?).await?),
         Command::Withdraw(withdraw) => format.print(&withdraw.run(&cli.config).await?),
+        Command::Extend(extend) => format.print(&extend.run(&mut open()?).await?),
         Command::Backup { file } => format.print(&backup::write(&open()?, &file)?),
     }
 }
 
 impl Withdraw {
-    async fn run(&self, config: &Path) -> Result<withdraw::Withdrawal, Failure> {
+    /// Withdraws, from the wallet that a configuration describes or from a backup.
+    pub async fn run(&self, config: &Path) -> Result<withdraw::Withdrawal, Failure> {
         let name = self.stake.as_deref().or(self.stake_flag.as_deref());
         if let Some(file) = &self.backup {
             let backup = Backup::read(file)?;
             let record = backup.stake(name)?;
             let keys = backup.keys(file, self.password_file.clone())?;
-            let (node, network) = (self.node()?, backup.network());
+            let (node, network) = (self.node.connect()?, backup.network());
             let default = backup::first_address(&keys, network)?;
             return withdraw::withdraw(&node, &record, &keys, network, default, &self.terms).await;
+        }
+        if self.node.is_given() {
+            return Err(Failure::usage("without --backup the Bitcoin node of the configuration is used"));
         }
         let mut session = Session::open(config)?;
         let record = session.book.find(name.unwrap_or_default())?;
         let keys = session.keys()?;
         let default = session.purse.address()?;
         withdraw::withdraw(&session.node, &record, &keys, session.network(), default, &self.terms).await
-    }
-
-    fn node(&self) -> Result<BitcoinRpc, Failure> {
-        let url = self.bitcoin_rpc.as_deref().unwrap_or_default();
-        let auth = match (&self.bitcoin_cookie, &self.bitcoin_user) {
-            (Some(cookie), _) => Auth::Cookie(cookie.clone()),
-            (None, Some(user)) => {
-                let source = PasswordSource::choose(self.bitcoin_password_file.clone(), None);
-                let password = source.read("Password of the Bitcoin node: ").map_err(Failure::failed)?;
-                Auth::UserPass { user: user.clone(), password: password.expose().to_owned() }
-            }
-            (None, None) => {
-                return Err(Failure::usage(
-                    "--bitcoin-cookie or --bitcoin-user is needed with --bitcoin-rpc",
-                ));
-            }
-        };
-        BitcoinRpc::new(url, auth).map_err(failures::node)
     }
 }

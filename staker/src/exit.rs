@@ -240,3 +240,6 @@ fn check_signature(
     let message = Message::from_digest(digest.to_byte_array());
     SECP256K1.verify_schnorr(&signature, &message, key).map_err(|_| bad)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,19 +3,21 @@
 //! Every step is on disk before the next, so this can be broken off at any instant and taken up again.
 
 use crate::ask::progress;
+use crate::exit;
 use crate::failures;
 use crate::keys::Keys;
 use crate::record::StakeRecord;
 use crate::register::{self, Terms};
 use crate::session::Session;
 use crate::verify::{self, NotSafe};
-use bitcoin::{OutPoint, Transaction, TxOut};
-use palisade_hub::bitcoind::Acceptance;
+use bitcoin::secp256k1::Keypair;
+use bitcoin::{BlockHash, Transaction, TxOut};
+use palisade_hub::bitcoind::{Acceptance, BitcoinRpc};
 use palisade_hub::client::HubError;
 use palisade_hub::daemon::exit::Failure;
 use palisade_protocol::block::MessageBytes;
 use palisade_protocol::message::Message;
-use palisade_protocol::registration::StakeRegistration;
+use palisade_protocol::registration::{RegistrationProof, StakeRegistration};
 use std::time::{Duration, Instant};
 
 /// How long we wait for the hub to hear of a block that our own node has.
@@ -52,11 +54,7 @@ pub async fn lock(
 }
 
 /// The transaction to broadcast, once everything is proven.
-fn ready(
-    session: &mut Session,
-    record: &mut StakeRecord,
-    key: &bitcoin::secp256k1::Keypair,
-) -> Result<Transaction, NotSafe> {
+fn ready(session: &mut Session, record: &mut StakeRecord, key: &Keypair) -> Result<Transaction, NotSafe> {
     let ledger = session.replica.ledger();
     let signatures = verify::quorum(ledger, record, key)?;
     verify::in_time(ledger, record)?;
@@ -70,8 +68,8 @@ fn ready(
 /// What the second input of an expansion spends, from the registration.
 fn funding_of(record: &StakeRecord) -> Option<TxOut> {
     match registration_of(record)?.proof {
-        palisade_protocol::registration::RegistrationProof::Funding(backing) => backing.output().cloned(),
-        palisade_protocol::registration::RegistrationProof::Confirmed(_) => None,
+        RegistrationProof::Funding(backing) => backing.output().cloned(),
+        RegistrationProof::Confirmed(_) => None,
     }
 }
 
@@ -102,38 +100,38 @@ async fn submit(session: &mut Session, record: &StakeRecord) -> Result<(), Failu
     }
 }
 
-/// Hands a staking transaction to Bitcoin. That it is on its way is on disk before it is on the wire.
+/// Hands a staking transaction to Bitcoin. The node judges it first; that it is on its way is on disk before it is on
+/// the wire.
 async fn broadcast(
     session: &mut Session,
     mut record: StakeRecord,
     tx: Transaction,
 ) -> Result<StakeRecord, Failure> {
+    judge(&session.node, &tx).await?;
     record.staking_tx = tx;
     record.broadcast = true;
     session.book.put(record.clone())?;
-    send(session, &record.staking_tx).await?;
+    session.node.send_raw_transaction(&record.staking_tx).await.map_err(failures::node)?;
     Ok(record)
 }
 
-/// Sends a transaction to the own node, which judges it first.
-pub async fn send(session: &Session, tx: &Transaction) -> Result<(), Failure> {
-    send_to(&session.node, tx).await
+/// Sends a transaction to a node, which judges it first.
+pub async fn send(node: &BitcoinRpc, tx: &Transaction) -> Result<(), Failure> {
+    judge(node, tx).await?;
+    node.send_raw_transaction(tx).await.map(drop).map_err(failures::node)
 }
 
-/// Sends a transaction to a node, which judges it first.
-pub async fn send_to(node: &palisade_hub::bitcoind::BitcoinRpc, tx: &Transaction) -> Result<(), Failure> {
+/// Asks a node what it would do with a transaction. That it has it already is no objection.
+async fn judge(node: &BitcoinRpc, tx: &Transaction) -> Result<(), Failure> {
     let verdicts = node.test_mempool_accept(std::slice::from_ref(tx)).await.map_err(failures::node)?;
-    match verdicts.first() {
-        Some(Acceptance::Refused { reason })
-            if !matches!(reason.as_str(), "txn-already-in-mempool" | "txn-already-known") =>
-        {
-            let refused = format!("your Bitcoin node refuses the transaction: {reason}");
-            Err(match reason.as_str() {
-                "non-BIP68-final" => Failure::not_now(refused).hint("the timelock is not over"),
-                _ => Failure::failed(refused),
-            })
-        }
-        _ => node.send_raw_transaction(tx).await.map(drop).map_err(failures::node),
+    let Some(Acceptance::Refused { reason }) = verdicts.first() else { return Ok(()) };
+    let refused = || format!("your Bitcoin node refuses the transaction: {reason}");
+    match reason.as_str() {
+        "txn-already-in-mempool" | "txn-already-known" | "txn-same-nonwitness-data-in-mempool" => Ok(()),
+        "non-BIP68-final" => Err(Failure::not_now(refused()).hint("the timelock is not over")),
+        "bad-txns-inputs-missingorspent" => Err(Failure::failed(refused())
+            .hint("what it spends is not on Bitcoin, or was spent otherwise: see `palisade-staker status`")),
+        _ => Err(Failure::failed(refused())),
     }
 }
 
@@ -149,7 +147,7 @@ pub async fn lock_first(
         record = broadcast(session, record, tx).await?;
         progress(format_args!("sent {}; it is registered once a block holds it", record.outpoint.txid));
     } else if session.block_of(record.outpoint.txid).await?.is_none() {
-        send(session, &record.staking_tx).await?;
+        send(&session.node, &record.staking_tx).await?;
     }
     while session.block_of(record.outpoint.txid).await?.is_none() {
         if !wait {
@@ -157,11 +155,17 @@ pub async fn lock_first(
         }
         session.follow().await?;
     }
-    if record.registration.is_none() {
+    if !is_registered(session, &record) {
         record = register_confirmed(session, record, keys).await?;
+        submit(session, &record).await?;
     }
-    submit(session, &record).await?;
     collect(session, record, keys, wait).await
+}
+
+/// Whether the log has a registration that counts. One that lapsed before the stake came may be made anew.
+fn is_registered(session: &Session, record: &StakeRecord) -> bool {
+    let stake = record.id.and_then(|id| session.ledger().stakes().find(&id));
+    stake.is_some_and(|(_, stake)| !stake.lapsed || stake.included.is_some())
 }
 
 /// Signs the registration of a confirmed stake, under the parameters of the block that holds it.
@@ -180,7 +184,7 @@ async fn register_confirmed(
     let mut contract = record.contract()?;
     contract.unbonding_time = params.unbonding_time();
     let presigned = contract.presign(params).map_err(Failure::failed)?;
-    crate::exit::prove(&contract, Some(&presigned), &key, &payout)?;
+    exit::prove(&contract, Some(&presigned), &key, &payout)?;
     let chosen = register::choose(ledger, &record.providers)?;
     let terms = Terms {
         staking_tx: &record.staking_tx,
@@ -229,7 +233,7 @@ pub async fn collect(
 }
 
 /// Waits until the hub has heard of a block that our own node has.
-pub async fn until_hub_knows(session: &mut Session, block: bitcoin::BlockHash) -> Result<(), Failure> {
+pub async fn until_hub_knows(session: &mut Session, block: BlockHash) -> Result<(), Failure> {
     let deadline = Instant::now() + HUB_LAG;
     while session.ledger().bitcoin().height_of(&block).is_none() {
         if Instant::now() > deadline {
@@ -239,9 +243,4 @@ pub async fn until_hub_knows(session: &mut Session, block: bitcoin::BlockHash) -
         session.follow().await?;
     }
     Ok(())
-}
-
-/// The outpoints that a transaction spends.
-pub fn spends(tx: &Transaction) -> impl Iterator<Item = OutPoint> + '_ {
-    tx.input.iter().map(|input| input.previous_output)
 }

@@ -2,6 +2,7 @@
 
 use crate::config;
 use crate::keys::{KEY_PURPOSE, Keys};
+use crate::node_args::NodeArgs;
 use crate::purse::Purse;
 use crate::session::connect;
 use bitcoin::Network as BitcoinNetwork;
@@ -37,18 +38,9 @@ pub struct Init {
     /// The hub's genesis document.
     #[arg(long, default_value = "genesis.json")]
     pub genesis: PathBuf,
-    /// RPC address of your bitcoind (with txindex=1).
-    #[arg(long, default_value = "http://127.0.0.1:18443")]
-    pub bitcoin_rpc: String,
-    /// Its cookie file.
-    #[arg(long, required_unless_present = "bitcoin_user")]
-    pub bitcoin_cookie: Option<PathBuf>,
-    /// Or its user,
-    #[arg(long, requires = "bitcoin_password_file", conflicts_with = "bitcoin_cookie")]
-    pub bitcoin_user: Option<String>,
-    /// and the file that holds that user's password, 0600.
-    #[arg(long, requires = "bitcoin_user")]
-    pub bitcoin_password_file: Option<PathBuf>,
+    /// The Bitcoin node.
+    #[command(flatten)]
+    pub node: NodeArgs,
     /// File with the password for the new seed.
     #[arg(long)]
     pub password_file: Option<PathBuf>,
@@ -103,7 +95,7 @@ impl Init {
                 config_file.display()
             )));
         }
-        let text = self.config_text(&dir).map_err(unwritable)?;
+        let text = self.config_text(&dir)?;
         let config: config::Config = files::parse(&config_file, &text).map_err(Failure::usage)?;
         let keys = self.make_seed(&config.key_file, network)?;
         let _lock = DirLock::acquire(&config.data_dir).map_err(Failure::failed)?;
@@ -137,27 +129,19 @@ impl Init {
         Ok(keys)
     }
 
-    fn config_text(&self, dir: &Path) -> std::io::Result<String> {
+    fn config_text(&self, dir: &Path) -> Result<String, Failure> {
         let quoted = |text: String| toml::Value::String(text).to_string();
         let path = |path: PathBuf| quoted(path.display().to_string());
         let mut text = config::DEFAULT
             .replace("network = \"regtest\"", &format!("network = {}", quoted(self.network.to_string())))
             .replace("\"staker-data\"", &path(dir.join("staker-data")))
-            .replace("\"genesis.json\"", &path(self.genesis.canonicalize()?))
+            .replace("\"genesis.json\"", &path(self.genesis.canonicalize().map_err(Failure::usage)?))
             .replace("\"staker.key.json\"", &path(dir.join("staker.key.json")))
             .replace("\"http://127.0.0.1:8200\"", &quoted(self.hub.clone()))
-            .replace("\"http://127.0.0.1:18443\"", &quoted(self.bitcoin_rpc.clone()));
-        let cookie = "cookie_file = \"bitcoin/regtest/.cookie\"";
-        let auth = match (&self.bitcoin_cookie, &self.bitcoin_user, &self.bitcoin_password_file) {
-            (_, Some(user), Some(file)) => {
-                format!("user = {}\npassword_file = {}", quoted(user.clone()), path(absolute(file)?))
-            }
-            (Some(file), ..) => format!("cookie_file = {}", path(absolute(file)?)),
-            _ => cookie.to_owned(),
-        };
-        text = text.replace(cookie, &auth);
+            .replace("\"http://127.0.0.1:18443\"", &quoted(self.node.url.clone()));
+        text = text.replace("cookie_file = \"bitcoin/regtest/.cookie\"", &self.node.config_lines()?);
         if let Some(file) = &self.password_file {
-            let line = format!("password_file = {}", path(absolute(file)?));
+            let line = format!("password_file = {}", path(absolute(file).map_err(Failure::usage)?));
             text = text.replace("# password_file = \"password\"", &line);
         }
         if let Some(sentence) = &self.mainnet {

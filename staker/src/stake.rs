@@ -83,7 +83,7 @@ impl Stake {
         let keys = session.keys()?;
         let draft = self.draft(session, &keys).await?;
         let record = if self.confirmed {
-            self.prepare(session, &keys, &draft)?
+            self.prepare(&keys, &draft)?
         } else {
             self.register(session, &keys, &draft).await?
         };
@@ -132,7 +132,7 @@ impl Stake {
     }
 
     /// The record of a stake that is broadcast first: the timelock alone is proven.
-    fn prepare(&self, _session: &Session, keys: &Keys, draft: &Draft) -> Result<StakeRecord, Failure> {
+    fn prepare(&self, keys: &Keys, draft: &Draft) -> Result<StakeRecord, Failure> {
         exit::prove(&draft.contract, None, &keys.staking(draft.key_index)?, &draft.payout)?;
         let staking_tx = sign_all(&draft.funded, keys)?;
         Ok(StakeRecord::new(&draft.contract, draft.origin(&staking_tx)))

@@ -197,3 +197,77 @@ impl fmt::Display for Status {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use palisade_protocol::context::ChainId;
+    use palisade_protocol::stake::StakeId;
+    use palisade_regtest::world::{Wish, World};
+
+    const NOW: Moment = Moment(1_795_262_400);
+
+    /// A world with an active stake of alice's.
+    fn active() -> (World, StakeId) {
+        let mut world = World::new(1_000_000);
+        world.mine(1);
+        world.register_provider(&ChainId::zero(), "anna");
+        let wish = Wish { holder: "alice", sat: 500_000, providers: &["anna"], lock: 300 };
+        let id = world.active_stake(&wish);
+        (world, id)
+    }
+
+    #[test]
+    fn each_state_says_what_comes_next() {
+        let (world, id) = active();
+        let stake = world.stake(&id);
+        let tip = world.btc_height();
+        let words = |state, broadcast| next(&Stake { state, ..stake.clone() }, broadcast, tip, NOW);
+        let matures = stake.matures_at().unwrap().0;
+        assert_eq!(
+            words(StakeState::Active, true),
+            format!(
+                "active; can be withdrawn from block {matures}, about 23 Nov 2026; `unbond` leaves early"
+            )
+        );
+        for (state, broadcast, part) in [
+            (StakeState::Pending, false, "waits for the committee: 3 of 3"),
+            (StakeState::Verified, true, "gains power at block"),
+            (StakeState::Ending, true, "has no power any more; can be withdrawn from block"),
+            (StakeState::Unbonding, true, "left early"),
+            (StakeState::Exposed, true, "will be slashed"),
+            (StakeState::Withdrawable, true, "can be withdrawn now"),
+            (StakeState::Withdrawn, true, "nothing is left to do"),
+            (StakeState::Expanded, true, "the stake that expands it"),
+            (StakeState::Slashed, true, "144 blocks (about 24 hours) after the slashing"),
+            (StakeState::Breached, true, "ALARM"),
+            (StakeState::Rejected, true, "the committee refused it; can be withdrawn from block"),
+            (StakeState::Lapsed, true, "came too late"),
+            (StakeState::Lapsed, false, "nothing is locked"),
+        ] {
+            let found = words(state, broadcast);
+            assert!(found.contains(part), "{state}: {found}");
+        }
+        let before = Stake { included: None, state: StakeState::Verified, ..stake.clone() };
+        assert!(next(&before, true, tip, NOW).contains("waits for its first block"));
+        assert!(next(&before, false, tip, NOW).contains("nothing is locked yet: `stake --resume"));
+    }
+
+    #[test]
+    fn a_stake_that_the_log_does_not_have_is_told_from_the_book() {
+        let mut world = crate::testing::world();
+        let mut record = crate::testing::registration(&mut world).unwrap().1;
+        let told = describe(&record, &world.ledger, NOW);
+        assert_eq!((told.state, told.signed), (None, [0, 3]));
+        assert!(told.next.contains("nothing is locked"), "{}", told.next);
+        record.broadcast = true;
+        let told = describe(&record, &world.ledger, NOW);
+        assert!(
+            told.next.contains("withdrawable 300 blocks (about 2 days) after its block"),
+            "{}",
+            told.next
+        );
+        let status = Status { btc_height: 7, hub_height: None, stakes: vec![told] };
+        assert!(status.to_string().ends_with("(Bitcoin height 7, hub height -)"));
+    }
+}

@@ -108,7 +108,7 @@ impl Unbond {
             return Ok(summary);
         }
         confirm(&summary, self.yes)?;
-        finish::send(session, &tx).await?;
+        finish::send(&session.node, &tx).await?;
         Ok(summary)
     }
 }

@@ -11,10 +11,11 @@ use palisade_hub::daemon::exit::Failure;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::stake::Stake;
 use palisade_hub::ledger::state::StakeState;
+use palisade_protocol::context::Context;
 use palisade_protocol::covenant::{BadAnswer, CovenantAnswer, Verdict};
 use palisade_protocol::keys::CovenantKey;
 use palisade_protocol::outputs::Leaf;
-use palisade_protocol::stake::{Contract, Presigned, Sighashes};
+use palisade_protocol::stake::{Contract, Presigned};
 use palisade_protocol::transactions::witness::{self, CovenantSignatures, NoWitness};
 use palisade_protocol::transactions::{NoSighash, sighash};
 
@@ -109,16 +110,25 @@ const LAPSE_MARGIN: u32 = 6;
 
 /// Gives a quorum's signatures on the unbonding transaction, if a quorum has signed everything about exactly our stake.
 pub fn quorum(ledger: &Ledger, record: &StakeRecord, key: &Keypair) -> Result<CovenantSignatures, NotSafe> {
+    quorum_of(registered(ledger, record)?, &ledger.contexts().covenant, record, key)
+}
+
+fn quorum_of(
+    stake: &Stake,
+    context: &Context,
+    record: &StakeRecord,
+    key: &Keypair,
+) -> Result<CovenantSignatures, NotSafe> {
     let contract = record.contract()?;
     let presigned = record.presigned().ok_or(NotSafe::NotRegistered)?;
     let sighashes = contract.sighashes(&presigned)?;
-    let stake = registered(ledger, record)?;
     check_same(stake, &contract, &presigned, record)?;
     let mut good = CovenantSignatures::new();
     for (member, signatures) in &stake.signatures {
         let verdict = Verdict::Signed(Box::new(signatures.clone()));
         let answer = CovenantAnswer { stake: stake.id, member: *member, verdict };
-        check_answer(ledger, &answer, &contract, &sighashes)?;
+        let judged = answer.verify(&contract, &sighashes, context);
+        judged.map_err(|why| NotSafe::Answer(*member, why))?;
         good.insert(*member, signatures.unbonding);
     }
     let quorum = contract.keys.committee().quorum();
@@ -127,16 +137,6 @@ pub fn quorum(ledger: &Ledger, record: &StakeRecord, key: &Keypair) -> Result<Co
     }
     exit::unbond(&contract, &presigned, key, &good)?;
     Ok(good)
-}
-
-fn check_answer(
-    ledger: &Ledger,
-    answer: &CovenantAnswer,
-    contract: &Contract,
-    sighashes: &Sighashes,
-) -> Result<(), NotSafe> {
-    let judged = answer.verify(contract, sighashes, &ledger.contexts().covenant);
-    judged.map_err(|why| NotSafe::Answer(answer.member, why))
 }
 
 fn registered<'a>(ledger: &'a Ledger, record: &StakeRecord) -> Result<&'a Stake, NotSafe> {
@@ -163,7 +163,10 @@ fn check_same(
 
 /// Whether the staking transaction may be handed to Bitcoin: verified, not exposed, and in time.
 pub fn in_time(ledger: &Ledger, record: &StakeRecord) -> Result<(), NotSafe> {
-    let stake = registered(ledger, record)?;
+    in_time_at(registered(ledger, record)?, ledger.btc_height().0)
+}
+
+fn in_time_at(stake: &Stake, tip: u32) -> Result<(), NotSafe> {
     match stake.state {
         StakeState::Verified => {}
         StakeState::Pending => {
@@ -172,7 +175,7 @@ pub fn in_time(ledger: &Ledger, record: &StakeRecord) -> Result<(), NotSafe> {
         }
         state => return Err(NotSafe::Over { state, reasons: stake.refusals.values().cloned().collect() }),
     }
-    let (lapses_at, tip) = (stake.lapses_at.0, ledger.btc_height().0);
+    let lapses_at = stake.lapses_at.0;
     if stake.included.is_none() && tip + LAPSE_MARGIN >= lapses_at {
         return Err(NotSafe::AboutToLapse { lapses_at, tip });
     }
@@ -188,7 +191,16 @@ pub fn expansion(
     funding: TxOut,
     key: &Keypair,
 ) -> Result<Transaction, NotSafe> {
-    let stake = registered(ledger, record)?;
+    expansion_of(registered(ledger, record)?, record, old, funding, key)
+}
+
+fn expansion_of(
+    stake: &Stake,
+    record: &StakeRecord,
+    old: &Contract,
+    funding: TxOut,
+    key: &Keypair,
+) -> Result<Transaction, NotSafe> {
     let mut tx = record.staking_tx.clone();
     let spent = [old.txout(), funding];
     let digest = sighash(&tx, 0, &spent, &old.output(), Leaf::Unbonding)?;
@@ -207,3 +219,6 @@ pub fn expansion(
     exit::judge_unbonding_leaf(&tx, &spent, old)?;
     Ok(tx)
 }
+
+#[cfg(test)]
+mod tests;

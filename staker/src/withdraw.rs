@@ -4,7 +4,7 @@ use crate::amount;
 use crate::ask::confirm;
 use crate::exit::Exit;
 use crate::failures;
-use crate::finish::send_to;
+use crate::finish::send;
 use crate::keys::Keys;
 use crate::record::StakeRecord;
 use crate::stake::{address, fee_rate_of};
@@ -80,6 +80,9 @@ pub async fn withdraw(
         None => default,
     };
     let exit = find(node, record, terms.print).await?;
+    if !terms.print && terms.fee_rate.is_none() {
+        check_not_waiting(node, &exit).await?;
+    }
     let rate = fee_rate_of(node, terms.fee_rate).await?;
     let key = keys.staking(record.key_index)?;
     let (tx, fee) = exit.withdraw(&key, &destination.script_pubkey(), rate)?;
@@ -96,7 +99,7 @@ pub async fn withdraw(
         return Ok(summary);
     }
     confirm(&summary, terms.yes)?;
-    send_to(node, &tx).await?;
+    send(node, &tx).await?;
     Ok(summary)
 }
 
@@ -115,6 +118,15 @@ async fn find(node: &BitcoinRpc, record: &StakeRecord, ahead: bool) -> Result<Ex
         return if ahead { Ok(exit) } else { check_age(exit, unspent.confirmations) };
     }
     Err(nowhere(node, record).await?)
+}
+
+/// Refuses to send a second withdrawal beside one that waits, unless a fee rate says that it is to be replaced.
+async fn check_not_waiting(node: &BitcoinRpc, exit: &Exit) -> Result<(), Failure> {
+    match node.tx_out(exit.coin.outpoint, true).await.map_err(failures::node)? {
+        Some(_) => Ok(()),
+        None => Err(Failure::not_now("a transaction that moves these coins waits for its first block")
+            .hint("--fee-rate replaces it by one that pays more")),
+    }
 }
 
 /// BIP 68 counts from the block of the output: `lock` confirmations are there when the next block may spend it.

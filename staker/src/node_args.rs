@@ -1,0 +1,67 @@
+//! The flags that name a Bitcoin node.
+
+use crate::failures;
+use clap::Args;
+use palisade_hub::bitcoind::{Auth, BitcoinRpc};
+use palisade_hub::daemon::exit::Failure;
+use palisade_hub::daemon::password::PasswordSource;
+use std::path::{Path, PathBuf, absolute};
+
+/// Where a node is, and how it knows us.
+#[derive(Debug, Clone, Args)]
+pub struct NodeArgs {
+    /// RPC address of your bitcoind (with txindex=1).
+    #[arg(long = "bitcoin", alias = "bitcoin-rpc", default_value = "http://127.0.0.1:18443")]
+    pub url: String,
+    /// Its cookie file.
+    #[arg(long, alias = "bitcoin-cookie")]
+    pub cookie: Option<PathBuf>,
+    /// Or its user,
+    #[arg(long = "bitcoin-user", requires = "password_file_of_user", conflicts_with = "cookie")]
+    pub user: Option<String>,
+    /// and the file that holds that user's password, 0600.
+    #[arg(long = "bitcoin-password-file", id = "password_file_of_user", requires = "user")]
+    pub user_password: Option<PathBuf>,
+}
+
+impl NodeArgs {
+    /// Whether any way to authenticate was named.
+    pub fn is_given(&self) -> bool {
+        self.cookie.is_some() || self.user.is_some()
+    }
+
+    /// A client of the node.
+    pub fn connect(&self) -> Result<BitcoinRpc, Failure> {
+        let auth = match (&self.cookie, &self.user) {
+            (Some(cookie), _) => Auth::Cookie(cookie.clone()),
+            (None, Some(user)) => {
+                let source = PasswordSource::choose(self.user_password.clone(), None);
+                let password = source.read("Password of the Bitcoin node: ").map_err(Failure::failed)?;
+                Auth::UserPass { user: user.clone(), password: password.expose().to_owned() }
+            }
+            (None, None) => return Err(nameless()),
+        };
+        BitcoinRpc::new(&self.url, auth).map_err(failures::node)
+    }
+
+    /// The same as keys of a configuration, with absolute paths.
+    pub fn config_lines(&self) -> Result<String, Failure> {
+        let quoted = |text: String| toml::Value::String(text).to_string();
+        let path = |path: &Path| {
+            absolute(path).map(|path| quoted(path.display().to_string())).map_err(Failure::usage)
+        };
+        match (&self.cookie, &self.user, &self.user_password) {
+            (Some(cookie), ..) => Ok(format!("cookie_file = {}", path(cookie)?)),
+            (None, Some(user), Some(file)) => {
+                Ok(format!("user = {}\npassword_file = {}", quoted(user.clone()), path(file)?))
+            }
+            _ => Err(nameless()),
+        }
+    }
+}
+
+fn nameless() -> Failure {
+    Failure::usage(
+        "the Bitcoin node must know us: --cookie FILE, or --bitcoin-user and --bitcoin-password-file",
+    )
+}

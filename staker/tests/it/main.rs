@@ -1,0 +1,6 @@
+//! Stories of a holder on a real bitcoind, with a hub, a reporter and a committee around them.
+
+mod liar;
+mod party;
+mod program;
+mod stories;

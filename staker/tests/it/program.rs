@@ -1,0 +1,111 @@
+//! Stories of the program itself: its output, its exit codes, and how it ends.
+
+use crate::party::Party;
+use palisade_hub::ledger::state::StakeState::Active;
+use palisade_regtest::world::provider_key;
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+fn program(config: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_palisade-staker"));
+    command.arg("--config").arg(config).args(args).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+async fn run(config: &Path, args: &[&str]) -> Output {
+    program(config, args).output().await.unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Starts the program and waits until it says that it waits for the committee.
+async fn start_waiting(config: &Path, args: &[&str]) -> Child {
+    let mut child = program(config, args).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let waits = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains("0 of 3 committee members have signed") {
+                return;
+            }
+        }
+        panic!("the program has ended");
+    };
+    tokio::time::timeout(Duration::from_secs(60), waits).await.unwrap();
+    child
+}
+
+async fn signal(child: &Child, name: &str) {
+    let id = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args([name, &id]).status().await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_stopped_or_killed_while_it_waits_has_lost_nothing() {
+    let party = Party::new(&["anna"]).await;
+    party.signing.send_replace(0);
+    let config = party.funded("alice", &[600_000]).await;
+    let anna = provider_key("anna").to_string();
+    let flags = ["--json", "stake", "--amount", "0.005 BTC", "--provider", &anna, "--yes"];
+    let mut child = start_waiting(&config, &flags).await;
+
+    let asked = Instant::now();
+    signal(&child, "-TERM").await;
+    assert_eq!(child.wait().await.unwrap().code(), Some(3));
+    assert!(asked.elapsed() < Duration::from_secs(5));
+    let status = json(&run(&config, &["--json", "status"]).await);
+    let id = status["stakes"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(
+        (&status["stakes"][0]["state"], &status["stakes"][0]["broadcast"]),
+        (&"PENDING".into(), &false.into())
+    );
+
+    let mut child = start_waiting(&config, &["stake", "--resume", &id]).await;
+    signal(&child, "-KILL").await;
+    assert_eq!(child.wait().await.unwrap().code(), None);
+    party.signing.send_replace(3);
+    let locked = json(&run(&config, &["--json", "stake", "--resume", &id]).await);
+    assert_eq!((&locked["id"], &locked["broadcast"]), (&id.as_str().into(), &true.into()));
+    party.mine(7).await;
+    party.until_state(&id, Active).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_are_json_and_failures_have_codes_that_scripts_branch_on() {
+    let party = Party::new(&["anna"]).await;
+    let config = party.funded("alice", &[600_000]).await;
+    let address = json(&run(&config, &["address", "--json"]).await);
+    assert!(address["address"].as_str().unwrap().starts_with("bcrt1p"));
+    assert_eq!(json(&run(&config, &["balance", "--json"]).await)["free_sat"], 600_000);
+    let listing = json(&run(&config, &["providers", "--json"]).await);
+    assert_eq!(listing["chains"][0]["providers"][0]["key"], provider_key("anna").to_string());
+    assert_eq!(json(&run(&config, &["status", "--json"]).await)["stakes"], Value::Array(Vec::new()));
+
+    let anna = provider_key("anna").to_string();
+    let order = |amount| ["stake", "--amount", amount, "--provider", &anna];
+    for (args, code) in [
+        (order("0.005 BTC").to_vec(), 2),
+        (order("5").to_vec(), 2),
+        (order("0,5 BTC").to_vec(), 2),
+        ([order("1 BTC").as_slice(), &["--yes"]].concat(), 3),
+        (vec!["status", "nobody"], 2),
+        (vec!["withdraw", "nobody", "--yes"], 2),
+        (vec!["withdraw", "--backup", "/missing", "--cookie", "/c"], 1),
+        (vec!["withdraw"], 2),
+        (vec!["frobnicate"], 2),
+    ] {
+        let output = run(&config, &args).await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains("error:") && output.stdout.is_empty(), "{args:?}: {said}");
+    }
+    let missing = run(Path::new("/nowhere/staker.toml"), &["balance"]).await;
+    assert_eq!(missing.status.code(), Some(2));
+}

@@ -1,0 +1,318 @@
+//! Stories of a holder.
+
+use crate::party::{Party, args, open};
+use bitcoin::Transaction;
+use bitcoin::secp256k1::{Message as Digest, SECP256K1};
+use palisade_hub::daemon::exit::Exit;
+use palisade_hub::ledger::stake::Stake as Known;
+use palisade_hub::ledger::state::StakeState::*;
+use palisade_protocol::keys::CovenantKey;
+use palisade_protocol::stake::StakeId;
+use palisade_protocol::transactions::witness::{self, CovenantSignatures};
+use palisade_regtest::world::{COVENANT, keypair, provider_key};
+use palisade_staker::cli::Withdraw;
+use palisade_staker::extend::Extend;
+use palisade_staker::init::Init;
+use palisade_staker::session::Session;
+use palisade_staker::stake::Stake;
+use palisade_staker::summary::Locked;
+use palisade_staker::unbond::Unbond;
+use palisade_staker::{backup, funds, status};
+use std::path::Path;
+
+/// Stakes 0.005 BTC for 200 blocks with provider "anna".
+async fn stake(config: &Path, more: &[&str]) -> Result<Locked, palisade_hub::daemon::exit::Failure> {
+    let anna = provider_key("anna").to_string();
+    let flags = ["--amount", "0.005 BTC", "--provider", &anna, "--lock", "200 blocks", "--yes"];
+    let flags: Vec<&str> = flags.into_iter().chain(more.iter().copied()).collect();
+    args::<Stake>(&flags).run(&mut open(config)).await
+}
+
+async fn withdraw(config: &Path, flags: &[&str]) -> Result<String, palisade_hub::daemon::exit::Failure> {
+    Ok(args::<Withdraw>(flags).run(config).await?.txid)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn coins_are_staked_wait_the_timelock_out_and_come_back() {
+    let party = Party::new(&["anna"]).await;
+    let config = party.funded("alice", &[400_000, 400_000]).await;
+    let balance = funds::balance(&mut open(&config)).await.unwrap();
+    assert_eq!((balance.free_sat, balance.reserved_sat), (800_000, 0));
+
+    let locked = stake(&config, &[]).await.unwrap();
+    assert!(locked.broadcast);
+    let id = locked.id.unwrap();
+    party.mine(1).await;
+    let early = withdraw(&config, &[&id, "--yes"]).await.unwrap_err();
+    assert!(early.to_string().contains("199 blocks"), "{early}");
+    party.mine(6).await;
+    party.until_state(&id, Active).await;
+    let told = status::status(&mut open(&config), Some(&id[..8])).await.unwrap();
+    let words = &told.stakes[0].next;
+    assert!(words.starts_with("active; can be withdrawn from block"), "{words}");
+
+    // One block early bitcoind refuses, and we before it; then both accept.
+    party.mine(192).await;
+    let early = withdraw(&config, &[&id, "--yes"]).await.unwrap_err();
+    assert!(early.to_string().contains("1 block ") && early.exit() == Exit::NotNow, "{early}");
+    party.mine(1).await;
+    withdraw(&config, &[&id, "--yes"]).await.unwrap();
+    party.mine(1).await;
+    party.until_state(&id, Withdrawn).await;
+    let balance = funds::balance(&mut open(&config)).await.unwrap();
+    assert!((799_000..800_000).contains(&balance.free_sat), "all but fees is back: {}", balance.free_sat);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaving_early_needs_no_hub_and_a_backup_is_enough_to_withdraw() {
+    let mut party = Party::new(&["anna"]).await;
+    let config = party.funded("alice", &[600_000]).await;
+    let id = stake(&config, &[]).await.unwrap().id.unwrap();
+    party.mine(7).await;
+    party.until_state(&id, Active).await;
+    let file = party.folder.path().join("alice.backup");
+    assert_eq!(backup::write(&open(&config), &file).unwrap().stakes, 1);
+
+    // The hub is gone: another address answers nothing.
+    let text = std::fs::read_to_string(&config).unwrap().replace(&party.url, "http://127.0.0.1:1/");
+    std::fs::write(&config, text).unwrap();
+    let unbonding = args::<Unbond>(&[&id, "--yes"]).run(&mut open(&config)).await.unwrap();
+    assert_eq!((unbonding.amount_sat, unbonding.fee_sat), (498_000, 2_000));
+    party.node.mine(144).await.unwrap();
+
+    // Everything of the wallet is gone, but the backup and the password.
+    std::fs::remove_dir_all(config.parent().unwrap()).unwrap();
+    let (rpc, cookie) = (party.node.rpc_url(), party.node.cookie_path());
+    let (file, password) = (file.to_str().unwrap(), party.password());
+    let flags = [
+        "--backup",
+        file,
+        "--stake",
+        &id,
+        "--bitcoin",
+        &rpc,
+        "--cookie",
+        cookie.to_str().unwrap(),
+        "--password-file",
+        password.to_str().unwrap(),
+        "--yes",
+    ];
+    let txid = withdraw(Path::new("/nowhere"), &flags).await.unwrap();
+    party.node.mine(1).await.unwrap();
+    let mined = party.node.rpc().raw_transaction(txid.parse().unwrap()).await.unwrap().unwrap();
+    assert!(mined.mined_in.is_some());
+    party.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_locked_before_a_quorum_has_signed() {
+    let party = Party::new(&["anna"]).await;
+    party.signing.send_replace(2);
+    let config = party.funded("alice", &[600_000]).await;
+    let begun = stake(&config, &["--no-wait"]).await.unwrap();
+    assert!(!begun.broadcast);
+    let id = begun.id.unwrap();
+    let resume =
+        async || args::<Stake>(&["--resume", &id, "--no-wait"]).run(&mut open(&config)).await.unwrap();
+    assert!(!resume().await.broadcast);
+    // Its coin is set aside meanwhile.
+    let balance = funds::balance(&mut open(&config)).await.unwrap();
+    assert_eq!((balance.free_sat, balance.reserved_sat), (0, 600_000));
+    party.signing.send_replace(3);
+    party.until_state(&id, Verified).await;
+    assert!(resume().await.broadcast);
+    party.mine(7).await;
+    party.until_state(&id, Active).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stake_can_be_broadcast_first_and_registered_after() {
+    let party = Party::new(&["anna"]).await;
+    let config = party.funded("alice", &[600_000]).await;
+    let begun = stake(&config, &["--confirmed", "--no-wait"]).await.unwrap();
+    assert!(begun.broadcast && begun.id.is_none());
+    let refused = args::<Unbond>(&[&begun.outpoint, "--yes"]).run(&mut open(&config)).await.unwrap_err();
+    assert!(refused.to_string().contains("no early exit yet"), "{refused}");
+    party.mine(1).await;
+    let done = args::<Stake>(&["--resume", &begun.outpoint]).run(&mut open(&config)).await.unwrap();
+    let id = done.id.unwrap();
+    party.mine(6).await;
+    party.until_state(&id, Active).await;
+    args::<Unbond>(&[&id, "--yes"]).run(&mut open(&config)).await.unwrap();
+    party.mine(1).await;
+    party.until_state(&id, Unbonding).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stake_becomes_larger_and_longer_with_another_provider_without_leaving() {
+    let party = Party::new(&["anna", "bert"]).await;
+    let config = party.funded("alice", &[600_000, 300_000]).await;
+    let old = stake(&config, &[]).await.unwrap().id.unwrap();
+    party.mine(7).await;
+    party.until_state(&old, Active).await;
+    let bert = provider_key("bert").to_string();
+    let flags = [&old, "--add", "100,000 sat", "--lock", "300 blocks", "--provider", &bert, "--yes"];
+    let new = args::<Extend>(&flags).run(&mut open(&config)).await.unwrap();
+    assert!(new.broadcast && new.amount_sat == 600_000 && new.lock_blocks == 300);
+    let new = new.id.unwrap();
+    party.mine(1).await;
+    party.until_state(&old, Expanded).await;
+    party.mine(6).await;
+    party.until_state(&new, Active).await;
+    args::<Unbond>(&[&new, "--yes"]).run(&mut open(&config)).await.unwrap();
+    party.mine(144).await;
+    withdraw(&config, &[&new, "--yes"]).await.unwrap();
+    party.mine(1).await;
+    party.until_state(&new, Withdrawn).await;
+    let gone = withdraw(&config, &[&old, "--yes"]).await.unwrap_err();
+    assert!(gone.to_string().contains("not in this stake any more"), "{gone}");
+}
+
+/// The slashing of a stake, or of its unbonding output, signed by everybody whose key is known here.
+fn slashing(stake: &Known, of_unbonding: bool) -> Transaction {
+    let (mut tx, hash, output, own) = match of_unbonding {
+        false => (
+            stake.presigned.slashing.clone(),
+            stake.sighashes.slashing,
+            stake.contract.output(),
+            stake.slashing_signatures[0],
+        ),
+        true => (
+            stake.presigned.unbonding_slashing.clone(),
+            stake.sighashes.unbonding_slashing,
+            stake.contract.unbonding_output(),
+            stake.slashing_signatures[1],
+        ),
+    };
+    let sign = |name: &str| SECP256K1.sign_schnorr(&Digest::from_digest(hash), &keypair(name));
+    let member = |name: &&str| (CovenantKey::from(keypair(name).x_only_public_key().0), sign(name));
+    let covenant: CovenantSignatures = COVENANT[..3].iter().map(member).collect();
+    let provider = (provider_key("anna"), &sign("anna"));
+    let keys = &stake.contract.keys;
+    tx.input[0].witness = witness::slashing(&output, keys, &own, provider, &covenant).unwrap();
+    tx
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_slashing_leaves_is_withdrawn_like_everything_else() {
+    let party = Party::new(&["anna"]).await;
+    let config = party.funded("alice", &[600_000, 600_000]).await;
+    for of_unbonding in [false, true] {
+        let id = stake(&config, &[]).await.unwrap().id.unwrap();
+        party.mine(7).await;
+        party.until_state(&id, Active).await;
+        if of_unbonding {
+            args::<Unbond>(&[&id, "--yes"]).run(&mut open(&config)).await.unwrap();
+            party.mine(1).await;
+        }
+        let name: StakeId = serde_json::from_value(id.as_str().into()).unwrap();
+        let tx = slashing(party.hub.ledger().stakes().find(&name).unwrap().1, of_unbonding);
+        party.node.rpc().send_raw_transaction(&tx).await.unwrap();
+        party.mine(1).await;
+        party.until_state(&id, Slashed).await;
+        let early = withdraw(&config, &[&id, "--yes"]).await.unwrap_err();
+        assert!(early.to_string().contains("143 blocks"), "{early}");
+        party.mine(143).await;
+        let withdrawn = args::<Withdraw>(&[&id, "--yes"]).run(&config).await.unwrap();
+        let (left, burned) = if of_unbonding { (498_000, 49_800) } else { (500_000, 50_000) };
+        assert_eq!(withdrawn.amount_sat + withdrawn.fee_sat, left - burned - 2_000);
+        party.mine(1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_withdrawal_replaces_the_first_only_when_it_is_meant() {
+    let party = Party::new(&["anna"]).await;
+    let config = party.funded("alice", &[600_000]).await;
+    let id = stake(&config, &[]).await.unwrap().id.unwrap();
+    party.mine(200).await;
+    let first = withdraw(&config, &[&id, "--yes"]).await.unwrap();
+    let again = withdraw(&config, &[&id, "--yes"]).await.unwrap_err();
+    assert!(again.to_string().contains("waits for its first block"), "{again}");
+    let second = withdraw(&config, &[&id, "--yes", "--fee-rate", "20 sat/vB"]).await.unwrap();
+    party.mine(1).await;
+    let mined =
+        async |txid: &str| party.node.rpc().raw_transaction(txid.parse().unwrap()).await.unwrap().is_some();
+    assert!(mined(&second).await && !mined(&first).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_hub_than_the_one_configured_is_not_listened_to() {
+    let (party, other) = tokio::join!(Party::new(&["anna"]), Party::new(&[]));
+    let config = party.funded("alice", &[600_000]).await;
+    // The same keys, another birth: one number of the document differs.
+    let genesis = party.folder.path().join("genesis.json");
+    let text = std::fs::read_to_string(&genesis).unwrap();
+    let altered = text.replace("\"nonce_roots_ahead\":64", "\"nonce_roots_ahead\":65");
+    assert_ne!(text, altered);
+    std::fs::write(&genesis, altered).unwrap();
+    let refused = stake(&config, &[]).await.unwrap_err();
+    assert!(refused.to_string().contains("another genesis document"), "{refused}");
+    std::fs::write(&genesis, text).unwrap();
+
+    // The right document, but a hub that stands on another Bitcoin chain than our node.
+    other.mine(30).await;
+    let config_text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, config_text.replace(&party.url, &other.url)).unwrap();
+    let refused = stake(&config, &[]).await.unwrap_err();
+    assert!(refused.to_string().contains("your Bitcoin node does not have block"), "{refused}");
+    assert!(open(&config).book.stakes().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_cannot_be_meant_is_refused_before_anything_is_made() {
+    let party = Party::new(&["anna"]).await;
+    let config = party.funded("alice", &[600_000]).await;
+    for (flags, part) in [
+        (["--amount", "5 sat", "--lock", "200 blocks"], "can"),
+        (["--amount", "0.005 BTC", "--lock", "199 blocks"], "200 to 65535 can"),
+        (["--amount", "2 BTC", "--lock", "200 blocks"], "confirmed coins"),
+    ] {
+        let anna = provider_key("anna").to_string();
+        let all: Vec<&str> = flags.into_iter().chain(["--provider", &anna, "--yes"]).collect();
+        let refused = args::<Stake>(&all).run(&mut open(&config)).await.unwrap_err();
+        assert!(refused.to_string().contains(part), "{refused}");
+    }
+    assert!(open(&config).book.stakes().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_is_made_once_and_on_mainnet_only_in_so_many_words() {
+    let party = Party::new(&[]).await;
+    let (config, _) = party.wallet("alice").await;
+    let key = config.with_file_name("staker.key.json");
+    let before = std::fs::read(&key).unwrap();
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let genesis = text(&party.folder.path().join("genesis.json"));
+    let password = text(&party.password());
+    let init = async |dir: &Path, more: &[&str]| {
+        let dir = text(dir);
+        let flags = ["--dir", &dir, "--genesis", &genesis, "--cookie", "/c", "--password-file", &password];
+        args::<Init>(&flags.into_iter().chain(more.iter().copied()).collect::<Vec<_>>()).run().await
+    };
+    let twice = init(config.parent().unwrap(), &[]).await.unwrap_err();
+    assert!(twice.to_string().contains("this wallet is made"), "{twice}");
+    assert_eq!(std::fs::read(&key).unwrap(), before);
+    let new = party.folder.path().join("new");
+    for more in [["--network", "bitcoin"].as_slice(), &["--network", "bitcoin", "--mainnet", "yes"]] {
+        let refused = init(&new, more).await.unwrap_err();
+        assert!(refused.to_string().contains("experimental software"), "{refused}");
+    }
+    let other = init(&new, &["--network", "signet"]).await.unwrap_err();
+    assert!(other.to_string().contains("genesis document is for regtest"), "{other}");
+    assert!(!new.exists());
+    assert!(Session::open(&new.join("staker.toml")).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn coins_of_a_block_that_was_reorganised_away_are_not_counted() {
+    let party = Party::new(&[]).await;
+    let config = party.funded("alice", &[600_000]).await;
+    let free = async || funds::balance(&mut open(&config)).await.unwrap().free_sat;
+    party.node.mine(2).await.unwrap();
+    assert_eq!(free().await, 600_000);
+    party.node.reorg(3, 4, &[]).await.unwrap();
+    assert_eq!(free().await, 0);
+    party.node.mine(1).await.unwrap();
+    assert_eq!(free().await, 600_000);
+}
