@@ -179,3 +179,6 @@ fn is_committed(ledger: &Ledger, commitment: &Commitment) -> bool {
     let provider = ledger.providers().get(&commitment.key);
     provider.is_some_and(|provider| provider.roots.get(&commitment.epoch) == Some(&commitment.root))
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,3 +106,6 @@ fn check_own_place(ledger: &Ledger, facts: &Facts<'_>) -> Result<(), NotJudged> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
