@@ -75,7 +75,6 @@ impl Voter {
             let voted = self.journal.voted(&own.chain)?;
             let waiting = self.moment().waiting.get(&own.chain).cloned();
             let status = self.with_ledger(|ledger| chain_status(ledger, &own, &voted, waiting));
-            self.meters.missed.with_label_values(&[own.chain.as_str()]).set(status.missed as i64);
             chains.push(status);
         }
         let not_judged = self.moment().verdict.clone().and_then(Result::err);
