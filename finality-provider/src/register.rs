@@ -92,7 +92,10 @@ impl Register {
     pub async fn run(&self) -> Result<Registered, Failure> {
         let config: VoterConfig = files::load(&self.config).map_err(Failure::usage)?;
         let parties = Parties::of(&config)?;
-        let identity = parties.signer.identity().await.map_err(Failure::not_now)?;
+        let no_signer = |why| {
+            Failure::not_now(why).hint("start it with `palisade-finality-provider signer --config FILE`")
+        };
+        let identity = parties.signer.identity().await.map_err(no_signer)?;
         let own = identity.chains.iter().find(|own| own.chain == self.chain).ok_or_else(|| {
             Failure::failed(format_args!("the signer has no key for chain {}", self.chain))
                 .hint("`palisade-finality-provider add-chain` makes one; start the signer again after it")

@@ -38,9 +38,6 @@ use rand::rngs::OsRng;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Nonce trees that are kept in memory, of the epochs used last.
-const KEPT_TREES: usize = 16;
-
 /// Why the signer does not sign.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
@@ -194,7 +191,8 @@ pub struct Signer {
     checkpoint: Context,
     seed: NonceSeed,
     record: Mutex<Record>,
-    trees: Mutex<BTreeMap<(Context, Epoch), Arc<Tree>>>,
+    /// By vote context, the epoch voted in last and its nonces.
+    trees: Mutex<BTreeMap<Context, (Epoch, Arc<Tree>)>>,
 }
 
 impl Signer {
@@ -313,7 +311,7 @@ impl Signer {
         if own != request.root {
             return Err(Refused::OtherRoot { epoch, set: request.root, own });
         }
-        let tree = self.tree(chain, epoch)?;
+        let tree = self.voting_tree(chain, epoch)?;
         if tree.root() == own { Ok(tree) } else { Err(Refused::Inconsistent(epoch)) }
     }
 
@@ -354,24 +352,24 @@ impl Signer {
     }
 
     /// The tree over an epoch's nonces; it follows from key, seed and context, so it is computed and never stored.
-    fn tree(&self, chain: &ChainSigner, epoch: Epoch) -> Result<Arc<Tree>, Refused> {
+    fn tree(&self, chain: &ChainSigner, epoch: Epoch) -> Result<Tree, Refused> {
         chain.check_epoch(epoch)?;
-        let place = (chain.vote, epoch);
-        let trees = || self.trees.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tree) = trees().get(&place) {
-            return Ok(tree.clone());
-        }
         let first = chain.terms.first_height(epoch);
         let nonces = (0..chain.terms.voted_heights()).map(|index| {
             let height = first.plus(index * chain.terms.voted_every);
             nonce::derive(&chain.pair, &self.seed, &chain.vote, height).public()
         });
-        let tree = Arc::new(nonce_tree(nonces));
-        let mut trees = trees();
-        trees.insert(place, tree.clone());
-        while trees.len() > KEPT_TREES {
-            trees.pop_first();
+        Ok(nonce_tree(nonces))
+    }
+
+    /// The same, kept in memory for the epoch that a chain votes in.
+    fn voting_tree(&self, chain: &ChainSigner, epoch: Epoch) -> Result<Arc<Tree>, Refused> {
+        let trees = || self.trees.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, tree)) = trees().get(&chain.vote).filter(|(kept, _)| *kept == epoch) {
+            return Ok(tree.clone());
         }
+        let tree = Arc::new(self.tree(chain, epoch)?);
+        trees().insert(chain.vote, (epoch, tree.clone()));
         Ok(tree)
     }
 

@@ -33,6 +33,7 @@ use palisade_hub::replica::Replica;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::hash::Hash32;
+use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::units::Height;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -62,6 +63,8 @@ pub struct Voter {
 struct Moment {
     /// Why the newest block from the hub was refused, while it is.
     refusing: Option<String>,
+    /// The signer's keys, as it said last.
+    keys: BTreeMap<ChainId, ProviderKey>,
     /// What the judge says of the newest header.
     verdict: Option<Result<(), String>>,
     /// Why no vote is cast now, by chain.
@@ -109,7 +112,11 @@ impl Voter {
             Err(why) => Err(why),
         };
         match &answer {
-            Ok(_) => self.health.recover("signer"),
+            Ok(identity) => {
+                self.health.recover("signer");
+                let keys = identity.chains.iter().map(|own| (own.chain.clone(), own.key)).collect();
+                self.moment().keys = keys;
+            }
             Err(why) => self.health.degrade("signer", why),
         }
         answer
@@ -146,3 +153,6 @@ enum NoKey {
     #[error("the signer's chain has another genesis, incarnation or terms than the hub's")]
     OtherChain,
 }
+
+#[cfg(test)]
+mod tests;

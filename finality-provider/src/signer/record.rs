@@ -5,8 +5,15 @@
 //! backup or rolled back is therefore put aside, and a new one is born with a new seed: the epochs that the old seed
 //! committed to are not voted in, and later ones are. That is safe whatever happened to the old file.
 //!
-//! What cannot be noticed: a copy of the whole disk, taken while it runs and started elsewhere.
+//! How it is noticed: a second file, the mark, holds the number of rows and the time at which the kernel says that the
+//! record's file changed last. No copy and no restore keeps that time. A kill in the middle of a claim, or a chmod, changes
+//! it too; then a sound record is put aside, which costs some epochs and no safety.
+//!
+//! What cannot be noticed: a copy of the whole disk below the file system, such as a virtual machine's snapshot.
 
+mod mark;
+
+use mark::{Changed, Mark, MarkFile};
 use palisade_protocol::codec::{DecodeError, Wire as _};
 use palisade_protocol::context::Context;
 use palisade_protocol::hash::{Hash32, tagged};
@@ -15,18 +22,16 @@ use palisade_protocol::units::{Epoch, Height};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Heights and epochs are SQLite integers, which are signed. `what` is the public key, x-only or BLS.
 const SCHEMA: &str = "
--- One row: the seed of all nonces, and the file that it was born in. A copy is another file.
+-- One row: the seed of all nonces.
 CREATE TABLE birth (
     one      INTEGER PRIMARY KEY CHECK (one = 1),
-    seed     BLOB    NOT NULL CHECK (length(seed) = 32),
-    inode    INTEGER NOT NULL,
-    born_ns  INTEGER NOT NULL                        -- 0 where the file system keeps no time of birth
+    seed     BLOB    NOT NULL CHECK (length(seed) = 32)
 ) STRICT;
 -- Roots committed to, each computed from the seed before the commitment was signed.
 CREATE TABLE nonce_root (
@@ -111,10 +116,8 @@ pub enum Origin {
 pub struct Record {
     connection: Connection,
     seed: NonceSeed,
-    /// Rows claimed so far, in a file of its own: a record with fewer was rolled back.
-    mark: File,
-    mark_path: PathBuf,
     rows: u64,
+    mark: MarkFile,
 }
 
 /// Which claims are asked for.
@@ -168,9 +171,13 @@ impl Record {
         if !path.exists() {
             return Ok(Err("the record is missing".to_owned()));
         }
-        let Some(marked) = read_mark(mark_path)? else {
+        let Some(marked) = Mark::read(mark_path)? else {
             return Ok(Err("its mark is missing or damaged".to_owned()));
         };
+        // Before SQLite looks at the file: it would undo a transaction that a kill left half done, and so change the file.
+        if Changed::of(path)? != marked.changed {
+            return Ok(Err("its file was restored, copied or changed behind the signer's back".to_owned()));
+        }
         let connection = match connect(path) {
             Err(why) if is_damage(&why) => return Ok(Err(why.to_string())),
             other => other?,
@@ -179,41 +186,31 @@ impl Record {
             Err(why) if is_damage(&why) => return Ok(Err(why.to_string())),
             other => other?,
         };
-        let Some((seed, inode, born_ns, rows)) = found else {
+        let Some((seed, rows)) = found else {
             return Ok(Err("it has no seed".to_owned()));
         };
-        if (inode, born_ns) != identity(path)? {
-            return Ok(Err("it is a copy of the file that it was born in".to_owned()));
+        if rows != marked.rows {
+            return Ok(Err(format!("it has {rows} rows where {} were written", marked.rows)));
         }
-        if rows < marked {
-            return Ok(Err(format!("it was rolled back: {rows} rows where {marked} were written")));
-        }
-        let mark = open_mark(mark_path)?;
-        let record = Self { connection, seed, mark, mark_path: mark_path.to_owned(), rows };
-        record.write_mark()?;
-        Ok(Ok(record))
+        let mark = MarkFile::open(path, mark_path)?;
+        Ok(Ok(Self { connection, seed, rows, mark }))
     }
 
     fn give_birth(path: &Path, mark_path: &Path) -> Result<Self, RecordError> {
         let io = |cause| RecordError::Io { path: path.to_owned(), cause };
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
         let seed = NonceSeed::from_bytes(*crate::keys::random_bytes(&mut rand::rngs::OsRng)?);
-        let (inode, born_ns) = identity(path)?;
         let mut connection = connect(path)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
         transaction.execute_batch(SCHEMA)?;
-        transaction.execute(
-            "INSERT INTO birth (one, seed, inode, born_ns) VALUES (1, ?1, ?2, ?3)",
-            params![seed.as_bytes(), inode, born_ns],
-        )?;
+        transaction.execute("INSERT INTO birth (one, seed) VALUES (1, ?1)", params![seed.as_bytes()])?;
         transaction.commit()?;
-        let mark = open_mark(mark_path)?;
-        let record = Self { connection, seed, mark, mark_path: mark_path.to_owned(), rows: 0 };
-        record.write_mark()?;
+        let mark = MarkFile::open(path, mark_path)?;
+        mark.write(0)?;
         if let Some(dir) = path.parent() {
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)?;
         }
-        Ok(record)
+        Ok(Self { connection, seed, rows: 0, mark })
     }
 
     /// The seed of all nonces.
@@ -296,14 +293,8 @@ impl Record {
         transaction.prepare_cached(table.insert())?.execute(row)?;
         transaction.commit()?;
         self.rows += 1;
-        self.write_mark()?;
+        self.mark.write(self.rows)?;
         Ok(Claim::Fresh)
-    }
-
-    fn write_mark(&self) -> Result<(), RecordError> {
-        let written =
-            self.mark.write_all_at(&self.rows.to_be_bytes(), 0).and_then(|()| self.mark.sync_data());
-        written.map_err(|cause| RecordError::Io { path: self.mark_path.clone(), cause })
     }
 }
 
@@ -318,19 +309,17 @@ fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     Ok(connection)
 }
 
-type Birth = (NonceSeed, i64, i64, u64);
-
-fn read_birth(connection: &Connection) -> Result<Option<Birth>, rusqlite::Error> {
+/// The seed, and how many rows were claimed.
+fn read_birth(connection: &Connection) -> Result<Option<(NonceSeed, u64)>, rusqlite::Error> {
     let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {
         let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
         return Err(rusqlite::Error::SqliteFailure(code, Some(verdict)));
     }
-    let sql = "SELECT seed, inode, born_ns, (SELECT count(*) FROM nonce_root) + (SELECT count(*) FROM vote)
+    let sql = "SELECT seed, (SELECT count(*) FROM nonce_root) + (SELECT count(*) FROM vote)
                + (SELECT count(*) FROM checkpoint) FROM birth";
     let row = connection.query_row(sql, [], |row| {
-        let seed = NonceSeed::from_bytes(row.get::<_, [u8; 32]>(0)?);
-        Ok((seed, row.get(1)?, row.get(2)?, row.get::<_, i64>(3)?.unsigned_abs()))
+        Ok((NonceSeed::from_bytes(row.get::<_, [u8; 32]>(0)?), row.get::<_, i64>(1)?.unsigned_abs()))
     });
     row.optional()
 }
@@ -349,29 +338,6 @@ fn is_damage(why: &rusqlite::Error) -> bool {
         | rusqlite::Error::InvalidColumnType(..)
         | rusqlite::Error::FromSqlConversionFailure(..) => true,
         _ => false,
-    }
-}
-
-/// What tells a file from its copy: its inode and, where the file system keeps it, its time of birth.
-fn identity(path: &Path) -> Result<(i64, i64), RecordError> {
-    let metadata =
-        std::fs::metadata(path).map_err(|cause| RecordError::Io { path: path.to_owned(), cause })?;
-    let born = metadata.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-    let born_ns = born.and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0);
-    Ok((metadata.ino() as i64, born_ns))
-}
-
-fn open_mark(path: &Path) -> Result<File, RecordError> {
-    let opened =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    opened.map_err(|cause| RecordError::Io { path: path.to_owned(), cause })
-}
-
-fn read_mark(path: &Path) -> Result<Option<u64>, RecordError> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(bytes.try_into().ok().map(u64::from_be_bytes)),
-        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(cause) => Err(RecordError::Io { path: path.to_owned(), cause }),
     }
 }
 

@@ -1,3 +1,5 @@
+mod never_twice;
+
 use super::*;
 use palisade_protocol::finality::set::Member;
 use palisade_protocol::finality::vote::BadVote;

@@ -133,3 +133,6 @@ fn is_final(ledger: &Ledger, chain: &Chain, epoch: Epoch, fixed: &FixedSet) -> b
     let zero = ledger.chains().first().and_then(Chain::last_final);
     zero.is_some_and(|(height, _)| height >= fixed.hub_height)
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,15 +78,16 @@ impl Voter {
         source: &impl ChainSource,
         shutdown: &Shutdown,
     ) -> anyhow::Result<()> {
+        let mut news = self.news.subscribe();
         while !shutdown.is_requested() {
             let outcome = tokio::select! {
                 outcome = self.pass_chain(chain, source) => outcome,
                 () = shutdown.requested() => return Ok(()),
             };
-            let voted = outcome.is_ok();
             self.note(chain, outcome).await;
             tokio::select! {
-                () = tokio::time::sleep(if voted { PAUSE / 5 } else { PAUSE / 2 }) => {}
+                _ = news.changed() => {}
+                () = tokio::time::sleep(PAUSE) => {}
                 () = shutdown.requested() => return Ok(()),
             }
         }
@@ -136,9 +137,8 @@ impl Voter {
         };
         let facts = Facts { deep_block, searched, spends: &spends, key: own.key, commitment_sent };
         self.with_ledger(|ledger| {
-            // The log moved on while Bitcoin was asked: the next pass judges the newer header.
             if judge::deep_height(ledger) != deep {
-                return Err(NotJudged::NodeBehind(judge::deep_height(ledger)));
+                return Err(NotJudged::Moved);
             }
             judge::judge(ledger, &facts)?;
             let (height, _) = ledger.tip().ok_or(NotJudged::NoHeader)?;
@@ -234,7 +234,9 @@ impl Voter {
                 NoVote::NotDue(NotDue::OtherBranch { .. }) | NoVote::Refusing(_) | NoVote::Bad(_) => {
                     tracing::error!(%chain, why = text, "no vote");
                 }
-                NoVote::NoBlock(_) | NoVote::NotDue(_) => tracing::debug!(%chain, why = text, "no vote"),
+                NoVote::NoBlock(_) | NoVote::NotDue(_) | NoVote::Judge(NotJudged::Moved) => {
+                    tracing::debug!(%chain, why = text, "no vote")
+                }
                 _ => tracing::warn!(%chain, why = text, "no vote"),
             }
         }
@@ -268,6 +270,9 @@ impl Voter {
     }
 
     fn note_verdict(&self, judged: &Result<Height, NoVote>) {
+        if matches!(judged, Err(NoVote::Judge(NotJudged::Moved))) {
+            return;
+        }
         let verdict = judged.as_ref().map(|_| ()).map_err(ToString::to_string);
         self.meters.judged.set(verdict.is_ok().into());
         let before = self.moment().verdict.replace(verdict.clone());

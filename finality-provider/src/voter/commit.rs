@@ -66,6 +66,7 @@ impl Voter {
                 reached = reached.max(self.commit_chain(own, known).await);
             }
         }
+        self.count_epochs(&identity.chains);
         reached
     }
 
@@ -87,7 +88,6 @@ impl Voter {
         for sent in join_all(sending).await {
             reached = reached.max(sent.map(|receipt| receipt.height));
         }
-        self.count_epochs(own);
         reached
     }
 
@@ -123,15 +123,21 @@ impl Voter {
         }
     }
 
-    fn count_epochs(&self, own: &ChainKey) {
-        let committed = self.with_ledger(|ledger| {
-            ledger.providers().get(&own.key).map_or(0, |provider| provider.roots.len())
-        });
-        self.meters.epochs_ahead.with_label_values(&[own.chain.as_str()]).set(committed as i64);
-        if committed == 0 {
-            self.health.degrade("nonces", format!("no nonces are committed for chain {}", own.chain));
-        } else {
+    /// Counts what is committed ahead, and complains where nothing is.
+    fn count_epochs(&self, chains: &[ChainKey]) {
+        let mut bare = Vec::new();
+        for own in chains {
+            let committed = self.with_ledger(|ledger| Some(ledger.providers().get(&own.key)?.roots.len()));
+            let Some(committed) = committed else { continue };
+            self.meters.epochs_ahead.with_label_values(&[own.chain.as_str()]).set(committed as i64);
+            if committed == 0 {
+                bare.push(own.chain.as_str());
+            }
+        }
+        if bare.is_empty() {
             self.health.recover("nonces");
+        } else {
+            self.health.degrade("nonces", format!("none are committed ahead for {}", bare.join(", ")));
         }
     }
 }
@@ -179,3 +185,6 @@ fn is_committed(ledger: &Ledger, commitment: &Commitment) -> bool {
     let provider = ledger.providers().get(&commitment.key);
     provider.is_some_and(|provider| provider.roots.get(&commitment.epoch) == Some(&commitment.root))
 }
+
+#[cfg(test)]
+mod tests;

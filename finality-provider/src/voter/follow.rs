@@ -10,6 +10,7 @@ use palisade_protocol::block::Block;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::hash::{Hash32, sha256};
+use palisade_protocol::units::Height;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -79,14 +80,24 @@ impl Voter {
         self.health.recover("log");
         self.meters.height.set(height.0 as i64);
         for event in events {
-            if let Event::Set { .. } | Event::Final { .. } | Event::Exposed { .. } | Event::Tripped { .. } =
-                event
-                && let Ok(event) = serde_json::to_string(event)
-            {
-                tracing::debug!(hub_height = height.0, %event, "changed");
+            if let Event::Final { chain, height, .. } = event {
+                self.count_miss(chain, *height);
             }
         }
         self.news.send_replace(Some(height));
+    }
+
+    /// A height that became final without the own vote, in a set with the own key, was missed.
+    fn count_miss(&self, chain: &ChainId, height: Height) {
+        let Some(key) = self.moment().keys.get(chain).copied() else { return };
+        let is_member = self.with_ledger(|ledger| {
+            let known = ledger.chain(chain)?;
+            known.sets.get(&known.terms.epoch_of(height))?.set.find(&key).map(|_| ())
+        });
+        if is_member.is_some() && matches!(self.journal.vote(chain, height), Ok(None)) {
+            tracing::warn!(%chain, height = height.0, "became final without our vote");
+            self.meters.missed.with_label_values(&[chain.as_str()]).inc();
+        }
     }
 
     /// Says it loudly, keeps the proof, and signs nothing until a block comes that reproduces.

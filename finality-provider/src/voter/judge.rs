@@ -29,6 +29,9 @@ pub enum NotJudged {
     /// The log is empty.
     #[error("the hub has made no block yet")]
     NoHeader,
+    /// The log went on while Bitcoin was asked: the newer header is judged next.
+    #[error("a newer header came meanwhile")]
+    Moved,
     /// The own node is behind the hub: nobody can tell yet.
     #[error("the own Bitcoin node has no block at height {0} yet")]
     NodeBehind(BtcHeight),
@@ -106,3 +109,6 @@ fn check_own_place(ledger: &Ledger, facts: &Facts<'_>) -> Result<(), NotJudged> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ pub struct Meters {
     /// Votes that the signer gave, by chain.
     pub votes: IntCounterVec,
     /// Certified heights of sets with this key at which it did not vote, by chain.
-    pub missed: IntGaugeVec,
+    pub missed: IntCounterVec,
     /// Epochs in the ledger for which nonces are committed and no set is fixed, by chain.
     pub epochs_ahead: IntGaugeVec,
     /// Blocks of the hub's that did not reproduce.
@@ -27,8 +27,11 @@ impl Meters {
         let meters = Self {
             height: IntGauge::new("height", "Height of the newest block of the own log.")?,
             votes: IntCounterVec::new(Opts::new("votes_total", "Votes cast since the start."), &by_chain)?,
-            missed: IntGaugeVec::new(
-                Opts::new("votes_missed", "Heights that became final without this key's vote."),
+            missed: IntCounterVec::new(
+                Opts::new(
+                    "votes_missed_total",
+                    "Heights that became final without this key's vote since the start.",
+                ),
                 &by_chain,
             )?,
             epochs_ahead: IntGaugeVec::new(

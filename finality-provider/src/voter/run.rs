@@ -1,7 +1,7 @@
 //! The voter as a running process: one task that follows, one that commits, and one for the votes of each chain.
 
 use super::Voter;
-use super::config::VoterConfig;
+use super::config::{SourceConfig, VoterConfig};
 use super::journal::Journal;
 use super::meters::Meters;
 use super::source::DevChain;
@@ -43,13 +43,22 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     );
     let _lock = DirLock::acquire(&config.data_dir)?;
     let health = Health::new("palisade-finality-provider", env!("CARGO_PKG_VERSION"), config.network)?;
-    let voter = Arc::new(Voter::open(&config, genesis, health.clone())?);
+    let config = Arc::new(config);
+    // Replaying a long log takes its time; meanwhile the process must still stop when told to.
+    let opening = {
+        let (config, health) = (config.clone(), health.clone());
+        tokio::task::spawn_blocking(move || Voter::open(&config, genesis, health))
+    };
+    let voter = tokio::select! {
+        opened = opening => Arc::new(opened??),
+        () = shutdown.requested() => return Ok(()),
+    };
     let server = Server::bind(&config.listen).await?;
     tracing::info!(address = %server.address(), hub = %config.hub.url(), "listening");
     let own = Router::new().route("/status", get(status)).with_state(voter.clone());
     let routes = serve::router(own, health, Limits::default());
     let work = async {
-        let done = voter.work(&config, &shutdown).await;
+        let done = voter.work(&config.sources, &shutdown).await;
         shutdown.trigger();
         done
     };
@@ -88,7 +97,7 @@ impl Voter {
     }
 
     /// All tasks, until they are told to stop or one of them cannot go on.
-    pub async fn work(self: &Arc<Self>, config: &VoterConfig, shutdown: &Shutdown) -> anyhow::Result<()> {
+    pub async fn work(self: &Arc<Self>, sources: &[SourceConfig], shutdown: &Shutdown) -> anyhow::Result<()> {
         if !self.meet_hub(shutdown).await? {
             return Ok(());
         }
@@ -103,7 +112,7 @@ impl Voter {
         task!(voter, shutdown, voter.commit(&shutdown).await);
         task!(voter, shutdown, voter.vote_zero(&shutdown).await);
         task!(voter, shutdown, voter.checkpoint(&shutdown).await);
-        for source in config.sources.clone() {
+        for source in sources.iter().cloned() {
             let node = DevChain::new(source.url);
             task!(voter, shutdown, voter.vote_chain(&source.chain, &node, &shutdown).await);
         }

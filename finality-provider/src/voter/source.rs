@@ -185,3 +185,6 @@ impl ChainSource for DevChain {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use super::refusal::{self, Refusal};
 use crate::signer::request::{ChainKey, LastVote};
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::chains::Chain;
+use palisade_hub::ledger::providers::Provider;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
@@ -75,7 +76,6 @@ impl Voter {
             let voted = self.journal.voted(&own.chain)?;
             let waiting = self.moment().waiting.get(&own.chain).cloned();
             let status = self.with_ledger(|ledger| chain_status(ledger, &own, &voted, waiting));
-            self.meters.missed.with_label_values(&[own.chain.as_str()]).set(status.missed as i64);
             chains.push(status);
         }
         let not_judged = self.moment().verdict.clone().and_then(Result::err);
@@ -103,7 +103,10 @@ fn chain_status(
         chain.sets.iter().rev().find(|(_, fixed)| fixed.set.find(&own.key).is_some()).map(|(epoch, _)| *epoch)
     };
     let member_of = chain.and_then(sets_with_key);
-    let roots = provider.map(|provider| &provider.roots);
+    // Roots of epochs before the first open one can be left where a chain has not opened yet; they are of no use.
+    let open = ledger.first_open_epoch(&own.chain);
+    let ahead = |provider: &Provider| provider.roots.range(open..).map(|(epoch, _)| *epoch).collect();
+    let roots: Vec<Epoch> = provider.map(ahead).unwrap_or_default();
     ChainStatus {
         chain: own.chain.clone(),
         key: own.key,
@@ -116,8 +119,8 @@ fn chain_status(
         last_final: chain.and_then(Chain::last_final).map(|(height, _)| height),
         member_of,
         in_newest_set: member_of.is_some() && member_of == chain.and_then(|chain| Some(chain.newest()?.0)),
-        epochs_committed: roots.map_or(0, |roots| roots.len() as u64),
-        committed_to: roots.and_then(|roots| Some(*roots.last_key_value()?.0)),
+        epochs_committed: roots.len() as u64,
+        committed_to: roots.last().copied(),
         waiting,
     }
 }

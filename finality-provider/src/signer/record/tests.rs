@@ -61,26 +61,46 @@ fn a_deleted_record_is_followed_by_one_with_another_seed() {
     put_aside_because(&dir, id, "missing");
 }
 
+const FILES: [&str; 2] = ["record.sqlite", "record.mark"];
+
 #[test]
 fn a_record_restored_from_a_backup_is_not_trusted() {
-    let dir = TempDir::new().unwrap();
-    let id = with_votes(&dir, [1]);
-    let backup = dir.path().join("backup");
-    fs::copy(dir.path().join("record.sqlite"), &backup).unwrap();
-    with_votes(&dir, [2]);
-    // As a file of its own: not the file that it was born in.
-    fs::rename(&backup, dir.path().join("record.sqlite")).unwrap();
-    put_aside_because(&dir, id, "copy");
+    type Restore = fn(&TempDir, &[(&str, Vec<u8>)]);
+    let replace: Restore = |dir, backup| {
+        // As most tools do: another file takes the name.
+        for (name, bytes) in backup {
+            let path = dir.path().join(name);
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, bytes).unwrap();
+        }
+    };
+    let overwrite: Restore = |dir, backup| {
+        for (name, bytes) in backup {
+            fs::write(dir.path().join(name), bytes).unwrap();
+        }
+    };
+    for restore in [replace, overwrite] {
+        for files in [&FILES[..], &FILES[..1]] {
+            let dir = TempDir::new().unwrap();
+            let id = with_votes(&dir, [1]);
+            let read = |name: &&'static str| (*name, fs::read(dir.path().join(name)).unwrap());
+            let backup: Vec<_> = files.iter().map(read).collect();
+            with_votes(&dir, [2]);
+            restore(&dir, &backup);
+            put_aside_because(&dir, id, "restored, copied or changed");
+        }
+    }
 }
 
 #[test]
-fn a_backup_written_over_the_record_is_not_trusted() {
-    let dir = TempDir::new().unwrap();
-    let id = with_votes(&dir, [1]);
-    let backup = fs::read(dir.path().join("record.sqlite")).unwrap();
-    with_votes(&dir, [2]);
-    fs::write(dir.path().join("record.sqlite"), backup).unwrap();
-    put_aside_because(&dir, id, "rolled back: 1 rows where 2");
+fn a_record_copied_to_another_place_is_not_trusted_there() {
+    let (home, away) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let id = with_votes(&home, [1]);
+    for name in FILES {
+        fs::copy(home.path().join(name), away.path().join(name)).unwrap();
+    }
+    put_aside_because(&away, id, "restored, copied or changed");
+    assert_eq!(Record::open(home.path()).unwrap().1, Origin::Existing);
 }
 
 #[test]
@@ -91,20 +111,38 @@ fn a_record_without_its_mark_is_not_trusted() {
     put_aside_because(&dir, id, "mark");
 }
 
+/// Alters the record's file and has the mark say that this is how it should be: what is left is SQLite's own judgement.
+fn alter(dir: &TempDir, altered: &[u8]) {
+    let path = dir.path().join("record.sqlite");
+    let rows = Mark::read(&dir.path().join("record.mark")).unwrap().unwrap().rows;
+    fs::write(&path, altered).unwrap();
+    MarkFile::open(&path, &dir.path().join("record.mark")).unwrap().write(rows).unwrap();
+}
+
 #[test]
-fn half_a_record_is_not_trusted() {
+fn a_damaged_record_is_not_trusted() {
     let dir = TempDir::new().unwrap();
     let id = with_votes(&dir, 0..200);
-    let path = dir.path().join("record.sqlite");
-    let whole = fs::read(&path).unwrap();
-    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let whole = fs::read(dir.path().join("record.sqlite")).unwrap();
+    alter(&dir, &whole[..whole.len() / 2]);
     put_aside_because(&dir, id, "");
+    for (bytes, reason) in
+        [(&b"not a database, and longer than its header would be"[..], ""), (b"", "no such table")]
+    {
+        let id = with_votes(&dir, [1]);
+        alter(&dir, bytes);
+        put_aside_because(&dir, id, reason);
+    }
+}
+
+#[test]
+fn a_record_with_a_row_less_than_was_written_is_not_trusted() {
+    let dir = TempDir::new().unwrap();
     let id = with_votes(&dir, [1]);
-    fs::write(&path, b"not a database, and long enough to be taken for one by its size alone").unwrap();
-    put_aside_because(&dir, id, "not a database");
-    let id = with_votes(&dir, [1]);
-    fs::write(&path, b"").unwrap();
-    put_aside_because(&dir, id, "");
+    let one = fs::read(dir.path().join("record.sqlite")).unwrap();
+    with_votes(&dir, [2]);
+    alter(&dir, &one);
+    put_aside_because(&dir, id, "1 rows where 2");
 }
 
 #[test]
@@ -112,7 +150,7 @@ fn the_files_are_for_their_owner_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = TempDir::new().unwrap();
     with_votes(&dir, [1]);
-    for name in ["record.sqlite", "record.mark"] {
+    for name in FILES {
         let mode = fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }

@@ -127,19 +127,31 @@ async fn a_request_whose_caller_hung_up_still_spends_the_height() {
     assert!(one.is_ok() && two.is_err(), "{one:?} {two:?}");
 }
 
+/// Answers one request on one connection with these bytes, then breaks off; and so on.
+fn answering_once(path: &Path, answer: Answer) -> tokio::task::JoinHandle<()> {
+    let listener = open(path).unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = frame::read(&mut stream).await.unwrap();
+            frame::write(&mut stream, &answer.to_bytes()).await.unwrap();
+        }
+    })
+}
+
 #[tokio::test]
-async fn a_client_finds_a_signer_that_was_restarted() {
-    let door = Door::open();
-    let client = door.client();
-    let before = client.identity().await.unwrap();
-    door.shutdown.trigger();
-    let again = Door::open();
-    std::fs::remove_file(door.socket()).unwrap();
-    std::os::unix::fs::symlink(again.socket(), door.socket()).unwrap();
-    // The old connection may still be served by the old process; a new client meets the new one.
-    let after = door.client().identity().await.unwrap();
-    assert_ne!(before.record, after.record);
-    assert_eq!(before.chains[0].key, after.chains[0].key);
+async fn a_client_connects_again_when_the_signer_broke_off() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("socket/signer");
+    let identity = signer(dir.path()).identity().unwrap();
+    let serving = answering_once(&path, Answer::Identity(identity.clone()));
+    let client = SignerClient::new(&path);
+    for _ in 0..3 {
+        assert_eq!(client.identity().await.unwrap(), identity);
+    }
+    let asked = client.commit(CommitRequest { chain: ChainId::zero(), epoch: Epoch(2) }).await;
+    assert!(matches!(asked, Err(SignerError::Confused)), "an identity is no commitment: {asked:?}");
+    serving.abort();
 }
 
 #[tokio::test]

@@ -1,0 +1,127 @@
+use super::*;
+use palisade_protocol::context::{ChainId, Terms};
+use palisade_protocol::finality::tally::Tally;
+use palisade_protocol::governance::{Action, NewChain};
+use palisade_protocol::message::Message;
+use palisade_regtest::world::{Wish, World, provider_key};
+
+/// Anna and Bert on chain zero, with nonces up to epoch 7, and a log whose newest block is `tip`.
+fn world(tip: u64) -> World {
+    let mut world = World::new(500_000);
+    world.mine(1);
+    for (name, sat) in [("anna", 400_000), ("bert", 100_000)] {
+        world.register_provider(&ChainId::zero(), name);
+        world.active_stake(&Wish { holder: "holder", sat, providers: &[name], lock: 2_000 });
+        world.commit(&ChainId::zero(), name, 1..8);
+    }
+    world.close_until(tip + 1);
+    world
+}
+
+fn certify(world: &mut World, chain: &ChainId, name: &str, height: u64, block: Hash32) {
+    let known = world.ledger.chain(chain).unwrap();
+    let epoch = known.terms.epoch_of(Height(height));
+    let mut tally = Tally::new(known.sets[&epoch].set.clone(), known.terms);
+    let vote = world.vote(chain, name, Height(height), block);
+    let ballot = vote.ballot;
+    tally.add(vote).unwrap();
+    let certificate = tally.certificate(ballot).expect("a quorum");
+    world.send(&Message::Certificate(Box::new(certificate))).unwrap();
+    world.close();
+}
+
+fn certify_zero(world: &mut World, height: u64) {
+    let block = world.log[height as usize].header.hash();
+    certify(world, &ChainId::zero(), "anna", height, block);
+}
+
+fn voting(name: &str) -> Voting {
+    Voting { key: provider_key(name), last: None, btc_tip: BtcHeight(0) }
+}
+
+fn ask(world: &World, chain: &ChainId, voting: &Voting) -> Result<Height, NotDue> {
+    due(&world.ledger, world.ledger.chain(chain).unwrap(), voting).map(|due| due.height)
+}
+
+fn ask_zero(world: &World, voting: &Voting) -> Result<Height, NotDue> {
+    ask(world, &ChainId::zero(), voting)
+}
+
+#[test]
+fn heights_are_voted_in_order_each_behind_the_certificate_of_the_one_before() {
+    let mut world = world(40);
+    let mut anna = voting("anna");
+    for height in [20, 25, 30, 35, 40] {
+        // However long the log is, nothing but the next height is due.
+        assert_eq!(ask_zero(&world, &anna), Ok(Height(height)));
+        let block = world.log[height as usize].header.hash();
+        anna.last = Some(LastVote { height: Height(height), block });
+        assert_eq!(ask_zero(&world, &anna), Err(NotDue::Voted(Height(height))));
+        certify_zero(&mut world, height);
+    }
+    assert_eq!(ask_zero(&world, &anna), Ok(Height(45)));
+}
+
+#[test]
+fn a_height_that_became_final_without_the_key_is_passed_over() {
+    let mut world = world(40);
+    certify_zero(&mut world, 20);
+    assert_eq!(ask_zero(&world, &voting("bert")), Ok(Height(25)));
+}
+
+#[test]
+fn a_key_that_is_in_no_set_has_nothing_to_vote_on() {
+    let closed = World::new(500_000);
+    assert_eq!(ask_zero(&closed, &voting("anna")), Err(NotDue::NotOpen));
+    assert_eq!(ask_zero(&world(20), &voting("carl")), Err(NotDue::NotMember(Epoch(1))));
+}
+
+#[test]
+fn nobody_votes_on_another_branch_than_its_own_last_vote() {
+    let mut world = world(40);
+    let last = LastVote { height: Height(20), block: Hash32([7; 32]) };
+    let anna = Voting { last: Some(last), ..voting("anna") };
+    assert_eq!(ask_zero(&world, &anna), Err(NotDue::Voted(Height(20))));
+    certify_zero(&mut world, 20);
+    let certified = world.log[20].header.hash();
+    assert_eq!(ask_zero(&world, &anna), Err(NotDue::OtherBranch { height: Height(20), certified }));
+}
+
+#[test]
+fn nobody_votes_under_an_expired_set_whoever_knows_of_the_block_first() {
+    let mut world = world(20);
+    let expiry = world.ledger.chains()[0].sets[&Epoch(1)].set.header().expiry;
+    let at = |btc_tip| Voting { btc_tip, ..voting("anna") };
+    assert_eq!(ask_zero(&world, &at(expiry)), Ok(Height(20)));
+    let expired = Err(NotDue::Expired { epoch: Epoch(1), expiry });
+    assert_eq!(ask_zero(&world, &at(expiry.next())), expired, "the own node knows");
+    world.mine(expiry.next().0 - world.btc_height());
+    assert_eq!(ask_zero(&world, &at(BtcHeight(0))), expired, "the hub knows");
+}
+
+#[test]
+fn a_set_is_used_only_once_the_hub_block_that_fixed_it_is_final() {
+    let mut world = world(21);
+    let dev: ChainId = "dev".parse().unwrap();
+    let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 100_000 };
+    let chain = NewChain { id: dev.clone(), genesis: Hash32([5; 32]), terms };
+    world.govern(Action::RegisterChain(chain)).unwrap();
+    world.register_provider(&dev, "dev anna");
+    let wish = Wish { holder: "holder", sat: 100_000, providers: &["anna", "dev anna"], lock: 2_000 };
+    world.active_stake(&wish);
+    world.commit(&dev, "dev anna", 4..8);
+    let fixed_by = world.ledger.next_height();
+    world.close_until(46);
+    let anna = voting("dev anna");
+    for height in [20, 25] {
+        assert_eq!(ask(&world, &dev, &anna), Err(NotDue::SetNotFinal { epoch: Epoch(4), fixed_by }));
+        certify_zero(&mut world, height);
+    }
+    assert_eq!(ask(&world, &dev, &anna), Ok(Height(200)));
+    certify(&mut world, &dev, "dev anna", 200, Hash32([9; 32]));
+    assert_eq!(ask(&world, &dev, &anna), Ok(Height(205)));
+    // Nothing while the breaker is tripped; chain zero goes on.
+    world.reorg(7, &[]).unwrap();
+    assert_eq!(ask(&world, &dev, &anna), Err(NotDue::Paused));
+    assert_eq!(ask_zero(&world, &voting("anna")), Ok(Height(30)));
+}

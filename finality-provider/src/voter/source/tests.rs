@@ -1,0 +1,88 @@
+use super::*;
+use axum::Router;
+use axum::routing::get;
+use std::collections::BTreeMap;
+
+/// A chain in memory, whose links may be broken.
+struct Chain(BTreeMap<u64, ChainBlock>);
+
+impl Chain {
+    fn up_to(tip: u64) -> Self {
+        let block = |height: u64| ChainBlock {
+            height: Height(height),
+            hash: hash(height),
+            parent: hash(height.wrapping_sub(1)),
+        };
+        Self((0..=tip).map(|height| (height, block(height))).collect())
+    }
+}
+
+fn hash(height: u64) -> Hash32 {
+    Hash32([u8::try_from(height % 251).unwrap(); 32])
+}
+
+impl ChainSource for Chain {
+    async fn tip(&self) -> Result<ChainBlock, SourceError> {
+        Ok(*self.0.last_key_value().unwrap().1)
+    }
+
+    async fn block(&self, height: Height) -> Result<Option<ChainBlock>, SourceError> {
+        Ok(self.0.get(&height.0).copied())
+    }
+}
+
+#[tokio::test]
+async fn a_descendant_of_all_that_is_known_is_voted_for() {
+    let chain = Chain::up_to(20);
+    let known = [(Height(10), hash(10)), (Height(15), hash(15))];
+    assert_eq!(chain.descendant(Height(20), &known).await.unwrap(), hash(20));
+    assert_eq!(chain.descendant(Height(20), &[]).await.unwrap(), hash(20));
+    assert!(chain.check_genesis(hash(0)).await.is_ok());
+    assert!(matches!(chain.check_genesis(hash(1)).await, Err(SourceError::OtherBranch { .. })));
+}
+
+#[tokio::test]
+async fn another_branch_a_broken_link_and_a_gap_are_refused() {
+    let mut chain = Chain::up_to(20);
+    let check = async |chain: &Chain, known: &[(Height, Hash32)]| {
+        chain.descendant(Height(20), known).await.unwrap_err().to_string()
+    };
+    let other = check(&chain, &[(Height(10), hash(10)), (Height(15), hash(99))]).await;
+    assert!(other.contains("at height 15"), "{other}");
+    let lower = check(&chain, &[(Height(10), hash(99)), (Height(15), hash(15))]).await;
+    assert!(lower.contains("at height 10"), "{lower}");
+    chain.0.get_mut(&17).unwrap().parent = hash(99);
+    let broken = check(&chain, &[(Height(15), hash(15))]).await;
+    assert!(broken.starts_with("block 17 has parent"), "{broken}");
+    chain.0.remove(&18);
+    let gap = check(&chain, &[(Height(15), hash(15))]).await;
+    assert!(gap.contains("no block at height 18"), "{gap}");
+    let beyond = chain.descendant(Height(21), &[]).await.unwrap_err();
+    assert!(matches!(beyond, SourceError::Missing(Height(21))));
+}
+
+#[tokio::test]
+async fn a_node_that_answers_nonsense_is_no_source() {
+    let block = |height: u64| {
+        let hash = hash(1);
+        axum::Json(serde_json::json!({ "height": height, "hash": hash, "parent": hash }))
+    };
+    let router = Router::new()
+        .route("/tip", get(async || "{\"height\": 1}"))
+        .route("/blocks/1", get(async move || block(1)))
+        .route("/blocks/2", get(async move || block(1)))
+        .route("/blocks/3", get(async || "x".repeat(MAX_ANSWER + 1)))
+        .route("/blocks/4", get(async || StatusCode::INTERNAL_SERVER_ERROR));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+    let chain = DevChain::new(format!("http://{address}").parse().unwrap());
+    assert_eq!(chain.block(Height(1)).await.unwrap().unwrap().hash, hash(1));
+    assert!(chain.block(Height(9)).await.unwrap().is_none());
+    for height in [2, 3, 4] {
+        let answer = chain.block(Height(height)).await;
+        assert!(matches!(answer, Err(SourceError::Malformed(_))), "{height}: {answer:?}");
+    }
+    assert!(matches!(chain.tip().await, Err(SourceError::Malformed(_))));
+    serving.abort();
+}

@@ -1,0 +1,257 @@
+//! The network around one operator: hub, Bitcoin node, development chain, signer.
+
+use super::*;
+use crate::signer::request::CommitRequest;
+use crate::voter::config::{DEFAULT, VoterConfig};
+use crate::voter::status::Status;
+use axum::routing::post;
+use axum::{Json, Router};
+use palisade_hub::api::{self, Door};
+use palisade_hub::daemon::config::parse;
+use palisade_hub::daemon::shutdown::Shutdown;
+use palisade_hub::engine::Hub;
+use palisade_protocol::context::{ChainIdentity, Terms};
+use palisade_protocol::governance::{Action, NewChain};
+use palisade_regtest::devchain::{self, DevChain};
+use palisade_regtest::world::{Wish, World, bls_secret, pair};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+const DEV: &str = "dev";
+const DEV_TERMS: Terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 400_000 };
+
+pub(super) fn dev() -> ChainId {
+    DEV.parse().unwrap()
+}
+
+/// Everything but the voter.
+pub(super) struct Network {
+    dir: TempDir,
+    pub(super) hub: Arc<Hub>,
+    lie: Arc<Mutex<Option<Hash32>>>,
+    devchain: Arc<DevChain>,
+    config: VoterConfig,
+    shutdown: Shutdown,
+    signer: Mutex<Option<(Shutdown, JoinHandle<()>)>>,
+    making: Vec<JoinHandle<()>>,
+}
+
+/// A voter at work.
+pub(super) struct Running {
+    voter: Arc<Voter>,
+    shutdown: Shutdown,
+    work: JoinHandle<anyhow::Result<()>>,
+}
+
+async fn listen(router: Router) -> (String, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    (url, tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }))
+}
+
+/// What the voter asks of its Bitcoin node, answered from blocks.
+fn node(world: &World) -> Router {
+    let blocks = Arc::new(world.chain.clone());
+    let answer = move |Json(request): Json<Value>| async move {
+        let tip = blocks.last().unwrap().block_hash();
+        let found = match (request["method"].as_str().unwrap(), &request["params"][0]) {
+            ("getblockchaininfo", _) => {
+                json!({ "chain": "regtest", "blocks": blocks.len() - 1, "bestblockhash": tip })
+            }
+            ("getblockhash", height) => json!(blocks[height.as_u64().unwrap() as usize].block_hash()),
+            ("getblock", hash) => {
+                let block = blocks.iter().find(|block| json!(block.block_hash()) == *hash).unwrap();
+                json!(bitcoin::consensus::encode::serialize_hex(block))
+            }
+            (method, _) => panic!("{method} is not asked by a voter"),
+        };
+        Json(json!({ "jsonrpc": "2.0", "id": request["id"], "result": found, "error": null }))
+    };
+    Router::new().route("/", post(answer))
+}
+
+/// One operator's keys are registered on both chains; one stake names both.
+fn world() -> World {
+    let mut world = World::new(400_000);
+    world.mine(1);
+    let chain = NewChain { id: dev(), genesis: devchain::genesis(DEV), terms: DEV_TERMS };
+    world.govern(Action::RegisterChain(chain)).unwrap();
+    world.register_provider(&ChainId::zero(), "anna");
+    world.register_provider(&dev(), "dev anna");
+    let wish = Wish { holder: "holder", sat: 500_000, providers: &["anna", "dev anna"], lock: 2_000 };
+    world.active_stake(&wish);
+    world.close();
+    world
+}
+
+/// A hub that goes on from the world's log.
+fn hub_of(world: &World, dir: &Path) -> Arc<Hub> {
+    std::fs::create_dir_all(dir).unwrap();
+    let mut replica = Replica::open(dir, world.ledger.genesis().clone()).unwrap();
+    for block in &world.log {
+        replica.take(block).unwrap();
+    }
+    let (ledger, store) = replica.into_parts();
+    Hub::new(ledger, store)
+}
+
+impl Network {
+    pub(super) async fn start() -> Self {
+        let dir = TempDir::new().unwrap();
+        let world = world();
+        let hub = hub_of(&world, &dir.path().join("hub"));
+        let lie = Arc::new(Mutex::new(None));
+        let state = Lie { hub: hub.clone(), root: lie.clone() };
+        let door = Door { hub: hub.clone(), follower: false };
+        let front = api::router(door).layer(axum::middleware::from_fn_with_state(state, lying));
+        let shutdown = Shutdown::manual();
+        let (devchain, disk) = DevChain::open(&dir.path().join("devchain"), DEV).unwrap();
+        let (hub_url, hub_task) = listen(front).await;
+        let (node_url, node_task) = listen(node(&world)).await;
+        let (dev_url, dev_task) = listen(devchain::router(devchain.clone())).await;
+        std::fs::write(dir.path().join("cookie"), "__cookie__:x").unwrap();
+        let at = |name: &str| format!("{:?}", dir.path().join(name).display().to_string());
+        let text = DEFAULT
+            .replace("\"voter-data\"", &at("voter"))
+            .replace("\"signer-socket/signer\"", &at("socket/signer"))
+            .replace("\"bitcoind.cookie\"", &at("cookie"))
+            .replace("http://127.0.0.1:8200", &hub_url)
+            .replace("http://127.0.0.1:18443", &node_url);
+        let text = format!("{text}\n[[sources]]\nchain = \"{DEV}\"\nurl = \"{dev_url}\"\n");
+        let config = parse(Path::new("voter.toml"), &text).unwrap();
+        let mut making = vec![hub_task, node_task, dev_task];
+        let (maker, stop) = (hub.clone(), shutdown.clone());
+        making.push(tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(20));
+            while !stop.is_requested() {
+                ticks.tick().await;
+                maker.make_block(&keypair("hub")).unwrap();
+            }
+        }));
+        let (chain, stop) = (devchain.clone(), shutdown.clone());
+        making.push(tokio::spawn(async move {
+            chain.run(DEV, disk, Duration::from_millis(20), &stop).await.unwrap();
+        }));
+        let network = Self { dir, hub, lie, devchain, config, shutdown, signer: Mutex::default(), making };
+        network.start_signer();
+        network
+    }
+
+    fn start_signer(&self) {
+        let genesis = self.hub.ledger().genesis().clone();
+        let zero = genesis.zero();
+        let identity = ChainIdentity { id: dev(), genesis: devchain::genesis(DEV), ..zero.clone() };
+        let chains = vec![
+            ChainSigner::new(zero, genesis.document().zero, pair("anna")),
+            ChainSigner::new(identity, DEV_TERMS, pair("dev anna")),
+        ];
+        let data = self.dir.path().join("signer");
+        std::fs::create_dir_all(&data).unwrap();
+        let record = Record::open(&data).unwrap().0;
+        let signer = Arc::new(Signer::new(&genesis, chains, bls_secret("anna"), record).unwrap());
+        let listener = server::open(&self.config.signer_socket).unwrap();
+        let stop = Shutdown::manual();
+        let serving = server::serve(signer, listener, server::own_uid().unwrap(), stop.clone());
+        *self.signer.lock().unwrap() = Some((stop, tokio::spawn(serving)));
+    }
+
+    /// The signer's record is lost while it does not run.
+    pub(super) async fn lose_record(&self) {
+        let (stop, serving) = self.signer.lock().unwrap().take().unwrap();
+        stop.trigger();
+        serving.await.unwrap();
+        std::fs::remove_dir_all(self.dir.path().join("signer")).unwrap();
+        self.start_signer();
+    }
+
+    pub(super) async fn record_id(&self) -> Hash32 {
+        SignerClient::new(&self.config.signer_socket).identity().await.unwrap().record
+    }
+
+    pub(super) async fn voter(&self) -> Running {
+        let health = Health::new("test", "0", self.config.network).unwrap();
+        let genesis = self.hub.ledger().genesis().clone();
+        std::fs::create_dir_all(&self.config.data_dir).unwrap();
+        let voter = Arc::new(Voter::open(&self.config, genesis, health).unwrap());
+        let shutdown = Shutdown::manual();
+        let (worker, stop) = (voter.clone(), shutdown.clone());
+        let sources = self.config.sources.clone();
+        let work = tokio::spawn(async move { worker.work(&sources, &stop).await });
+        Running { voter, shutdown, work }
+    }
+
+    pub(super) fn lie(&self, root: Hash32) {
+        *self.lie.lock().unwrap() = Some(root);
+    }
+
+    pub(super) fn truth(&self) {
+        *self.lie.lock().unwrap() = None;
+    }
+
+    pub(super) fn certified(&self, chain: &ChainId) -> BTreeMap<Height, Hash32> {
+        self.hub.ledger().chain(chain).unwrap().certified.clone()
+    }
+
+    pub(super) fn newest_zero_epoch(&self) -> Epoch {
+        self.hub.ledger().chains()[0].newest().unwrap().0
+    }
+
+    /// The newest set of chain zero, and the root that it names for the operator.
+    pub(super) fn newest_zero_root(&self) -> (Epoch, Hash32) {
+        let ledger = self.hub.ledger();
+        let (epoch, fixed) = ledger.chains()[0].newest().unwrap();
+        (epoch, fixed.set.members()[0].nonce_root)
+    }
+
+    /// The signer's own root for an epoch of chain zero.
+    pub(super) async fn signers_root(&self, epoch: Epoch) -> Hash32 {
+        let request = CommitRequest { chain: ChainId::zero(), epoch };
+        SignerClient::new(&self.config.signer_socket).commit(request).await.unwrap().root
+    }
+
+    pub(super) fn dev_block(&self, height: Height) -> Hash32 {
+        self.devchain.block(height.0).unwrap().hash
+    }
+
+    pub(super) fn block(&self, height: Height) -> Block {
+        self.hub.store().blocks(height, 1).unwrap().remove(0)
+    }
+
+    pub(super) async fn stop(self) {
+        self.shutdown.trigger();
+        self.making.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Running {
+    pub(super) async fn status(&self) -> Status {
+        self.voter.status().await.unwrap()
+    }
+
+    pub(super) fn health(&self) -> String {
+        serde_json::to_string(&self.voter.health.report()).unwrap()
+    }
+
+    /// Waits for a condition on the status, for as long as anybody would.
+    pub(super) async fn until(&self, what: &str, holds: impl Fn(&Status) -> bool) {
+        let started = Instant::now();
+        loop {
+            let status = self.status().await;
+            if !status.chains.is_empty() && holds(&status) {
+                return;
+            }
+            assert!(!self.work.is_finished(), "the voter ended before {what}");
+            assert!(started.elapsed() < Duration::from_secs(60), "{what} never happened:\n{status}");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(super) async fn stop(self) {
+        self.shutdown.trigger();
+        self.work.await.unwrap().unwrap();
+    }
+}
