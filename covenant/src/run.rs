@@ -6,7 +6,6 @@ use crate::member::{CannotAnswer, Member};
 use crate::sign::Signer;
 use anyhow::{Context as _, ensure};
 use palisade_hub::client::{HubClient, HubError, Receipt};
-use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::health::Health;
 use palisade_hub::daemon::keyfile::{self, KdfCost};
 use palisade_hub::daemon::lock::DirLock;
@@ -23,7 +22,6 @@ use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::Height;
 use prometheus::{IntCounterVec, IntGauge, Opts};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 use tokio::task::{JoinSet, block_in_place};
 
@@ -44,8 +42,7 @@ const BATCH: usize = 64;
 const RESEND_BLOCKS: u64 = 10;
 
 /// Runs until it is told to stop.
-pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
-    let config: Config = files::load(config_file)?;
+pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let genesis = read_genesis(&config.genesis_file)?;
     ensure!(
         genesis.network() == config.network.bitcoin(),
@@ -53,7 +50,7 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
         config.network,
         genesis.network()
     );
-    let signer = open_key(&config, &genesis)?;
+    let signer = open_key(config, &genesis)?;
     tracing::info!(hub = %genesis.id(), member = %signer.member(), "starting");
     let _lock = DirLock::acquire(&config.data_dir)?;
     let audit = Audit::open(&config.data_dir.join(AUDIT_FILE))?;
@@ -75,7 +72,7 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
 }
 
 /// The audit log's file in the data directory.
-const AUDIT_FILE: &str = "audit.sqlite";
+pub const AUDIT_FILE: &str = "audit.sqlite";
 
 fn open_key(config: &Config, genesis: &Genesis) -> anyhow::Result<Signer> {
     let password =
@@ -273,14 +270,6 @@ impl Desk {
 
 fn stake<'a>(ledger: &'a Ledger, id: &StakeId) -> Option<&'a palisade_hub::ledger::stake::Stake> {
     ledger.stakes().find(id).map(|(_, stake)| stake)
-}
-
-/// The audit log of a configuration, for reading.
-pub fn audit(config_file: &Path) -> anyhow::Result<Audit> {
-    let config: Config = files::load(config_file)?;
-    let path = config.data_dir.join(AUDIT_FILE);
-    ensure!(path.exists(), "{} does not exist: the member has not run yet", path.display());
-    Ok(Audit::read(&path)?)
 }
 
 /// What a member did about a stake, for people.
