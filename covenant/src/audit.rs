@@ -6,7 +6,7 @@ use palisade_protocol::hash::{Hash32, tagged};
 use palisade_protocol::message::Message;
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::BtcHeight;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use serde::Serialize;
 use std::path::Path;
 
@@ -45,7 +45,8 @@ pub enum Act {
 }
 
 impl Act {
-    fn name(self) -> &'static str {
+    /// Its name, in the log and in metrics.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Signed => "signed",
             Self::Refused => "refused",
@@ -120,6 +121,13 @@ impl Audit {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(SCHEMA)?;
         let audit = Self(connection);
+        audit.entries()?;
+        Ok(audit)
+    }
+
+    /// Opens a log that exists, for reading only; all of it is checked.
+    pub fn read(path: &Path) -> Result<Self, AuditError> {
+        let audit = Self(Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?);
         audit.entries()?;
         Ok(audit)
     }
@@ -248,18 +256,39 @@ mod tests {
         for change in ["UPDATE entry SET sat = 6", "DELETE FROM entry WHERE seq = 2"] {
             assert!(audit.0.execute(change, []).is_err(), "{change}");
         }
-        for (change, broken) in
-            [("UPDATE entry SET sat = 6 WHERE seq = 3", 3), ("DELETE FROM entry WHERE seq = 2", 2)]
-        {
-            audit
-                .0
-                .execute_batch("DROP TRIGGER IF EXISTS entry_keeps; DROP TRIGGER IF EXISTS entry_stays")
-                .unwrap();
-            audit.0.execute(change, []).unwrap();
-            assert!(
-                matches!(Audit::open(&path), Err(AuditError::Broken(found)) if found == broken),
-                "{change}"
-            );
+        audit.0.execute_batch("DROP TRIGGER entry_keeps; DROP TRIGGER entry_stays").unwrap();
+        audit.0.pragma_update(None, "ignore_check_constraints", true).unwrap();
+        let altered = [
+            "hash = zeroblob(32)",
+            "stake = zeroblob(32)",
+            "act = 'refused'",
+            "btc_height = 9",
+            "sat = 6",
+            "reason = 'x'",
+            "message = x'00'",
+            "message = CAST(message || x'00' AS BLOB)",
+        ];
+        for change in altered {
+            check(&audit, &path, &format!("UPDATE entry SET {change} WHERE seq = 2"), 2);
         }
+        check(&audit, &path, "DELETE FROM entry WHERE seq = 2", 2);
+        check(&audit, &path, "DELETE FROM entry WHERE seq = 1", 1);
+        check(&audit, &path, "UPDATE entry SET seq = 4 WHERE seq = 3", 3);
+        assert_eq!(Audit::read(&path).unwrap().entries().unwrap().len(), 3, "all was put back");
+    }
+
+    /// Makes a change, expects that opening shows the entry it broke, and takes it back.
+    fn check(audit: &Audit, path: &Path, change: &str, broken: i64) {
+        let saved = "CREATE TABLE saved AS SELECT * FROM entry";
+        audit.0.execute_batch(&format!("{saved}; {change}")).unwrap();
+        let opened = [Audit::open(path), Audit::read(path)];
+        for opened in opened {
+            assert!(matches!(opened, Err(AuditError::Broken(found)) if found == broken), "{change}");
+        }
+        audit.0.execute_batch("DROP TRIGGER entry_keeps; DROP TRIGGER entry_stays").unwrap();
+        audit
+            .0
+            .execute_batch("DELETE FROM entry; INSERT INTO entry SELECT * FROM saved; DROP TABLE saved")
+            .unwrap();
     }
 }

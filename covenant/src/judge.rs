@@ -6,7 +6,7 @@ use palisade_hub::ledger::stake::Stake;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::stake::{Sighashes, Slashable, unbonding_coin};
 use palisade_protocol::transactions::slashing::{self, BadSlashing};
-use palisade_protocol::units::BtcHeight;
+use palisade_protocol::units::{BtcHeight, RelativeBlocks};
 use serde::{Deserialize, Serialize};
 
 /// What a member signs, beyond the rules.
@@ -21,6 +21,8 @@ pub struct Policy {
     pub window_blocks: u32,
     /// Providers whose stakes are refused.
     pub denied_providers: Vec<ProviderKey>,
+    /// The only providers whose stakes are signed; without it, all that are not denied.
+    pub allowed_providers: Option<Vec<ProviderKey>>,
 }
 
 /// Why a member refuses. The text goes on the record.
@@ -29,6 +31,17 @@ pub enum Refuse {
     /// The parameters of the stake are unknown.
     #[error("the stake's version of the parameters is unknown")]
     Params,
+    /// The committee is not the one of those parameters.
+    #[error("the stake's committee is not that of its parameters")]
+    Committee,
+    /// The unbonding time is not the one of those parameters.
+    #[error("the unbonding time is {found} blocks, the parameters say {wanted}")]
+    UnbondingTime {
+        /// What the stake says.
+        found: RelativeBlocks,
+        /// What the parameters say.
+        wanted: RelativeBlocks,
+    },
     /// The presigned transactions cannot be computed.
     #[error("the presigned transactions cannot be derived: {0}")]
     Derive(String),
@@ -61,6 +74,9 @@ pub enum Refuse {
     /// A provider is denied.
     #[error("policy: finality provider {0} is denied by this member")]
     Denied(ProviderKey),
+    /// A provider is not on the list.
+    #[error("policy: finality provider {0} is not among those that this member allows")]
+    NotAllowed(ProviderKey),
 }
 
 /// What was signed before, and when: for the rate limit.
@@ -76,6 +92,13 @@ pub fn judge(
     check_policy(policy, stake, ledger.btc_height(), signed)?;
     let params = ledger.params().get(stake.params).ok_or(Refuse::Params)?;
     let contract = &stake.contract;
+    if contract.keys.committee() != params.committee() {
+        return Err(Refuse::Committee);
+    }
+    let (found, wanted) = (contract.unbonding_time, params.unbonding_time());
+    if found != wanted {
+        return Err(Refuse::UnbondingTime { found, wanted });
+    }
     let derived = contract.presign(params).map_err(|why| Refuse::Derive(why.to_string()))?;
     if derived.unbonding != stake.presigned.unbonding {
         return Err(Refuse::Unbonding);
@@ -105,6 +128,11 @@ fn check_policy(
     if let Some(denied) = stake.named().find(|key| policy.denied_providers.contains(key)) {
         return Err(Refuse::Denied(*denied));
     }
+    if let Some(allowed) = &policy.allowed_providers
+        && let Some(other) = stake.named().find(|key| !allowed.contains(key))
+    {
+        return Err(Refuse::NotAllowed(*other));
+    }
     let blocks = policy.window_blocks;
     let recent = signed.into_iter().filter(|(at, _)| now.since(*at) < blocks);
     let signed = recent.fold(Amount::ZERO, |sum, (_, amount)| sum.checked_add(amount).unwrap_or(Amount::MAX));
@@ -114,3 +142,6 @@ fn check_policy(
         _ => Err(Refuse::Rate { found, signed, blocks, limit }),
     }
 }
+
+#[cfg(test)]
+mod tests;

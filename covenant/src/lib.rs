@@ -7,5 +7,9 @@ pub mod audit;
 pub mod config;
 pub mod init;
 pub mod judge;
+pub mod member;
 pub mod run;
 pub mod sign;
+
+#[cfg(test)]
+mod fixtures;

@@ -1,9 +1,11 @@
 //! The covenant member's command line.
 
 use clap::{Parser, Subcommand};
-use palisade_covenant::audit::Entry;
+use palisade_covenant::audit::{Audit, Entry};
+use palisade_covenant::config::Config;
 use palisade_covenant::init::Init;
 use palisade_covenant::run;
+use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::exit::{self, Failure, Format};
 use palisade_hub::daemon::{log, shutdown};
 use std::fmt;
@@ -66,11 +68,18 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Init(init) => format.print(&init.run()?),
         Command::Run { config } => {
             log::init().map_err(Failure::failed)?;
+            let config: Config = files::load(&config).map_err(Failure::usage)?;
             let ended = shutdown::run(|shutdown| async move { run::run(&config, shutdown).await });
             Ok(ended.map_err(Failure::failed)??)
         }
         Command::Audit { config } => {
-            let entries = run::audit(&config)?.entries().map_err(Failure::failed)?;
+            let config: Config = files::load(&config).map_err(Failure::usage)?;
+            let path = config.data_dir.join(run::AUDIT_FILE);
+            if !path.exists() {
+                let message = format_args!("{} does not exist", path.display());
+                return Err(Failure::not_now(message).hint("the member has not run yet"));
+            }
+            let entries = Audit::read(&path).and_then(|log| log.entries()).map_err(Failure::failed)?;
             format.print(&Log(entries))
         }
     }

@@ -1,124 +1,48 @@
-//! The member as a running process: follow the log, judge what is new, record, answer.
+//! The member as a running process: follow the log, answer what is new, deliver the answers.
 
-use crate::audit::{Act, Audit, Record};
+use crate::audit::{Act, Audit};
 use crate::config::Config;
-use crate::judge::{Policy, judge};
+use crate::member::{CannotAnswer, Member};
 use crate::sign::Signer;
 use anyhow::{Context as _, ensure};
-use palisade_hub::client::{HubClient, HubError};
-use palisade_hub::daemon::config as files;
+use palisade_hub::client::{HubClient, HubError, Receipt};
 use palisade_hub::daemon::health::Health;
 use palisade_hub::daemon::keyfile::{self, KdfCost};
 use palisade_hub::daemon::lock::DirLock;
 use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::daemon::serve::{self, Limits, Server};
 use palisade_hub::daemon::shutdown::Shutdown;
-use palisade_hub::ledger::Ledger;
-use palisade_hub::ledger::stake::Stake;
-use palisade_hub::ledger::state::StakeState;
+use palisade_hub::ledger::{Event, Ledger};
 use palisade_hub::replica::{Replica, ReplicaError};
 use palisade_hub::run::read_genesis;
-use palisade_protocol::codec::Wire as _;
-use palisade_protocol::covenant::MAX_REASON;
 use palisade_protocol::curve::KeyPair;
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::message::Message;
 use palisade_protocol::stake::StakeId;
+use palisade_protocol::units::Height;
 use prometheus::{IntCounterVec, IntGauge, Opts};
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::task::{JoinSet, block_in_place};
 
 /// Purpose of a member's key file.
 pub const KEY_PURPOSE: &str = "covenant";
 /// How long a request for blocks waits for one.
 const WAIT: Duration = Duration::from_secs(10);
-/// Pause after a hub that cannot be reached or lies.
+/// Pause after a hub that cannot be reached.
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// A member: its key, its policy, and what it did so far.
-#[derive(Debug)]
-pub struct Member {
-    signer: Signer,
-    policy: Policy,
-    audit: Audit,
-}
-
-impl Member {
-    /// A member over its audit log.
-    pub fn new(signer: Signer, policy: Policy, audit: Audit) -> Self {
-        Self { signer, policy, audit }
-    }
-
-    /// Everything that the ledger wants of this member and does not have yet. Each answer is in the audit log when this
-    /// returns; one that was recorded before comes back the same, to the byte.
-    pub fn answers(&mut self, ledger: &Ledger) -> anyhow::Result<Vec<(Act, Message)>> {
-        let mut answers = Vec::new();
-        let member = self.signer.member();
-        for stake in ledger.stakes().iter() {
-            if stake.contract.keys.committee().index_of(&member).is_none() {
-                continue;
-            }
-            let answered = stake.signatures.contains_key(&member) || stake.refusals.contains_key(&member);
-            if !answered && stake.state == StakeState::Pending {
-                answers.push(self.answer(ledger, stake)?);
-            }
-            let wanted = stake.expansion.is_some() && stake.state == StakeState::Verified;
-            if wanted && stake.signatures.contains_key(&member) && !stake.consents.contains_key(&member) {
-                answers.extend(self.consent(ledger, stake)?);
-            }
-        }
-        Ok(answers)
-    }
-
-    fn answer(&mut self, ledger: &Ledger, stake: &Stake) -> anyhow::Result<(Act, Message)> {
-        for act in [Act::Signed, Act::Refused] {
-            if let Some(bytes) = self.audit.answer(&stake.id, act)? {
-                return Ok((act, Message::from_bytes(&bytes)?));
-            }
-        }
-        let window = ledger.btc_height().minus(self.policy.window_blocks);
-        let signed = self.audit.signed_since(window)?;
-        let (act, message, reason) = match judge(ledger, stake, &self.policy, signed) {
-            Ok(sighashes) => (Act::Signed, self.signer.agree(ledger, stake, &sighashes)?, String::new()),
-            Err(why) => {
-                let mut reason = why.to_string();
-                reason.truncate(MAX_REASON);
-                (Act::Refused, self.signer.refuse(ledger, &stake.id, reason.clone()), reason)
-            }
-        };
-        self.record(ledger, stake, act, &reason, &message)?;
-        Ok((act, message))
-    }
-
-    fn consent(&mut self, ledger: &Ledger, stake: &Stake) -> anyhow::Result<Option<(Act, Message)>> {
-        if let Some(bytes) = self.audit.answer(&stake.id, Act::Consented)? {
-            return Ok(Some((Act::Consented, Message::from_bytes(&bytes)?)));
-        }
-        // The old stake may have left meanwhile: then there is nothing to consent to.
-        let Ok(sighash) = ledger.expansion_sighash(&stake.id) else { return Ok(None) };
-        let message = self.signer.consent(&stake.id, &sighash);
-        self.record(ledger, stake, Act::Consented, "", &message)?;
-        Ok(Some((Act::Consented, message)))
-    }
-
-    fn record(
-        &mut self,
-        ledger: &Ledger,
-        stake: &Stake,
-        act: Act,
-        reason: &str,
-        message: &Message,
-    ) -> anyhow::Result<()> {
-        let (btc_height, amount) = (ledger.btc_height(), stake.contract.coin.value);
-        self.audit.append(&Record { stake: stake.id, act, btc_height, amount, reason, message })?;
-        tracing::info!(stake = %stake.id, sat = amount.to_sat(), ?act, reason, "judged");
-        Ok(())
-    }
-}
+/// Pause after a hub that lies: the own log was replayed to get rid of what it said.
+const LONG_PAUSE: Duration = Duration::from_secs(2);
+/// So many new blocks in one answer, or fewer, are those that the hub made since the answer before.
+const NEAR: u64 = 16;
+/// Answers that are made and delivered at a time. The hub says that it took one when its block is on disk, so one after
+/// the other would be one a block.
+const BATCH: usize = 64;
+/// An answer that is not in the log after this many blocks is sent again.
+const RESEND_BLOCKS: u64 = 10;
 
 /// Runs until it is told to stop.
-pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
-    let config: Config = files::load(config_file)?;
+pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let genesis = read_genesis(&config.genesis_file)?;
     ensure!(
         genesis.network() == config.network.bitcoin(),
@@ -126,19 +50,19 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
         config.network,
         genesis.network()
     );
-    let signer = open_key(&config, &genesis)?;
+    let signer = open_key(config, &genesis)?;
     tracing::info!(hub = %genesis.id(), member = %signer.member(), "starting");
     let _lock = DirLock::acquire(&config.data_dir)?;
-    let audit = Audit::open(&config.data_dir.join("audit.sqlite"))?;
+    let audit = Audit::open(&config.data_dir.join(AUDIT_FILE))?;
     let replica = Replica::open(&config.data_dir, genesis)?;
     let member = Member::new(signer, config.policy.clone(), audit);
     let health = Health::new("palisade-covenant", env!("CARGO_PKG_VERSION"), config.network)?;
-    let meters = Meters::new(&health)?;
-    let server = Server::bind(&config.listen).await?;
-    let routes = serve::router(axum::Router::new(), health.clone(), Limits::default());
     let hub = HubClient::new(config.hub.url().clone());
+    let mut desk = Desk::new(member, replica, hub, health.clone())?;
+    let server = Server::bind(&config.listen).await?;
+    let routes = serve::router(axum::Router::new(), health, Limits::default());
     let work = async {
-        let done = follow(member, replica, hub, &health, &meters, &shutdown).await;
+        let done = desk.work(&shutdown).await;
         shutdown.trigger();
         done
     };
@@ -146,6 +70,9 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     served?;
     worked
 }
+
+/// The audit log's file in the data directory.
+pub const AUDIT_FILE: &str = "audit.sqlite";
 
 fn open_key(config: &Config, genesis: &Genesis) -> anyhow::Result<Signer> {
     let password =
@@ -159,69 +86,190 @@ fn open_key(config: &Config, genesis: &Genesis) -> anyhow::Result<Signer> {
 
 struct Meters {
     height: IntGauge,
+    btc_height: IntGauge,
+    waiting: IntGauge,
     answers: IntCounterVec,
 }
 
 impl Meters {
     fn new(health: &Health) -> anyhow::Result<Self> {
-        let height = IntGauge::new("height", "Height of the newest block of the own log.")?;
-        let answers = IntCounterVec::new(Opts::new("answers_total", "Answers that the hub took."), &["act"])?;
-        health.registry().register(Box::new(height.clone()))?;
-        health.registry().register(Box::new(answers.clone()))?;
-        Ok(Self { height, answers })
+        let meters = Self {
+            height: IntGauge::new("height", "Height of the newest block of the own log.")?,
+            btc_height: IntGauge::new("btc_height", "Bitcoin's height in the own log.")?,
+            waiting: IntGauge::new("waiting_stakes", "Stakes that lack this member's answer in the log.")?,
+            answers: IntCounterVec::new(
+                Opts::new("answers_total", "Answers that the hub took, by act."),
+                &["act"],
+            )?,
+        };
+        let registry = health.registry();
+        for gauge in [&meters.height, &meters.btc_height, &meters.waiting] {
+            registry.register(Box::new(gauge.clone()))?;
+        }
+        registry.register(Box::new(meters.answers.clone()))?;
+        Ok(meters)
     }
 }
 
-async fn follow(
-    mut member: Member,
-    mut replica: Replica,
+/// A member, its copy of the log, and the hub that both talk to.
+pub struct Desk {
+    member: Member,
+    replica: Replica,
     hub: HubClient,
-    health: &Health,
-    meters: &Meters,
-    shutdown: &Shutdown,
-) -> anyhow::Result<()> {
-    loop {
-        let followed = tokio::select! {
-            followed = replica.follow(&hub, WAIT) => followed,
-            () = shutdown.requested() => return Ok(()),
-        };
-        match followed {
-            Ok(_) => health.recover("log"),
-            Err(why) => pause(health, &why).await,
+    health: Health,
+    meters: Meters,
+    /// Stakes that may lack an answer, each with the height of the own log from which one is sent (again).
+    open: BTreeMap<StakeId, Height>,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").field("member", &self.member).finish_non_exhaustive()
+    }
+}
+
+type Delivery = (StakeId, Act, Result<Receipt, HubError>);
+
+impl Desk {
+    /// A desk at which nothing was done yet.
+    pub fn new(member: Member, replica: Replica, hub: HubClient, health: Health) -> anyhow::Result<Self> {
+        let meters = Meters::new(&health)?;
+        Ok(Self { member, replica, hub, health, meters, open: BTreeMap::new() })
+    }
+
+    /// Follows and answers until it is told to stop. Fails only if the audit log or the own copy of the log does.
+    pub async fn work(&mut self, shutdown: &Shutdown) -> anyhow::Result<()> {
+        tokio::select! {
+            done = self.follow() => done,
+            () = shutdown.requested() => Ok(()),
         }
-        meters.height.set(replica.ledger().tip().map_or(0, |(height, _)| height.0 as i64));
-        for (act, message) in member.answers(replica.ledger())? {
-            let submitted = tokio::select! {
-                submitted = hub.submit(&message) => submitted,
-                () = shutdown.requested() => return Ok(()),
-            };
-            match submitted {
-                Ok(_) => meters.answers.with_label_values(&[&format!("{act:?}").to_lowercase()]).inc(),
-                Err(HubError::Refused { rule, .. }) if rule == "repeated" => {}
-                // What is in the audit log and not in the message log is sent again on the next round.
-                Err(why) => tracing::warn!(%why, ?act, "answer not taken"),
+    }
+
+    /// Whatever is cut off here is on disk, or was not begun.
+    async fn follow(&mut self) -> anyhow::Result<()> {
+        self.open_all();
+        let mut wait = Duration::ZERO;
+        loop {
+            match self.catch_up(wait).await {
+                Ok(()) => {
+                    self.health.recover("log");
+                    self.answer_all().await?;
+                }
+                Err(ReplicaError::Store(why)) => return Err(why.into()),
+                Err(why) => self.pause(&why).await,
+            }
+            wait = WAIT;
+        }
+    }
+
+    /// Follows until the hub has nothing newer but what it made meanwhile, so that nothing is judged on a state that is
+    /// long gone.
+    async fn catch_up(&mut self, mut wait: Duration) -> Result<(), ReplicaError> {
+        loop {
+            let before = self.replica.ledger().next_height();
+            for (_, event) in self.replica.follow(&self.hub, wait).await? {
+                if let Event::Stake { id, .. } = event {
+                    self.open.insert(id, Height(0));
+                }
+            }
+            let ledger = self.replica.ledger();
+            self.meters.height.set(ledger.tip().map_or(0, |(height, _)| height.0 as i64));
+            self.meters.btc_height.set(ledger.btc_height().0.into());
+            if ledger.next_height() <= before.plus(NEAR) {
+                return Ok(());
+            }
+            wait = Duration::ZERO;
+        }
+    }
+
+    fn open_all(&mut self) {
+        let stakes = self.replica.ledger().stakes().iter();
+        self.open.extend(stakes.map(|stake| (stake.id, Height(0))));
+    }
+
+    async fn pause(&mut self, why: &ReplicaError) {
+        self.health.degrade("log", why);
+        let ReplicaError::Invalid(_) = why else {
+            tracing::warn!(%why, "no blocks");
+            return tokio::time::sleep(PAUSE).await;
+        };
+        tracing::error!(%why, "the hub lies or runs other rules: nothing that it says is signed");
+        // What the blocks before the bad one changed was not told.
+        self.open_all();
+        tokio::time::sleep(LONG_PAUSE).await;
+    }
+
+    /// Answers whatever is due, a batch at a time.
+    async fn answer_all(&mut self) -> anyhow::Result<()> {
+        let now = self.replica.ledger().next_height();
+        block_in_place(|| self.tidy())?;
+        let due: Vec<StakeId> =
+            self.open.iter().filter(|(_, from)| **from <= now).map(|(id, _)| *id).collect();
+        for batch in due.chunks(BATCH) {
+            let answers = block_in_place(|| self.make(batch))?;
+            for (id, act, delivered) in self.deliver(answers).await {
+                self.open.insert(id, now.plus(RESEND_BLOCKS));
+                self.note(&id, act, delivered);
             }
         }
+        Ok(())
     }
-}
 
-async fn pause(health: &Health, why: &ReplicaError) {
-    health.degrade("log", why);
-    match why {
-        ReplicaError::Invalid(_) => {
-            tracing::error!(%why, "the hub lies or runs other rules: nothing is signed")
+    /// Closes what is done: the log has the answer, or nobody wants one any more.
+    fn tidy(&mut self) -> Result<(), CannotAnswer> {
+        let mut open = std::mem::take(&mut self.open);
+        let ledger = self.replica.ledger();
+        for id in open.keys() {
+            if let Some(stake) = stake(ledger, id)
+                && self.member.is_strange(stake)?
+            {
+                let reason = format!(
+                    "the log has an answer about stake {id} that the audit log lacks: it was cut, or the key is used elsewhere"
+                );
+                tracing::error!(stake = %id, reason, "ALARM");
+                self.health.degrade("audit", reason);
+            }
         }
-        _ => tracing::warn!(%why, "no blocks"),
+        open.retain(|id, _| stake(ledger, id).is_some_and(|stake| self.member.wanted(stake).is_some()));
+        self.meters.waiting.set(i64::try_from(open.len()).unwrap_or(i64::MAX));
+        self.open = open;
+        Ok(())
     }
-    tokio::time::sleep(PAUSE).await;
+
+    fn make(&mut self, batch: &[StakeId]) -> Result<Vec<(StakeId, Act, Message)>, CannotAnswer> {
+        let ledger = self.replica.ledger();
+        let mut answers = Vec::new();
+        for stake in batch.iter().filter_map(|id| stake(ledger, id)) {
+            let answer = self.member.answer(ledger, stake)?;
+            answers.extend(answer.map(|(act, message)| (stake.id, act, message)));
+        }
+        Ok(answers)
+    }
+
+    async fn deliver(&self, answers: Vec<(StakeId, Act, Message)>) -> Vec<Delivery> {
+        let mut deliveries = JoinSet::new();
+        for (id, act, message) in answers {
+            let hub = self.hub.clone();
+            deliveries.spawn(async move { (id, act, hub.submit(&message).await) });
+        }
+        deliveries.join_all().await
+    }
+
+    fn note(&self, stake: &StakeId, act: Act, delivered: Result<Receipt, HubError>) {
+        match delivered {
+            Ok(receipt) => {
+                self.meters.answers.with_label_values(&[act.name()]).inc();
+                tracing::info!(%stake, ?act, hub_height = receipt.height.0, "the hub took the answer");
+            }
+            // It was taken before, and the process ended or the connection broke in between.
+            Err(why) if why.rule() == Some("repeated") => {}
+            Err(why) => tracing::warn!(%stake, ?act, %why, "answer not taken: it is sent again"),
+        }
+    }
 }
 
-/// The audit log of a configuration, for reading.
-pub fn audit(config_file: &Path) -> anyhow::Result<Audit> {
-    let config: Config = files::load(config_file)?;
-    let path = config.data_dir.join("audit.sqlite");
-    ensure!(path.exists(), "{} does not exist: the member has not run yet", path.display());
-    Ok(Audit::open(&path)?)
+fn stake<'a>(ledger: &'a Ledger, id: &StakeId) -> Option<&'a palisade_hub::ledger::stake::Stake> {
+    ledger.stakes().find(id).map(|(_, stake)| stake)
 }
 
 /// What a member did about a stake, for people.

@@ -1,0 +1,177 @@
+//! A member at work: what the ledger wants of it, and its answers, each on disk before anybody sees it.
+
+use crate::audit::{Act, Audit, AuditError, Record};
+use crate::judge::{Policy, judge};
+use crate::sign::Signer;
+use palisade_hub::ledger::Ledger;
+use palisade_hub::ledger::stake::Stake;
+use palisade_hub::ledger::state::StakeState;
+use palisade_protocol::codec::{DecodeError, Wire as _};
+use palisade_protocol::covenant::{BadAnswer, MAX_REASON};
+use palisade_protocol::message::Message;
+use palisade_protocol::stake::StakeId;
+
+/// Why a member cannot answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotAnswer {
+    /// The audit log cannot be read or written: nothing may leave.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The audit log's chain is whole, but an entry holds no message.
+    #[error("audit log: the answer about stake {stake} is no message: {why}")]
+    NoMessage {
+        /// About which stake.
+        stake: StakeId,
+        /// What is wrong with its bytes.
+        why: DecodeError,
+    },
+    /// The own signatures do not verify: a fault of this machine. They are thrown away.
+    #[error("own signatures on stake {stake} do not verify: {why}")]
+    OwnSignatures {
+        /// On which stake.
+        stake: StakeId,
+        /// Which signature.
+        why: BadAnswer,
+    },
+}
+
+/// What the log lacks of a member about a stake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Signatures or a refusal.
+    Answer,
+    /// Consent to the expansion that the stake is.
+    Consent,
+}
+
+/// A member: its key, its policy, and what it did so far.
+#[derive(Debug)]
+pub struct Member {
+    signer: Signer,
+    policy: Policy,
+    audit: Audit,
+}
+
+impl Member {
+    /// A member over its audit log.
+    pub fn new(signer: Signer, policy: Policy, audit: Audit) -> Self {
+        Self { signer, policy, audit }
+    }
+
+    /// What the log lacks of this member. A stake that has its quorum is answered too: another member may be missing when
+    /// the stake is expanded or slashed.
+    pub fn wanted(&self, stake: &Stake) -> Option<Wanted> {
+        let member = self.signer.member();
+        stake.contract.keys.committee().index_of(&member)?;
+        let signed = stake.signatures.contains_key(&member);
+        match stake.state {
+            StakeState::Pending | StakeState::Verified
+                if !signed && !stake.refusals.contains_key(&member) =>
+            {
+                Some(Wanted::Answer)
+            }
+            StakeState::Verified
+                if signed && stake.expansion.is_some() && !stake.consents.contains_key(&member) =>
+            {
+                Some(Wanted::Consent)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the log holds an answer of this key that the audit log lacks: it was cut, or the key is used elsewhere.
+    pub fn is_strange(&self, stake: &Stake) -> Result<bool, CannotAnswer> {
+        let member = self.signer.member();
+        let answers = [
+            (stake.signatures.contains_key(&member), Act::Signed),
+            (stake.refusals.contains_key(&member), Act::Refused),
+            (stake.consents.contains_key(&member), Act::Consented),
+        ];
+        for (logged, act) in answers {
+            if logged && self.audit.answer(&stake.id, act)?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The answer that is wanted about a stake, if one is and can be given. It is in the audit log when this returns; one
+    /// that was recorded before comes back the same, to the byte.
+    pub fn answer(&mut self, ledger: &Ledger, stake: &Stake) -> Result<Option<(Act, Message)>, CannotAnswer> {
+        match self.wanted(stake) {
+            None => Ok(None),
+            Some(Wanted::Answer) => match self.recorded(&stake.id, &[Act::Signed, Act::Refused])? {
+                Some(recorded) => Ok(Some(recorded)),
+                None => self.judge(ledger, stake).map(Some),
+            },
+            Some(Wanted::Consent) => match self.recorded(&stake.id, &[Act::Consented])? {
+                Some(recorded) => Ok(Some(recorded)),
+                None => self.consent(ledger, stake),
+            },
+        }
+    }
+
+    fn recorded(&self, stake: &StakeId, acts: &[Act]) -> Result<Option<(Act, Message)>, CannotAnswer> {
+        for act in acts {
+            if let Some(bytes) = self.audit.answer(stake, *act)? {
+                let message = Message::from_bytes(&bytes)
+                    .map_err(|why| CannotAnswer::NoMessage { stake: *stake, why })?;
+                return Ok(Some((*act, message)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn judge(&mut self, ledger: &Ledger, stake: &Stake) -> Result<(Act, Message), CannotAnswer> {
+        let signed = self.audit.signed_since(ledger.btc_height().minus(self.policy.window_blocks))?;
+        let (act, message, reason) = match judge(ledger, stake, &self.policy, signed) {
+            Ok(sighashes) => {
+                let answer = self.signer.agree(ledger, stake, &sighashes);
+                let answer = answer.map_err(|why| CannotAnswer::OwnSignatures { stake: stake.id, why })?;
+                (Act::Signed, answer, String::new())
+            }
+            Err(why) => {
+                let reason = shortened(why.to_string());
+                (Act::Refused, self.signer.refuse(ledger, &stake.id, reason.clone()), reason)
+            }
+        };
+        self.record(ledger, stake, act, &reason, &message)?;
+        Ok((act, message))
+    }
+
+    /// Consents only to what it has signed the slashing of, with a quorum, and only while the old stake has not moved.
+    fn consent(&mut self, ledger: &Ledger, stake: &Stake) -> Result<Option<(Act, Message)>, CannotAnswer> {
+        let old = stake.expands.and_then(|old| ledger.stakes().get(old));
+        let still_there = old.is_some_and(|old| old.included.is_some() && old.spend.is_none());
+        if !still_there || !stake.has_quorum() {
+            return Ok(None);
+        }
+        let Ok(sighash) = ledger.expansion_sighash(&stake.id) else { return Ok(None) };
+        let message = self.signer.consent(&stake.id, &sighash);
+        self.record(ledger, stake, Act::Consented, "", &message)?;
+        Ok(Some((Act::Consented, message)))
+    }
+
+    fn record(
+        &mut self,
+        ledger: &Ledger,
+        stake: &Stake,
+        act: Act,
+        reason: &str,
+        message: &Message,
+    ) -> Result<(), CannotAnswer> {
+        let (btc_height, amount) = (ledger.btc_height(), stake.contract.coin.value);
+        self.audit.append(&Record { stake: stake.id, act, btc_height, amount, reason, message })?;
+        tracing::info!(stake = %stake.id, sat = amount.to_sat(), ?act, reason, "judged");
+        Ok(())
+    }
+}
+
+/// A reason that fits on the record.
+fn shortened(mut reason: String) -> String {
+    reason.truncate(reason.floor_char_boundary(MAX_REASON));
+    reason
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+use super::*;
+use crate::fixtures::{PROVIDERS, anything, expansion, member, wish, world};
+use palisade_hub::replica::{Replica, ReplicaError};
+use palisade_protocol::block::Block;
+use palisade_protocol::message::ExpansionConsent;
+use palisade_regtest::world::{COVENANT, Wish, World};
+
+/// The member's answer about a stake, and what it did.
+fn answer(member: &mut Member, world: &World, id: &StakeId) -> Option<(Act, Message)> {
+    member.answer(&world.ledger, world.stake(id)).unwrap()
+}
+
+/// Wishes in and out of the limits: what the ledger accepts the member signs, and the ledger takes its answer.
+#[test]
+fn every_accepted_registration_is_signed_and_the_ledger_takes_the_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut world, mut member) = (world(), member(dir.path(), anything()));
+    let (mut signed, mut rejected) = (0, 0);
+    for sat in [9_999, 10_000, 10_001, 77_777, 1_000_000, 500_000_000_000, 500_000_000_001] {
+        for lock in [199, 200, 4_321, 65_535] {
+            for providers in [&PROVIDERS[..1], &PROVIDERS[..], &PROVIDERS[1..]] {
+                let registration = world.registration(&Wish { holder: "alice", sat, providers, lock });
+                let sent = world.send(&Message::Stake(Box::new(registration)));
+                let Ok(id) = sent.map(StakeId) else {
+                    rejected += 1;
+                    continue;
+                };
+                let (act, message) = answer(&mut member, &world, &id).expect("a pending stake is judged");
+                assert_eq!(act, Act::Signed, "{sat} sat, {lock} blocks, {providers:?}: {message:?}");
+                world.send(&message).unwrap();
+                assert!(answer(&mut member, &world, &id).is_none(), "nothing is answered twice");
+                signed += 1;
+            }
+        }
+    }
+    assert_eq!((signed, rejected), (5 * 3 * 2, 7 * 4 * 3 - 5 * 3 * 2));
+}
+
+#[test]
+fn an_answer_that_was_recorded_and_not_sent_comes_back_to_the_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = world();
+    let (small, _) = world.register_stake(&wish(50_000, &PROVIDERS));
+    let (large, _) = world.register_stake(&wish(60_000, &PROVIDERS));
+    let policy = Policy { max_stake_sat: 50_000, ..anything() };
+    let before = {
+        let mut member = member(dir.path(), policy.clone());
+        [small, large].map(|id| answer(&mut member, &world, &id).unwrap())
+    };
+    // The process ended before anything was sent. Meanwhile the policy has turned round.
+    let other = Policy { max_stake_sat: 0, ..policy };
+    let mut member = member(dir.path(), other);
+    let after = [small, large].map(|id| answer(&mut member, &world, &id).unwrap());
+    assert_eq!(before, after);
+    assert_eq!(after.each_ref().map(|(act, _)| *act), [Act::Signed, Act::Refused]);
+    for (_, message) in &after {
+        world.send(message).unwrap();
+    }
+    assert!(world.stake(&large).refusals.values().all(|why| why.contains("limit of 0.00050000 BTC")));
+}
+
+#[test]
+fn the_rate_counts_what_was_signed_before_a_restart_and_not_what_was_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = world();
+    let policy = Policy { max_window_sat: 100_000, ..anything() };
+    let acts = |world: &mut World, sats: &[u64]| -> Vec<Act> {
+        let mut member = member(dir.path(), policy.clone());
+        let one = |sat: &u64| {
+            let (id, _) = world.register_stake(&wish(*sat, &PROVIDERS));
+            answer(&mut member, world, &id).unwrap().0
+        };
+        sats.iter().map(one).collect()
+    };
+    assert_eq!(acts(&mut world, &[60_000, 50_000]), [Act::Signed, Act::Refused]);
+    assert_eq!(acts(&mut world, &[40_000, 10_000]), [Act::Signed, Act::Refused]);
+    world.mine(10);
+    assert_eq!(acts(&mut world, &[100_000]), [Act::Signed]);
+}
+
+#[test]
+fn only_members_of_the_stakes_own_committee_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = world();
+    let (id, _) = world.register_stake(&wish(50_000, &PROVIDERS));
+    let audit = Audit::open(&dir.path().join("audit.sqlite")).unwrap();
+    let mut stranger = Member::new(Signer::new(palisade_regtest::world::pair("stranger")), anything(), audit);
+    assert_eq!(answer(&mut stranger, &world, &id), None);
+}
+
+#[test]
+fn a_stake_with_its_quorum_is_answered_too_and_one_with_power_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut world, mut member) = (world(), member(dir.path(), anything()));
+    let (id, tx) = world.register_stake(&wish(50_000, &PROVIDERS));
+    for name in &COVENANT[1..4] {
+        let answer = world.answer(name, world.stake(&id));
+        world.send(&answer).unwrap();
+    }
+    assert_eq!(world.stake(&id).state, StakeState::Verified);
+    assert_eq!(member.wanted(world.stake(&id)), Some(Wanted::Answer));
+    world.include(&id, &tx);
+    world.mine(6);
+    assert_eq!(world.stake(&id).state, StakeState::Active);
+    assert_eq!(answer(&mut member, &world, &id), None);
+}
+
+fn consents(member: &mut Member, world: &World, id: &StakeId) -> Option<ExpansionConsent> {
+    match answer(member, world, id)? {
+        (Act::Consented, Message::Consent(consent)) => Some(consent),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn consent_comes_after_a_quorum_has_signed_the_new_stake_and_while_the_old_one_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut world, mut member) = (world(), member(dir.path(), anything()));
+    let old = world.active_stake(&wish(50_000, &PROVIDERS));
+    let register = |world: &mut World, sat| {
+        let registration = expansion(world, &old, &wish(sat, &PROVIDERS));
+        StakeId(world.send(&Message::Stake(Box::new(registration))).unwrap())
+    };
+    let (first, second) = (register(&mut world, 60_000), register(&mut world, 70_000));
+    for id in [first, second] {
+        let (act, own) = answer(&mut member, &world, &id).unwrap();
+        assert_eq!(act, Act::Signed);
+        world.send(&own).unwrap();
+        for name in &COVENANT[1..3] {
+            assert_eq!(member.wanted(world.stake(&id)), None, "no consent before the quorum");
+            let other = world.answer(name, world.stake(&id));
+            world.send(&other).unwrap();
+        }
+        assert_eq!(member.wanted(world.stake(&id)), Some(Wanted::Consent));
+    }
+    let consent = consents(&mut member, &world, &first).unwrap();
+    assert_eq!(consents(&mut member, &world, &first), Some(consent.clone()), "the recorded one again");
+    world.send(&Message::Consent(consent)).unwrap();
+    assert_eq!(member.wanted(world.stake(&first)), None);
+    // The old stake leaves early instead.
+    let stake = world.stake(&old);
+    let (outpoint, unbonding) = (stake.contract.coin.outpoint, stake.presigned.unbonding.clone());
+    world.spend(&old, outpoint, &unbonding).unwrap();
+    assert_eq!(consents(&mut member, &world, &second), None);
+}
+
+#[test]
+fn an_answer_in_the_log_that_the_audit_log_lacks_is_strange() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = world();
+    let (id, _) = world.register_stake(&wish(50_000, &PROVIDERS));
+    let mut own = member(dir.path(), anything());
+    let (_, message) = answer(&mut own, &world, &id).unwrap();
+    world.send(&message).unwrap();
+    assert!(!own.is_strange(world.stake(&id)).unwrap());
+    let elsewhere = tempfile::tempdir().unwrap();
+    assert!(member(elsewhere.path(), anything()).is_strange(world.stake(&id)).unwrap());
+}
+
+/// A hub that alters anything in the block of a registration, a byte at a time: the replica refuses the block, and the
+/// member sees no stake to answer.
+#[test]
+fn a_block_that_was_altered_anywhere_gets_nothing_signed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = world();
+    world.close();
+    let (id, _) = world.register_stake(&wish(50_000, &PROVIDERS));
+    world.close();
+    let mut replica = Replica::open(dir.path(), world.ledger.genesis().clone()).unwrap();
+    replica.take(&world.log[0]).unwrap();
+    let member = member(dir.path(), anything());
+    let good = world.log[1].to_bytes();
+    let (mut parsed, mut malformed) = (0, 0);
+    for place in (0..good.len()).step_by(5) {
+        let mut bytes = good.clone();
+        bytes[place] ^= 1 << (place % 8);
+        let Ok(block) = Block::from_bytes(&bytes) else {
+            malformed += 1;
+            continue;
+        };
+        parsed += 1;
+        assert!(matches!(replica.take(&block), Err(ReplicaError::Invalid(_))), "byte {place}");
+        assert!(replica.ledger().stakes().is_empty(), "byte {place}");
+    }
+    assert!(parsed > 100 && malformed > 0, "{parsed} {malformed}");
+    assert!(member.audit.entries().unwrap().is_empty());
+    replica.take(&world.log[1]).unwrap();
+    assert!(member.wanted(replica.ledger().stakes().find(&id).unwrap().1).is_some());
+}
+
+#[test]
+fn a_reason_is_cut_where_a_character_ends() {
+    let long = "ä".repeat(MAX_REASON);
+    assert_eq!(shortened(long).len(), MAX_REASON);
+    let odd = format!("x{}", "ä".repeat(MAX_REASON));
+    assert_eq!(shortened(odd).len(), MAX_REASON - 1);
+}
