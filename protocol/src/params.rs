@@ -213,8 +213,8 @@ impl Params {
 
 /// Lowest value of a taproot output that nodes relay at the default dust rate.
 pub const P2TR_DUST: u64 = 330;
-/// The pre-signed transactions have at most some 700 vbytes (20 members, 8 providers); the floor keeps them relayable.
-const MIN_PRESIGNED_FEE: u64 = 700;
+/// The pre-signed transactions have at most 811 vbytes (20 of 20 members, 8 providers); the floor keeps them relayable.
+pub(crate) const MIN_PRESIGNED_FEE: u64 = 820;
 
 fn at_least(rule: &'static str, left: u64, right: u64) -> Result<(), BadParams> {
     if left >= right { Ok(()) } else { Err(BadParams::Contradiction { rule, left, right }) }
@@ -262,3 +262,6 @@ crate::wire!(ParamsDocument {
 pub fn in_force(versions: &[Params], at: BtcHeight) -> Option<(usize, &Params)> {
     versions.iter().enumerate().rev().find(|(_, version)| version.from_height() <= at)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -45,6 +45,8 @@ pub fn sighash(
     leaf: Leaf,
 ) -> Result<[u8; 32], NoSighash> {
     let leaf_hash = output.leaf_hash(leaf).ok_or(NoSighash)?;
+    // The hash of an input that does not exist could be computed, and would sign nothing.
+    tx.input.get(input).ok_or(NoSighash)?;
     SighashCache::new(tx)
         .taproot_script_spend_signature_hash(input, &Prevouts::All(spent), leaf_hash, TapSighashType::Default)
         .map(|hash| hash.to_byte_array())
@@ -59,3 +61,6 @@ pub struct Coin {
     /// How much.
     pub value: Amount,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! What the builders build, and when they refuse.
+
+use super::*;
+use crate::transactions::CannotBuild;
+use bitcoin::Sequence;
+use bitcoin::transaction::Version;
+
+const DUST: u64 = 330;
+
+#[test]
+fn an_unbonding_transaction_pays_all_but_the_exact_fee_into_the_unbonding_output() {
+    let parties = Parties::new(3, 5, 3);
+    let coin = coin(1, VALUE);
+    let tx = unbonding::build(coin, &parties.keys, blocks(144), Amount::from_sat(1_234)).unwrap();
+    assert_eq!((tx.version, tx.lock_time.to_consensus_u32()), (Version::TWO, 0));
+    let [input] = tx.input.as_slice() else { panic!("one input") };
+    assert_eq!((input.previous_output, input.sequence), (coin.outpoint, Sequence::MAX));
+    assert!(input.script_sig.is_empty() && input.witness.is_empty());
+    let value = VALUE - Amount::from_sat(1_234);
+    assert_eq!(tx.output, [TxOut { value, script_pubkey: parties.unbonding().script_pubkey() }]);
+}
+
+#[test]
+fn an_unbonding_output_is_never_dust() {
+    let parties = Parties::new(1, 1, 1);
+    let build = |fee| unbonding::build(coin(1, VALUE), &parties.keys, blocks(144), Amount::from_sat(fee));
+    assert_eq!(build(VALUE.to_sat() - DUST).unwrap().output[0].value, Amount::from_sat(DUST));
+    for (fee, left) in [(VALUE.to_sat() - DUST + 1, DUST - 1), (VALUE.to_sat(), 0), (VALUE.to_sat() + 1, 0)] {
+        let (left, least) = (Amount::from_sat(left), Amount::from_sat(DUST));
+        assert_eq!(build(fee), Err(CannotBuild::TooSmall { what: "the unbonding output", left, least }));
+    }
+}
+
+#[test]
+fn a_slashing_burns_first_and_leaves_the_rest_under_a_timelock() {
+    let parties = Parties::new(3, 5, 3);
+    let split = parties.split(VALUE);
+    let tx = slashing::build(coin(1, VALUE), &split).unwrap();
+    assert_eq!((tx.version, tx.lock_time.to_consensus_u32(), tx.input.len()), (Version::TWO, 0, 1));
+    assert_eq!(tx.input[0].sequence, Sequence::MAX);
+    let burned = TxOut { value: split.slashed, script_pubkey: split.slash_script.to_owned() };
+    let value = VALUE - split.slashed - split.fee;
+    assert_eq!(tx.output, [burned, TxOut { value, script_pubkey: parties.change().script_pubkey() }]);
+}
+
+#[test]
+fn neither_output_of_a_slashing_is_dust() {
+    let parties = Parties::new(1, 1, 1);
+    let change_of = |value: u64, slashed: u64| {
+        let split = Split { slashed: Amount::from_sat(slashed), ..parties.split(VALUE) };
+        slashing::build(coin(1, Amount::from_sat(value)), &split).map(|tx| tx.output[1].value.to_sat())
+    };
+    let what = "the change of the slashing";
+    let least = Amount::from_sat(DUST);
+    // The fee is 1,000.
+    assert_eq!(change_of(2_000 + DUST, 1_000), Ok(DUST));
+    for (value, left) in [(2_000 + DUST - 1, DUST - 1), (2_000, 0), (1_999, 0), (0, 0)] {
+        let left = Amount::from_sat(left);
+        assert_eq!(change_of(value, 1_000), Err(CannotBuild::TooSmall { what, left, least }));
+    }
+    let split = Split { fee: Amount::MAX, ..parties.split(VALUE) };
+    assert_eq!(slashing::build(coin(1, VALUE), &split), Err(CannotBuild::Overflow));
+}
+
+#[test]
+fn the_burned_output_must_be_relayed_by_nodes() {
+    let parties = Parties::new(1, 1, 1);
+    let scripts = [
+        (ScriptBuf::new_op_return([1]), 0),
+        (ScriptBuf::new_p2wpkh(&bitcoin::WPubkeyHash::all_zeros()), 294),
+        (anyone(), DUST),
+        (ScriptBuf::new_p2pkh(&bitcoin::PubkeyHash::all_zeros()), 546),
+    ];
+    for (script, least) in scripts {
+        let build = |slashed| {
+            let split =
+                Split { slashed: Amount::from_sat(slashed), slash_script: &script, ..parties.split(VALUE) };
+            slashing::build(coin(1, VALUE), &split)
+        };
+        assert_eq!(build(least).unwrap().output[0].value.to_sat(), least);
+        if let Some(left) = least.checked_sub(1) {
+            let (left, least) = (Amount::from_sat(left), Amount::from_sat(least));
+            let what = "the slashing output";
+            assert_eq!(build(left.to_sat()), Err(CannotBuild::TooSmall { what, left, least }));
+        }
+    }
+}
+
+#[test]
+fn a_withdrawal_waits_by_its_sequence_and_is_never_dust() {
+    let build = |fee| spend::withdrawal(coin(1, VALUE), blocks(144), anyone(), Amount::from_sat(fee));
+    let tx = build(1_000).unwrap();
+    assert_eq!((tx.version, tx.input[0].sequence), (Version::TWO, Sequence(144)));
+    assert_eq!(tx.output, [wallet(VALUE.to_sat() - 1_000)]);
+    assert!(build(VALUE.to_sat() - DUST).is_ok());
+    for (fee, left) in [(VALUE.to_sat() - DUST + 1, DUST - 1), (VALUE.to_sat() + 1, 0)] {
+        let (left, least) = (Amount::from_sat(left), Amount::from_sat(DUST));
+        assert_eq!(build(fee), Err(CannotBuild::TooSmall { what: "the withdrawn amount", left, least }));
+    }
+}
+
+#[test]
+fn an_expansion_has_the_old_stake_first_and_the_new_stake_first() {
+    let parties = Parties::new(1, 1, 1);
+    let (old, funds) = (coin(1, VALUE).outpoint, funding().outpoint);
+    for change in [None, Some(wallet(5_000))] {
+        let tx = spend::expansion(old, funds, new_stake(&parties), change.clone());
+        assert_eq!(tx.version, Version::TWO);
+        let inputs: Vec<_> = tx.input.iter().map(|input| (input.previous_output, input.sequence)).collect();
+        assert_eq!(inputs, [(old, Sequence::MAX), (funds, Sequence::MAX)]);
+        assert_eq!(tx.output, [new_stake(&parties)].into_iter().chain(change).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn the_least_fee_of_presigned_transactions_pays_a_sat_for_each_vbyte_of_the_largest() {
+    let largest = Parties::new(20, 20, 8);
+    let presigned =
+        largest.paths().into_iter().filter(|path| path.leaf != Leaf::Timelock && path.spent.len() == 1);
+    for path in presigned {
+        let mut tx = path.tx.clone();
+        // The longest slashing script is that of an 83-byte OP_RETURN.
+        if path.leaf == Leaf::Slashing {
+            tx.output[0].script_pubkey = ScriptBuf::from_bytes(vec![0x6a; 83]);
+        }
+        tx.input[0].witness = Witness::from_slice(&largest.stack(&path, &largest.honest(&path)));
+        let vsize = tx.vsize() as u64;
+        println!("{}: {vsize}", path.name);
+        assert!(vsize <= crate::params::MIN_PRESIGNED_FEE, "{}: {vsize} vbytes", path.name);
+    }
+}
