@@ -236,3 +236,28 @@ async fn stake(State(door): State<Door>, Api(path): Api<Path<StakeId>>) -> Answe
 async fn openapi() -> ([(&'static str, &'static str); 1], &'static str) {
     ([("content-type", "application/json")], include_str!("../openapi.json"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use std::collections::BTreeSet;
+
+    /// Paths in the source of this router and of the shell around it.
+    fn routes() -> BTreeSet<String> {
+        let sources = [include_str!("api.rs"), include_str!("daemon/serve.rs")];
+        let lines = sources.iter().flat_map(|source| source.split(".route(\"").skip(1));
+        lines
+            .filter_map(|rest| rest.split('"').next())
+            .map(str::to_owned)
+            .filter(|path| path.starts_with('/'))
+            .collect()
+    }
+
+    #[test]
+    fn the_openapi_document_names_every_route_and_no_other() {
+        let document: Value = serde_json::from_str(include_str!("../openapi.json")).unwrap();
+        let documented: BTreeSet<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
+        assert!(documented.len() > 10);
+        assert_eq!(documented, routes());
+    }
+}
