@@ -6,3 +6,4 @@ pub mod operators;
 pub mod report;
 pub mod story;
 pub mod tell;
+pub mod up;

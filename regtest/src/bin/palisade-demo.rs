@@ -1,37 +1,73 @@
-//! `make demo`: the whole story on a real bitcoind.
+//! `make demo`: the whole story on a real bitcoind. `make up`, `make down`: the network left running.
 
+use clap::{Parser, Subcommand};
 use palisade_hub::daemon::exit::{self, Failure};
 use palisade_hub::daemon::shutdown::{self, Shutdown};
-use palisade_regtest::demo::story;
-use std::path::PathBuf;
+use palisade_regtest::demo::{story, up};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-fn main() -> ExitCode {
-    let told = shutdown::run(run).map_err(Failure::failed);
-    exit::finish(told.and_then(|told| told))
+/// Palisade on a real regtest bitcoind. `DEMO_DIR` says where; without it, below `target`.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
 }
 
-async fn run(shutdown: Shutdown) -> Result<(), Failure> {
-    let dir = directory()?;
+#[derive(Subcommand)]
+enum Command {
+    /// Start the network and leave it running.
+    Up,
+    /// Stop what `up` started.
+    Down,
+    /// What `up` runs in the background.
+    #[command(hide = true)]
+    KeepUp,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = shutdown::run(|shutdown| run(cli, shutdown)).map_err(Failure::failed);
+    exit::finish(done.and_then(|done| done))
+}
+
+async fn run(cli: Cli, shutdown: Shutdown) -> Result<(), Failure> {
+    match cli.command {
+        None => demo(&directory("demo", true)?, shutdown).await,
+        Some(Command::Up) => say(&up::up(&directory("up", false)?).await?),
+        Some(Command::Down) => say(&up::down(&directory("up", false)?).await?),
+        Some(Command::KeepUp) => Ok(up::keep_up(&directory("up", false)?, shutdown).await?),
+    }
+}
+
+fn say(text: &str) -> Result<(), Failure> {
+    println!("{text}");
+    Ok(())
+}
+
+async fn demo(dir: &Path, shutdown: Shutdown) -> Result<(), Failure> {
     // Dropping the story on SIGINT drops every process that it started.
     let report = tokio::select! {
-        report = story::tell_all(&dir) => report?,
+        report = story::tell_all(dir) => report?,
         () = shutdown.requested() => return Err(Failure::failed("interrupted: everything that was started is stopped")),
     };
     println!("report: {}", report.display());
     Ok(())
 }
 
-/// `DEMO_DIR`, or a new directory under `target/demo`.
-fn directory() -> Result<PathBuf, Failure> {
+/// `DEMO_DIR`, or a directory under `target`, for the demo a new one.
+fn directory(name: &str, new: bool) -> Result<PathBuf, Failure> {
     let dir = match std::env::var_os("DEMO_DIR") {
         Some(dir) => PathBuf::from(dir),
-        None => {
-            let now = std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH)
-                .map_err(Failure::failed)?;
-            PathBuf::from(format!("target/demo/{}-{}", now.as_secs(), std::process::id()))
+        None if new => {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            PathBuf::from(format!(
+                "target/{name}/{}-{}",
+                now.map_err(Failure::failed)?.as_secs(),
+                std::process::id()
+            ))
         }
+        None => PathBuf::from("target").join(name),
     };
     std::fs::create_dir_all(&dir).map_err(Failure::failed)?;
     dir.canonicalize().map_err(Failure::failed)

@@ -6,7 +6,7 @@ mod finality;
 mod locking;
 
 use crate::demo::holders::Holder;
-use crate::demo::network::Network;
+use crate::demo::network::{Network, text};
 use crate::demo::operators::{Operator, OtherChain};
 use crate::demo::report::{self, Report};
 use crate::demo::tell::Tell;
@@ -47,16 +47,7 @@ struct Step {
 
 /// Tells the whole story in a directory and gives the path of the report.
 pub async fn tell_all(dir: &Path) -> anyhow::Result<PathBuf> {
-    let tell = Tell::default();
-    tell.chapter("A network on a real bitcoind");
-    let mut network = Network::start(dir, &tell).await?;
-    let chain = network.start_chain(locking::PLANNED_SAT / 100 * 95).await?;
-    tell.line(format!("governance registers chain {} with genesis {}", chain.id, chain.genesis));
-    let (report, operators, stakes) = (Report::default(), Vec::new(), Vec::new());
-    let mut story = Story { network, tell, report, operators, chain, stakes };
-    story.operators_register().await?;
-    story.stakes_are_locked().await?;
-    story.stakes_become_active().await?;
+    let mut story = Story::begin_network(dir).await?;
     story.blocks_become_final().await?;
     story.finality_survives_each_operator().await?;
     story.one_leaves_early().await?;
@@ -66,6 +57,74 @@ pub async fn tell_all(dir: &Path) -> anyhow::Result<PathBuf> {
 }
 
 impl Story {
+    /// A network with two chains, four operators, and stakes that have power.
+    pub async fn begin_network(dir: &Path) -> anyhow::Result<Self> {
+        let tell = Tell::default();
+        tell.chapter("A network on a real bitcoind");
+        let mut network = Network::start(dir, &tell).await?;
+        let chain = network.start_chain(locking::PLANNED_SAT / 100 * 95).await?;
+        tell.line(format!("governance registers chain {} with genesis {}", chain.id, chain.genesis));
+        let (report, operators, stakes) = (Report::default(), Vec::new(), Vec::new());
+        let mut story = Self { network, tell, report, operators, chain, stakes };
+        story.operators_register().await?;
+        story.stakes_are_locked().await?;
+        story.stakes_become_active().await?;
+        Ok(story)
+    }
+
+    /// What a newcomer can try on the network.
+    pub fn commands(&self, faucet: &str) -> String {
+        let bin = std::env::current_exe().ok().and_then(|exe| Some(text(exe.parent()?))).unwrap_or_default();
+        let network = &self.network;
+        let wallet = text(&network.dir.join("you"));
+        let (genesis, rpc, cookie) =
+            (text(&network.genesis()), network.node.rpc_url(), text(&network.node.cookie_path()));
+        let (zero, other) = (&self.operators[1].zero, &self.operators[1].other);
+        format!(
+            "A network is up: hub {}, bitcoind {rpc}, a block every two seconds. Try:\n\n\
+             export PATH='{bin}':\"$PATH\" PALISADE_PASSWORD=hello\n\
+             palisade-staker init --dir '{wallet}' --hub {} --genesis '{genesis}' --bitcoin {rpc} --cookie '{cookie}'\n\
+             cd '{wallet}'\n\
+             palisade-staker address\n\
+             curl -X POST '{faucet}/fund?sat=100000000&address=YOUR_ADDRESS'   # coins from the network's miner\n\
+             palisade-staker providers\n\
+             palisade-staker stake --amount '0.01 BTC' --lock '400 blocks' --provider {zero} --provider {other}\n\
+             palisade-staker status\n\
+             palisade-staker unbond ID          # leave early; then, 144 blocks later:\n\
+             palisade-staker withdraw ID\n\
+             curl {}/status                      # the hub's own words\n\n\
+             `make down` stops everything.",
+            network.hub_url, network.hub_url, network.hub_url
+        )
+    }
+
+    /// Mines one block if the mining rule allows it now.
+    pub async fn one_block(&mut self) -> anyhow::Result<()> {
+        self.network.check()?;
+        let height = self.network.node.rpc().tip().await?.height;
+        if self.earliest_expiry().await?.is_none_or(|expiry| height + 11 < expiry) {
+            self.network.mine(1).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives coins away; they are in the next block.
+    pub async fn give(
+        &mut self,
+        address: &bitcoin::Address,
+        amount: bitcoin::Amount,
+    ) -> anyhow::Result<Txid> {
+        Ok(self.network.node.fund(address, amount).await?)
+    }
+
+    /// Stops everything.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        for operator in &mut self.operators {
+            operator.stop().await?;
+        }
+        self.network.stop().await
+    }
+
     async fn begin(&self, number: &'static str) -> anyhow::Result<Step> {
         let from = self.network.node.rpc().tip().await?.height;
         Ok(Step { number, began: Instant::now(), from, txs: Vec::new(), refs: Vec::new() })
@@ -136,15 +195,12 @@ impl Story {
         }
     }
 
-    async fn end(mut self, dir: &Path) -> anyhow::Result<PathBuf> {
+    async fn end(self, dir: &Path) -> anyhow::Result<PathBuf> {
         let path = dir.join("report.json");
         let sections = self.read_back().await?;
         report::write(&path, &self.report.finish(self.network.node.rpc(), sections).await?)?;
-        for operator in &mut self.operators {
-            operator.stop().await?;
-        }
-        self.network.stop().await?;
         self.tell.table();
+        self.stop().await?;
         Ok(path)
     }
 
