@@ -18,7 +18,7 @@ use palisade_protocol::bip322;
 use palisade_protocol::block::{Block as HubBlock, HubHeader, MessageBytes};
 use palisade_protocol::bls::BlsSecretKey;
 use palisade_protocol::context::{ChainId, ChainIdentity, Purpose, Terms};
-use palisade_protocol::covenant::{CovenantAnswer, StakeSignatures, Verdict};
+use palisade_protocol::covenant::{self, CovenantAnswer, Refusal, StakeSignatures, Verdict};
 use palisade_protocol::curve::KeyPair;
 use palisade_protocol::eots::{self, SecretNonce};
 use palisade_protocol::finality::commitment::{self, Commitment, nonce_tree};
@@ -28,11 +28,11 @@ use palisade_protocol::governance::{self, Action, GovernanceMessage, GovernanceS
 use palisade_protocol::hash::{Hash32, sha256};
 use palisade_protocol::inclusion::InclusionProof;
 use palisade_protocol::keys::{CovenantKey, GovernanceKey, HubKey, ProviderKey, StakerKey};
-use palisade_protocol::message::{Headers, Message, OutputSpent, StakeIncluded};
+use palisade_protocol::message::{ExpansionConsent, Headers, Message, OutputSpent, StakeIncluded};
 use palisade_protocol::nonce::{self, NonceSeed};
 use palisade_protocol::outputs::Output;
 use palisade_protocol::provider::{BlsRegistration, ProviderRegistration};
-use palisade_protocol::registration::{RegistrationProof, StakeRegistration};
+use palisade_protocol::registration::{ConfirmedStake, RegistrationProof, StakeRegistration, intent_message};
 use palisade_protocol::scripts::StakeKeys;
 use palisade_protocol::stake::{Contract, StakeId};
 use palisade_protocol::transactions::Coin;
@@ -268,16 +268,32 @@ impl World {
 
     /// A registration of a stake that is not broadcast yet.
     pub fn registration(&mut self, wish: &Wish<'_>) -> StakeRegistration {
+        self.compose(wish, None, &[])
+    }
+
+    /// A registration that expands a stake into the wish, with named providers that keep their keys in it without power.
+    pub fn expansion(&mut self, old: &StakeId, wish: &Wish<'_>, former: &[&str]) -> StakeRegistration {
+        self.compose(wish, Some(*old), former)
+    }
+
+    fn compose(&mut self, wish: &Wish<'_>, expands: Option<StakeId>, former: &[&str]) -> StakeRegistration {
         let (funding, _, proof) = self.fund(wish.holder, wish.sat + 1_000);
+        let old = expands.map(|old| self.stake(&old).contract.coin.outpoint);
+        let inputs = old.into_iter().chain([funding]).collect();
         let params = self.ledger.params_at(self.ledger.btc_height()).1.clone();
-        let mut providers: Vec<ProviderKey> = wish.providers.iter().map(|name| provider_key(name)).collect();
-        providers.sort_unstable();
+        let sorted = |names: &[&str]| {
+            let mut keys: Vec<ProviderKey> = names.iter().map(|name| provider_key(name)).collect();
+            keys.sort_unstable();
+            keys
+        };
+        let (providers, former) = (sorted(wish.providers), sorted(former));
         let staker = StakerKey::from(x_only(wish.holder));
-        let keys = StakeKeys::new(staker, providers.clone(), params.committee().clone()).expect("good keys");
+        let named = [providers.clone(), former.clone()].concat();
+        let keys = StakeKeys::new(staker, named, params.committee().clone()).expect("good keys");
         let lock = RelativeBlocks::new(wish.lock).expect("a lock");
         let value = Amount::from_sat(wish.sat);
         let output = TxOut { value, script_pubkey: Output::staking(&keys, lock).script_pubkey() };
-        let staking_tx = transaction(vec![funding], vec![output]);
+        let staking_tx = transaction(inputs, vec![output]);
         let coin = Coin { outpoint: OutPoint { txid: staking_tx.compute_txid(), vout: 0 }, value };
         let contract = Contract { coin, keys, lock, unbonding_time: params.unbonding_time() };
         let presigned = contract.presign(&params).expect("a large enough stake");
@@ -288,26 +304,50 @@ impl World {
             vout: 0,
             staker,
             providers: providers.clone(),
-            former: Vec::new(),
+            former,
             lock,
             presigned,
             slashing_signature: schnorr(wish.holder, &sighashes.slashing),
             unbonding_slashing_signature: schnorr(wish.holder, &sighashes.unbonding_slashing),
             payout: ScriptBuf::new_p2tr(SECP256K1, x_only(wish.holder), None),
-            expands: None,
+            expands,
             proof: RegistrationProof::Funding(Backing { proof: proof.clone(), vout: 0, witness }),
         };
-        let chains: Vec<ChainId> = providers
-            .iter()
-            .map(|key| {
-                self.ledger.providers().get(key).map_or_else(ChainId::zero, |found| found.chain.clone())
-            })
-            .collect();
-        let text = registration.intent(self.ledger.network(), &self.ledger.genesis().id(), &chains);
+        let text = self.intent(&registration);
         let witness =
             bip322::sign_p2tr_key_path(&secret(wish.holder), text.as_bytes(), &[7; 32]).expect("signs");
         registration.proof = RegistrationProof::Funding(Backing { proof, vout: 0, witness });
         registration
+    }
+
+    /// The text that a registration's holder signs.
+    fn intent(&self, registration: &StakeRegistration) -> String {
+        let chain =
+            |key| self.ledger.providers().get(key).map_or_else(ChainId::zero, |found| found.chain.clone());
+        let chains: Vec<ChainId> = registration.providers.iter().map(chain).collect();
+        registration.intent(self.ledger.network(), &self.ledger.genesis().id(), &chains)
+    }
+
+    /// Makes a registration one of a stake that is in the chain already.
+    pub fn confirmed(&self, holder: &str, mut registration: StakeRegistration) -> StakeRegistration {
+        let message = intent_message(&self.ledger.contexts().intent, &self.intent(&registration));
+        let (inclusion, signature) = (self.proof(&registration.staking_tx), schnorr(holder, &message));
+        registration.proof = RegistrationProof::Confirmed(ConfirmedStake { inclusion, signature });
+        registration
+    }
+
+    /// Consent of a committee member to an expansion.
+    pub fn consent(&self, member: &str, new: &StakeId) -> Result<Message, Rejected> {
+        let signature = schnorr(member, &self.ledger.expansion_sighash(new)?);
+        Ok(Message::Consent(ExpansionConsent { stake: *new, member: x_only(member).into(), signature }))
+    }
+
+    /// A committee member's refusal of a stake.
+    pub fn refusal(&self, member: &str, stake: &StakeId, reason: &str) -> Message {
+        let message = covenant::refusal_message(&self.ledger.contexts().covenant, stake, reason);
+        let refusal = Refusal { reason: reason.to_owned(), signature: schnorr(member, &message) };
+        let verdict = Verdict::Refused(refusal);
+        Message::Answer(CovenantAnswer { stake: *stake, member: x_only(member).into(), verdict })
     }
 
     /// A committee member's signatures on a stake.

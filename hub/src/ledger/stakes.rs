@@ -118,9 +118,6 @@ impl Stakes {
         for key in stake.named() {
             self.by_provider.entry(*key).or_default().insert(index);
         }
-        if let Some(backing) = stake.backing {
-            self.backings.insert(backing, index);
-        }
         let expands = stake.expands;
         self.records.push(stake);
         if let Some(old) = expands.and_then(|old| self.records.get_mut(old)) {
@@ -147,9 +144,6 @@ impl Stakes {
     /// Books the inclusion of a staking transaction.
     pub fn include(&mut self, index: usize, place: Place, now: Now<'_>, providers: &mut Providers) {
         self.facts.entry(place.height).or_default().insert(index);
-        if let Some(backing) = self.records.get(index).and_then(|stake| stake.backing) {
-            self.backings.remove(&backing);
-        }
         self.change(index, now, providers, |stake| {
             stake.included = Some(place);
             stake.ever_included = true;
@@ -234,17 +228,24 @@ impl Stakes {
             });
             self.transitions.push(index);
         }
-        if state == StakeState::Lapsed
-            && let Some(backing) = stake.backing
-        {
-            self.backings.remove(&backing);
-        }
         let predecessor = stake.expands;
         self.schedule(index, now.tip);
+        self.hold_or_free_backing(index);
         self.book(index, providers);
         // A new stake at depth k ends what its predecessor still counted for, and the other way round in a rollback.
         if let Some(old) = predecessor {
             self.book(old, providers);
+        }
+    }
+
+    /// An output backs a stake until that is on Bitcoin or lapsed, and again when a reorganisation takes it off Bitcoin.
+    fn hold_or_free_backing(&mut self, index: usize) {
+        let Some(stake) = self.records.get(index) else { return };
+        let Some(backing) = stake.backing else { return };
+        if stake.included.is_none() && !stake.lapsed {
+            self.backings.entry(backing).or_insert(index);
+        } else if self.backings.get(&backing) == Some(&index) {
+            self.backings.remove(&backing);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Stories on a real bitcoind.
 
 mod doors;
+mod facts;
 mod ledger;
 mod node;

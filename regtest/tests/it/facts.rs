@@ -1,0 +1,106 @@
+//! Stories of facts: what backs a registration, what an expansion moves, what a reorganisation takes and gives back.
+
+use palisade_hub::ledger::Rejected;
+use palisade_hub::ledger::state::StakeState::*;
+use palisade_protocol::context::ChainId;
+use palisade_protocol::message::Message;
+use palisade_protocol::registration::{RegistrationProof, StakeRegistration};
+use palisade_protocol::stake::StakeId;
+use palisade_regtest::world::{COVENANT, Wish, World, provider_key};
+
+const SAT: u64 = 500_000;
+
+fn wish<'a>(providers: &'a [&'a str]) -> Wish<'a> {
+    Wish { holder: "alice", sat: SAT, providers, lock: 300 }
+}
+
+fn world() -> World {
+    let mut world = World::new(1_000_000);
+    world.mine(10);
+    for name in ["anna", "bert"] {
+        world.register_provider(&ChainId::zero(), name);
+    }
+    world
+}
+
+fn power(world: &World, name: &str) -> u64 {
+    world.ledger.providers().get(&provider_key(name)).expect("registered").power.to_sat()
+}
+
+/// Registers one stake more that the same output backs.
+fn register_on_the_coin_of(
+    world: &mut World,
+    first: &StakeRegistration,
+    lock: u16,
+) -> Result<StakeId, Rejected> {
+    let RegistrationProof::Funding(backing) = &first.proof else { panic!("a backing") };
+    world.coins.push((backing.outpoint(), backing.output().unwrap().clone(), backing.proof.clone()));
+    let registration = world.registration(&Wish { lock, ..wish(&["anna"]) });
+    world.send(&Message::Stake(Box::new(registration))).map(StakeId)
+}
+
+fn register(world: &mut World) -> (StakeId, StakeRegistration) {
+    let registration = world.registration(&wish(&["anna"]));
+    let id = world.send(&Message::Stake(Box::new(registration.clone()))).unwrap();
+    (StakeId(id), registration)
+}
+
+fn used(registration: &StakeRegistration) -> Rejected {
+    let RegistrationProof::Funding(backing) = &registration.proof else { panic!("a backing") };
+    Rejected::BackingUsed(backing.outpoint())
+}
+
+#[test]
+fn the_output_behind_a_rejected_stake_is_free_when_that_lapses() {
+    let mut world = world();
+    let (id, first) = register(&mut world);
+    for member in &COVENANT[..3] {
+        let refusal = world.refusal(member, &id, "no");
+        world.send(&refusal).unwrap();
+    }
+    assert_eq!(world.stake(&id).state, Rejected);
+    assert_eq!(register_on_the_coin_of(&mut world, &first, 301), Err(used(&first)));
+    world.mine(60);
+    register_on_the_coin_of(&mut world, &first, 302).unwrap();
+}
+
+#[test]
+fn a_lapsed_stake_does_not_free_the_output_that_backs_another_now() {
+    let mut world = world();
+    let (id, first) = register(&mut world);
+    world.mine(60);
+    assert_eq!(world.stake(&id).state, Lapsed);
+    register_on_the_coin_of(&mut world, &first, 301).unwrap();
+    // An answer about the lapsed stake has it looked at once more.
+    world.sign_quorum(&id);
+    assert_eq!(register_on_the_coin_of(&mut world, &first, 302), Err(used(&first)));
+    world.include(&id, &first.staking_tx);
+    assert_eq!(register_on_the_coin_of(&mut world, &first, 303), Err(used(&first)));
+}
+
+#[test]
+fn the_output_backs_a_stake_again_that_a_reorganisation_takes_off_bitcoin() {
+    let mut world = world();
+    let (id, first) = register(&mut world);
+    world.include(&id, &first.staking_tx);
+    world.reorg(1, &[]).unwrap();
+    assert_eq!(world.stake(&id).included, None);
+    assert_eq!(register_on_the_coin_of(&mut world, &first, 301), Err(used(&first)));
+}
+
+#[test]
+fn heights_that_a_reorganisation_brings_count_like_others() {
+    let mut world = world();
+    let (id, first) = register(&mut world);
+    world.sign_quorum(&id);
+    world.include(&id, &first.staking_tx);
+    world.mine(5);
+    assert_eq!((world.stake(&id).state, power(&world, "anna")), (Verified, 0));
+    world.reorg(2, &[]).unwrap();
+    assert_eq!((world.stake(&id).state, power(&world, "anna")), (Active, SAT));
+    world.mine(300 - 144 - 7);
+    assert_eq!(world.stake(&id).state, Active);
+    world.reorg(2, &[]).unwrap();
+    assert_eq!((world.stake(&id).state, power(&world, "anna")), (Ending, 0));
+}
+
