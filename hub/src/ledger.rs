@@ -249,7 +249,7 @@ impl Ledger {
             Message::Answer(answer) => self.apply_answer(answer, &cause),
             Message::Consent(consent) => self.apply_consent(consent, &cause),
             Message::Included(included) => self.apply_included(included, &cause),
-            Message::Spent(spent) => self.apply_spent(spent),
+            Message::Spent(spent) => self.apply_spent(spent, &cause),
             Message::Commitment(commitment) => self.apply_commitment(commitment),
             Message::Certificate(certificate) => self.apply_certificate(certificate),
             Message::Evidence(evidence) => self.apply_evidence(evidence, &cause),

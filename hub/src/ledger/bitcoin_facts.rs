@@ -1,10 +1,10 @@
 //! Facts from Bitcoin: headers, inclusions, spends. A rollback withdraws the facts of the lost blocks, going forward.
 
-use super::stake::{Place, Spend};
+use super::stake::{Place, Spend, SpendKind};
 use super::stakes::Watched;
 use super::{Event, Ledger, Rejected, Trip};
-use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
+use bitcoin::{BlockHash, Transaction, TxIn};
 use palisade_protocol::chain::Accepted;
 use palisade_protocol::inclusion::InclusionProof;
 use palisade_protocol::message::{Headers, OutputSpent, StakeIncluded};
@@ -66,8 +66,7 @@ impl Ledger {
     }
 
     pub(super) fn apply_included(&mut self, included: &StakeIncluded, cause: &str) -> Result<(), Rejected> {
-        let (index, stake) =
-            self.stakes.find(&included.stake).ok_or(Rejected::UnknownStake(included.stake))?;
+        let (_, stake) = self.stakes.find(&included.stake).ok_or(Rejected::UnknownStake(included.stake))?;
         if stake.contract.coin.outpoint.txid != included.proof.transaction.compute_txid() {
             return Err(Rejected::NotStaking);
         }
@@ -75,28 +74,23 @@ impl Ledger {
             return Err(Rejected::Repeated("the stake is known to be on Bitcoin"));
         }
         let place = self.prove(&included.proof)?;
-        let now = self.now(cause);
-        self.stakes.include(index, place, now, &mut self.providers);
+        self.book_transaction(&included.proof.transaction, place, cause);
         Ok(())
     }
 
-    pub(super) fn apply_spent(&mut self, spent: &OutputSpent) -> Result<(), Rejected> {
+    pub(super) fn apply_spent(&mut self, spent: &OutputSpent, cause: &str) -> Result<(), Rejected> {
         let watched =
             self.stakes.watched(&spent.outpoint).ok_or(Rejected::Spend("no stake has that output"))?;
         let (Watched::Staking(index) | Watched::Unbonding(index)) = watched;
         let stake = self.stakes.get(index).filter(|stake| stake.id == spent.stake);
         let stake = stake.ok_or(Rejected::UnknownStake(spent.stake))?;
-        let input =
-            spent.proof.transaction.input.iter().find(|input| input.previous_output == spent.outpoint);
-        let input = input.ok_or(Rejected::Spend("the transaction does not spend that output"))?;
-        let (known, exists, kind) = match watched {
-            Watched::Staking(_) => {
-                (stake.spend, stake.included.is_some(), stake.classify_spend(&spent.proof.transaction, input))
-            }
-            Watched::Unbonding(_) => {
-                let kind = stake.classify_unbonding_spend(&spent.proof.transaction, input);
-                (stake.unbonding_spend, stake.unbonded_at().is_some(), kind)
-            }
+        let transaction = &spent.proof.transaction;
+        if !transaction.input.iter().any(|input| input.previous_output == spent.outpoint) {
+            return Err(Rejected::Spend("the transaction does not spend that output"));
+        }
+        let (known, exists) = match watched {
+            Watched::Staking(_) => (stake.spend, stake.included.is_some()),
+            Watched::Unbonding(_) => (stake.unbonding_spend, stake.unbonded_at().is_some()),
         };
         if known.is_some() {
             return Err(Rejected::Repeated("the spend is known"));
@@ -105,10 +99,35 @@ impl Ledger {
             return Err(Rejected::NotReported);
         }
         let place = self.prove(&spent.proof)?;
-        let txid = spent.proof.transaction.compute_txid();
-        let cause = txid.to_string();
-        let now = self.now(&cause);
-        self.stakes.spend(watched, Spend { txid, kind, place }, now, &mut self.providers);
+        self.book_transaction(transaction, place, cause);
         Ok(())
+    }
+
+    /// Books all that a proven transaction does: the outputs of stakes that it spends and the stakes that it makes. So
+    /// nobody can show one side of it and hide the other, and have the same coins counted twice.
+    pub(super) fn book_transaction(&mut self, tx: &Transaction, place: Place, cause: &str) {
+        let txid = tx.compute_txid();
+        for input in &tx.input {
+            let Some((watched, kind)) = self.unknown_spend(tx, input) else { continue };
+            let spender = txid.to_string();
+            let now = self.now(&spender);
+            self.stakes.spend(watched, Spend { txid, kind, place }, now, &mut self.providers);
+        }
+        for index in self.stakes.awaiting(&txid) {
+            let now = self.now(cause);
+            self.stakes.include(index, place, now, &mut self.providers);
+        }
+    }
+
+    /// What an input does to an output of ours whose spend is not known yet.
+    fn unknown_spend(&self, tx: &Transaction, input: &TxIn) -> Option<(Watched, SpendKind)> {
+        let watched = self.stakes.watched(&input.previous_output)?;
+        let (Watched::Staking(index) | Watched::Unbonding(index)) = watched;
+        let stake = self.stakes.get(index)?;
+        let (known, kind) = match watched {
+            Watched::Staking(_) => (stake.spend, stake.classify_spend(tx, input)),
+            Watched::Unbonding(_) => (stake.unbonding_spend, stake.classify_unbonding_spend(tx, input)),
+        };
+        known.is_none().then_some((watched, kind))
     }
 }

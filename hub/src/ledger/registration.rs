@@ -111,11 +111,10 @@ impl Ledger {
             history: Vec::new(),
         };
         let now = self.now(cause);
-        let index = self.stakes.insert(stake, now, &mut self.providers);
+        self.stakes.insert(stake, now, &mut self.providers);
         if let RegistrationProof::Confirmed(confirmed) = &registration.proof {
             let place = self.place_of(confirmed.inclusion.block_hash)?;
-            let now = self.now(cause);
-            self.stakes.include(index, place, now, &mut self.providers);
+            self.book_transaction(&confirmed.inclusion.transaction, place, cause);
         }
         Ok(())
     }

@@ -75,6 +75,12 @@ impl Stakes {
         self.by_txid.get(txid).into_iter().flatten().filter_map(|index| self.records.get(*index))
     }
 
+    /// Places of the stakes that a transaction makes and that are not known to be on Bitcoin.
+    pub fn awaiting(&self, txid: &Txid) -> Vec<usize> {
+        let made = self.by_txid.get(txid).into_iter().flatten().copied();
+        made.filter(|index| self.get(*index).is_some_and(|stake| stake.included.is_none())).collect()
+    }
+
     /// Which output of ours an outpoint is.
     pub fn watched(&self, outpoint: &OutPoint) -> Option<Watched> {
         let staking = self.watched.get(outpoint).map(|index| Watched::Staking(*index));

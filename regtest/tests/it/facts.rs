@@ -1,9 +1,10 @@
 //! Stories of facts: what backs a registration, what an expansion moves, what a reorganisation takes and gives back.
 
+use bitcoin::Transaction;
 use palisade_hub::ledger::Rejected;
 use palisade_hub::ledger::state::StakeState::*;
 use palisade_protocol::context::ChainId;
-use palisade_protocol::message::Message;
+use palisade_protocol::message::{Message, OutputSpent, StakeIncluded};
 use palisade_protocol::registration::{RegistrationProof, StakeRegistration};
 use palisade_protocol::stake::StakeId;
 use palisade_regtest::world::{COVENANT, Wish, World, provider_key};
@@ -102,5 +103,66 @@ fn heights_that_a_reorganisation_brings_count_like_others() {
     assert_eq!(world.stake(&id).state, Active);
     world.reorg(2, &[]).unwrap();
     assert_eq!((world.stake(&id).state, power(&world, "anna")), (Ending, 0));
+}
+
+/// An active stake of anna's and its signed expansion by 100,000 sat for these providers, which is mined but not told of.
+fn expanding(world: &mut World, providers: &[&str], former: &[&str]) -> (StakeId, StakeId, Transaction) {
+    let old = world.active_stake(&wish(&["anna"]));
+    let registration = world.expansion(&old, &Wish { sat: SAT + 100_000, ..wish(providers) }, former);
+    let new = StakeId(world.send(&Message::Stake(Box::new(registration.clone()))).unwrap());
+    world.sign_quorum(&new);
+    for member in &COVENANT[..3] {
+        let consent = world.consent(member, &new).unwrap();
+        world.send(&consent).unwrap();
+    }
+    (old, new, registration.staking_tx)
+}
+
+fn mine(world: &mut World, tx: &Transaction) {
+    world.mempool.push(tx.clone());
+    world.mine(1);
+}
+
+fn inclusion(world: &World, new: &StakeId, tx: &Transaction) -> Message {
+    Message::Included(StakeIncluded { stake: *new, proof: world.proof(tx) })
+}
+
+fn spend(world: &World, old: &StakeId, tx: &Transaction) -> Message {
+    let outpoint = world.stake(old).contract.coin.outpoint;
+    Message::Spent(OutputSpent { stake: *old, outpoint, proof: world.proof(tx) })
+}
+
+#[test]
+fn coins_that_an_expansion_moves_count_once_whichever_side_is_told() {
+    for side in [inclusion, |world: &World, _: &StakeId, tx: &Transaction| {
+        spend(world, &world.ledger.stakes().iter().next().unwrap().id, tx)
+    }] {
+        let mut world = world();
+        let (old, new, tx) = expanding(&mut world, &["anna"], &[]);
+        mine(&mut world, &tx);
+        assert_eq!((world.stake(&old).state, power(&world, "anna")), (Active, SAT));
+        let message = side(&world, &new, &tx);
+        world.send(&message).unwrap();
+        assert_eq!((world.stake(&old).state, world.stake(&new).state), (Expanded, Verified));
+        assert_eq!(power(&world, "anna"), SAT);
+        world.mine(6);
+        assert_eq!((world.stake(&new).state, power(&world, "anna")), (Active, SAT + 100_000));
+        for repeated in [inclusion(&world, &new, &tx), spend(&world, &old, &tx)] {
+            assert!(matches!(world.send(&repeated), Err(Rejected::Repeated(_))));
+        }
+    }
+}
+
+#[test]
+fn another_stake_made_of_a_stakes_coins_ends_its_power() {
+    let mut world = world();
+    let old = world.active_stake(&wish(&["anna"]));
+    // The committee let the coins go into a stake that expands nothing in the ledger, registered when it is on Bitcoin.
+    let mut registration = world.expansion(&old, &Wish { sat: SAT + 100_000, ..wish(&["anna"]) }, &[]);
+    registration.expands = None;
+    mine(&mut world, &registration.staking_tx);
+    let confirmed = world.confirmed("alice", registration);
+    world.send(&Message::Stake(Box::new(confirmed))).unwrap();
+    assert_eq!((world.stake(&old).state, power(&world, "anna")), (Breached, 0));
 }
 
