@@ -4,7 +4,7 @@
 //! difference is booked. So power always equals what the states say.
 
 use super::providers::Providers;
-use super::stake::{Place, Spend, Stake, Transition};
+use super::stake::{Place, Spend, SpendKind, Stake, Transition};
 use super::state::StakeState;
 use bitcoin::{Amount, OutPoint, Txid};
 use palisade_protocol::keys::ProviderKey;
@@ -161,7 +161,13 @@ impl Stakes {
         let (Watched::Staking(index) | Watched::Unbonding(index)) = output;
         self.facts.entry(spend.place.height).or_default().insert(index);
         self.change(index, now, providers, |stake| match output {
-            Watched::Staking(_) => stake.spend = Some(spend),
+            Watched::Staking(_) => {
+                // An expansion ends no power, and gives none to a stake whose power had ended.
+                if matches!(spend.kind, SpendKind::Expansion(_)) {
+                    stake.activated &= stake.state == StakeState::Active;
+                }
+                stake.spend = Some(spend);
+            }
             Watched::Unbonding(_) => stake.unbonding_spend = Some(spend),
         });
     }
@@ -186,7 +192,8 @@ impl Stakes {
     pub fn roll_back(&mut self, fork: BtcHeight, now: Now<'_>, providers: &mut Providers) {
         let lost = self.facts.split_off(&fork.plus(1));
         for index in lost.into_values().flatten().collect::<BTreeSet<_>>() {
-            self.change(index, now, providers, |stake| withdraw_facts(stake, fork));
+            let counts_on = self.counts_on(index, now);
+            self.change(index, now, providers, |stake| withdraw_facts(stake, fork, counts_on));
         }
     }
 
@@ -294,18 +301,30 @@ impl Stakes {
         }
     }
 
+    /// Whether a stake that its expansion has spent still counts, so that no power has to be restored if that spend is
+    /// reorganised out. While nothing may gain power, none of its keys may have lost it.
+    fn counts_on(&self, index: usize, now: Now<'_>) -> bool {
+        let Some(stake) = self.records.get(index).filter(|stake| stake.successor().is_some()) else {
+            return false;
+        };
+        let counted = self.contributions.get(&index).map_or(0, Vec::len);
+        counted > 0 && (now.may_gain || counted == stake.providers.len())
+    }
+
     fn successor_in_waiting(&self, stake: &Stake) -> Option<&Stake> {
         let new = self.records.get(stake.successor()?)?;
         (new.state == StakeState::Verified && !stake.exposed).then_some(new)
     }
 }
 
-fn withdraw_facts(stake: &mut Stake, fork: BtcHeight) {
+fn withdraw_facts(stake: &mut Stake, fork: BtcHeight, counts_on: bool) {
     let lost = |place: &Place| place.height > fork;
     if stake.spend.is_some_and(|spend| lost(&spend.place)) {
         stake.spend = None;
-        stake.activated = false;
-        stake.restored_at = fork.plus(1).plus(stake.k);
+        if !counts_on {
+            stake.activated = false;
+            stake.restored_at = fork.plus(1).plus(stake.k);
+        }
     }
     if stake.unbonding_spend.is_some_and(|spend| lost(&spend.place)) {
         stake.unbonding_spend = None;

@@ -166,3 +166,60 @@ fn another_stake_made_of_a_stakes_coins_ends_its_power() {
     assert_eq!((world.stake(&old).state, power(&world, "anna")), (Breached, 0));
 }
 
+#[test]
+fn a_reorganisation_of_an_expansion_ends_no_power() {
+    let mut world = world();
+    let (old, new, tx) = expanding(&mut world, &["anna"], &[]);
+    mine(&mut world, &tx);
+    let message = inclusion(&world, &new, &tx);
+    world.send(&message).unwrap();
+    world.reorg(2, &[]).unwrap();
+    assert_eq!((world.stake(&old).state, power(&world, "anna")), (Active, SAT));
+    mine(&mut world, &tx);
+    let message = inclusion(&world, &new, &tx);
+    world.send(&message).unwrap();
+    assert_eq!((world.stake(&old).state, power(&world, "anna")), (Expanded, SAT));
+    world.mine(5);
+    assert_eq!(power(&world, "anna"), SAT);
+    world.mine(1);
+    assert_eq!(power(&world, "anna"), SAT + 100_000);
+    // A rollback that takes an active expansion away is deeper than k: nothing is given back before governance resumes.
+    world.reorg(7, &[]).unwrap();
+    assert_eq!((world.stake(&old).state, power(&world, "anna")), (Verified, 0));
+}
+
+#[test]
+fn a_key_that_an_expansion_drops_loses_its_power_at_the_spend() {
+    let mut world = world();
+    let (old, new, tx) = expanding(&mut world, &["bert"], &["anna"]);
+    mine(&mut world, &tx);
+    let message = spend(&world, &old, &tx);
+    world.send(&message).unwrap();
+    assert_eq!((power(&world, "anna"), power(&world, "bert")), (0, 0));
+    world.reorg(1, &[]).unwrap();
+    assert_eq!((world.stake(&old).state, power(&world, "anna")), (Verified, 0));
+    mine(&mut world, &tx);
+    let message = spend(&world, &old, &tx);
+    world.send(&message).unwrap();
+    world.mine(6);
+    assert_eq!((power(&world, "anna"), power(&world, "bert")), (0, SAT + 100_000));
+    assert_eq!(world.stake(&new).state, Active);
+}
+
+#[test]
+fn an_expansion_gives_no_power_back_to_a_stake_that_is_ending() {
+    let mut world = world();
+    let old = world.active_stake(&wish(&["anna"]));
+    world.mine(300 - 144 - 6);
+    assert_eq!((world.stake(&old).state, power(&world, "anna")), (Ending, 0));
+    let registration = world.expansion(&old, &Wish { sat: SAT + 100_000, ..wish(&["anna"]) }, &[]);
+    let new = StakeId(world.send(&Message::Stake(Box::new(registration.clone()))).unwrap());
+    world.sign_quorum(&new);
+    mine(&mut world, &registration.staking_tx);
+    let message = spend(&world, &old, &registration.staking_tx);
+    world.send(&message).unwrap();
+    assert_eq!((world.stake(&old).state, world.stake(&new).state), (Expanded, Verified));
+    assert_eq!(power(&world, "anna"), 0);
+    world.mine(6);
+    assert_eq!((world.stake(&new).state, power(&world, "anna")), (Active, SAT + 100_000));
+}
