@@ -4,3 +4,4 @@ mod doors;
 mod facts;
 mod ledger;
 mod node;
+mod properties;

@@ -1,0 +1,451 @@
+//! Plays a history against a world and a model, and compares them after every message.
+
+use super::model::{Chain, Known, Model};
+use bitcoin::{Amount, OutPoint, Sequence, Transaction, TxOut};
+use palisade_hub::ledger::{Ledger, Rejected};
+use palisade_protocol::context::{ChainId, Terms};
+use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
+use palisade_protocol::governance::{AcceptedPower, Action, NewChain, Resume};
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::keys::ProviderKey;
+use palisade_protocol::message::{Message, OutputSpent, StakeIncluded};
+use palisade_protocol::registration::{RegistrationProof, StakeRegistration};
+use palisade_protocol::stake::StakeId;
+use palisade_protocol::units::{Epoch, Height};
+use palisade_regtest::world::{COVENANT, Wish, World, provider_key, secret, transaction};
+use std::collections::{BTreeMap, BTreeSet};
+
+const NAMES: [&str; 5] = ["anna", "bert", "carl", "dev anna", "dev bert"];
+/// The sets of providers that a stake may be for.
+const CHOICES: [&[&str]; 6] =
+    [&["anna"], &["bert"], &["carl"], &["anna", "dev anna"], &["bert", "dev anna"], &["anna", "dev bert"]];
+const LOCKS: [u16; 3] = [200, 230, 400];
+const EPOCHS: u64 = 25;
+const MINIMUM: u64 = 100_000;
+
+/// One act of somebody.
+#[derive(Debug, Clone)]
+pub enum Act {
+    Register { choice: usize, lock: usize, confirmed: bool },
+    Again { stake: usize },
+    Expand { stake: usize, choice: usize, signed: bool },
+    Sign { stake: usize, member: usize },
+    Quorum { stake: usize },
+    Refuse { stake: usize, member: usize },
+    Broadcast { stake: usize, told: bool },
+    Spend { stake: usize, how: usize, told: bool },
+    Tell { stake: usize },
+    TellAll,
+    Leak { name: usize },
+    Mine { blocks: u32 },
+    Reorg { depth: u32, keep: usize },
+    Resume { accept: bool },
+    Close { blocks: u64 },
+    Nonsense { stake: usize, other: usize },
+}
+
+struct Played {
+    id: StakeId,
+    holder: String,
+    registration: StakeRegistration,
+}
+
+pub struct Player {
+    pub world: World,
+    pub model: Model,
+    stakes: Vec<Played>,
+    set_total: Option<u64>,
+    accepted: Option<u64>,
+}
+
+impl Player {
+    pub fn new() -> Self {
+        let mut world = World::new(MINIMUM);
+        world.mine(12);
+        let dev: ChainId = "dev".parse().unwrap();
+        let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: u64::MAX };
+        let chain = NewChain { id: dev.clone(), genesis: Hash32([5; 32]), terms };
+        world.govern(Action::RegisterChain(chain)).unwrap();
+        for name in NAMES {
+            let chain = if name.starts_with("dev") { &dev } else { &ChainId::zero() };
+            world.register_provider(chain, name);
+        }
+        for name in &NAMES[..3] {
+            world.commit(&ChainId::zero(), name, 1..EPOCHS);
+        }
+        let mut player =
+            Self { world, model: Model::default(), stakes: Vec::new(), set_total: None, accepted: None };
+        player.check();
+        player
+    }
+
+    pub fn play(&mut self, act: &Act) {
+        match *act {
+            Act::Register { choice, lock, confirmed } => self.register(choice, lock, confirmed),
+            Act::Mine { blocks } => {
+                self.world.mine(blocks);
+                self.check();
+            }
+            Act::Reorg { depth, keep } => self.reorg(depth, keep),
+            Act::Leak { name } => self.leak(NAMES[name % NAMES.len()]),
+            Act::Resume { accept } => self.resume(accept),
+            Act::Close { blocks } => (0..blocks).for_each(|_| self.close()),
+            Act::TellAll => (0..self.stakes.len()).for_each(|i| self.tell_facts(i)),
+            _ if self.stakes.is_empty() => {}
+            Act::Again { stake } => self.again(stake % self.stakes.len()),
+            Act::Expand { stake, choice, signed } => self.expand(stake % self.stakes.len(), choice, signed),
+            Act::Sign { stake, member } => self.answer(stake % self.stakes.len(), member % 5, true),
+            Act::Refuse { stake, member } => self.answer(stake % self.stakes.len(), member % 5, false),
+            Act::Quorum { stake } => {
+                (0..3).for_each(|member| self.answer(stake % self.stakes.len(), member, true))
+            }
+            Act::Broadcast { stake, told } => self.broadcast(stake % self.stakes.len(), told),
+            Act::Spend { stake, how, told } => self.spend(stake % self.stakes.len(), how, told),
+            Act::Tell { stake } => self.tell_facts(stake % self.stakes.len()),
+            Act::Nonsense { stake, other } => self.nonsense(stake % self.stakes.len(), other),
+        }
+    }
+
+    /// Sends a message; if it is refused, nothing may have changed.
+    fn tell(&mut self, message: &Message) -> Result<Hash32, Rejected> {
+        let mut before = self.world.ledger.clone();
+        let answer = self.world.send(message);
+        if answer.is_err() {
+            let mut after = self.world.ledger.clone();
+            assert_eq!(before.tree().root(), after.tree().root(), "{answer:?}");
+            assert_eq!(before.finish_block().0, after.finish_block().0, "{answer:?}");
+            assert_eq!(before.tree().root(), after.tree().root(), "{answer:?}");
+        }
+        answer
+    }
+
+    /// The ledger says what the model says.
+    pub fn check(&mut self) {
+        self.model.look(&Chain::read(&self.world.chain));
+        let ledger = &self.world.ledger;
+        assert_eq!(ledger.breaker().is_some(), self.model.tripped, "breaker {:?}", ledger.breaker());
+        for (i, known) in self.model.stakes.iter().enumerate() {
+            let stake = ledger.stakes().get(i).expect("registered");
+            assert_eq!(Some(stake.state), known.now.state, "stake {i}: {stake:#?} {known:#?}");
+        }
+        let power = self.model.power();
+        for provider in ledger.providers().iter() {
+            let expected = power.get(&provider.key).copied().unwrap_or(0);
+            assert_eq!(provider.power.to_sat(), expected, "{} {:#?}", provider.operator, self.model.stakes);
+        }
+        let booked = (0..ledger.stakes().len()).flat_map(|i| ledger.stakes().contribution(i));
+        assert_eq!(booked.map(|(_, amount)| amount.to_sat()).sum::<u64>(), power.values().sum::<u64>());
+    }
+
+    fn register(&mut self, choice: usize, lock: usize, confirmed: bool) {
+        let providers = CHOICES[choice % CHOICES.len()];
+        let holder = format!("holder {}", self.stakes.len());
+        let sat = 100_000 + 1_000 * self.stakes.len() as u64;
+        let wish = Wish { holder: &holder, sat, providers, lock: LOCKS[lock % LOCKS.len()] };
+        let mut registration = self.world.registration(&wish);
+        self.check();
+        if confirmed {
+            self.world.mempool.push(registration.staking_tx.clone());
+            self.world.mine(1);
+            self.check();
+            registration = self.world.confirmed(&holder, registration);
+        }
+        let exposed = providers.iter().any(|name| self.model.exposed.contains(&provider_key(name)));
+        assert_eq!(self.send_registration(holder, registration).is_ok(), !exposed);
+    }
+
+    /// A registration of the same stake once more, as one that is on Bitcoin: good only after a lapse.
+    fn again(&mut self, i: usize) {
+        let Played { holder, registration, .. } = &self.stakes[i];
+        if self.height_of(&registration.staking_tx).is_none() || registration.expands.is_some() {
+            return;
+        }
+        let (holder, registration) = (holder.clone(), self.world.confirmed(holder, registration.clone()));
+        let _ = self.send_registration(holder, registration);
+    }
+
+    fn send_registration(&mut self, holder: String, registration: StakeRegistration) -> Result<(), Rejected> {
+        let id = StakeId(self.tell(&Message::Stake(Box::new(registration.clone())))?);
+        let tip = self.world.btc_height();
+        let presigned = &registration.presigned;
+        let confirmed = matches!(registration.proof, RegistrationProof::Confirmed(_));
+        let outpoint = registration.outpoint();
+        self.model.stakes.push(Known {
+            value: registration.staking_tx.output[0].value.to_sat(),
+            providers: registration.providers.clone(),
+            former: registration.former.clone(),
+            lock: registration.lock.get().into(),
+            outpoint,
+            unbonding: presigned.unbonding.compute_txid(),
+            slashing: presigned.slashing.compute_txid(),
+            unbonding_slashing: presigned.unbonding_slashing.compute_txid(),
+            expands: registration
+                .expands
+                .and_then(|old| self.stakes.iter().rposition(|stake| stake.id == old)),
+            lapses_at: (!confirmed).then_some(tip + 60),
+            signed: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            past: Default::default(),
+            now: Default::default(),
+        });
+        if confirmed {
+            self.note_proof(&registration.staking_tx);
+        }
+        self.stakes.push(Played { id, holder, registration });
+        self.check();
+        Ok(())
+    }
+
+    fn expand(&mut self, i: usize, choice: usize, signed: bool) {
+        let (id, holder) = (self.stakes[i].id, self.stakes[i].holder.clone());
+        let providers = CHOICES[choice % CHOICES.len()];
+        let old = &self.stakes[i].registration;
+        let name_of = |key: &ProviderKey| NAMES.into_iter().find(|name| provider_key(name) == *key).unwrap();
+        let named = old.providers.iter().chain(&old.former).map(name_of);
+        let former: Vec<_> = named.filter(|name| !providers.contains(name)).collect();
+        let sat = old.staking_tx.output[0].value.to_sat() + 1_000 * (self.stakes.len() as u64);
+        let wish = Wish { holder: &holder, sat, providers, lock: 400 };
+        let registration = self.world.expansion(&id, &wish, &former);
+        self.check();
+        if self.send_registration(holder, registration).is_err() || !signed {
+            return;
+        }
+        let new = self.stakes.len() - 1;
+        (0..3).for_each(|member| self.answer(new, member, true));
+        for member in &COVENANT[..3] {
+            let consent = self.world.consent(member, &self.stakes[new].id).unwrap();
+            self.tell(&consent).unwrap();
+            self.check();
+            assert!(self.tell(&consent).is_err());
+        }
+    }
+
+    fn answer(&mut self, i: usize, member: usize, signs: bool) {
+        let (id, name) = (self.stakes[i].id, COVENANT[member]);
+        let message = match signs {
+            true => self.world.answer(name, self.world.stake(&id)),
+            false => self.world.refusal(name, &id, "no"),
+        };
+        if self.tell(&message).is_ok() {
+            let known = &mut self.model.stakes[i];
+            if signs {
+                known.refused.remove(&member);
+                known.signed.insert(member);
+            } else {
+                known.refused.insert(member);
+            }
+        }
+        self.check();
+    }
+
+    fn height_of(&self, tx: &Transaction) -> Option<u32> {
+        Chain::read(&self.world.chain).at.get(&tx.compute_txid()).copied()
+    }
+
+    /// Mines a transaction if its inputs that are ours are there and unspent.
+    fn mine_transaction(&mut self, tx: &Transaction) -> bool {
+        let chain = Chain::read(&self.world.chain);
+        let unspent = tx.input.iter().all(|input| !chain.spenders.contains_key(&input.previous_output));
+        let ours = |outpoint: &OutPoint| {
+            let made = |stake: &Played| stake.registration.outpoint() == *outpoint;
+            self.stakes.iter().any(made)
+        };
+        let there = tx.input.iter().map(|input| input.previous_output).filter(ours);
+        let there = there.into_iter().all(|outpoint| chain.at.contains_key(&outpoint.txid));
+        if unspent && there {
+            self.world.mempool.push(tx.clone());
+            self.world.mine(1);
+            self.check();
+        }
+        unspent && there
+    }
+
+    fn broadcast(&mut self, i: usize, told: bool) {
+        let tx = self.stakes[i].registration.staking_tx.clone();
+        if self.mine_transaction(&tx) && told {
+            self.tell_facts(i);
+        }
+    }
+
+    fn spend(&mut self, i: usize, how: usize, told: bool) {
+        let registration = &self.stakes[i].registration;
+        let presigned = &registration.presigned;
+        let (stake, unbonded) =
+            (registration.outpoint(), OutPoint { txid: presigned.unbonding.compute_txid(), vout: 0 });
+        let tip = self.world.btc_height();
+        let aged = |from: &Transaction, lock: u16| {
+            self.height_of(from).is_some_and(|height| tip + 1 >= height + u32::from(lock))
+        };
+        let lock = registration.lock.get();
+        let tx = match how % 7 {
+            0 | 1 => presigned.unbonding.clone(),
+            2 => presigned.slashing.clone(),
+            3 if aged(&registration.staking_tx, lock) => alone(stake, Sequence::from_height(lock)),
+            4 if aged(&presigned.unbonding, 144) => alone(unbonded, Sequence::from_height(144)),
+            5 if self.height_of(&presigned.unbonding).is_some() => presigned.unbonding_slashing.clone(),
+            6 => alone(stake, Sequence::MAX),
+            _ => return,
+        };
+        if self.mine_transaction(&tx) && told {
+            self.tell_facts(i);
+        }
+    }
+
+    /// Tells the ledger what the chain shows of a stake. What it knows it refuses.
+    fn tell_facts(&mut self, i: usize) {
+        let Played { id, registration, .. } = &self.stakes[i];
+        let (id, staking, stake) = (*id, registration.staking_tx.clone(), registration.outpoint());
+        let unbonded = OutPoint { txid: registration.presigned.unbonding.compute_txid(), vout: 0 };
+        let chain = Chain::read(&self.world.chain);
+        if chain.at.contains_key(&stake.txid) {
+            let proof = self.world.proof(&staking);
+            self.tell_proof(&staking, &Message::Included(StakeIncluded { stake: id, proof }));
+        }
+        for outpoint in [stake, unbonded] {
+            if let Some(tx) = chain.spenders.get(&outpoint) {
+                let proof = self.world.proof(tx);
+                self.tell_proof(tx, &Message::Spent(OutputSpent { stake: id, outpoint, proof }));
+            }
+        }
+    }
+
+    fn tell_proof(&mut self, tx: &Transaction, message: &Message) {
+        if self.tell(message).is_ok() {
+            self.note_proof(tx);
+        }
+        self.check();
+    }
+
+    fn note_proof(&mut self, tx: &Transaction) {
+        let block = self.world.block_hash(self.height_of(tx).expect("it was proven"));
+        self.model.prove(tx.compute_txid(), block);
+    }
+
+    fn leak(&mut self, name: &str) {
+        let key = provider_key(name);
+        let evidence =
+            Message::Evidence(Evidence::Key(LeakedKey { key, secret: secret(name).secret_bytes() }));
+        let news = self.model.exposed.insert(key);
+        assert_eq!(self.tell(&evidence).is_ok(), news);
+        self.check();
+    }
+
+    /// Replaces blocks. Coins of wallets are mined again; of stakes' transactions all, the first half, or none.
+    fn reorg(&mut self, depth: u32, keep: usize) {
+        let lost = self.world.chain[self.world.chain.len() - depth as usize..].iter();
+        let lost: Vec<_> = lost.flat_map(|block| block.txdata[1..].to_vec()).collect();
+        let about_stakes = |tx: &Transaction| {
+            let txid = tx.compute_txid();
+            self.stakes.iter().any(|stake| {
+                let own = stake.registration.outpoint();
+                let unbonding = stake.registration.presigned.unbonding.compute_txid();
+                let spends =
+                    |input: &bitcoin::TxIn| [own.txid, unbonding].contains(&input.previous_output.txid);
+                own.txid == txid || tx.input.iter().any(spends)
+            })
+        };
+        let (stakes, mut kept): (Vec<_>, Vec<_>) = lost.into_iter().partition(about_stakes);
+        let count = [stakes.len(), stakes.len() / 2, 0][keep % 3];
+        kept.extend(stakes.into_iter().take(count));
+        self.world.reorg(depth, &kept).unwrap();
+        self.check();
+    }
+
+    fn resume(&mut self, accept: bool) {
+        let power = Amount::from_sat(1);
+        let accepted =
+            if accept { vec![AcceptedPower { chain: ChainId::zero(), power }] } else { Vec::new() };
+        let answer = self.world.govern(Action::Resume(Resume { accepted }));
+        assert_eq!(answer.is_ok(), self.model.tripped, "{answer:?}");
+        if answer.is_ok() {
+            self.model.tripped = false;
+            self.accepted = accept.then_some(1);
+        }
+        self.check();
+    }
+
+    /// Closes a block; where it fixes a set, the set is the power of the moment.
+    fn close(&mut self) {
+        let height = self.world.ledger.next_height();
+        let epoch = height.0 / 20 + 1;
+        let power = self.model.power();
+        let eligible: BTreeMap<_, _> = NAMES[..3]
+            .iter()
+            .map(|name| provider_key(name))
+            .filter(|key| epoch < EPOCHS && !self.model.exposed.contains(key))
+            .filter_map(|key| Some((key, power.get(&key).copied().filter(|power| *power > 0)?)))
+            .collect();
+        self.world.close();
+        if height.0.is_multiple_of(20) {
+            self.check_set(height, Epoch(epoch), &eligible);
+        }
+        self.check();
+    }
+
+    fn check_set(&mut self, height: Height, epoch: Epoch, eligible: &BTreeMap<ProviderKey, u64>) {
+        let total: u64 = eligible.values().sum();
+        let shrinks = self.set_total.is_some_and(|before| 3 * total <= 2 * before);
+        if shrinks && !(total > 0 && self.accepted.is_some_and(|least| total >= least)) {
+            self.model.tripped = true;
+        }
+        let fixed = self.world.ledger.chains()[0].sets.get(&epoch);
+        if self.model.tripped {
+            assert_eq!(fixed.is_some(), self.set_total.is_some(), "at {height}");
+            assert!(fixed.is_none_or(|fixed| fixed.carried_over));
+            assert_eq!(fixed.map(|fixed| fixed.set.header().total.to_sat()), self.set_total);
+        } else if self.set_total.is_some() || total >= MINIMUM {
+            let members = fixed.expect("a set").set.members().iter();
+            let members: BTreeMap<_, _> = members.map(|member| (member.key, member.power.to_sat())).collect();
+            assert_eq!(&members, eligible);
+            (self.set_total, self.accepted) = (Some(total), None);
+        } else {
+            assert!(fixed.is_none());
+        }
+    }
+
+    /// What must be refused.
+    fn nonsense(&mut self, i: usize, other: usize) {
+        let id = self.stakes[i].id;
+        let funding = self.world.chain.iter().rev().find_map(|block| block.txdata.get(1)).cloned().unwrap();
+        let own = self.stakes[i].registration.staking_tx.clone();
+        if funding.compute_txid() != own.compute_txid() {
+            let proof = self.world.proof(&funding);
+            assert!(
+                self.tell(&Message::Included(StakeIncluded { stake: id, proof: proof.clone() })).is_err()
+            );
+            let outpoint = OutPoint { txid: own.compute_txid(), vout: other as u32 };
+            let spends = funding.input.iter().any(|input| input.previous_output == outpoint);
+            if !spends {
+                assert!(self.tell(&Message::Spent(OutputSpent { stake: id, outpoint, proof })).is_err());
+            }
+        }
+        let registration = self.stakes[i].registration.clone();
+        assert!(self.tell(&Message::Stake(Box::new(registration))).is_err());
+        let mut answer = self.world.answer(COVENANT[other % 5], self.world.stake(&id));
+        if let Message::Answer(answer) = &mut answer {
+            answer.stake = StakeId(Hash32([9; 32]));
+        }
+        assert!(self.tell(&answer).is_err());
+        self.check();
+    }
+
+    /// The log gives the same state to whoever replays it.
+    pub fn check_replay(&mut self) {
+        self.close();
+        let mut replica = Ledger::new(self.world.ledger.genesis().clone());
+        for block in &self.world.log {
+            replica.replay(block).unwrap();
+        }
+        assert_eq!(replica.tree().root(), self.world.ledger.tree().root());
+        for (own, other) in self.world.ledger.providers().iter().zip(replica.providers().iter()) {
+            assert_eq!((own.key, own.power), (other.key, other.power));
+        }
+    }
+}
+
+/// A spend by the holder alone, or a theft.
+fn alone(outpoint: OutPoint, sequence: Sequence) -> Transaction {
+    let mut tx = transaction(vec![outpoint], vec![TxOut::minimal_non_dust(bitcoin::ScriptBuf::new())]);
+    tx.input[0].sequence = sequence;
+    tx
+}
