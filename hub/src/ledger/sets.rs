@@ -108,8 +108,10 @@ impl Ledger {
             return;
         }
         let Some((_, newest)) = chain.newest().map(|(epoch, fixed)| (epoch, fixed.clone())) else { return };
-        let Some(epoch) = chain.wanted_set else {
-            if self.btc_height() > newest.set.header().expiry {
+        // Nobody can certify the rest of an epoch whose set has expired, so the set after it would have nothing to follow.
+        let expired = self.btc_height() > newest.set.header().expiry;
+        let Some(epoch) = chain.wanted_set.filter(|_| !expired) else {
+            if expired {
                 let minimum = self.power_to_start_again(&newest);
                 self.open_chain(index, minimum);
             }

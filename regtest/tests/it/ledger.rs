@@ -6,7 +6,7 @@ use palisade_hub::ledger::{Ledger, Rejected};
 use palisade_protocol::block::Block;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::{ChainId, Terms};
-use palisade_protocol::finality::evidence::Evidence;
+use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
 use palisade_protocol::finality::tally::{Counted, Tally, VoteRefused};
 use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::governance::{Action, NewChain, Resume};
@@ -14,7 +14,7 @@ use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::{Message, StakeIncluded};
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::{Epoch, Height};
-use palisade_regtest::world::{Wish, World, provider_key, transaction};
+use palisade_regtest::world::{Wish, World, provider_key, secret, transaction};
 
 const LOCK: u16 = 300;
 
@@ -298,6 +298,47 @@ fn another_chain_opens_at_its_minimum_and_gets_its_next_set_with_its_first_certi
     let dev = world.ledger.chain(&id).unwrap();
     assert_eq!(dev.sets.keys().collect::<Vec<_>>(), [&Epoch(4), &Epoch(5)]);
     assert_eq!(dev.last_final(), Some((Height(200), block)));
+}
+
+#[test]
+fn a_chain_whose_set_expires_while_it_waits_for_governance_starts_again() {
+    let mut world = World::new(1_000_000);
+    world.mine(1);
+    let id: ChainId = "dev".parse().unwrap();
+    let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 150_000 };
+    let chain = NewChain { id: id.clone(), genesis: Hash32([5; 32]), terms };
+    world.govern(Action::RegisterChain(chain)).unwrap();
+    for (zero, dev) in [("anna", "dev anna"), ("bert", "dev bert")] {
+        world.register_provider(&ChainId::zero(), zero);
+        world.register_provider(&id, dev);
+        world.active_stake(&wish(200_000, &[zero, dev]));
+        world.commit(&id, dev, 4..8);
+    }
+    world.close();
+    let certified = |world: &mut World, names: &[&str], epoch: u64| {
+        let height = Height(epoch * 50);
+        let mut tally = tally(world, &id, epoch);
+        for name in names {
+            tally.add(world.vote(&id, name, height, Hash32([9; 32]))).unwrap();
+        }
+        let ballot = world.vote(&id, names[0], height, Hash32([9; 32])).ballot;
+        world.send(&Message::Certificate(Box::new(tally.certificate(ballot).expect("a quorum"))))
+    };
+    certified(&mut world, &["dev anna", "dev bert"], 4).unwrap();
+    // Half of the power goes in the block that wants the next set: the chain waits, for longer than its set lives.
+    let key = provider_key("dev bert");
+    let leaked = LeakedKey { key, secret: secret("dev bert").secret_bytes() };
+    world.send(&Message::Evidence(Evidence::Key(leaked))).unwrap();
+    world.close();
+    assert!(world.ledger.chain(&id).unwrap().paused);
+    world.mine(101);
+    world.close();
+    assert_eq!(world.ledger.chain(&id).unwrap().newest().unwrap().0, Epoch(4));
+    world.govern(Action::Resume(Resume { accepted: Vec::new() })).unwrap();
+    world.close();
+    let dev = world.ledger.chain(&id).unwrap();
+    assert_eq!((dev.newest().unwrap().0, dev.opened_at, dev.paused), (Epoch(5), Some(Epoch(5)), false));
+    certified(&mut world, &["dev anna"], 5).unwrap();
 }
 
 #[test]
