@@ -51,16 +51,8 @@ impl Replica {
     /// Opens the log in `directory` (created if it is missing) and replays it.
     pub fn open(directory: &Path, genesis: Arc<Genesis>) -> Result<Self, ReplicaError> {
         let store = Store::open(&directory.join("log.sqlite"))?;
-        let mut ledger = Ledger::new(genesis);
-        loop {
-            let blocks = store.blocks(ledger.next_height(), PAGE)?;
-            if blocks.is_empty() {
-                return Ok(Self { ledger, store });
-            }
-            for block in &blocks {
-                ledger.replay(block)?;
-            }
-        }
+        let ledger = replay_log(&store, genesis)?;
+        Ok(Self { ledger, store })
     }
 
     /// The state after the newest block.
@@ -123,16 +115,21 @@ impl Replica {
     /// A refused block may have changed the ledger: begin anew from what was kept. Rare, and the price of not copying the
     /// state at every block.
     fn rebuild(&mut self) -> Result<(), ReplicaError> {
-        let mut ledger = Ledger::new(self.ledger.genesis().clone());
-        loop {
-            let blocks = self.store.blocks(ledger.next_height(), PAGE)?;
-            if blocks.is_empty() {
-                self.ledger = ledger;
-                return Ok(());
-            }
-            for block in &blocks {
-                ledger.replay(block)?;
-            }
+        self.ledger = replay_log(&self.store, self.ledger.genesis().clone())?;
+        Ok(())
+    }
+}
+
+/// The state that follows from all blocks of a log.
+fn replay_log(store: &Store, genesis: Arc<Genesis>) -> Result<Ledger, ReplicaError> {
+    let mut ledger = Ledger::new(genesis);
+    loop {
+        let blocks = store.blocks(ledger.next_height(), PAGE)?;
+        if blocks.is_empty() {
+            return Ok(ledger);
+        }
+        for block in &blocks {
+            ledger.replay(block)?;
         }
     }
 }
