@@ -186,9 +186,9 @@ impl<'a> Maker<'a> {
 
     /// A leaf's way up among the first `size` of its section.
     fn place(&self, section: Section, index: usize, size: usize) -> Result<LeafPath, NoProof> {
-        let path = self.ledger.tree().section(section).path_among_first(index, size);
-        let path = path.ok_or(NoProof::Missing("leaf"))?;
-        Ok(LeafPath { index: index as u64, size: size as u64, path })
+        let siblings = self.ledger.tree().section(section).path_among_first(index, size);
+        let path = siblings.and_then(|siblings| LeafPath::new(index as u64, size as u64, &siblings));
+        path.ok_or(NoProof::Missing("leaf"))
     }
 
     /// The number that an epoch's checkpoint has in the proof.
@@ -223,7 +223,7 @@ impl<'a> Maker<'a> {
         let signers = anchored.signers.iter().map(|key| {
             let (_, member) = set.find(key)?;
             let bls = self.ledger.providers().get(key)?.bls?;
-            Some(CheckpointSigner { member: *member, bls })
+            Some(CheckpointSigner { key: *key, power: member.power, bls })
         });
         let signers = signers.collect::<Option<_>>().ok_or(NoProof::Missing("signer"))?;
         let places: Vec<usize> = anchor.signers().into_iter().map(usize::from).collect();

@@ -22,9 +22,11 @@ use crate::finality::set::{Member, SetHeader};
 use crate::genesis::GenesisDocument;
 use crate::hash::Hash32;
 use crate::inclusion::InclusionProof;
+use crate::keys::ProviderKey;
 use crate::state::{SECTIONS, Section, root_of_sections};
-use crate::tree::{leaf_hash, path_root};
+use crate::tree::{leaf_hash, node_hash};
 use crate::units::BtcHeight;
+use bitcoin::Amount;
 use bitcoin::block::Header;
 
 /// Longest proof that is read, in bytes.
@@ -65,8 +67,7 @@ impl ProvenState {
     /// Whether a section has this leaf.
     #[allow(clippy::indexing_slicing, reason = "Section has exactly SECTIONS values, counted from 0")]
     pub fn has(&self, section: Section, data: &[u8], place: &LeafPath) -> bool {
-        let root = path_root(leaf_hash(data), place.index, place.size, &place.path);
-        root == Some(self.sections[section as usize])
+        place.root(leaf_hash(data)) == self.sections[section as usize]
     }
 }
 
@@ -84,18 +85,53 @@ impl Wire for [Hash32; SECTIONS] {
     }
 }
 
-/// A leaf's way up to its section's root.
+/// A leaf's way up to its section's root. It says on which side each sibling stands, and not at which place of how many the
+/// leaf is: the root commits to neither, and whatever must be known of a place stands in the leaf.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeafPath {
-    /// Its place.
-    pub index: u64,
-    /// Leaves of the section.
-    pub size: u64,
-    /// Siblings from the leaf up.
-    pub path: Vec<Hash32>,
+pub struct LeafPath(Vec<Sibling>);
+
+/// A node beside the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sibling {
+    on_the_left: bool,
+    hash: Hash32,
 }
 
-crate::wire!(LeafPath { index, size, path });
+crate::wire!(Sibling { on_the_left, hash });
+
+impl LeafPath {
+    /// The way of the leaf at `index` of `size`, whose siblings from the leaf up are given; `None` if they do not fit.
+    pub fn new(index: u64, size: u64, siblings: &[Hash32]) -> Option<Self> {
+        let (mut at, mut width) = (index, size);
+        let mut rest = siblings.iter();
+        let mut way = Vec::new();
+        while width > 1 {
+            let on_the_left = at & 1 == 1;
+            if on_the_left || at.saturating_add(1) < width {
+                way.push(Sibling { on_the_left, hash: *rest.next()? });
+            }
+            (at, width) = (at >> 1, width.div_ceil(2));
+        }
+        (index < size && rest.next().is_none()).then_some(Self(way))
+    }
+
+    fn root(&self, leaf: Hash32) -> Hash32 {
+        self.0.iter().fold(leaf, |hash, sibling| match sibling.on_the_left {
+            true => node_hash(&sibling.hash, &hash),
+            false => node_hash(&hash, &sibling.hash),
+        })
+    }
+}
+
+impl Wire for LeafPath {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Wire::decode(reader).map(Self)
+    }
+}
 
 /// From one set of chain zero to the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,13 +180,22 @@ crate::wire!(Checkpoint { inclusion, state, signers, members_proof });
 /// A member that signed a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckpointSigner {
-    /// The member.
-    pub member: Member,
-    /// Its key for checkpoints.
+    /// Its key for votes.
+    pub key: ProviderKey,
+    /// Its power.
+    pub power: Amount,
+    /// Its key for checkpoints, which the set names by hash.
     pub bls: BlsPublicKey,
 }
 
-crate::wire!(CheckpointSigner { member, bls });
+crate::wire!(CheckpointSigner { key, power, bls });
+
+impl CheckpointSigner {
+    /// The member, but for its nonces, which no checkpoint needs.
+    fn member(&self) -> Member {
+        Member { key: self.key, power: self.power, bls_hash: self.bls.hash(), nonce_root: Hash32::ZERO }
+    }
+}
 
 /// A block of another chain: its set, its certificate, and the hub's record.
 #[derive(Debug, Clone, PartialEq, Eq)]

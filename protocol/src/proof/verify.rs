@@ -1,7 +1,9 @@
 //! Judging a proof. In three passes: which sets chain zero had, which anchors are checkpoints under them, and whether each
 //! certificate was given in time. The last needs the first two: a checkpoint may lie in a later epoch than what it dates.
 
-use super::{ChainBlock, Checkpoint, FinalityProof, Step, TrustRoot, Under, certificate_leaf, set_leaf};
+use super::{
+    ChainBlock, Checkpoint, CheckpointSigner, FinalityProof, Step, TrustRoot, certificate_leaf, set_leaf,
+};
 use crate::anchor::{Anchor, BadAnchor, Signer};
 use crate::chain::{BaseRefused, HeaderChain, HeaderRefused, HeaderRules, RulesRefused};
 use crate::context::{ChainIdentity, Context, Purpose};
@@ -134,6 +136,9 @@ pub enum BadStep {
     /// The next set is not in the state.
     #[error("the next set is not in the block's state")]
     NextSet,
+    /// The block is not under the checkpoint that the proof names.
+    #[error("the block is not under the checkpoint that the proof names for it")]
+    Under,
 }
 
 /// Why an anchor is no checkpoint of this chain.
@@ -263,17 +268,11 @@ impl FinalityProof {
         tip: BtcHeight,
     ) -> Result<(), Refused> {
         for step in &self.steps {
-            let header = &step.state.header;
             let set = sets.get(&step.certificate.set.epoch).unwrap_or(&step.certificate.set);
-            let covered = || {
-                let leaf = header.hash();
-                step.under.as_ref().is_some_and(|under| {
-                    under.place.index == header.height.0
-                        && is_under(dated, under, Section::Headers, &leaf.0, set.expiry)
-                })
-            };
-            if tip > set.expiry && !covered() {
-                let what = format!("block {} of chain zero", header.height);
+            let covered = step.covered(dated);
+            let covered = covered.map_err(|why| Refused::Step { epoch: set.epoch, why })?;
+            if tip > set.expiry && covered.is_none_or(|height| height > set.expiry) {
+                let what = format!("block {} of chain zero", step.state.header.height);
                 return Err(Refused::Expired { what, expiry: set.expiry });
             }
         }
@@ -337,14 +336,16 @@ fn header_chain(genesis: &Genesis, from: BtcHeight, headers: &[Header]) -> Resul
     Ok(chain)
 }
 
-/// Whether a leaf stands in the state of a checkpoint that was on Bitcoin at a height up to `latest`.
-fn is_under(dated: &[Dated<'_>], under: &Under, section: Section, leaf: &[u8], latest: BtcHeight) -> bool {
-    dated.get(usize::from(under.checkpoint)).is_some_and(|dated| {
-        dated.height <= latest && dated.checkpoint.state.has(section, leaf, &under.place)
-    })
-}
-
 impl Step {
+    /// Height of the Bitcoin block that holds the checkpoint under which the step's block lies, if the proof names one.
+    fn covered(&self, dated: &[Dated<'_>]) -> Result<Option<BtcHeight>, BadStep> {
+        let Some(under) = &self.under else { return Ok(None) };
+        let dated = dated.get(usize::from(under.checkpoint)).ok_or(BadStep::Under)?;
+        let leaf = self.state.header.hash();
+        let holds = dated.checkpoint.state.has(Section::Headers, &leaf.0, &under.place);
+        holds.then_some(Some(dated.height)).ok_or(BadStep::Under)
+    }
+
     fn check(&self, genesis: &Genesis, vote: &Context, current: &SetHeader) -> Result<(), BadStep> {
         let terms = &genesis.document().zero;
         let header = &self.state.header;
@@ -409,15 +410,15 @@ impl Checkpoint {
         if named.len() != self.signers.len() {
             return Err(BadCheckpoint::NotMembers);
         }
-        let pairs = || named.iter().zip(&self.signers);
-        let leaves: Vec<(u64, Hash32)> =
-            pairs().map(|(index, signer)| (u64::from(*index), Member::leaf(&signer.member))).collect();
+        let members: Vec<Member> = self.signers.iter().map(CheckpointSigner::member).collect();
+        let leaves = named.iter().zip(&members).map(|(index, member)| (u64::from(*index), member.leaf()));
+        let leaves: Vec<(u64, Hash32)> = leaves.collect();
         if multi_root(&leaves, set.count.into(), &self.members_proof) != Some(set.members_root) {
             return Err(BadCheckpoint::NotMembers);
         }
-        let signers: Vec<Signer<'_>> = pairs()
-            .map(|(index, signer)| Signer { index: *index, member: &signer.member, bls: &signer.bls })
-            .collect();
+        let all = named.iter().zip(&members).zip(&self.signers);
+        let signers = all.map(|((index, member), signer)| Signer { index: *index, member, bls: &signer.bls });
+        let signers: Vec<Signer<'_>> = signers.collect();
         Ok(anchor.verify(context, set, &signers)?)
     }
 }
