@@ -2,8 +2,11 @@
 
 mod equivocation;
 mod exits;
+mod extension;
 mod finality;
 mod locking;
+mod power;
+mod reorgs;
 
 use crate::demo::holders::Holder;
 use crate::demo::network::{Network, text};
@@ -52,7 +55,9 @@ pub async fn tell_all(dir: &Path) -> anyhow::Result<PathBuf> {
     story.finality_survives_each_operator().await?;
     story.one_leaves_early().await?;
     story.one_waits_the_timelock_out().await?;
+    story.one_extends_without_leaving().await?;
     story.one_votes_twice().await?;
+    story.bitcoin_reorganises().await?;
     story.end(dir).await
 }
 
