@@ -1,8 +1,12 @@
 //! The report: facts that anybody can check against the kept node and the message log. Everything in it was read back from
 //! bitcoind or from a daemon's API, never from the demo's own memory.
 
+mod entries;
+
+pub use entries::{Anchor, Files, PowerAt, Reorg, Timestamp};
+
 use anyhow::{Context as _, ensure};
-use bitcoin::{Transaction, Txid};
+use bitcoin::{BlockHash, Transaction, Txid};
 use palisade_hub::bitcoind::BitcoinRpc;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -23,6 +27,12 @@ pub struct Told {
 #[derive(Debug, Default)]
 pub struct Report {
     txs: BTreeMap<Txid, Told>,
+    stale: Vec<(Txid, BlockHash, u32)>,
+    reorgs: Vec<Reorg>,
+    anchors: Vec<Anchor>,
+    timestamps: Vec<Timestamp>,
+    files: Option<Files>,
+    finality: Vec<(String, u64)>,
     steps: Vec<Value>,
     refused: Vec<Value>,
 }
@@ -31,6 +41,40 @@ impl Report {
     /// Remembers which transaction to look up at the end.
     pub fn tx(&mut self, txid: Txid, kind: &'static str, stake: Option<&str>, leaf: Option<&'static str>) {
         self.txs.insert(txid, Told { kind, stake: stake.map(str::to_owned), leaf });
+    }
+
+    /// Remembers that a transaction, told by [`tx`](Self::tx) too, stands in a block that Bitcoin has left.
+    pub fn stale(&mut self, txid: Txid, block: BlockHash, height: u32) {
+        self.stale.push((txid, block, height));
+    }
+
+    /// A reorganisation. Gives its place, for a step to refer to.
+    pub fn reorg(&mut self, fact: Reorg) -> String {
+        self.reorgs.push(fact);
+        format!("reorgs/{}", self.reorgs.len() - 1)
+    }
+
+    /// An anchor. Gives its place, for a step to refer to. The certificate of its header is looked up at the end.
+    pub fn anchor(&mut self, fact: Anchor) -> String {
+        self.anchors.push(fact);
+        format!("anchors/{}", self.anchors.len() - 1)
+    }
+
+    /// A timestamp. Gives its place, for a step to refer to.
+    pub fn timestamp(&mut self, fact: Timestamp) -> String {
+        self.timestamps.push(fact);
+        format!("timestamps/{}", self.timestamps.len() - 1)
+    }
+
+    /// What is needed to verify a block of the development chain, offline.
+    pub fn files(&mut self, files: Files) {
+        self.files = Some(files);
+    }
+
+    /// A final block of a chain, whose certificate is looked up at the end. Gives its place, for a step to refer to.
+    pub fn finality(&mut self, chain: &str, height: u64) -> String {
+        self.finality.push((chain.to_owned(), height));
+        format!("finality/{}", self.finality.len() - 1)
     }
 
     /// A step of the story.
