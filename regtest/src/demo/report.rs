@@ -116,7 +116,8 @@ impl Report {
         format!("finality/{index}")
     }
 
-    /// A step of the story. Its transactions are referred to by themselves, its other facts by `section/index`.
+    /// A step of the story. Its transactions and their stakes are referred to by themselves, its other facts by
+    /// `section/index`. Blocks mined since the step before belong to it.
     pub fn step(
         &mut self,
         number: &str,
@@ -127,6 +128,7 @@ impl Report {
         ms: u128,
     ) {
         let (number, claim) = (number.to_owned(), claim.to_owned());
+        let btc = (self.steps.last().map_or(btc.0, |before| before.btc.1), btc.1);
         self.steps.push(Step { number, claim, txs: txs.to_vec(), refs: refs.to_vec(), btc, ms });
     }
 

@@ -49,7 +49,9 @@ impl Report {
         let fps = hub::providers(&log);
         let finality = finality::finality(&log, &self.finality)?;
         finality::check_each_was_absent(&finality, &fps)?;
-        let steps = self.steps.iter().map(|step| told(step, &txs)).collect::<anyhow::Result<Vec<_>>>()?;
+        let stakes = hub::stakes(&log, from.stakes)?;
+        let steps =
+            self.steps.iter().map(|step| told(step, &txs, &stakes)).collect::<anyhow::Result<Vec<_>>>()?;
         let report = json!({
             "schema": 1,
             "ok": true,
@@ -61,7 +63,7 @@ impl Report {
             "params": hub::params(&log),
             "fps": fps,
             "txs": txs,
-            "stakes": hub::stakes(&log, from.stakes)?,
+            "stakes": stakes,
             "finality": finality,
             "equivocations": equivocations::equivocations(&log, from.hub).await?,
             "refusals": refusals(from.refusals)?,
@@ -90,13 +92,21 @@ impl Report {
     }
 }
 
-/// A step with a reference to each of its transactions.
-fn told(step: &Step, txs: &[Value]) -> anyhow::Result<Value> {
+/// A step with a reference to each of its transactions and to their stakes.
+fn told(step: &Step, txs: &[Value], stakes: &[Value]) -> anyhow::Result<Value> {
     let mut refs: Vec<String> = Vec::new();
+    let mut of: Vec<String> = Vec::new();
     for txid in &step.txs {
-        refs.push(place(txid, txs).with_context(|| format!("step {}: {txid} was not told", step.number))?);
+        let index = place(txid, txs).with_context(|| format!("step {}: {txid} was not told", step.number))?;
+        refs.push(format!("txs/{index}"));
+        let stake = stakes.iter().position(|stake| stake["id"] == txs[index]["stake"]);
+        of.extend(stake.map(|index| format!("stakes/{index}")));
     }
-    refs.extend(step.refs.iter().cloned());
+    for reference in of.iter().chain(&step.refs) {
+        if !refs.contains(reference) {
+            refs.push(reference.clone());
+        }
+    }
     Ok(json!({
         "n": step.number,
         "claim": step.claim,
@@ -108,9 +118,9 @@ fn told(step: &Step, txs: &[Value]) -> anyhow::Result<Value> {
 }
 
 /// Where a transaction stands in the report; the entry that counts is its last.
-fn place(txid: &Txid, txs: &[Value]) -> Option<String> {
+fn place(txid: &Txid, txs: &[Value]) -> Option<usize> {
     let txid = txid.to_string();
-    Some(format!("txs/{}", txs.iter().rposition(|entry| entry["txid"] == *txid)?))
+    txs.iter().rposition(|entry| entry["txid"] == *txid)
 }
 
 /// Refusals that voters recorded.
