@@ -11,7 +11,7 @@ class Log:
     """Leaves by section, and the blocks closed over them."""
 
     def __init__(self):
-        self.sections = [[] for _ in range(8)]
+        self.sections = [[] for _ in range(9)]
         self.blocks, self.hashes, self.tip = [], [], (double(REGTEST_GENESIS), 0)
 
     def put(self, section, index, data):
@@ -30,6 +30,9 @@ class Log:
         self.blocks.append(header + signature + items([blob(message) for message in messages]))
         self.hashes.append(name)
         self.sections[7].append(name)
+
+    def set(self, index, header):
+        self.put(5, index, header + encode_terms(TERMS))
 
     def close_until(self, height):
         while len(self.hashes) < height:
@@ -140,7 +143,7 @@ def active(made, sample, headers, included, epochs):
     made.stake(sample, 2, included=included[:32], activated=True)
     made.provider(0, WHOLE, [(2, root_of(zero2, "fp 0")), (3, root_of(zero3, "fp 0"))])
     made.provider(1, WHOLE)
-    made.put(5, 0, demo9.header)
+    made.set(0, demo9.header)
     made.chain(1, newest=9, opened=9)
     made.close([made.mined(headers[2:])])
 
@@ -148,11 +151,11 @@ def active(made, sample, headers, included, epochs):
 def final(made, zero2, zero3):
     """Chain zero fixes S(2) at height 20 and S(3) at 40; height 40 becomes final in block 41."""
     made.close_until(20)
-    made.put(5, 1, zero2.header)
+    made.set(1, zero2.header)
     made.chain(0, newest=2, opened=2)
     made.provider(0, WHOLE, [(3, root_of(zero3, "fp 0"))])
     made.close_until(40)
-    made.put(5, 2, zero3.header)
+    made.set(2, zero3.header)
     made.chain(0, newest=3, opened=2)
     made.provider(0, WHOLE)
     made.close()
@@ -161,17 +164,22 @@ def final(made, zero2, zero3):
     made.close([b"\x09" + zero2.certificate(["fp 0"], made.hashes[40])])
 
 
+def batch(height, digests):
+    what = u64(height) + root([leaf(digest) for digest in digests]) + u32(len(digests))
+    return b"\x0c" + what + bip340(secret("hub"), tagged("palisade/1/batch", zero(7) + what))
+
+
 def exposed(made, sample, zero2, zero3, included):
-    """Block 42: the only provider of chain zero equivocates. Block 60: S(4) would be empty, so the breaker trips and S(3) is
+    """Block 42: the only provider of chain zero equivocates, and two digests are recorded. Block 60: S(4) would be empty, so the breaker trips and S(3) is
     carried over without roots. Block 61: governance resumes."""
     made.provider(0, 0, exposed=42)
     made.provider(1, 0)
     made.stake(sample, 5, included=included[:32], activated=True)
-    made.close([b"\x0a" + zero2.evidence("fp 0")])
+    made.close([b"\x0a" + zero2.evidence("fp 0"), batch(42, [sha256(b"a"), sha256(b"b")])])
     made.close_until(60)
     member = leaf(key("fp 0") + u64(WHOLE) + sha256(BLS_KEY))
     carried = zero(1) + u64(4) + u32(108) + u16(1) + u64(WHOLE) + root([member]) + root([leaf(bytes(32))])
-    made.put(5, 3, carried)
+    made.set(3, carried)
     made.chain(0, newest=4, opened=2, final=40)
     made.breaker(
         f"the set of chain zero for epoch 4 would have 0 sat, at most two thirds of the {WHOLE} sat before", 1

@@ -204,13 +204,16 @@ def hub():
         "block": block.hex(),
         "checkpoint_epoch": 4,
         "checkpoint_message": tagged("palisade/1/checkpoint", zero(3) + u64(4) + header_hash).hex(),
+        "batch_height": 8,
         "batch_count": 9,
-        "batch_message": tagged("palisade/1/batch", zero(7) + sha256(b"state") + u32(9)).hex(),
+        "batch_message": tagged("palisade/1/batch", zero(7) + u64(8) + sha256(b"state") + u32(9)).hex(),
+        "anchor": (b"plsd\x01" + u64(4) + header_hash + b"\xa0\x40" + BLS_POSSESSION).hex(),
+        "anchor_signers": [0, 2, 9],
     }
 
 
 def state():
-    sizes = [1, 5, 2, 9, 3, 0, 4, 7]
+    sizes = [1, 5, 2, 9, 3, 0, 4, 7, 6]
     sections = [[sha256(bytes([s, i])) for i in range(size)] for s, size in enumerate(sizes)]
     roots = [root([leaf(data) for data in section]) for section in sections]
     return {

@@ -1,5 +1,7 @@
 //! The hub's HTTP API. Every door bounds and parses what comes before anything is done with it.
 
+mod anchoring;
+
 use crate::daemon::api::{Api, ApiError};
 use crate::engine::Hub;
 use crate::view;
@@ -47,6 +49,13 @@ pub fn router(door: Door) -> Router {
     Router::new()
         .route("/messages", post(submit))
         .route("/votes", post(vote).get(votes))
+        .route("/checkpoints", post(anchoring::share))
+        .route("/checkpoints/{epoch}", get(anchoring::checkpoint))
+        .route("/timestamps", post(anchoring::stamp))
+        .route("/timestamps/{digest}", get(anchoring::stamped))
+        .route("/timestamps/{digest}/ots", get(anchoring::ots))
+        .route("/root", get(anchoring::root))
+        .route("/proofs/{chain}/{height}", get(anchoring::proof))
         .route("/blocks", get(blocks))
         .route("/events", get(events))
         .route("/genesis", get(genesis))

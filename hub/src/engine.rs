@@ -3,11 +3,14 @@
 //! One block per interval, empty or not, so messages cannot speed the clock up. A block is on disk before anybody hears
 //! of it: answers, readers and followers come after.
 
+use crate::checkpoints::{self, ShareError};
 use crate::ledger::{Event, Ledger, Rejected};
 use crate::store::{Store, StoreError};
+use crate::timestamps::{self, MAX_DIGESTS};
 use crate::votes::{VoteBook, VoteError};
 use bitcoin::secp256k1::{Keypair, Message as Digest, SECP256K1};
 use palisade_protocol::block::{Block, HubHeader, MessageBytes};
+use palisade_protocol::checkpoint::CheckpointShare;
 use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
@@ -36,11 +39,18 @@ struct Waiting {
     answer: oneshot::Sender<Answer>,
 }
 
+/// A digest that waits for the next block's batch.
+struct WaitingDigest {
+    digest: Hash32,
+    answer: oneshot::Sender<Height>,
+}
+
 /// The ledger of a hub, its log, and the messages that wait for the next block.
 pub struct Hub {
     ledger: RwLock<Ledger>,
     store: Store,
     waiting: Mutex<VecDeque<Waiting>>,
+    digests: Mutex<VecDeque<WaitingDigest>>,
     votes: Mutex<VoteBook>,
     height: watch::Sender<Option<Height>>,
 }
@@ -59,6 +69,7 @@ impl Hub {
             ledger: RwLock::new(ledger),
             store,
             waiting: Mutex::default(),
+            digests: Mutex::default(),
             votes: Mutex::default(),
             height,
         })
@@ -91,6 +102,28 @@ impl Hub {
         let ledger = self.ledger();
         let mut votes = self.votes.lock().unwrap_or_else(PoisonError::into_inner);
         votes.add(vote, &ledger, &self.store)
+    }
+
+    /// Judges a share of a checkpoint and keeps it on disk.
+    pub fn checkpoint(&self, share: &CheckpointShare) -> Result<(), ShareError> {
+        checkpoints::add(share, &self.ledger(), &self.store)
+    }
+
+    /// Queues a digest for the next block's batch; the answer, that block's height, comes when it is on disk.
+    pub fn timestamp(&self, digest: Hash32) -> Result<oneshot::Receiver<Height>, Full> {
+        let (answer, receiver) = oneshot::channel();
+        let mut queue = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.len() >= MAX_WAITING {
+            return Err(Full);
+        }
+        queue.push_back(WaitingDigest { digest, answer });
+        Ok(receiver)
+    }
+
+    fn take_digests(&self) -> Vec<WaitingDigest> {
+        let mut queue = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = queue.len().min(MAX_DIGESTS);
+        queue.drain(..count).collect()
     }
 
     fn queue(&self, waiting: Waiting) -> Result<(), Full> {
@@ -131,15 +164,21 @@ impl Hub {
             answers.push((answer, outcome));
         }
         messages.extend(self.apply_due(&mut ledger));
+        let stamped = self.take_digests();
+        let digests: Vec<Hash32> = stamped.iter().map(|waiting| waiting.digest).collect();
+        messages.extend(apply_batch(&mut ledger, &digests, key));
         let (header, events) = ledger.finish_block();
         let message = HubHeader::signing_message(&ledger.contexts().hub, &header.hash());
         let signature = SECP256K1.sign_schnorr(&Digest::from_digest(message), key);
-        self.store.append(&Block { header, signature, messages }, &events)?;
+        self.store.append(&Block { header, signature, messages }, &events, &digests)?;
         drop(ledger);
         self.announce(header.height);
         for (answer, outcome) in answers {
             // Whoever hung up can find the message in the log.
             let _ = answer.send(outcome);
+        }
+        for waiting in stamped {
+            let _ = waiting.answer.send(height);
         }
         Ok((header, events))
     }
@@ -159,7 +198,7 @@ impl Hub {
     pub fn follow_block(&self, block: &Block) -> Result<(), FollowError> {
         let mut ledger = self.ledger.write().unwrap_or_else(PoisonError::into_inner);
         let events = ledger.replay(block)?;
-        self.store.append(block, &events)?;
+        self.store.append(block, &events, &[])?;
         drop(ledger);
         self.announce(block.header.height);
         Ok(())
@@ -168,6 +207,16 @@ impl Hub {
     fn announce(&self, height: Height) {
         self.height.send_replace(Some(height));
     }
+}
+
+/// Applies the batch of the digests, if there are any. The hub's own batch is never refused.
+fn apply_batch(ledger: &mut Ledger, digests: &[Hash32], key: &Keypair) -> Option<MessageBytes> {
+    if digests.is_empty() {
+        return None;
+    }
+    let batch = timestamps::batch(ledger.next_height(), digests, &ledger.contexts().hub, key);
+    let bytes = MessageBytes::of(&Message::Batch(batch));
+    ledger.apply(&bytes).is_ok().then_some(bytes)
 }
 
 /// Why a follower stops.

@@ -19,6 +19,7 @@
     )
 )]
 
+pub mod anchors;
 mod bitcoin_facts;
 mod breaker;
 pub mod chains;
@@ -38,6 +39,7 @@ pub use breaker::Trip;
 pub use event::Event;
 pub use rejected::Rejected;
 
+use anchors::Anchors;
 use bitcoin::Network;
 use chains::Chain;
 use palisade_protocol::block::{Block, HubHeader, MessageBytes, message_tree};
@@ -79,6 +81,7 @@ pub struct Ledger {
     providers: Providers,
     stakes: Stakes,
     chains: Vec<Chain>,
+    anchors: Anchors,
     breaker: Option<Trip>,
     decisions: u64,
     tree: StateTree,
@@ -137,6 +140,7 @@ impl Ledger {
             providers: Providers::default(),
             stakes: Stakes::default(),
             chains: vec![Chain::new(zero, genesis.document().zero)],
+            anchors: Anchors::default(),
             breaker: None,
             decisions: 0,
             tree: StateTree::default(),
@@ -254,7 +258,8 @@ impl Ledger {
             Message::Certificate(certificate) => self.apply_certificate(certificate),
             Message::Evidence(evidence) => self.apply_evidence(evidence, &cause),
             Message::Governance(decision) => self.apply_governance(decision, &cause),
-            Message::Anchor(_) | Message::Batch(_) => Err(Rejected::Decision("anchors are not recorded yet")),
+            Message::Anchor(proof) => self.apply_anchor(proof, id),
+            Message::Batch(batch) => self.apply_batch(batch),
         }?;
         self.messages.push(id);
         Ok(id)
@@ -276,6 +281,7 @@ impl Ledger {
             btc_height: tip.height,
         };
         let hash = header.hash();
+        self.note_milestone(&header);
         // The header itself becomes part of the next block's state.
         self.tree.section_mut(Section::Headers).push(palisade_protocol::tree::leaf_hash(&hash.0));
         self.tip = Some((height, hash));
@@ -337,6 +343,7 @@ impl Ledger {
         for (index, leaf) in self.providers.take_changed() {
             self.tree.put(Section::Providers, index, &leaf);
         }
+        self.write_anchor_leaves();
         // Leaf 0 is the breaker and governance, leaf i + 1 is chain i.
         let mut leaf = Vec::new();
         self.breaker.as_ref().map(Trip::to_string).encode(&mut leaf);

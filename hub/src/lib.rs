@@ -2,11 +2,13 @@
 //!
 //! * [`ledger`]: the deterministic state machine over messages. Pure.
 //! * [`store`], [`engine`]: the log on disk, and the process that writes it.
+//! * [`votes`], [`checkpoints`], [`timestamps`], [`proofs`]: what rests on the log without being a message, or is made from it.
 //! * [`client`], [`replica`]: how others read the log and check every root of it.
 //! * [`bitcoind`], [`daemon`]: a Bitcoin node's RPC, and the shell that every process wears.
 
 pub mod api;
 pub mod bitcoind;
+pub mod checkpoints;
 pub mod client;
 pub mod config;
 pub mod daemon;
@@ -14,8 +16,10 @@ pub mod engine;
 pub mod governance;
 pub mod init;
 pub mod ledger;
+pub mod proofs;
 pub mod replica;
 pub mod run;
 pub mod store;
+pub mod timestamps;
 pub mod view;
 pub mod votes;

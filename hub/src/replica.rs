@@ -102,7 +102,7 @@ impl Replica {
     pub fn take(&mut self, block: &Block) -> Result<Vec<Event>, ReplicaError> {
         match self.ledger.replay(block) {
             Ok(events) => {
-                self.store.append(block, &events)?;
+                self.store.append(block, &events, &[])?;
                 Ok(events)
             }
             Err(why) => {

@@ -5,10 +5,12 @@
 
 use crate::ledger::Event;
 use palisade_protocol::block::Block;
+use palisade_protocol::checkpoint::CheckpointShare;
 use palisade_protocol::codec::{DecodeError, Wire as _};
 use palisade_protocol::context::Context;
 use palisade_protocol::finality::vote::Vote;
-use palisade_protocol::units::Height;
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::units::{Epoch, Height};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,6 +37,21 @@ CREATE TABLE IF NOT EXISTS vote (
     bytes   BLOB NOT NULL,
     PRIMARY KEY (context, height, voter, block)
 ) STRICT, WITHOUT ROWID;
+-- Good shares of checkpoints.
+CREATE TABLE IF NOT EXISTS share (
+    epoch  INTEGER NOT NULL,
+    signer BLOB NOT NULL CHECK (length(signer) = 32),
+    bytes  BLOB NOT NULL,
+    PRIMARY KEY (epoch, signer)
+) STRICT, WITHOUT ROWID;
+-- Digests of the batch in each block, in the order of the batch's tree.
+CREATE TABLE IF NOT EXISTS digest (
+    height INTEGER NOT NULL REFERENCES block (height),
+    place  INTEGER NOT NULL,
+    digest BLOB NOT NULL CHECK (length(digest) = 32),
+    PRIMARY KEY (height, place)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS digest_place ON digest (digest, height, place);
 ";
 
 /// Why the log cannot be read or written.
@@ -71,8 +88,8 @@ impl Store {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds the next block with its events.
-    pub fn append(&self, block: &Block, events: &[Event]) -> Result<(), StoreError> {
+    /// Adds the next block with its events, and with the digests of its batch where the block was made here.
+    pub fn append(&self, block: &Block, events: &[Event], digests: &[Hash32]) -> Result<(), StoreError> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
         let height = block.header.height.0 as i64;
@@ -83,6 +100,11 @@ impl Store {
             transaction
                 .prepare_cached("INSERT INTO event (height, json) VALUES (?1, ?2)")?
                 .execute(params![height, serde_json::to_string(event)?])?;
+        }
+        for (place, digest) in (0i64..).zip(digests) {
+            transaction
+                .prepare_cached("INSERT INTO digest (height, place, digest) VALUES (?1, ?2, ?3)")?
+                .execute(params![height, place, digest.0])?;
         }
         Ok(transaction.commit()?)
     }
@@ -148,6 +170,42 @@ impl Store {
         let rows =
             statement.query_map(params![context.0, from.0 as i64, limit], |row| row.get::<_, Vec<u8>>(0))?;
         rows.map(|bytes| Ok(Vote::from_bytes(&bytes?)?)).collect()
+    }
+
+    /// Keeps a share of a checkpoint; says whether it is the signer's first of the epoch.
+    pub fn keep_share(&self, share: &CheckpointShare) -> Result<bool, StoreError> {
+        let added = self
+            .lock()
+            .prepare_cached("INSERT OR IGNORE INTO share (epoch, signer, bytes) VALUES (?1, ?2, ?3)")?
+            .execute(params![share.epoch.0 as i64, share.key.to_bytes(), share.to_bytes()])?;
+        Ok(added == 1)
+    }
+
+    /// Shares of an epoch's checkpoint.
+    pub fn shares(&self, epoch: Epoch) -> Result<Vec<CheckpointShare>, StoreError> {
+        let connection = self.lock();
+        let mut statement =
+            connection.prepare_cached("SELECT bytes FROM share WHERE epoch = ?1 ORDER BY signer")?;
+        let rows = statement.query_map(params![epoch.0 as i64], |row| row.get::<_, Vec<u8>>(0))?;
+        rows.map(|bytes| Ok(CheckpointShare::from_bytes(&bytes?)?)).collect()
+    }
+
+    /// Where a digest was recorded first: the block, and its place in that block's batch.
+    pub fn find_digest(&self, digest: &Hash32) -> Result<Option<(Height, usize)>, StoreError> {
+        let sql = "SELECT height, place FROM digest WHERE digest = ?1 ORDER BY height, place LIMIT 1";
+        let found = self.lock().query_row(sql, params![digest.0], |row| {
+            Ok((Height(row.get::<_, i64>(0)? as u64), row.get::<_, i64>(1)? as usize))
+        });
+        Ok(found.optional()?)
+    }
+
+    /// The digests of a block's batch, in order.
+    pub fn digests(&self, height: Height) -> Result<Vec<Hash32>, StoreError> {
+        let connection = self.lock();
+        let sql = "SELECT digest FROM digest WHERE height = ?1 ORDER BY place";
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params![height.0 as i64], |row| row.get::<_, [u8; 32]>(0))?;
+        rows.map(|digest| Ok(Hash32(digest?))).collect()
     }
 
     /// Whether the file is sound, as SQLite sees it.

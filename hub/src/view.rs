@@ -1,11 +1,17 @@
 //! What the API shows of the ledger: JSON for people and programs. Nobody has to believe it; the log proves it.
 
+use crate::checkpoints::Shares;
 use crate::ledger::Ledger;
+use crate::ledger::anchors::Anchored;
 use crate::ledger::chains::{Chain, FixedSet};
 use crate::ledger::providers::Provider;
 use crate::ledger::stake::{Spend, Stake};
+use crate::timestamps;
+use palisade_protocol::codec::Wire as _;
+use palisade_protocol::hash::Hash32;
 use palisade_protocol::outputs::Leaf;
 use palisade_protocol::params::ParamsDocument;
+use palisade_protocol::units::{Epoch, Height};
 use serde_json::{Value, json};
 
 /// Where the hub stands.
@@ -22,6 +28,9 @@ pub fn status(ledger: &Ledger) -> Value {
         "breaker": ledger.breaker().map(ToString::to_string),
         "paused": paused,
         "next_decision": ledger.next_decision(),
+        "anchored_epoch": ledger.anchors().iter().next_back().map(|(epoch, _)| epoch),
+        "blocks_without_anchor": ledger.blocks_without_anchor(),
+        "void_anchors": ledger.anchors().void().map(|(epoch, header)| json!({ "epoch": epoch, "header": header })).collect::<Vec<_>>(),
     })
 }
 
@@ -124,6 +133,64 @@ pub fn set(ledger: &Ledger, chain: &Chain, fixed: &FixedSet) -> Value {
         "snapshot_hub_height": fixed.hub_height,
         "members": members.collect::<Vec<_>>(),
         "left_out": fixed.left_out.iter().map(|(key, reason)| json!({ "key": key, "reason": reason })).collect::<Vec<_>>(),
+    })
+}
+
+/// An epoch's checkpoint: who has signed, and where it is on Bitcoin.
+pub fn checkpoint(ledger: &Ledger, epoch: Epoch, shares: &Shares) -> Value {
+    let anchored = ledger.anchors().get(epoch);
+    json!({
+        "epoch": epoch,
+        "header": shares.header,
+        "context": ledger.contexts().checkpoint,
+        "state": match anchored {
+            Some(anchored) => anchor_state(ledger, anchored),
+            None if shares.anchor.is_some() => "SIGNED",
+            None => "OPEN",
+        },
+        "signed_sat": shares.signed_sat,
+        "total_sat": shares.total_sat,
+        "payload": shares.anchor.as_ref().map(|anchor| hex::encode(anchor.to_bytes())),
+        "anchor": anchored.map(|anchored| anchor(ledger, anchored)),
+    })
+}
+
+fn anchor(ledger: &Ledger, anchored: &Anchored) -> Value {
+    json!({
+        "header": anchored.header,
+        "txid": anchored.outpoint.txid,
+        "vout": anchored.outpoint.vout,
+        "block": anchored.place.block,
+        "height": anchored.place.height,
+        "depth": ledger.btc_height().since(anchored.place.height),
+        "state": anchor_state(ledger, anchored),
+        "signers": anchored.signers,
+        "message": anchored.message,
+        "hub_height": anchored.hub_height,
+    })
+}
+
+/// How far an anchor is: in a block, at depth k, at depth w.
+fn anchor_state(ledger: &Ledger, anchored: &Anchored) -> &'static str {
+    let params = ledger.params_at(anchored.place.height).1.document();
+    match ledger.btc_height().since(anchored.place.height) {
+        depth if depth >= params.w => "FINAL",
+        depth if depth >= params.k => "CONFIRMED",
+        _ => "SUBMITTED",
+    }
+}
+
+/// A digest in the log, and how far its way to Bitcoin is.
+pub fn timestamp(ledger: &Ledger, digest: &Hash32, height: Height, place: usize) -> Value {
+    let covering = timestamps::covering(ledger, height);
+    json!({
+        "digest": digest,
+        "hub_height": height,
+        "place": place,
+        "state": covering.map_or("RECORDED", |(_, anchored, _)| anchor_state(ledger, anchored)),
+        "epoch": covering.map(|(epoch, _, _)| epoch),
+        "anchor": covering.map(|(_, anchored, _)| anchor(ledger, anchored)),
+        "ots": format!("/timestamps/{digest}/ots"),
     })
 }
 

@@ -19,6 +19,7 @@
 )]
 
 pub mod adaptor;
+pub mod anchor;
 pub mod backing;
 pub mod bip322;
 pub mod block;
@@ -40,6 +41,7 @@ pub mod message;
 pub mod nonce;
 pub mod outputs;
 pub mod params;
+pub mod proof;
 pub mod provider;
 pub mod registration;
 pub mod scripts;

@@ -1,6 +1,7 @@
 //! Messages: everything that can change the ledger. Each authenticates itself by signatures or Bitcoin proofs.
 
 use crate::codec::Wire as _;
+use crate::context::Context;
 use crate::covenant::CovenantAnswer;
 use crate::finality::certificate::Certificate;
 use crate::finality::commitment::Commitment;
@@ -12,6 +13,7 @@ use crate::keys::CovenantKey;
 use crate::provider::ProviderRegistration;
 use crate::registration::StakeRegistration;
 use crate::stake::StakeId;
+use crate::units::Height;
 use bitcoin::OutPoint;
 use bitcoin::block::Header;
 use bitcoin::secp256k1::schnorr::Signature;
@@ -124,9 +126,11 @@ pub struct OutputSpent {
 
 crate::wire!(OutputSpent { stake, outpoint, proof });
 
-/// A batch of digests.
+/// A batch of digests, for one hub block: in another one it means nothing, so nobody can fill the log with copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimestampBatch {
+    /// The hub block that holds it.
+    pub height: Height,
     /// Root of the tree over the digests.
     pub root: Hash32,
     /// How many there are.
@@ -135,11 +139,11 @@ pub struct TimestampBatch {
     pub signature: Signature,
 }
 
-crate::wire!(TimestampBatch { root, count, signature });
+crate::wire!(TimestampBatch { height, root, count, signature });
 
 impl TimestampBatch {
     /// What the hub signs; `context` is chain zero's hub context.
-    pub fn message(context: &crate::context::Context, root: &Hash32, count: u32) -> [u8; 32] {
-        tagged("palisade/1/batch", &[&context.0, &root.0, &count.to_bytes()]).0
+    pub fn message(context: &Context, height: Height, root: &Hash32, count: u32) -> [u8; 32] {
+        tagged("palisade/1/batch", &[&context.0, &height.to_bytes(), &root.0, &count.to_bytes()]).0
     }
 }

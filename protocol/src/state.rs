@@ -25,10 +25,12 @@ pub enum Section {
     Certificates = 6,
     /// Headers of earlier hub blocks.
     Headers = 7,
+    /// Checkpoints on Bitcoin.
+    Anchors = 8,
 }
 
 /// Number of sections.
-pub const SECTIONS: usize = 8;
+pub const SECTIONS: usize = 9;
 
 /// All sections.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,7 +71,21 @@ impl StateTree {
         Some((self.section(section).path(index)?, self.top().path(section as usize)?))
     }
 
-    fn top(&self) -> Tree {
-        Tree::from_leaves(self.sections.iter().map(|section| leaf_hash(&section.root().0)))
+    /// Roots of all sections, in the order of their leaves.
+    pub fn section_roots(&self) -> [Hash32; SECTIONS] {
+        self.sections.each_ref().map(Tree::root)
     }
+
+    fn top(&self) -> Tree {
+        top(&self.section_roots())
+    }
+}
+
+/// The state root over the roots of all sections.
+pub fn root_of_sections(sections: &[Hash32; SECTIONS]) -> Hash32 {
+    top(sections).root()
+}
+
+fn top(sections: &[Hash32; SECTIONS]) -> Tree {
+    Tree::from_leaves(sections.iter().map(|section| leaf_hash(&section.0)))
 }

@@ -133,6 +133,37 @@ impl Tree {
         Some(path)
     }
 
+    /// The audit path of the leaf at `index` in the tree that the first `size` leaves made; `None` beyond the last of them.
+    pub fn path_among_first(&self, index: usize, size: usize) -> Option<Vec<Hash32>> {
+        if index >= size || size > self.len() {
+            return None;
+        }
+        let (mut at, mut width) = (index, size);
+        let mut path = Vec::new();
+        for height in 0..levels_for(size) {
+            if (at ^ 1) < width {
+                path.push(self.node_among_first(height, at ^ 1, size)?);
+            }
+            (at, width) = (at >> 1, width.div_ceil(2));
+        }
+        Some(path)
+    }
+
+    /// A node of the tree over the first `size` leaves: the one kept if all below it existed then, else made anew from below.
+    fn node_among_first(&self, height: usize, at: usize, size: usize) -> Option<Hash32> {
+        let first_beyond = at.checked_add(1)?.checked_shl(u32::try_from(height).ok()?)?;
+        if first_beyond <= size || height == 0 {
+            return self.levels.get(height)?.get(at).copied();
+        }
+        let (below, left) = (height.checked_sub(1)?, at.checked_mul(2)?);
+        let left_hash = self.node_among_first(below, left, size)?;
+        let right = left.checked_add(1)?;
+        if right.checked_shl(u32::try_from(below).ok()?)? >= size {
+            return Some(left_hash);
+        }
+        Some(node_hash(&left_hash, &self.node_among_first(below, right, size)?))
+    }
+
     /// The nodes that somebody who holds the leaves at `indices` (ascending) lacks to compute the root; see
     /// [`multi_root`].
     pub fn multi_path(&self, indices: &[usize]) -> Vec<Hash32> {
@@ -222,6 +253,19 @@ mod tests {
         for n in 0..70 {
             assert_eq!(Tree::from_leaves(leaves(n)).root(), naive(&leaves(n)), "{n} leaves");
         }
+    }
+
+    #[test]
+    fn a_grown_tree_still_gives_the_paths_of_every_earlier_one() {
+        let grown = Tree::from_leaves(leaves(37));
+        for size in 1..=37 {
+            let then = Tree::from_leaves(leaves(size));
+            for index in 0..size {
+                assert_eq!(grown.path_among_first(index, size), then.path(index), "leaf {index} of {size}");
+            }
+            assert_eq!(grown.path_among_first(size, size), None);
+        }
+        assert_eq!(grown.path_among_first(0, 38), None);
     }
 
     #[test]

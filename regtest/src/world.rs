@@ -12,15 +12,19 @@ use palisade_hub::init::default_params;
 use palisade_hub::ledger::stake::Stake;
 use palisade_hub::ledger::state::StakeState;
 use palisade_hub::ledger::{Event, Ledger, Rejected};
+use palisade_hub::timestamps;
 use palisade_protocol::adaptor;
+use palisade_protocol::anchor::Anchor;
 use palisade_protocol::backing::Backing;
 use palisade_protocol::bip322;
 use palisade_protocol::block::{Block as HubBlock, HubHeader, MessageBytes};
 use palisade_protocol::bls::BlsSecretKey;
+use palisade_protocol::checkpoint::{self, CheckpointShare};
 use palisade_protocol::context::{ChainId, ChainIdentity, Purpose, Terms};
 use palisade_protocol::covenant::{self, CovenantAnswer, Refusal, StakeSignatures, Verdict};
 use palisade_protocol::curve::KeyPair;
 use palisade_protocol::eots::{self, SecretNonce};
+use palisade_protocol::finality::certificate::Certificate;
 use palisade_protocol::finality::commitment::{self, Commitment, nonce_tree};
 use palisade_protocol::finality::vote::{Ballot, Vote};
 use palisade_protocol::genesis::{Genesis, GenesisDocument, HeaderHex, Magic};
@@ -447,6 +451,60 @@ impl World {
             let commitment = self.commitment(chain, name, Epoch(epoch));
             self.send(&commitment).expect("a good commitment");
         }
+    }
+
+    /// The certificate of a block by the votes of these providers.
+    pub fn certificate(&self, chain: &ChainId, names: &[&str], height: Height, block: Hash32) -> Message {
+        let own = self.ledger.chain(chain).expect("a registered chain");
+        let votes: Vec<Vote> = names.iter().map(|name| self.vote(chain, name, height, block)).collect();
+        let ballot = Ballot { context: own.vote, height, block };
+        let set = &own.sets[&own.terms.epoch_of(height)].set;
+        Message::Certificate(Box::new(Certificate::assemble(ballot, set, &votes)))
+    }
+
+    /// Closes blocks up to a height of chain zero; each voted one of an epoch with a set is certified in the block after it.
+    pub fn finalise_until(&mut self, names: &[&str], height: u64) {
+        while self.ledger.next_height() < Height(height) {
+            let (header, _) = self.close();
+            let zero = &self.ledger.chains()[0];
+            let has_set = zero.sets.contains_key(&zero.terms.epoch_of(header.height));
+            if has_set && zero.terms.is_voted(header.height) {
+                let certificate = self.certificate(&ChainId::zero(), names, header.height, header.hash());
+                self.send(&certificate).expect("a good certificate");
+            }
+        }
+    }
+
+    /// A named provider's share of a header's checkpoint.
+    pub fn share(&self, name: &str, epoch: Epoch, header: Hash32) -> CheckpointShare {
+        let message = checkpoint::message(&self.ledger.contexts().checkpoint, epoch, &header);
+        let signature = bls_secret(name).sign(&message);
+        CheckpointShare { epoch, header, key: provider_key(name), signature }
+    }
+
+    /// The anchor of a header as the end of an epoch, signed by these providers.
+    pub fn anchor(&self, names: &[&str], epoch: Epoch, header: Hash32) -> Anchor {
+        let set = &self.ledger.chains()[0].sets[&epoch].set;
+        let shares: Vec<_> = names.iter().map(|name| self.share(name, epoch, header)).collect();
+        Anchor::assemble(set, header, &shares).expect("somebody signs")
+    }
+
+    /// Mines a transaction that carries an anchor, and gives it.
+    pub fn mine_anchor(&mut self, anchor: &Anchor) -> Transaction {
+        self.salt += 1;
+        let txid = bitcoin::Txid::from_byte_array(sha256(&[b"coin", &self.salt.to_be_bytes()]).0);
+        let output = TxOut { value: Amount::ZERO, script_pubkey: anchor.script() };
+        let tx = transaction(vec![OutPoint { txid, vout: 0 }], vec![output]);
+        self.mempool.push(tx.clone());
+        self.mine(1);
+        tx
+    }
+
+    /// Records digests in the block being made, as the hub does.
+    pub fn stamp(&mut self, digests: &[Hash32]) {
+        let (height, context) = (self.ledger.next_height(), self.ledger.contexts().hub);
+        let batch = timestamps::batch(height, digests, &context, &keypair("hub"));
+        self.send(&Message::Batch(batch)).expect("a good batch");
     }
 
     /// The vote of a named provider, honest or not.

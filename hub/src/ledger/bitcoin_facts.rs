@@ -27,6 +27,7 @@ impl Ledger {
                 }
                 self.record_blocks(fork.plus(1));
                 self.events.push(Event::Bitcoin { height: new_tip.height, fork: Some(fork) });
+                self.roll_back_anchors(fork);
                 let now = self.now(cause);
                 self.stakes.roll_back(fork, now, &mut self.providers);
                 if new_tip.height < old_tip.height {

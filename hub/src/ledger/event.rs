@@ -1,5 +1,6 @@
 //! What a block changed, for people and daemons that follow the ledger.
 
+use bitcoin::Txid;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
@@ -70,6 +71,33 @@ pub enum Event {
     },
     /// Governance ended the breaker's trip.
     Resumed,
+    /// An epoch's state is on Bitcoin, signed by a quorum of its set.
+    Anchored {
+        /// The epoch of chain zero.
+        epoch: Epoch,
+        /// The header that the anchor names.
+        header: Hash32,
+        /// The transaction that carries it.
+        txid: Txid,
+    },
+    /// Alarm: a second header of an epoch was signed by a quorum of its set and anchored. This one is void.
+    VoidAnchor {
+        /// The epoch of chain zero.
+        epoch: Epoch,
+        /// The header that is void.
+        header: Hash32,
+        /// The transaction that showed it.
+        txid: Txid,
+    },
+    /// Alarm: a quorum of an epoch's set anchored a header that is not this hub's.
+    ForeignAnchor {
+        /// The epoch of chain zero.
+        epoch: Epoch,
+        /// The header.
+        header: Hash32,
+        /// The transaction.
+        txid: Txid,
+    },
     /// A chain was registered.
     Chain {
         /// Its name.

@@ -1,12 +1,13 @@
 //! Commitments, certificates and evidence.
 
+use super::chains::Record;
 use super::{Event, Ledger, Rejected};
-use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::finality::certificate::Certificate;
 use palisade_protocol::finality::commitment::Commitment;
 use palisade_protocol::finality::evidence::Evidence;
 use palisade_protocol::hash::Hash32;
+use palisade_protocol::proof::certificate_leaf;
 use palisade_protocol::state::Section;
 use palisade_protocol::tree::leaf_hash;
 use palisade_protocol::units::{Epoch, Height};
@@ -100,15 +101,17 @@ impl Ledger {
     }
 
     fn record_certificate(&mut self, index: usize, height: Height, block: Hash32, epoch: Epoch) {
+        let record = Record { hub_height: self.next_height(), index: self.certificates };
         let Some(chain) = self.chains.get_mut(index) else { return };
         chain.certified.insert(height, block);
+        chain.records.insert(height, record);
         chain.changed = true;
         // The first certificate of an epoch fixes the next set of every chain but zero.
         let next = epoch.next();
         if !chain.id().is_zero() && !chain.sets.contains_key(&next) {
             chain.wanted_set = Some(next);
         }
-        let leaf = [chain.id().to_bytes(), height.to_bytes(), block.to_bytes()].concat();
+        let leaf = certificate_leaf(chain.id(), height, &block);
         self.tree.put(Section::Certificates, self.certificates, &leaf);
         self.certificates = self.certificates.saturating_add(1);
     }

@@ -1,6 +1,7 @@
 //! Why the ledger refuses a message. The message changes nothing; the answer names the rule.
 
 use bitcoin::{BlockHash, OutPoint};
+use palisade_protocol::anchor::BadAnchor;
 use palisade_protocol::backing::BadBacking;
 use palisade_protocol::chain::HeaderRefused;
 use palisade_protocol::codec::DecodeError;
@@ -122,6 +123,12 @@ pub enum Rejected {
     /// Evidence that is none.
     #[error("{0}")]
     Evidence(#[from] NoEvidence),
+    /// An anchor that is no checkpoint.
+    #[error("anchor: {0}")]
+    Anchor(#[from] BadAnchor),
+    /// A batch of digests.
+    #[error("batch: {0}")]
+    Batch(&'static str),
     /// Governance.
     #[error("governance: {0}")]
     Governance(#[from] BadGovernance),
@@ -175,6 +182,8 @@ impl Rejected {
             Self::NotInOrder(_) => "not-in-order",
             Self::Tripped(_) => "breaker",
             Self::Evidence(_) => "evidence",
+            Self::Anchor(_) => "anchor",
+            Self::Batch(_) => "batch",
             Self::Governance(_) => "governance",
             Self::Sequence { .. } => "sequence",
             Self::Decision(_) => "decision",
@@ -216,6 +225,8 @@ impl Rejected {
             | Self::Expired(_)
             | Self::Conflict(_)
             | Self::Evidence(_)
+            | Self::Anchor(_)
+            | Self::Batch(_)
             | Self::Governance(_)
             | Self::Decision(_)
             | Self::Params(_) => false,

@@ -3,10 +3,10 @@
 use super::chains::{Chain, FixedSet};
 use super::{Event, Ledger, Trip};
 use bitcoin::Amount;
-use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::finality::set::{Member, Set, exceeds_two_thirds};
 use palisade_protocol::hash::Hash32;
+use palisade_protocol::proof::set_leaf;
 use palisade_protocol::state::Section;
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
 
@@ -169,7 +169,7 @@ impl Ledger {
         let Some(chain) = self.chains.get_mut(index) else { return };
         let (epoch, hash, id) = (fixed.set.header().epoch, fixed.set.hash(), chain.id().clone());
         fixed.index = self.sets_fixed;
-        let leaf = fixed.set.header().to_bytes();
+        let leaf = set_leaf(fixed.set.header(), &chain.terms);
         chain.sets.insert(epoch, fixed);
         chain.wanted_set = None;
         chain.changed = true;

@@ -2,7 +2,7 @@
 
 use super::op::Op;
 use super::{Attestation, Branch, FILE_MAX, MESSAGE_MAX, OPS_MAX, Timestamp, TimestampFile};
-use crate::hash::Hash32;
+use crate::hash::{Hash32, sha256};
 use bitcoin::consensus::encode::serialize;
 use bitcoin::hashes::Hash as _;
 use bitcoin::{Transaction, TxIn, TxMerkleNode, Witness};
@@ -36,6 +36,9 @@ pub enum PathRefused {
         /// Number of siblings given.
         siblings: usize,
     },
+    /// The message does not occur in the bytes that are to be hashed.
+    #[error("the message does not occur in what is to be hashed")]
+    NotInBytes,
     /// The message does not occur in the transaction.
     #[error("the message does not occur in the transaction without its witnesses")]
     NotInTransaction,
@@ -97,6 +100,13 @@ impl Path {
             (at, width) = (at >> 1, width.div_ceil(2));
         }
         if rest.next().is_some() { Err(shape) } else { Ok(path) }
+    }
+
+    /// To the tagged hash (docs/protocol.md, section 1.3) of bytes that hold the message.
+    pub fn tagged(self, tag: &str, bytes: &[u8]) -> Result<Self, PathRefused> {
+        let tag = sha256(&[tag.as_bytes()]).0;
+        let (before, after) = around(bytes, &self.message).ok_or(PathRefused::NotInBytes)?;
+        self.step(&[&tag, &tag, before].concat(), after)
     }
 
     /// To the id of a transaction that holds the message in its outputs or inputs. The witnesses do not enter the id,

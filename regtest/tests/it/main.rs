@@ -1,5 +1,6 @@
 //! Stories on a real bitcoind.
 
+mod anchors;
 mod doors;
 mod facts;
 mod ledger;

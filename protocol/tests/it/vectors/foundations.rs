@@ -3,6 +3,7 @@
 use super::{array, bytes, cases, decoded, genesis, hash, hashes, json, message, pair, text, vectors, zero};
 use bitcoin::{OutPoint, ScriptBuf, Witness};
 use palisade_protocol::adaptor::{self, AdaptorSignature};
+use palisade_protocol::anchor::Anchor;
 use palisade_protocol::block::{Block, HubHeader, MessageBytes, message_tree};
 use palisade_protocol::checkpoint;
 use palisade_protocol::codec::Wire as _;
@@ -27,7 +28,7 @@ const PURPOSES: [Purpose; 8] = [
     Purpose::Covenant,
 ];
 
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 9] = [
     Section::Params,
     Section::Bitcoin,
     Section::Providers,
@@ -36,6 +37,7 @@ const SECTIONS: [Section; 8] = [
     Section::Sets,
     Section::Certificates,
     Section::Headers,
+    Section::Anchors,
 ];
 
 #[test]
@@ -168,7 +170,8 @@ fn a_hub_block_commits_to_its_messages_and_is_signed() {
     let signing = HubHeader::signing_message(&context, &hash_);
     assert_eq!(signing, array(&vector["signing_message"]));
     assert_eq!(genesis().document().hub_key.verify(&signing, &block.signature), Ok(()));
-    let batch = TimestampBatch::message(&context, &header.state_root, json(&vector["batch_count"]));
+    let (height, count) = (Height(json(&vector["batch_height"])), json(&vector["batch_count"]));
+    let batch = TimestampBatch::message(&context, height, &header.state_root, count);
     assert_eq!(batch, array(&vector["batch_message"]));
 }
 
@@ -178,6 +181,16 @@ fn a_checkpoint_is_a_tagged_hash_of_context_epoch_and_header() {
     let (epoch, context) = (Epoch(json(&vector["checkpoint_epoch"])), zero(Purpose::Checkpoint));
     let signed = checkpoint::message(&context, epoch, &hash(&vector["header_hash"]));
     assert_eq!(signed, array(&vector["checkpoint_message"]));
+}
+
+#[test]
+fn an_anchor_names_epoch_header_and_signers() {
+    let vector = vectors("hub");
+    let anchor: Anchor = decoded(&vector["anchor"]);
+    assert_eq!(anchor.epoch, Epoch(json(&vector["checkpoint_epoch"])));
+    assert_eq!(anchor.header, hash(&vector["header_hash"]));
+    assert_eq!(anchor.signers(), json::<Vec<u16>>(&vector["anchor_signers"]));
+    assert_eq!(anchor.to_bytes(), bytes(&vector["anchor"]));
 }
 
 #[test]

@@ -1,0 +1,123 @@
+//! Doors around anchors: shares of checkpoints, timestamps, proofs from files.
+
+use super::{Answer, Door, broken, not_found, only_makers};
+use crate::checkpoints;
+use crate::daemon::api::{Api, ApiError};
+use crate::proofs::{self, NoProof};
+use crate::timestamps::{self, NoFile};
+use crate::view;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use palisade_protocol::checkpoint::CheckpointShare;
+use palisade_protocol::codec::Wire as _;
+use palisade_protocol::context::ChainId;
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::units::{Epoch, Height};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::ledger::Rejected;
+
+type Octets = ([(&'static str, &'static str); 1], Vec<u8>);
+
+fn octets(bytes: Vec<u8>) -> Octets {
+    ([("content-type", "application/octet-stream")], bytes)
+}
+
+pub(super) async fn share(State(door): State<Door>, Api(body): Api<Bytes>) -> Answer<Value> {
+    only_makers(&door)?;
+    let share = CheckpointShare::from_bytes(&body).map_err(Rejected::from)?;
+    let kept = tokio::task::spawn_blocking(move || door.hub.checkpoint(&share)).await.map_err(broken)?;
+    match kept {
+        Ok(()) => Ok(Json(json!({ "kept": true }))),
+        Err(why) => {
+            let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, why.rule(), &why);
+            Err(if why.can_be_retried() { error.can_be_retried() } else { error })
+        }
+    }
+}
+
+pub(super) async fn checkpoint(State(door): State<Door>, Api(path): Api<Path<u64>>) -> Answer<Value> {
+    let epoch = Epoch(path.0);
+    let ledger = door.hub.ledger();
+    let shares = checkpoints::add_up(epoch, &ledger, door.hub.store()).map_err(broken)?;
+    Ok(Json(view::checkpoint(&ledger, epoch, &shares.ok_or_else(|| not_found("set"))?)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Stamp {
+    digest: Hash32,
+}
+
+pub(super) async fn stamp(State(door): State<Door>, Api(body): Api<Json<Stamp>>) -> Answer<Value> {
+    only_makers(&door)?;
+    let digest = body.0.digest;
+    if door.hub.store().find_digest(&digest).map_err(broken)?.is_none() {
+        let busy = |why: crate::engine::Full| {
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", why).can_be_retried()
+        };
+        let recorded = door.hub.timestamp(digest).map_err(busy)?;
+        recorded.await.map_err(|_| broken("the hub is stopping"))?;
+    }
+    show_stamp(&door, digest)
+}
+
+pub(super) async fn stamped(State(door): State<Door>, Api(path): Api<Path<Hash32>>) -> Answer<Value> {
+    show_stamp(&door, path.0)
+}
+
+fn show_stamp(door: &Door, digest: Hash32) -> Answer<Value> {
+    let found = door.hub.store().find_digest(&digest).map_err(broken)?;
+    let (height, place) = found.ok_or_else(|| not_found("digest"))?;
+    Ok(Json(view::timestamp(&door.hub.ledger(), &digest, height, place)))
+}
+
+impl From<NoFile> for ApiError {
+    fn from(why: NoFile) -> Self {
+        match &why {
+            NoFile::Unknown => not_found("digest"),
+            NoFile::NotAnchored(_) => Self::new(StatusCode::NOT_FOUND, "not-anchored", &why).can_be_retried(),
+            NoFile::Missing(_) | NoFile::Path(_) | NoFile::Store(_) => broken(&why),
+        }
+    }
+}
+
+pub(super) async fn ots(State(door): State<Door>, Api(path): Api<Path<Hash32>>) -> Result<Octets, ApiError> {
+    let read = move || {
+        let file = timestamps::file(path.0, &door.hub.ledger(), door.hub.store())?;
+        Ok::<_, NoFile>(file.serialize())
+    };
+    Ok(octets(tokio::task::spawn_blocking(read).await.map_err(broken)??))
+}
+
+impl From<NoProof> for ApiError {
+    fn from(why: NoProof) -> Self {
+        match &why {
+            NoProof::UnknownChain => not_found("chain"),
+            NoProof::NotOpen | NoProof::NotFinal => {
+                Self::new(StatusCode::NOT_FOUND, "not-final", &why).can_be_retried()
+            }
+            NoProof::NotAnchored => Self::new(StatusCode::NOT_FOUND, "not-anchored", &why).can_be_retried(),
+            NoProof::Missing(_) | NoProof::Store(_) => broken(&why),
+        }
+    }
+}
+
+pub(super) async fn root(State(door): State<Door>) -> Result<Octets, ApiError> {
+    Ok(octets(proofs::root(&door.hub.ledger())?.to_bytes()))
+}
+
+pub(super) async fn proof(
+    State(door): State<Door>,
+    Api(path): Api<Path<(ChainId, u64)>>,
+) -> Result<Octets, ApiError> {
+    let Path((chain, height)) = path;
+    let read = move || {
+        let proof = proofs::finality(&door.hub.ledger(), door.hub.store(), &chain, Height(height))?;
+        Ok::<_, NoProof>(proof.to_bytes())
+    };
+    Ok(octets(tokio::task::spawn_blocking(read).await.map_err(broken)??))
+}

@@ -1,0 +1,106 @@
+//! Shares of checkpoints: what members of chain zero's sets sign by BLS, added up to anchors.
+
+use crate::ledger::{Ledger, Rejected};
+use crate::store::{Store, StoreError};
+use palisade_protocol::anchor::Anchor;
+use palisade_protocol::bls::BlsInvalid;
+use palisade_protocol::checkpoint::CheckpointShare;
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::units::{Epoch, Height};
+
+/// Why a share is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ShareError {
+    /// No set votes in that epoch.
+    #[error("no set is fixed for epoch {0} of chain zero")]
+    NoSet(Epoch),
+    /// The epoch's last voted block is not final yet.
+    #[error("block {0}, the last that epoch votes on, is not final yet")]
+    NotFinal(Height),
+    /// Signed for another block.
+    #[error("the epoch's last voted block is {own}, not {found}")]
+    OtherHeader {
+        /// What was signed.
+        found: Hash32,
+        /// What the epoch ended with.
+        own: Hash32,
+    },
+    /// The signer is not in the set.
+    #[error("the signer is not a member of the epoch's set")]
+    NotMember,
+    /// The signature is bad.
+    #[error("share: {0}")]
+    Signature(#[from] BlsInvalid),
+    /// The share is known.
+    #[error("the member's share is known")]
+    Repeated,
+    /// The share cannot be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ShareError {
+    /// The rule's name, for programs.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::NoSet(_) => "unknown-set",
+            Self::NotFinal(_) => "not-in-order",
+            Self::OtherHeader { .. } => "conflict",
+            Self::NotMember | Self::Signature(_) => "share",
+            Self::Repeated => "repeated",
+            Self::Store(_) => "storage",
+        }
+    }
+
+    /// Whether the same share can be taken later.
+    pub fn can_be_retried(&self) -> bool {
+        matches!(self, Self::NoSet(_) | Self::NotFinal(_) | Self::Store(_))
+    }
+}
+
+/// Judges a share against the ledger and keeps it.
+pub fn add(share: &CheckpointShare, ledger: &Ledger, store: &Store) -> Result<(), ShareError> {
+    let epoch = share.epoch;
+    let zero = ledger.chains().first().ok_or(ShareError::NoSet(epoch))?;
+    let fixed = zero.sets.get(&epoch).ok_or(ShareError::NoSet(epoch))?;
+    let last = zero.terms.last_voted(epoch);
+    let own = *zero.certified.get(&last).ok_or(ShareError::NotFinal(last))?;
+    if share.header != own {
+        return Err(ShareError::OtherHeader { found: share.header, own });
+    }
+    fixed.set.find(&share.key).ok_or(ShareError::NotMember)?;
+    let bls = ledger.providers().get(&share.key).and_then(|provider| provider.bls.as_ref());
+    share.verify(&ledger.contexts().checkpoint, bls.ok_or(ShareError::NotMember)?)?;
+    if store.keep_share(share)? { Ok(()) } else { Err(ShareError::Repeated) }
+}
+
+/// What is known of an epoch's checkpoint before it is on Bitcoin.
+#[derive(Debug)]
+pub struct Shares {
+    /// The epoch's last voted block, if it is final.
+    pub header: Option<Hash32>,
+    /// Power that has signed, in sat.
+    pub signed_sat: u64,
+    /// Power of the set, in sat.
+    pub total_sat: u64,
+    /// The anchor, once a quorum has signed.
+    pub anchor: Option<Anchor>,
+}
+
+/// Adds an epoch's shares up; nothing if it has no set.
+pub fn add_up(epoch: Epoch, ledger: &Ledger, store: &Store) -> Result<Option<Shares>, StoreError> {
+    let Some(zero) = ledger.chains().first() else { return Ok(None) };
+    let Some(fixed) = zero.sets.get(&epoch) else { return Ok(None) };
+    let header = zero.certified.get(&zero.terms.last_voted(epoch)).copied();
+    let shares = store.shares(epoch)?;
+    let signers = shares.iter().filter_map(|share| fixed.set.find(&share.key));
+    let signed_sat = signers.map(|(_, member)| member.power.to_sat()).sum();
+    let anchor = header.and_then(|header| Anchor::assemble(&fixed.set, header, &shares).ok());
+    // Only what anybody would take for a checkpoint is handed out.
+    let anchor = anchor.filter(|anchor| judged(ledger, anchor).is_ok());
+    Ok(Some(Shares { header, signed_sat, total_sat: fixed.set.header().total.to_sat(), anchor }))
+}
+
+fn judged(ledger: &Ledger, anchor: &Anchor) -> Result<(), Rejected> {
+    ledger.judge_anchor(anchor)
+}

@@ -1,0 +1,233 @@
+//! Proofs of finality for verifiers that have nothing but files: put together from the ledger and its log.
+
+use crate::ledger::Ledger;
+use crate::ledger::anchors::{Anchored, Milestone};
+use crate::ledger::chains::{Chain, FixedSet};
+use crate::store::{Store, StoreError};
+use crate::timestamps::{NoFile, anchor_proof, covering};
+use palisade_protocol::anchor::Anchor;
+use palisade_protocol::context::ChainId;
+use palisade_protocol::finality::certificate::Certificate;
+use palisade_protocol::finality::set::Member;
+use palisade_protocol::message::Message;
+use palisade_protocol::proof::{
+    ChainBlock, Checkpoint, CheckpointSigner, FinalityProof, LeafPath, ProvenState, Step, TrustRoot, Under,
+};
+use palisade_protocol::state::Section;
+use palisade_protocol::tree::Tree;
+use palisade_protocol::units::{BtcHeight, Epoch, Height};
+use std::collections::BTreeMap;
+
+/// Headers before the first that a verifier's chain of headers grows on.
+const BASE_HEADERS: u32 = 10;
+/// Blocks after which the networks that do so change their target.
+const RETARGET: u32 = 2_016;
+
+/// Why there is no proof.
+#[derive(Debug, thiserror::Error)]
+pub enum NoProof {
+    /// Chain zero has no set yet.
+    #[error("chain zero has no set yet")]
+    NotOpen,
+    /// No such chain, or chain zero itself.
+    #[error("there is no other chain with that name")]
+    UnknownChain,
+    /// The block is not final.
+    #[error("no block is final at that height")]
+    NotFinal,
+    /// The hub's record of it is not on Bitcoin.
+    #[error("no anchor on Bitcoin covers that block's certificate yet")]
+    NotAnchored,
+    /// The log does not hold what it should.
+    #[error("the log holds no {0}")]
+    Missing(&'static str),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<NoFile> for NoProof {
+    fn from(why: NoFile) -> Self {
+        match why {
+            NoFile::Store(why) => Self::Store(why),
+            _ => Self::Missing("anchor"),
+        }
+    }
+}
+
+/// Where verifiers of this hub start.
+pub fn root(ledger: &Ledger) -> Result<TrustRoot, NoProof> {
+    let zero = ledger.chains().first().ok_or(NoProof::NotOpen)?;
+    let (_, first) = zero.sets.first_key_value().ok_or(NoProof::NotOpen)?;
+    let header = ledger.bitcoin().header_at(first.btc_height);
+    // A reorg may have replaced the block since; then the one at its height does as well, for it is as old.
+    let btc_header = *header.ok_or(NoProof::Missing("Bitcoin header"))?;
+    let (hub, set) = (ledger.genesis().id(), *first.set.header());
+    Ok(TrustRoot { hub, set, btc_header, btc_height: first.btc_height })
+}
+
+/// Shows that the chain's block at `height` is final and under a checkpoint.
+pub fn finality(
+    ledger: &Ledger,
+    store: &Store,
+    chain: &ChainId,
+    height: Height,
+) -> Result<FinalityProof, NoProof> {
+    let chain = ledger.chain(chain).filter(|chain| !chain.id().is_zero()).ok_or(NoProof::UnknownChain)?;
+    let record = *chain.records.get(&height).ok_or(NoProof::NotFinal)?;
+    let zero = ledger.chains().first().ok_or(NoProof::NotOpen)?;
+    let (first, _) = zero.sets.first_key_value().ok_or(NoProof::NotOpen)?;
+    let fixed = chain.sets.get(&chain.terms.epoch_of(height)).ok_or(NoProof::Missing("set"))?;
+    let (anchored_in, _, milestone) = covering(ledger, record.hub_height).ok_or(NoProof::NotAnchored)?;
+    let shown_in = first_epoch_from(zero, fixed.hub_height).max(*first);
+    let mut maker = Maker { ledger, store, zero, checkpoints: BTreeMap::new() };
+    let steps = maker.steps(*first, anchored_in.max(shown_in.next()))?;
+    let under = Under {
+        checkpoint: maker.checkpoint(anchored_in),
+        place: maker.place(Section::Certificates, record.index, milestone.certificates)?,
+    };
+    let shown = milestone_at(ledger, zero.terms.first_height(shown_in))?;
+    let block = ChainBlock {
+        chain: chain.id().clone(),
+        genesis: chain.identity.genesis,
+        incarnation: chain.identity.incarnation,
+        terms: chain.terms,
+        step: u16::try_from(shown_in.since(*first))
+            .map_err(|_| NoProof::Missing("room for so many epochs"))?,
+        set_place: maker.place(Section::Sets, fixed.index, shown.sets)?,
+        certificate: certificate(store, chain, height)?,
+        record: under,
+    };
+    let genesis = ledger.genesis().document().clone();
+    let headers_from = headers_from(ledger, root(ledger)?.btc_height);
+    Ok(FinalityProof { genesis, headers_from, steps, checkpoints: maker.finish()?, block })
+}
+
+/// The first header that a verifier needs: ten before one that its chain of headers can grow on.
+fn headers_from(ledger: &Ledger, root: BtcHeight) -> BtcHeight {
+    let retargets = ledger.network() != bitcoin::Network::Regtest;
+    let base = if retargets { root.0 / RETARGET * RETARGET } else { root.0 };
+    BtcHeight(base.saturating_sub(BASE_HEADERS))
+}
+
+/// The first epoch of chain zero whose first block is at or above a height.
+fn first_epoch_from(zero: &Chain, height: Height) -> Epoch {
+    let epoch = zero.terms.epoch_of(height);
+    if zero.terms.first_height(epoch) == height { epoch } else { epoch.next() }
+}
+
+fn milestone_at(ledger: &Ledger, height: Height) -> Result<&Milestone, NoProof> {
+    ledger.anchors().milestone(height).ok_or(NoProof::NotAnchored)
+}
+
+fn proven(milestone: &Milestone) -> ProvenState {
+    ProvenState { header: milestone.header, sections: milestone.sections }
+}
+
+/// The certificate that the log holds for a chain's height.
+fn certificate(store: &Store, chain: &Chain, height: Height) -> Result<Certificate, NoProof> {
+    let recorded = chain.records.get(&height).ok_or(NoProof::NotAnchored)?.hub_height;
+    let block = store.blocks(recorded, 1)?.pop().ok_or(NoProof::Missing("block"))?;
+    let found = block.messages.iter().find_map(|bytes| match bytes.decode() {
+        Ok(Message::Certificate(own)) => {
+            (own.ballot.context == chain.vote && own.ballot.height == height).then_some(*own)
+        }
+        _ => None,
+    });
+    found.ok_or(NoProof::Missing("certificate"))
+}
+
+/// A proof under construction.
+struct Maker<'a> {
+    ledger: &'a Ledger,
+    store: &'a Store,
+    zero: &'a Chain,
+    /// Numbers of the checkpoints that are used, by epoch.
+    checkpoints: BTreeMap<Epoch, u16>,
+}
+
+impl<'a> Maker<'a> {
+    /// Steps from the first set up to the set of `last`, and on as far as the checkpoints that cover them need.
+    fn steps(&mut self, first: Epoch, last: Epoch) -> Result<Vec<Step>, NoProof> {
+        let (mut steps, mut epoch, mut last) = (Vec::new(), first, last);
+        while epoch < last {
+            let step = self.step(epoch)?;
+            let needed = self.checkpoints.last_key_value().map(|(epoch, _)| *epoch);
+            last = last.max(needed.unwrap_or(last));
+            steps.push(step);
+            epoch = epoch.next();
+        }
+        Ok(steps)
+    }
+
+    fn step(&mut self, epoch: Epoch) -> Result<Step, NoProof> {
+        let (ledger, height) = (self.ledger, self.zero.terms.first_height(epoch));
+        let milestone = milestone_at(ledger, height)?;
+        let next = self.set(epoch.next())?;
+        let under = match covering(ledger, height) {
+            Some((covered_in, _, anchor)) if anchor.header.height > height => Some(Under {
+                checkpoint: self.checkpoint(covered_in),
+                place: self.place(Section::Headers, height.0 as usize, anchor.header.height.0 as usize)?,
+            }),
+            _ => None,
+        };
+        Ok(Step {
+            state: proven(milestone),
+            certificate: certificate(self.store, self.zero, height)?,
+            next: *next.set.header(),
+            place: self.place(Section::Sets, next.index, milestone.sets)?,
+            under,
+        })
+    }
+
+    fn set(&self, epoch: Epoch) -> Result<&'a FixedSet, NoProof> {
+        self.zero.sets.get(&epoch).ok_or(NoProof::NotAnchored)
+    }
+
+    /// A leaf's way up among the first `size` of its section.
+    fn place(&self, section: Section, index: usize, size: usize) -> Result<LeafPath, NoProof> {
+        let siblings = self.ledger.tree().section(section).path_among_first(index, size);
+        let path = siblings.and_then(|siblings| LeafPath::new(index as u64, size as u64, &siblings));
+        path.ok_or(NoProof::Missing("leaf"))
+    }
+
+    /// The number that an epoch's checkpoint has in the proof.
+    fn checkpoint(&mut self, epoch: Epoch) -> u16 {
+        let next = self.checkpoints.len() as u16;
+        *self.checkpoints.entry(epoch).or_insert(next)
+    }
+
+    fn finish(self) -> Result<Vec<Checkpoint>, NoProof> {
+        let mut numbered: Vec<(u16, Epoch)> =
+            self.checkpoints.iter().map(|(epoch, at)| (*at, *epoch)).collect();
+        numbered.sort_unstable();
+        numbered.into_iter().map(|(_, epoch)| self.make_checkpoint(epoch)).collect()
+    }
+
+    fn make_checkpoint(&self, epoch: Epoch) -> Result<Checkpoint, NoProof> {
+        let anchored = self.ledger.anchors().get(epoch).ok_or(NoProof::NotAnchored)?;
+        let milestone = milestone_at(self.ledger, self.zero.terms.last_voted(epoch))?;
+        let inclusion = anchor_proof(self.store, anchored)?;
+        let (_, anchor) = Anchor::find(&inclusion.transaction).map_err(|_| NoProof::Missing("anchor"))?;
+        let (signers, members_proof) = self.signers(epoch, anchored, &anchor)?;
+        Ok(Checkpoint { inclusion, state: proven(milestone), signers, members_proof })
+    }
+
+    fn signers(
+        &self,
+        epoch: Epoch,
+        anchored: &Anchored,
+        anchor: &Anchor,
+    ) -> Result<(Vec<CheckpointSigner>, Vec<palisade_protocol::hash::Hash32>), NoProof> {
+        let set = &self.set(epoch)?.set;
+        let signers = anchored.signers.iter().map(|key| {
+            let (_, member) = set.find(key)?;
+            let bls = self.ledger.providers().get(key)?.bls?;
+            Some(CheckpointSigner { key: *key, power: member.power, bls })
+        });
+        let signers = signers.collect::<Option<_>>().ok_or(NoProof::Missing("signer"))?;
+        let places: Vec<usize> = anchor.signers().into_iter().map(usize::from).collect();
+        let members = Tree::from_leaves(set.members().iter().map(Member::leaf));
+        Ok((signers, members.multi_path(&places)))
+    }
+}

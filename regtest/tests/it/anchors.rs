@@ -1,0 +1,281 @@
+//! Stories of anchors: which of them count, what a reorg does to them, and what can be proven from them with files alone.
+
+use bitcoin::block::Header;
+use palisade_hub::ledger::{Event, Rejected};
+use palisade_hub::store::Store;
+use palisade_hub::timestamps::NoFile;
+use palisade_hub::{proofs, timestamps};
+use palisade_protocol::codec::Wire as _;
+use palisade_protocol::context::{ChainId, Terms};
+use palisade_protocol::governance::{Action, NewChain};
+use palisade_protocol::hash::{Hash32, sha256};
+use palisade_protocol::message::Message;
+use palisade_protocol::proof::{FinalityProof, Refused, TrustRoot};
+use palisade_protocol::units::{BtcHeight, Epoch, Height};
+use palisade_regtest::world::{Wish, World};
+
+const ZERO: [&str; 3] = ["anna", "bert", "carl"];
+const DEV: [&str; 3] = ["dev anna", "dev bert", "dev carl"];
+const LAST: u64 = 24;
+
+fn dev() -> ChainId {
+    "dev".parse().expect("a name")
+}
+
+/// Three operators of equal power on chain zero and on another chain, and final blocks of chain zero up to `height`.
+fn world(height: u64) -> World {
+    let mut world = World::new(3_000_000);
+    world.mine(20);
+    let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 3_000_000 };
+    let chain = NewChain { id: dev(), genesis: Hash32([5; 32]), terms };
+    world.govern(Action::RegisterChain(chain)).unwrap();
+    for (zero, other) in ZERO.into_iter().zip(DEV) {
+        world.register_provider(&ChainId::zero(), zero);
+        world.register_provider(&dev(), other);
+        world.active_stake(&Wish { holder: "alice", sat: 1_000_000, providers: &[zero, other], lock: 2_000 });
+        world.commit(&ChainId::zero(), zero, 1..LAST);
+        world.commit(&dev(), other, 4..8);
+    }
+    world.finalise_until(&ZERO, height);
+    world
+}
+
+/// The header at the end of an epoch.
+fn end_of(world: &World, epoch: u64) -> Hash32 {
+    world.ledger.own_header(Epoch(epoch)).expect("the epoch is over")
+}
+
+/// Mines the epoch's anchor and tells the ledger.
+fn anchor(world: &mut World, epoch: u64) -> Result<Hash32, Rejected> {
+    let anchor = world.anchor(&ZERO, Epoch(epoch), end_of(world, epoch));
+    let tx = world.mine_anchor(&anchor);
+    let proof = world.proof(&tx);
+    world.send(&Message::Anchor(proof))
+}
+
+fn rule(answer: Result<Hash32, Rejected>) -> &'static str {
+    answer.unwrap_err().rule()
+}
+
+#[test]
+fn the_first_anchor_in_bitcoins_order_is_the_checkpoint_whichever_is_told_first() {
+    let mut world = world(85);
+    let header = end_of(&world, 3);
+    let payload = world.anchor(&ZERO, Epoch(3), header);
+    let (first, second) = (world.mine_anchor(&payload), world.mine_anchor(&payload));
+    let (first, second) = (world.proof(&first), world.proof(&second));
+    world.send(&Message::Anchor(second.clone())).unwrap();
+    let told = world.ledger.anchors().get(Epoch(3)).unwrap().clone();
+    assert_eq!(told.outpoint.txid, second.transaction.compute_txid());
+    world.send(&Message::Anchor(first.clone())).unwrap();
+    let told = world.ledger.anchors().get(Epoch(3)).unwrap().clone();
+    assert_eq!(told.outpoint.txid, first.transaction.compute_txid());
+    assert_eq!((told.header, told.signers.len()), (header, 3));
+    assert_eq!(rule(world.send(&Message::Anchor(second))), "repeated");
+    assert_eq!(rule(world.send(&Message::Anchor(first))), "repeated");
+}
+
+#[test]
+fn an_anchor_without_quorum_or_of_no_set_or_too_late_is_no_checkpoint() {
+    let mut world = world(85);
+    let header = end_of(&world, 3);
+    let told = |world: &mut World, names: &[&str], epoch: u64| {
+        let anchor = world.anchor(names, Epoch(epoch), header);
+        let tx = world.mine_anchor(&anchor);
+        let proof = world.proof(&tx);
+        rule(world.send(&Message::Anchor(proof)))
+    };
+    assert_eq!(told(&mut world, &ZERO[..2], 3), "anchor");
+    // The set of epoch 4 is fixed, and the epoch is not over.
+    assert_eq!(told(&mut world, &ZERO, 4), "not-in-order");
+    let expiry = world.ledger.chains()[0].sets[&Epoch(3)].set.header().expiry;
+    world.mine(expiry.0 - world.btc_height());
+    assert_eq!(told(&mut world, &ZERO, 3), "set-expired");
+    assert!(world.ledger.anchors().get(Epoch(3)).is_none());
+}
+
+#[test]
+fn a_reorg_takes_an_anchor_away_and_it_can_come_back() {
+    let mut world = world(85);
+    anchor(&mut world, 3).unwrap();
+    let root = |world: &mut World| world.close().0.state_root;
+    let (tx, with) = (world.chain.last().unwrap().txdata[1].clone(), root(&mut world));
+    world.reorg(1, &[]).unwrap();
+    assert!(world.ledger.anchors().get(Epoch(3)).is_none());
+    assert_ne!(root(&mut world), with);
+    world.mempool.push(tx.clone());
+    world.mine(1);
+    let proof = world.proof(&tx);
+    world.send(&Message::Anchor(proof)).unwrap();
+    assert_eq!(world.ledger.anchors().get(Epoch(3)).unwrap().place.height, BtcHeight(world.btc_height()));
+}
+
+#[test]
+fn a_second_header_that_a_quorum_anchored_is_void_and_an_alarm() {
+    let mut world = world(85);
+    anchor(&mut world, 3).unwrap();
+    world.close();
+    let false_header = Hash32([6; 32]);
+    let payload = world.anchor(&ZERO, Epoch(3), false_header);
+    let tx = world.mine_anchor(&payload);
+    let proof = world.proof(&tx);
+    world.send(&Message::Anchor(proof.clone())).unwrap();
+    let (_, events) = world.close();
+    let txid = tx.compute_txid();
+    let (epoch, header) = (Epoch(3), false_header);
+    assert!(events.contains(&Event::VoidAnchor { epoch, header, txid }));
+    assert!(events.contains(&Event::ForeignAnchor { epoch, header, txid }));
+    assert_eq!(world.ledger.anchors().get(Epoch(3)).unwrap().header, end_of(&world, 3));
+    assert_eq!(rule(world.send(&Message::Anchor(proof))), "repeated");
+}
+
+#[test]
+fn a_batch_is_signed_by_the_hub_for_one_block_and_is_the_only_one_there() {
+    let mut world = world(0);
+    let (context, hub) = (world.ledger.contexts().hub, palisade_regtest::world::keypair("hub"));
+    let next = world.ledger.next_height();
+    let batch = |height, digests: &[Hash32], key| timestamps::batch(height, digests, &context, key);
+    let digests = [Hash32([1; 32]), Hash32([2; 32])];
+    let good = batch(next, &digests, &hub);
+    let stranger = palisade_regtest::world::keypair("stranger");
+    let mut refused = |batch| rule(world.send(&Message::Batch(batch)));
+    assert_eq!(refused(batch(next.next(), &digests, &hub)), "batch");
+    assert_eq!(refused(batch(next, &[], &hub)), "batch");
+    assert_eq!(refused(batch(next, &digests, &stranger)), "batch");
+    world.send(&Message::Batch(good.clone())).unwrap();
+    assert_eq!(rule(world.send(&Message::Batch(batch(next, &digests[..1], &hub)))), "repeated");
+    world.close();
+    assert_eq!(rule(world.send(&Message::Batch(good))), "batch");
+}
+
+/// The log on disk, with the digests of the block at `height`.
+fn stored(world: &World, height: u64, digests: &[Hash32]) -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("log.sqlite")).unwrap();
+    for block in &world.log {
+        let digests = if block.header.height == Height(height) { digests } else { &[] };
+        store.append(block, &[], digests).unwrap();
+    }
+    (dir, store)
+}
+
+fn headers(world: &World, from: BtcHeight) -> Vec<Header> {
+    world.chain[from.0 as usize..].iter().map(|block| block.header).collect()
+}
+
+#[test]
+fn a_digest_leads_by_a_standard_file_to_the_block_that_holds_the_anchor() {
+    // One digest in the block that the anchor names, one in an earlier epoch, one behind the last anchor.
+    for (height, covered) in [(75, true), (33, true), (76, false)] {
+        let digests: Vec<Hash32> = (0..5u8).map(|n| sha256(&[&[n]])).collect();
+        let mut world = world(height);
+        world.stamp(&digests);
+        world.finalise_until(&ZERO, 85);
+        anchor(&mut world, 3).unwrap();
+        world.finalise_until(&ZERO, 90);
+        let (_dir, store) = stored(&world, height, &digests);
+        for digest in &digests {
+            let file = timestamps::file(*digest, &world.ledger, &store);
+            if !covered {
+                assert!(matches!(file, Err(NoFile::NotAnchored(at)) if at == Height(height)));
+                continue;
+            }
+            let header = |height: u32| world.chain.get(height as usize).map(|block| block.header);
+            let attested = file.unwrap().verify(digest, header).unwrap();
+            assert_eq!(attested.height, world.ledger.anchors().get(Epoch(3)).unwrap().place.height.0);
+        }
+        let unknown = timestamps::file(Hash32([9; 32]), &world.ledger, &store);
+        assert!(matches!(unknown, Err(NoFile::Unknown)));
+    }
+}
+
+/// Chain zero final over many epochs, its anchors on Bitcoin, and a block of the other chain with its proof.
+struct Proof {
+    world: World,
+    root: TrustRoot,
+    proof: FinalityProof,
+    headers: Vec<Header>,
+}
+
+/// Anchors the given epochs, mining `spread` Bitcoin blocks in each epoch, and asks for the proof of a block that is
+/// recorded in epoch 5.
+fn proof(anchored: &[u64], spread: u32) -> Proof {
+    let mut world = world(105);
+    for epoch in 5..12 {
+        world.mine(spread);
+        if epoch == 5 {
+            let certificate = world.certificate(&dev(), &DEV, Height(200), Hash32([7; 32]));
+            world.send(&certificate).unwrap();
+        }
+        world.finalise_until(&ZERO, (epoch + 1) * 20 + 5);
+        if anchored.contains(&epoch) {
+            anchor(&mut world, epoch).unwrap();
+        }
+    }
+    world.close();
+    let (_dir, store) = stored(&world, 0, &[]);
+    let root = proofs::root(&world.ledger).unwrap();
+    let proof = proofs::finality(&world.ledger, &store, &dev(), Height(200)).unwrap();
+    let headers = headers(&world, proof.headers_from);
+    Proof { world, root, proof, headers }
+}
+
+#[test]
+fn a_block_of_another_chain_is_proven_final_and_anchored_from_files_alone() {
+    let Proof { world, root, proof, headers } = proof(&[3, 6, 8], 3);
+    let proof = FinalityProof::parse(&proof.to_bytes()).unwrap();
+    let proven = proof.verify(&root, &headers).unwrap();
+    assert_eq!((proven.chain.id, proven.height, proven.block), (dev(), Height(200), Hash32([7; 32])));
+    assert_eq!((proven.power, proven.total), (proven.total, bitcoin::Amount::from_sat(3_000_000)));
+    let anchored = world.ledger.anchors().get(Epoch(6)).unwrap();
+    assert_eq!((proven.anchor, proven.anchor_height), (anchored.outpoint.txid, anchored.place.height));
+    assert_eq!(proven.depth, world.btc_height() - anchored.place.height.0);
+    // Fewer headers make it less deep; without the anchor's block it is no proof.
+    let fewer = &headers[..headers.len() - 2];
+    assert_eq!(proof.verify(&root, fewer).unwrap().depth, proven.depth - 2);
+    let without = headers.len() - proven.depth as usize - 1;
+    assert!(matches!(proof.verify(&root, &headers[..without]), Err(Refused::Checkpoint { .. })));
+}
+
+#[test]
+fn a_certificate_of_an_expired_set_needs_an_anchor_of_its_time() {
+    // Sets live for 100 blocks; 20 an epoch pass here, so the first ones are long over at the end.
+    let good = proof(&[3, 4, 5, 6, 7, 8, 9, 10, 11], 20);
+    assert!(good.proof.verify(&good.root, &good.headers).is_ok());
+    let mut bare = good.proof.clone();
+    bare.steps.iter_mut().for_each(|step| step.under = None);
+    let refused = bare.verify(&good.root, &good.headers).unwrap_err();
+    assert!(matches!(refused, Refused::Expired { .. }), "{refused}");
+    // Anchored only after the first sets' time.
+    let late = proof(&[11], 20);
+    let refused = late.proof.verify(&late.root, &late.headers).unwrap_err();
+    assert!(matches!(refused, Refused::Expired { .. }), "{refused}");
+}
+
+#[test]
+fn every_altered_byte_of_root_and_headers_is_noticed_and_many_of_the_proof() {
+    let Proof { root, proof, headers, .. } = proof(&[5], 1);
+    let bytes = proof.to_bytes();
+    let root_bytes = root.to_bytes();
+    for place in 0..root_bytes.len() {
+        let mut altered = root_bytes.clone();
+        altered[place] ^= 1;
+        let refused = TrustRoot::from_bytes(&altered).is_ok_and(|root| proof.verify(&root, &headers).is_ok());
+        assert!(!refused, "byte {place} of the root");
+    }
+    for place in 0..headers.len() {
+        let mut altered = headers.clone();
+        altered[place].time ^= 1;
+        // The last header is nobody's parent: a new time needs a new nonce only, and on regtest every other has enough work.
+        let accepted = proof.verify(&root, &altered).is_ok();
+        assert!(!accepted || place + 1 == headers.len(), "header {place}");
+    }
+    // All bytes in turn would take minutes: a prime stride comes by every field.
+    for place in (0..bytes.len()).step_by(5) {
+        let mut altered = bytes.clone();
+        altered[place] ^= 1;
+        let accepted =
+            FinalityProof::parse(&altered).is_ok_and(|proof| proof.verify(&root, &headers).is_ok());
+        assert!(!accepted, "byte {place} of {}", bytes.len());
+    }
+}
