@@ -8,13 +8,11 @@ mod locking;
 use crate::demo::holders::Holder;
 use crate::demo::network::{Network, text};
 use crate::demo::operators::{Operator, OtherChain};
-use crate::demo::report::{self, Report};
+use crate::demo::report::{self, Report, Sources};
 use crate::demo::tell::Tell;
 use anyhow::{Context as _, ensure};
 use bitcoin::{Transaction, Txid};
 use palisade_hub::bitcoind::Acceptance;
-use serde_json::{Value, json};
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -195,41 +193,22 @@ impl Story {
         }
     }
 
-    async fn end(self, dir: &Path) -> anyhow::Result<PathBuf> {
+    async fn end(mut self, dir: &Path) -> anyhow::Result<PathBuf> {
         let path = dir.join("report.json");
-        let sections = self.read_back().await?;
-        report::write(&path, &self.report.finish(self.network.node.rpc(), sections).await?)?;
+        let refusals: Vec<PathBuf> = self.operators.iter().map(Operator::refusals).collect();
+        let stakes: Vec<String> = self.stakes.iter().map(|stake| stake.id.clone()).collect();
+        let sources = Sources {
+            dir,
+            node: &self.network.node,
+            hub: &self.network.hub,
+            refusals: &refusals,
+            stakes: &stakes,
+            ms: self.tell.elapsed().as_millis(),
+        };
+        report::write(&path, &std::mem::take(&mut self.report).finish(&sources).await?)?;
         self.tell.table();
         self.stop().await?;
         Ok(path)
-    }
-
-    /// What daemons and node say at the end.
-    async fn read_back(&self) -> anyhow::Result<Value> {
-        let network = &self.network;
-        let tip = network.node.rpc().tip().await?;
-        let mut stakes = Vec::new();
-        for stake in &self.stakes {
-            stakes.push(network.stake(&stake.id).await?);
-        }
-        let argv = |args: Vec<OsString>| -> Vec<String> {
-            args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect()
-        };
-        Ok(json!({
-            "schema": 1,
-            "ok": true,
-            "node": {
-                "datadir": network.node.datadir(),
-                "start": argv(network.node.start_args()),
-                "cli": argv(network.node.cli_args()),
-                "tip": { "height": tip.height, "hash": tip.hash },
-            },
-            "hub": network.view("status").await?,
-            "chains": network.view("chains").await?,
-            "params": network.view("params").await?,
-            "fps": network.view("providers").await?,
-            "stakes": stakes,
-        }))
     }
 }
 
