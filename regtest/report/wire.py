@@ -233,10 +233,6 @@ def evidence(r):
     return {"variant": r.number(1), "key": r.take(32), "rest": r.rest()}
 
 
-def anchor(r):
-    return inclusion(r)
-
-
 MESSAGES = {
     1: ("headers", lambda r: {"headers": r.items(lambda: r.take(80))}),
     2: ("provider", provider),
@@ -248,6 +244,7 @@ MESSAGES = {
     8: ("commitment", lambda r: {"key": r.take(32), "epoch": r.number(8), "root": r.take(32), "signature": r.take(64)}),
     9: ("certificate", certificate),
     10: ("evidence", evidence),
+    11: ("anchor", lambda r: {"inclusion": inclusion(r)}),
     13: ("governance", governance),
 }
 
