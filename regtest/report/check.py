@@ -58,15 +58,26 @@ class Facts:
         genesis_bytes = self.file(report["hub"]["genesis"])
         self.log, self.log_facts = hublog.checked_log(self.file(report["hub"]["log"]), genesis_bytes)
         self.hub_id = tagged("palisade/1/hub", genesis_bytes)
-        self.commitments = {}
-        for _, _, each in self.log.all("commitment"):
-            self.commitments.setdefault((each["key"].hex(), each["epoch"]), []).append(each)
-        self.inclusions = {}
-        for block in self.log.blocks:
-            for position, (_, _, content) in enumerate(block.messages):
+        self.index(self.log)
+
+    def index(self, log):
+        """What the log says, by what it is about; places are (hub height, place in the block)."""
+        self.commitments, self.answers, self.evidence = {}, {}, []
+        self.inclusions, self.spends = {}, {}
+        for block in log.blocks:
+            for place, (_, name, content) in enumerate(block.messages):
+                at = block.height, place
+                if name == "commitment":
+                    self.commitments.setdefault((content["key"].hex(), content["epoch"]), []).append(content)
+                if name == "answer":
+                    self.answers.setdefault(content["stake"].hex(), []).append((at, place, content))
+                if name == "evidence":
+                    self.evidence.append((at, content["key"].hex()))
                 if "inclusion" in content:
                     proof = content["inclusion"]
-                    self.inclusions.setdefault(proof["tx"].txid, []).append(((block.height, position), proof["block"]))
+                    self.inclusions.setdefault(proof["tx"].txid, []).append((at, proof["block"]))
+                    for outpoint in proof["tx"].spends():
+                        self.spends.setdefault(outpoint, []).append((at, proof["tx"], proof["block"]))
 
     def need(self, holds, fact):
         if not holds:
@@ -91,10 +102,22 @@ class Facts:
         id = next(id for id, (_, name, content) in self.log.messages.items() if content is registration)
         return self.version_at(self.log.tip_after(id)[1])[0]
 
+    def chain(self, tip):
+        """Hashes of the blocks below a tip, and the tip's."""
+        if tip not in self.cache:
+            self.cache[tip] = set(self.log.chain_at(tip))
+        return self.cache[tip]
+
     def place(self, txid, until, tip):
         """Height of the block in which the log, up to a message, has proven a transaction on the chain of a tip."""
-        chain = self.cache.setdefault(tip, set(self.log.chain_at(tip)) if tip not in self.cache else None)
-        found = [self.log.bitcoin[block] for at, block in self.inclusions.get(txid, []) if at <= until and block in chain]
+        known = self.inclusions.get(txid, [])
+        found = [self.log.bitcoin[block] for at, block in known if at <= until and block in self.chain(tip)]
+        return found[-1] if found else None
+
+    def spend(self, outpoint, until, tip):
+        """The transaction that spends an output, and its height, as the log has proven up to a message."""
+        known = self.spends.get(outpoint, [])
+        found = [(tx, self.log.bitcoin[block]) for at, tx, block in known if at <= until and block in self.chain(tip)]
         return found[-1] if found else None
 
 

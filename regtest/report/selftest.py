@@ -6,6 +6,7 @@ import re
 
 # What nothing else says: durations, words for people, and how to find the node (already started when this runs).
 FREE = re.compile(r"ms|steps/\d+/(ms|claim|n)|steps/0/btc/0|refused/\d+/reason|node/(datadir|start|cli)(/\d+)?")
+STATES = "PENDING VERIFIED ACTIVE ENDING UNBONDING EXPOSED WITHDRAWABLE WITHDRAWN EXPANDED SLASHED".split()
 MOST = 4  # entries of a list that are altered: the first, the last, and some between
 
 
@@ -47,12 +48,14 @@ def leaves(value, draw, path=()):
             places = sorted({0, len(value) - 1, *draw.sample(places, MOST - 2)})
         for place in places:
             yield from leaves(value[place], draw, path + (place,))
-    elif isinstance(value, bool) or (value is not None and re.search(r"[0-9a-f]", str(value))):
+    elif path[-1] == "state" or isinstance(value, bool) or (value is not None and re.search(r"[0-9a-f]", str(value))):
         yield path, value
 
 
 def alter(value, draw):
-    """Another digit in one place; a truth value is turned over."""
+    """Another digit in one place; a truth value is turned over, a state is another one."""
+    if value in STATES:
+        return draw.choice([state for state in STATES if state != value])
     if isinstance(value, bool):
         return not value
     text = str(value)
