@@ -23,7 +23,8 @@ def anchors(facts):
         facts.need(found, f"{where}: the node knows the transaction")
         script = parse(found["hex"]).outputs[entry["vout"]][1]
         facts.need(script == op_return(payload), f"{where}: the payload stands in output {entry['vout']}")
-        facts.need(any(tx["txid"] == entry["txid"] and tx["kind"] == "anchor" for tx in facts.report["txs"]), f"{where}: its transaction is in txs")
+        told = {tx["txid"] for tx in facts.report["txs"] if tx["kind"] == "anchor"}
+        facts.need(entry["txid"] in told, f"{where}: its transaction is in txs")
         final = [each for each in facts.report["finality"] if each["chain"] == "zero" and each["height"] == height]
         facts.need(final and final[0]["block"] == entry["header"], f"{where}: finality has the header's block")
         members = final[0]["set"]["members"]

@@ -52,8 +52,8 @@ class FalseFact(Exception):
 class Facts:
     """The report, what it is checked against, and how many facts held."""
 
-    def __init__(self, report, base, node, cache):
-        self.report, self.base, self.node, self.cache = report, base, node, cache
+    def __init__(self, report, base, node, cache, files):
+        self.report, self.base, self.node, self.cache, self.files = report, base, node, cache, files
         self.held, self.told = 0, {}
         genesis_bytes = self.file(report["hub"]["genesis"])
         self.log, self.log_facts = hublog.checked_log(self.file(report["hub"]["log"]), genesis_bytes)
@@ -88,7 +88,7 @@ class Facts:
         self.held += facts
 
     def file(self, path):
-        return (self.base / path).read_bytes()
+        return self.files.get(path) or (self.base / path).read_bytes()
 
     def version_at(self, height):
         """The parameters in force at a Bitcoin height."""
@@ -121,9 +121,9 @@ class Facts:
         return found[-1] if found else None
 
 
-def check(report, base, node, cache, say=lambda line: None):
-    """Says how many facts of each kind hold; raises at the first that does not."""
-    facts = Facts(report, base, node, cache)
+def check(report, base, node, cache, say=lambda line: None, files={}):
+    """Says how many facts of each kind hold; raises at the first that does not. `files` are taken for those on disk."""
+    facts = Facts(report, base, node, cache, files)
     for kind, claim in CLAIMS:
         before = facts.held
         claim(facts)
@@ -145,6 +145,10 @@ def main():
             import selftest
 
             selftest.run(report, lambda altered: check(altered, path.parent, node, cache))
+            selftest.run_files(
+                {name: (path.parent / name).read_bytes() for name in selftest.files_of(report)},
+                lambda files: check(report, path.parent, node, cache, files=files),
+            )
     except (FalseFact, AssertionError, ArithmeticError, LookupError, TypeError, ValueError) as why:
         print(f"false: {why!r}" if not isinstance(why, FalseFact) else f"false: {why}")
         raise SystemExit(1)

@@ -7,6 +7,7 @@ import re
 # What nothing else says: durations, words for people, and how to find the node (already started when this runs).
 FREE = re.compile(r"ms|steps/\d+/(ms|claim|n)|steps/0/btc/0|refused/\d+/reason|node/(datadir|start|cli)(/\d+)?")
 STATES = "PENDING VERIFIED ACTIVE ENDING UNBONDING EXPOSED WITHDRAWABLE WITHDRAWN EXPANDED SLASHED".split()
+FILE_TIMES = 5
 MOST = 4  # entries of a list that are altered: the first, the last, and some between
 
 
@@ -27,6 +28,27 @@ def run(report, check):
     for name, times in fields.items():
         print(f"  altered {name} {times} times")
     print(f"self-test: all {count} alterations of {len(fields)} fields were noticed")
+
+
+def files_of(report):
+    """Files that every byte of is checked. A proof file is for `verify` to judge, with its BLS signatures."""
+    names = [report["hub"]["genesis"], report["hub"]["log"]]
+    for entry in report["timestamps"]:
+        names += [entry["file"], entry["ots"]]
+    return names + ([report["files"]["headers"], report["files"]["root"]] if report["files"] else [])
+
+
+def run_files(files, check):
+    """As `run`, for single bits of the files that the report names."""
+    draw = random.Random(7)
+    for name, data in files.items():
+        for _ in range(FILE_TIMES):
+            place = draw.randrange(len(data))
+            altered = data[:place] + bytes([data[place] ^ 1 << draw.randrange(8)]) + data[place + 1 :]
+            if not noticed({name: altered}, check):
+                raise ValueError(f"{name} altered at byte {place}: nobody notices")
+        print(f"  altered a bit of {name} {FILE_TIMES} times")
+    print(f"self-test: all alterations of {len(files)} files were noticed")
 
 
 def noticed(altered, check):

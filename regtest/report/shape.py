@@ -29,7 +29,10 @@ def outpoint(value):
 
 
 HASH, BYTES, KEY = hexes(32), hexes(), hexes(32)
-STATES = one_of(*"PENDING VERIFIED ACTIVE ENDING UNBONDING EXPOSED WITHDRAWABLE WITHDRAWN EXPANDED SLASHED BREACHED REJECTED LAPSED".split())
+STATES = one_of(
+    "PENDING", "VERIFIED", "ACTIVE", "ENDING", "UNBONDING", "EXPOSED", "WITHDRAWABLE", "WITHDRAWN", "EXPANDED",
+    "SLASHED", "BREACHED", "REJECTED", "LAPSED",
+)
 LEAF = one_of("timelock", "unbonding", "slashing")
 BLOCK = {"height": number, "hash": HASH}
 MEMBER = {"key": KEY, "sat": number, "nonce_root": HASH, "bls?": hexes(96)}
