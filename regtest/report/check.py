@@ -52,21 +52,32 @@ class FalseFact(Exception):
 class Facts:
     """The report, what it is checked against, and how many facts held."""
 
-    def __init__(self, report, base, node, cache):
-        self.report, self.base, self.node, self.cache = report, base, node, cache
+    def __init__(self, report, base, node, cache, files):
+        self.report, self.base, self.node, self.cache, self.files = report, base, node, cache, files
         self.held, self.told = 0, {}
         genesis_bytes = self.file(report["hub"]["genesis"])
         self.log, self.log_facts = hublog.checked_log(self.file(report["hub"]["log"]), genesis_bytes)
         self.hub_id = tagged("palisade/1/hub", genesis_bytes)
-        self.commitments = {}
-        for _, _, each in self.log.all("commitment"):
-            self.commitments.setdefault((each["key"].hex(), each["epoch"]), []).append(each)
-        self.inclusions = {}
-        for block in self.log.blocks:
-            for position, (_, _, content) in enumerate(block.messages):
+        self.index(self.log)
+
+    def index(self, log):
+        """What the log says, by what it is about; places are (hub height, place in the block)."""
+        self.commitments, self.answers, self.evidence = {}, {}, []
+        self.inclusions, self.spends = {}, {}
+        for block in log.blocks:
+            for place, (_, name, content) in enumerate(block.messages):
+                at = block.height, place
+                if name == "commitment":
+                    self.commitments.setdefault((content["key"].hex(), content["epoch"]), []).append(content)
+                if name == "answer":
+                    self.answers.setdefault(content["stake"].hex(), []).append((at, place, content))
+                if name == "evidence":
+                    self.evidence.append((at, content["key"].hex()))
                 if "inclusion" in content:
                     proof = content["inclusion"]
-                    self.inclusions.setdefault(proof["tx"].txid, []).append(((block.height, position), proof["block"]))
+                    self.inclusions.setdefault(proof["tx"].txid, []).append((at, proof["block"]))
+                    for outpoint in proof["tx"].spends():
+                        self.spends.setdefault(outpoint, []).append((at, proof["tx"], proof["block"]))
 
     def need(self, holds, fact):
         if not holds:
@@ -77,7 +88,7 @@ class Facts:
         self.held += facts
 
     def file(self, path):
-        return (self.base / path).read_bytes()
+        return self.files.get(path) or (self.base / path).read_bytes()
 
     def version_at(self, height):
         """The parameters in force at a Bitcoin height."""
@@ -91,16 +102,28 @@ class Facts:
         id = next(id for id, (_, name, content) in self.log.messages.items() if content is registration)
         return self.version_at(self.log.tip_after(id)[1])[0]
 
+    def chain(self, tip):
+        """Hashes of the blocks below a tip, and the tip's."""
+        if tip not in self.cache:
+            self.cache[tip] = set(self.log.chain_at(tip))
+        return self.cache[tip]
+
     def place(self, txid, until, tip):
         """Height of the block in which the log, up to a message, has proven a transaction on the chain of a tip."""
-        chain = self.cache.setdefault(tip, set(self.log.chain_at(tip)) if tip not in self.cache else None)
-        found = [self.log.bitcoin[block] for at, block in self.inclusions.get(txid, []) if at <= until and block in chain]
+        known = self.inclusions.get(txid, [])
+        found = [self.log.bitcoin[block] for at, block in known if at <= until and block in self.chain(tip)]
+        return found[-1] if found else None
+
+    def spend(self, outpoint, until, tip):
+        """The transaction that spends an output, and its height, as the log has proven up to a message."""
+        known = self.spends.get(outpoint, [])
+        found = [(tx, self.log.bitcoin[block]) for at, tx, block in known if at <= until and block in self.chain(tip)]
         return found[-1] if found else None
 
 
-def check(report, base, node, cache, say=lambda line: None):
-    """Says how many facts of each kind hold; raises at the first that does not."""
-    facts = Facts(report, base, node, cache)
+def check(report, base, node, cache, say=lambda line: None, files={}):
+    """Says how many facts of each kind hold; raises at the first that does not. `files` are taken for those on disk."""
+    facts = Facts(report, base, node, cache, files)
     for kind, claim in CLAIMS:
         before = facts.held
         claim(facts)
@@ -122,6 +145,10 @@ def main():
             import selftest
 
             selftest.run(report, lambda altered: check(altered, path.parent, node, cache))
+            selftest.run_files(
+                {name: (path.parent / name).read_bytes() for name in selftest.files_of(report)},
+                lambda files: check(report, path.parent, node, cache, files=files),
+            )
     except (FalseFact, AssertionError, ArithmeticError, LookupError, TypeError, ValueError) as why:
         print(f"false: {why!r}" if not isinstance(why, FalseFact) else f"false: {why}")
         raise SystemExit(1)

@@ -22,7 +22,8 @@ def finality(facts):
         votes(facts, where, entry, ballot, terms)
     for chain in facts.report["chains"]:
         for fp in (fp for fp in facts.report["fps"] if fp["chain"] == chain["id"]):
-            without = any(fp["key"] not in {vote["key"] for vote in entry["votes"]} for entry in facts.report["finality"] if entry["chain"] == chain["id"])
+            entries = [entry for entry in facts.report["finality"] if entry["chain"] == chain["id"]]
+            without = [entry for entry in entries if all(vote["key"] != fp["key"] for vote in entry["votes"])]
             facts.need(without, f"finality shows a block of {chain['id']} that became final without {fp['name']}")
 
 

@@ -36,41 +36,74 @@ def caused(facts, where, step):
 
 
 def due(facts, where, own, told, step, caused):
-    """What the state needs, from the log up to the message that made it."""
-    log, at, state, (position, tip) = facts.log, step["hub_height"], step["state"], caused
-    included = facts.place(own.real["tx"].txid, (at, position), tip)
-    unbonded = facts.place(told["unbonding_txid"], (at, position), tip)
-    lock, u = own.real["lock"], own.version["unbonding_blocks"]
-    if state in ("VERIFIED", "ACTIVE", "ENDING"):
-        members = {each["member"] for _, _, each in log.all("answer", at) if each["signed"] and each["stake"].hex() == told["id"]}
-        facts.need(len(members) >= own.version["quorum"], f"{where}: a quorum of the committee has signed")
-    if state == "ACTIVE":
-        deep = included is not None and step["btc_height"] - included >= own.version["k"]
-        facts.need(deep, f"{where}: at depth k")
-        facts.need(step["btc_height"] < included + lock - u, f"{where}: more than the unbonding time is left")
-    if state == "ENDING":
-        ending = included is not None and step["btc_height"] >= included + lock - u
-        facts.need(ending, f"{where}: the unbonding time or less is left")
-    if state == "WITHDRAWABLE":
-        free = unbonded + u if unbonded is not None else included + lock
-        facts.need(step["btc_height"] + 1 >= free, f"{where}: the timelock is over")
-    if state == "UNBONDING":
-        facts.need(unbonded is not None, f"{where}: the unbonding transaction is proven")
-    if state == "EXPOSED":
-        named = {key.hex() for key in own.real["fps"] + own.real["old_fps"]}
-        facts.need(named & exposed(facts, at), f"{where}: a named key is out")
-    if state == "SLASHED":
-        facts.need(step["cause"] in told["slashing_txids"], f"{where}: cause is a slashing transaction")
-    if state == "EXPANDED":
-        facts.need(successor(facts, told, step["cause"]) is not None, f"{where}: cause is the expanding transaction")
-    if state == "WITHDRAWN":
-        outputs = {told["outpoint"], f"{told['unbonding_txid']}:0"}
-        tx = next(proof["tx"] for proof in log.proven(log.blocks[at]) if proof["tx"].txid == step["cause"])
-        facts.need(outputs & set(tx.spends()), f"{where}: cause spends the stake or its unbonding output")
+    """The state is the one that section 6.1 gives for the facts in the log up to the message that made it."""
+    position, tip = caused
+    until, height = (step["hub_height"], position), step["btc_height"]
+    states, cause = state_of(facts, own, told, until, tip, height)
+    facts.need(step["state"] in states, f"{where}: the facts say {' or '.join(states)}")
+    facts.need(cause in (None, step["cause"]), f"{where}: its cause is {cause}")
 
 
-def exposed(facts, hub_height):
-    return {each["key"].hex() for _, _, each in facts.log.all("evidence", hub_height)}
+def state_of(facts, own, told, until, tip, height):
+    """States that the facts allow, and the transaction that must be the cause, if one must."""
+    lock, u, k = own.real["lock"], own.version["unbonding_blocks"], own.version["k"]
+    included = facts.place(own.real["tx"].txid, until, tip)
+    named = {key.hex() for key in own.real["fps"] + own.real["old_fps"]}
+    out = named & exposed(facts, until)
+    spend = facts.spend(told["outpoint"], until, tip)
+    if spend:
+        left, spender = spend[1], spend[0]
+        if spender.txid != told["unbonding_txid"]:
+            return [kind_of_spend(facts, told, spender, lock)], spender.txid
+        second = facts.spend(f"{told['unbonding_txid']}:0", until, tip)
+        if second:
+            return [kind_of_spend(facts, told, second[0], u)], second[0].txid
+        if height + 1 >= left + u:
+            return ["WITHDRAWABLE"], None
+        return (["EXPOSED"], None) if out else (["UNBONDING"], None)
+    if included is not None and height + 1 >= included + lock:
+        return ["WITHDRAWABLE"], None
+    answers = {each["member"]: each["signed"] for at, _, each in facts.answers.get(told["id"], []) if at <= until}
+    signed = sum(answers.values())
+    if len(own.version["covenant"]) - (len(answers) - signed) < own.version["quorum"]:
+        return ["REJECTED"], None
+    if lapsed(facts, own, told, until, tip):
+        return ["LAPSED"], None
+    if signed < own.version["quorum"]:
+        return ["PENDING"], None
+    if out:
+        return ["EXPOSED"], None
+    if included is None or height < included + k:
+        return ["VERIFIED"], None
+    if height >= included + lock - u:
+        return ["ENDING"], None
+    # A breaker holds a stake back that is deep enough, and a spend that was reorganised out another k blocks.
+    return (["ACTIVE", "VERIFIED"] if facts.report["reorgs"] else ["ACTIVE"]), None
+
+
+def kind_of_spend(facts, told, tx, lock):
+    """What a txid commits to, section 5.8."""
+    if tx.txid in told["slashing_txids"]:
+        return "SLASHED"
+    if successor(facts, told, tx.txid):
+        return "EXPANDED"
+    ours = {told["outpoint"], f"{told['unbonding_txid']}:0"}
+    sequences = [each[3] for each, outpoint in zip(tx.inputs, tx.spends()) if outpoint in ours]
+    waited = any(not sequence & 0x80400000 and sequence & 0xFFFF >= lock for sequence in sequences)
+    return "WITHDRAWN" if waited and tx.version >= 2 else "BREACHED"
+
+
+def lapsed(facts, own, told, until, tip):
+    """A stake with a backing that was on no Bitcoin block when its time was up."""
+    if "backing" not in own.real or own.real["tx"].txid in facts.inclusions:
+        return False
+    registered = facts.log.tip_after(bytes.fromhex(told["id"]))[1]
+    return facts.log.bitcoin[tip] >= registered + own.version["lapse"]
+
+
+def exposed(facts, until):
+    """Keys that are out by evidence in the log, up to a message."""
+    return {key for at, key in facts.evidence if at <= until}
 
 
 def successor(facts, told, txid):
@@ -88,7 +121,7 @@ def state_at(stake, hub_height):
 
 def power(facts, hub_height):
     """Ledger power of every key after a hub block: section 6.2, from the histories in the report."""
-    sums, out = {}, exposed(facts, hub_height)
+    sums, out = {}, exposed(facts, (hub_height, float("inf")))
     for stake in facts.report["stakes"]:
         now, before = state_at(stake, hub_height)
         keys = []

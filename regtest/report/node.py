@@ -20,6 +20,8 @@ class Node:
         # The index of transactions catches up after the node answers.
         while not all(index["synced"] for index in self.ask("getindexinfo", fresh=True).values()):
             time.sleep(0.1)
+        while not self.ask("getmempoolinfo", fresh=True)["loaded"]:
+            time.sleep(0.1)
 
     def run(self, *words):
         return subprocess.run([*self.cli, *map(str, words)], capture_output=True, text=True, timeout=60)

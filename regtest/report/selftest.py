@@ -6,6 +6,8 @@ import re
 
 # What nothing else says: durations, words for people, and how to find the node (already started when this runs).
 FREE = re.compile(r"ms|steps/\d+/(ms|claim|n)|steps/0/btc/0|refused/\d+/reason|node/(datadir|start|cli)(/\d+)?")
+STATES = "PENDING VERIFIED ACTIVE ENDING UNBONDING EXPOSED WITHDRAWABLE WITHDRAWN EXPANDED SLASHED".split()
+FILE_TIMES = 5
 MOST = 4  # entries of a list that are altered: the first, the last, and some between
 
 
@@ -28,6 +30,27 @@ def run(report, check):
     print(f"self-test: all {count} alterations of {len(fields)} fields were noticed")
 
 
+def files_of(report):
+    """Files that every byte of is checked. A proof file is for `verify` to judge, with its BLS signatures."""
+    names = [report["hub"]["genesis"], report["hub"]["log"]]
+    for entry in report["timestamps"]:
+        names += [entry["file"], entry["ots"]]
+    return names + ([report["files"]["headers"], report["files"]["root"]] if report["files"] else [])
+
+
+def run_files(files, check):
+    """As `run`, for single bits of the files that the report names."""
+    draw = random.Random(7)
+    for name, data in files.items():
+        for _ in range(FILE_TIMES):
+            place = draw.randrange(len(data))
+            altered = data[:place] + bytes([data[place] ^ 1 << draw.randrange(8)]) + data[place + 1 :]
+            if not noticed({name: altered}, check):
+                raise ValueError(f"{name} altered at byte {place}: nobody notices")
+        print(f"  altered a bit of {name} {FILE_TIMES} times")
+    print(f"self-test: all alterations of {len(files)} files were noticed")
+
+
 def noticed(altered, check):
     try:
         check(altered)
@@ -47,12 +70,14 @@ def leaves(value, draw, path=()):
             places = sorted({0, len(value) - 1, *draw.sample(places, MOST - 2)})
         for place in places:
             yield from leaves(value[place], draw, path + (place,))
-    elif isinstance(value, bool) or (value is not None and re.search(r"[0-9a-f]", str(value))):
+    elif path[-1] == "state" or isinstance(value, bool) or (value is not None and re.search(r"[0-9a-f]", str(value))):
         yield path, value
 
 
 def alter(value, draw):
-    """Another digit in one place; a truth value is turned over."""
+    """Another digit in one place; a truth value is turned over, a state is another one."""
+    if value in STATES:
+        return draw.choice([state for state in STATES if state != value])
     if isinstance(value, bool):
         return not value
     text = str(value)

@@ -6,9 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "docs" / "vectors"))
 
-from primitives import ORDER, add, blob, challenge, compact, context, items, leaf, lift_x, node, root, scalar, sha256, tagged, u16, u32, u64  # noqa: E402,F401
-from primitives import eots_extract, even, x_of  # noqa: E402,F401
-from stakes import FINAL, Keys, Output, double, le32, le64, leaf_hash, slashing_tx, spend  # noqa: E402,F401
+from primitives import *  # noqa: E402
+from stakes import Keys, Output, double, le32, le64, leaf_hash, slashing_tx, spend  # noqa: E402
 
 
 class Reader:
@@ -128,8 +127,6 @@ def times(k, point):
 @lru_cache(maxsize=None)
 def verifies(public, message, signature):
     """Whether 64 bytes are the key's BIP-340 signature over a message."""
-    from primitives import G
-
     s = int.from_bytes(signature[32:], "big")
     if len(signature) != 64 or s >= ORDER:
         return False
@@ -233,10 +230,6 @@ def evidence(r):
     return {"variant": r.number(1), "key": r.take(32), "rest": r.rest()}
 
 
-def anchor(r):
-    return inclusion(r)
-
-
 MESSAGES = {
     1: ("headers", lambda r: {"headers": r.items(lambda: r.take(80))}),
     2: ("provider", provider),
@@ -248,6 +241,7 @@ MESSAGES = {
     8: ("commitment", lambda r: {"key": r.take(32), "epoch": r.number(8), "root": r.take(32), "signature": r.take(64)}),
     9: ("certificate", certificate),
     10: ("evidence", evidence),
+    11: ("anchor", lambda r: {"inclusion": inclusion(r)}),
     13: ("governance", governance),
 }
 

@@ -134,6 +134,10 @@ fn refusals(dirs: &[PathBuf]) -> anyhow::Result<Vec<Value>> {
         for path in paths {
             let record: Value = serde_json::from_slice(&std::fs::read(&path)?)
                 .with_context(|| format!("{} is no refusal", path.display()))?;
+            // A block whose messages cannot be applied has no root to compare.
+            if record["expected_root"].is_null() {
+                continue;
+            }
             let fields = ["fp", "height", "header", "expected_root", "message"];
             entries.push(fields.into_iter().map(|field| (field.to_owned(), record[field].clone())).collect());
         }
