@@ -3,8 +3,11 @@
 mod anchoring;
 mod equivocation;
 mod exits;
+mod extension;
 mod finality;
 mod locking;
+mod power;
+mod reorgs;
 
 use crate::demo::holders::Holder;
 use crate::demo::network::{Network, text};
@@ -52,7 +55,9 @@ pub async fn tell_all(dir: &Path) -> anyhow::Result<PathBuf> {
     story.an_epoch_is_anchored().await?;
     story.one_leaves_early().await?;
     story.one_waits_the_timelock_out().await?;
+    story.one_extends_without_leaving().await?;
     story.one_votes_twice().await?;
+    story.bitcoin_reorganises().await?;
     story.files_for_the_proof().await?;
     story.end(dir).await
 }
