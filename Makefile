@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help deps bitcoind build binaries check test demo up down bench clean
+.PHONY: help deps bitcoind build binaries check test demo report up down bench clean
 
 # An empty BITCOIND is the same as none. See regtest/bitcoind/provision.sh for where a bitcoind comes from.
 find-bitcoind = BITCOIND="$$(regtest/bitcoind/provision.sh)"; export BITCOIND
@@ -43,6 +43,9 @@ test: binaries ## all tests, on a real bitcoind
 demo: binaries ## the whole story on a real regtest bitcoind; DEMO_DIR=DIR keeps it where you say
 	@$(find-bitcoind)
 	exec "$(programs)/palisade-demo"
+
+report: ## check what a demo reported, with plain Python: REPORT=PATH; SELF_TEST=1 alters every field too
+	@exec python3 -B regtest/report/check.py $(if $(SELF_TEST),--self-test) "$(REPORT)"
 
 up: binaries ## the same network left running, for hands-on staking
 	@$(find-bitcoind)

@@ -30,6 +30,25 @@ pub struct Config {
     pub report: Option<Process>,
     /// The process that watches.
     pub watch: Option<Process>,
+    /// The process that anchors.
+    pub anchor: Option<AnchorProcess>,
+}
+
+/// What the process that anchors has for itself.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnchorProcess {
+    /// What all processes have.
+    #[serde(flatten)]
+    pub process: Process,
+    /// The seed of its wallet.
+    pub key_file: PathBuf,
+    /// A file with the seed's password.
+    pub password_file: Option<PathBuf>,
+    /// Most that one anchor may cost, in sat.
+    pub max_fee_sat: u64,
+    /// Bitcoin blocks after which an anchor that is in none is replaced by one that pays more.
+    pub bump_after_blocks: u32,
 }
 
 /// What each process has for itself.
@@ -54,9 +73,17 @@ impl Validate for Config {
     }
 
     fn validate(&self) -> Result<(), Invalid> {
-        match (&self.report, &self.watch) {
-            (Some(report), Some(watch)) if report.data_dir == watch.data_dir => {
-                Err(Invalid::new("watch.data_dir", "must not be that of `report`"))
+        let own = |process: &Option<Process>| process.as_ref().map(|process| process.data_dir.clone());
+        let anchor = self.anchor.as_ref().map(|anchor| anchor.process.data_dir.clone());
+        let dirs = [own(&self.report), own(&self.watch), anchor];
+        for (place, field) in [(1, "watch.data_dir"), (2, "anchor.data_dir")] {
+            if dirs[place].is_some() && dirs[..place].contains(&dirs[place]) {
+                return Err(Invalid::new(field, "must not be that of another process"));
+            }
+        }
+        match &self.anchor {
+            Some(anchor) if anchor.bump_after_blocks == 0 => {
+                Err(Invalid::new("anchor.bump_after_blocks", "must not be 0"))
             }
             _ => Ok(()),
         }
@@ -85,13 +112,15 @@ mod tests {
     fn the_default_file_is_a_configuration() {
         let config: Config = parse(Path::new("checkpointer.default.toml"), DEFAULT).unwrap();
         assert_eq!(config.network.bitcoin(), bitcoin::Network::Regtest);
-        assert!(config.report.is_some() && config.watch.is_some());
+        assert!(config.report.is_some() && config.watch.is_some() && config.anchor.is_some());
     }
 
     #[test]
     fn two_processes_never_share_a_directory() {
-        let text = DEFAULT.replace("watch-data", "report-data");
-        let why = parse::<Config>(Path::new("x.toml"), &text).unwrap_err().to_string();
-        assert!(why.contains("`watch.data_dir`"), "{why}");
+        for (name, field) in [("watch-data", "`watch.data_dir`"), ("anchor-data", "`anchor.data_dir`")] {
+            let text = DEFAULT.replace(name, "report-data");
+            let why = parse::<Config>(Path::new("x.toml"), &text).unwrap_err().to_string();
+            assert!(why.contains(field), "{why}");
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! Writing a configuration.
 
+use crate::anchor::wallet::Wallet;
 use crate::config;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use palisade_hub::daemon::config as files;
+use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::run::read_genesis;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +27,9 @@ pub struct Init {
     /// The file with its RPC credentials.
     #[arg(long)]
     pub cookie: PathBuf,
+    /// File with the password for the seed of the wallet that pays for anchors.
+    #[arg(long)]
+    pub password_file: Option<PathBuf>,
 }
 
 /// What `init` made.
@@ -34,12 +39,15 @@ pub struct Made {
     pub hub: String,
     /// The configuration.
     pub config: PathBuf,
+    /// Where to send coins that pay for anchors.
+    pub address: String,
 }
 
 impl std::fmt::Display for Made {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "hub {}", self.hub)?;
         writeln!(f, "configuration: {}", self.config.display())?;
+        writeln!(f, "send coins that pay for anchors to: {}", self.address)?;
         write!(f, "next: palisade-checkpointer report --config {}", self.config.display())
     }
 }
@@ -53,7 +61,7 @@ impl Init {
         let at = |path: &Path| toml::Value::String(path.display().to_string()).to_string();
         let text = |text: &str| toml::Value::String(text.to_owned()).to_string();
         let network = palisade_hub::daemon::network::Network::from(genesis.network()).to_string();
-        let written = config::DEFAULT
+        let mut written = config::DEFAULT
             .replacen("network = \"regtest\"", &format!("network = {}", text(&network)), 1)
             .replace("\"genesis.json\"", &at(&self.genesis.canonicalize()?))
             .replace("\"http://127.0.0.1:8200\"", &text(&self.hub))
@@ -65,12 +73,27 @@ impl Init {
                 "# address_file = \"report.address\"",
                 &format!("address_file = {}", at(&dir.join("report.address"))),
             )
+            .replace("\"anchor-data\"", &at(&dir.join("anchor-data")))
+            .replace("\"anchor.key.json\"", &at(&dir.join("anchor.key.json")))
             .replace(
                 "# address_file = \"watch.address\"",
                 &format!("address_file = {}", at(&dir.join("watch.address"))),
+            )
+            .replace(
+                "# address_file = \"anchor.address\"",
+                &format!("address_file = {}", at(&dir.join("anchor.address"))),
             );
+        if let Some(file) = &self.password_file {
+            let line = format!("password_file = {}", at(&std::path::absolute(file)?));
+            written = written.replace("# password_file = \"password\"", &line);
+        }
         let config = dir.join("checkpointer.toml");
+        ensure!(!config.exists(), "{} exists", config.display());
+        let source = PasswordSource::usual(self.password_file.clone());
+        let password = source.read_new("Password for the wallet that pays for anchors: ")?;
+        let (key_file, data_dir) = (dir.join("anchor.key.json"), dir.join("anchor-data"));
+        let address = Wallet::create(&key_file, &data_dir, genesis.network(), &password)?.to_string();
         ensure!(files::write_default(&config, &written)?, "{} exists", config.display());
-        Ok(Made { hub: genesis.id().to_string(), config })
+        Ok(Made { hub: genesis.id().to_string(), config, address })
     }
 }

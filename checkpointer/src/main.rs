@@ -1,13 +1,13 @@
 //! The checkpointer's command line.
 
 use clap::{Parser, Subcommand};
-use palisade_checkpointer::{init, report, watch};
+use palisade_checkpointer::{anchor, init, prove, report, verify, watch};
 use palisade_hub::daemon::exit::{self, Failure, Format};
 use palisade_hub::daemon::{log, shutdown};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Reports Bitcoin to the hub, watches for keys that are out, and slashes.
+/// Reports Bitcoin to the hub, anchors the hub in Bitcoin, watches for keys that are out and slashes, verifies proofs.
 #[derive(Parser)]
 #[command(name = "palisade-checkpointer", version)]
 struct Cli {
@@ -37,6 +37,16 @@ enum Command {
         #[arg(long)]
         evidence: Vec<PathBuf>,
     },
+    /// Put the hub's state on Bitcoin, signed by the set of each epoch.
+    Anchor {
+        /// Configuration file.
+        #[arg(long, default_value = "checkpointer.toml")]
+        config: PathBuf,
+    },
+    /// Get the files that prove a chain's block final and anchored: `block.proof`, `bitcoin.headers`, `hub.root`.
+    Prove(prove::Prove),
+    /// Verify a proof from files alone. Exit code 0 if it holds, 1 if it breaks a rule, which is named.
+    Verify(verify::Verify),
 }
 
 fn main() -> ExitCode {
@@ -57,5 +67,15 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
             let ended = shutdown::run(work);
             Ok(ended.map_err(Failure::failed)??)
         }
+        Command::Anchor { config } => {
+            log::init().map_err(Failure::failed)?;
+            let ended = shutdown::run(|shutdown| async move { anchor::run(&config, shutdown).await });
+            Ok(ended.map_err(Failure::failed)??)
+        }
+        Command::Prove(prove) => {
+            let made = shutdown::run(|_| async move { prove.run().await });
+            Format::from_flag(cli.json).print(&made.map_err(Failure::failed)??)
+        }
+        Command::Verify(verify) => Format::from_flag(cli.json).print(&verify.run()?),
     }
 }

@@ -11,6 +11,7 @@ use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::replica::{Replica, ReplicaError};
 use palisade_hub::run::read_genesis;
 use palisade_hub::store::StoreError;
+use palisade_protocol::genesis::Genesis;
 use palisade_protocol::hash::Hash32;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,9 @@ pub enum PassError {
         /// The id of ours.
         wanted: Hash32,
     },
+    /// The wallet cannot pay, or may not pay so much.
+    #[error("{0}")]
+    Wallet(String),
     /// The hub's and our node's Bitcoin differ in a way that only people can solve.
     #[error("{0}")]
     Apart(String),
@@ -77,6 +81,7 @@ impl PassError {
             Self::Log(_) => "log",
             Self::Files(_) => "files",
             Self::Apart(_) => "bitcoin",
+            Self::Wallet(_) => "wallet",
         }
     }
 
@@ -85,13 +90,13 @@ impl PassError {
         match self {
             Self::Log(_) | Self::Files(_) | Self::OtherHub { .. } => true,
             Self::Bitcoin(why) => matches!(why, RpcError::WrongNetwork { .. }),
-            Self::Hub(_) | Self::Apart(_) => false,
+            Self::Hub(_) | Self::Apart(_) | Self::Wallet(_) => false,
         }
     }
 }
 
 /// All parts that a pass can find failing.
-const PARTS: [&str; 3] = ["hub", "bitcoind", "bitcoin"];
+const PARTS: [&str; 4] = ["hub", "bitcoind", "bitcoin", "wallet"];
 
 /// What one look brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,6 +169,17 @@ impl Shell {
         served?;
         ended
     }
+}
+
+/// Refuses a hub of another genesis. Its log would be refused too, but without saying why.
+pub(crate) async fn meet(hub: &HubClient, replica: &Replica) -> Result<(), PassError> {
+    let wanted = replica.ledger().genesis().id();
+    let genesis = Genesis::new(hub.genesis().await?);
+    let found = genesis.map_err(|why| HubError::Malformed(why.to_string()))?.id();
+    if found == wanted {
+        return Ok(());
+    }
+    Err(PassError::OtherHub { url: hub.url().to_string(), found, wanted })
 }
 
 /// Work that is done in passes. A pass that is dropped halfway loses nothing: what must survive is on disk.

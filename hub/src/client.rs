@@ -162,6 +162,13 @@ impl HubClient {
         serde_json::from_slice(&bytes).map_err(|why| HubError::Malformed(why.to_string()))
     }
 
+    /// A file that the hub hands out.
+    pub async fn get_bytes(&self, path: &str) -> Result<Vec<u8>, HubError> {
+        let url = self.at(path)?;
+        let answer = self.http.get(url).send().await.map_err(|why| self.unreachable(&why))?;
+        self.read(answer).await
+    }
+
     /// Sends bytes to one of the hub's doors and gives the answer's body.
     pub async fn post(&self, path: &str, body: Vec<u8>) -> Result<Vec<u8>, HubError> {
         let url = self.at(path)?;

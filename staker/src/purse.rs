@@ -186,15 +186,17 @@ impl Purse {
     }
 
     /// Builds a transaction that pays `output` from confirmed coins that are not reserved, with change where it is worth
-    /// it. Nothing is reserved by building.
+    /// it, and spends all of `wanted` besides. Nothing is reserved by building.
     pub fn fund(
         &mut self,
         output: &TxOut,
         rate: FeeRate,
         reserved: &BTreeSet<OutPoint>,
+        wanted: &[OutPoint],
     ) -> Result<Funded, PurseError> {
         let free: Amount = self.coins(reserved).iter().map(|coin| coin.output.value).sum();
         let mut builder = self.wallet.build_tx();
+        builder.add_utxos(wanted).map_err(|why| PurseError::Build(why.to_string()))?;
         builder
             .add_recipient(output.script_pubkey.clone(), output.value)
             .fee_rate(rate)

@@ -124,7 +124,7 @@ impl Stake {
         let stake_keys = stake_keys.map_err(Failure::usage)?;
         let script_pubkey = Output::staking(&stake_keys, lock).script_pubkey();
         let reserved = session.reserved();
-        let funded = session.purse.fund(&TxOut { value: amount, script_pubkey }, rate, &reserved)?;
+        let funded = session.purse.fund(&TxOut { value: amount, script_pubkey }, rate, &reserved, &[])?;
         let outpoint = OutPoint { txid: funded.transaction.compute_txid(), vout: 0 };
         let coin = Coin { outpoint, value: amount };
         let contract = Contract { coin, keys: stake_keys, lock, unbonding_time: params.unbonding_time() };

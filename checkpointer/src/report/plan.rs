@@ -40,6 +40,9 @@ pub fn facts(ledger: &Ledger, block: &Block) -> Vec<Result<Message, Unprovable>>
             let stake = stake.id;
             messages.push(proof().map(|proof| Message::Spent(OutputSpent { stake, outpoint, proof })));
         }
+        if ledger.wants_anchor(tx, block.block_hash(), index) {
+            messages.push(proof().map(Message::Anchor));
+        }
     }
     messages
 }

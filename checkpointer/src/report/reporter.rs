@@ -2,14 +2,13 @@
 
 use super::mark::{Mark, MarkFile};
 use super::plan;
-use crate::shell::{FileError, Pass, PassError, Work};
+use crate::shell::{FileError, Pass, PassError, Work, meet};
 use bitcoin::Block;
 use palisade_hub::bitcoind::{BitcoinRpc, MAX_HEADERS};
 use palisade_hub::client::{HubClient, HubError, Receipt};
 use palisade_hub::ledger::Event;
 use palisade_hub::ledger::stake::Stake;
 use palisade_hub::replica::Replica;
-use palisade_protocol::genesis::Genesis;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::{Headers, Message};
 use palisade_protocol::units::{BtcHeight, Height};
@@ -29,7 +28,7 @@ const PLANS: usize = 10;
 /// Events of the own log that are read at a time.
 const EVENTS: u32 = 1_000;
 /// Rules of the ledger by which a fact is refused for good. It never should be; if it is, the others must not wait.
-const NEVER_TAKEN: [&str; 4] = ["encoding", "inclusion", "not-staking", "spend"];
+const NEVER_TAKEN: [&str; 6] = ["encoding", "inclusion", "not-staking", "spend", "anchor", "set-expired"];
 /// Refused messages that are remembered.
 const MAX_REFUSED: usize = 10_000;
 
@@ -127,7 +126,10 @@ impl Reporter {
 
     /// One look: facts of blocks that the ledger knows, and when all are told, headers of blocks that it does not.
     pub async fn pass(&mut self) -> Result<Pass, PassError> {
-        self.meet_hub().await?;
+        if !self.met {
+            meet(&self.hub, &self.replica).await?;
+            self.met = true;
+        }
         self.replica.catch_up(&self.hub).await?;
         self.take_rollbacks()?;
         let node_tip = self.bitcoin.tip().await?;
@@ -142,20 +144,6 @@ impl Reporter {
             return self.tell_blocks(shared).await;
         }
         self.tell_headers(shared).await
-    }
-
-    /// Refuses a hub of another genesis. Its log would be refused too, but without saying why.
-    async fn meet_hub(&mut self) -> Result<(), PassError> {
-        if !self.met {
-            let wanted = self.replica.ledger().genesis().id();
-            let genesis = Genesis::new(self.hub.genesis().await?);
-            let found = genesis.map_err(|why| HubError::Malformed(why.to_string()))?.id();
-            if found != wanted {
-                return Err(PassError::OtherHub { url: self.hub.url().to_string(), found, wanted });
-            }
-            self.met = true;
-        }
-        Ok(())
     }
 
     /// Where the ledger's Bitcoin was rolled back, facts were withdrawn: from the fork on all blocks are read again.
@@ -385,6 +373,10 @@ fn log_told(message: &Message) {
         Message::Spent(fact) => {
             let txid = fact.proof.transaction.compute_txid();
             tracing::info!(stake = %fact.stake, outpoint = %fact.outpoint, %txid, "told a spend");
+        }
+        Message::Anchor(proof) => {
+            let txid = proof.transaction.compute_txid();
+            tracing::info!(%txid, block = %proof.block_hash, "told an anchor");
         }
         _ => {}
     }

@@ -24,7 +24,7 @@ impl Voter {
                 () = shutdown.requested() => return Ok(()),
             };
             if let Err(why) = pass {
-                tracing::debug!(%why, "no checkpoint");
+                tracing::warn!(%why, "no checkpoint");
             }
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}
@@ -59,10 +59,7 @@ impl Voter {
 /// The newest epoch whose last voted block is final, if the key is in its set.
 fn newest_checkpoint(ledger: &Ledger, key: &ProviderKey) -> Option<(Epoch, Hash32)> {
     let zero = ledger.chain(&ChainId::zero())?;
-    let (height, _) = zero.last_final()?;
-    let current = zero.terms.epoch_of(height);
-    let epoch =
-        if zero.terms.last_voted(current) <= height { current } else { Epoch(current.0.checked_sub(1)?) };
+    let epoch = zero.last_ended()?;
     let header = *zero.certified.get(&zero.terms.last_voted(epoch))?;
     zero.sets.get(&epoch)?.set.find(key)?;
     Some((epoch, header))

@@ -5,7 +5,7 @@
 
 use super::stake::Place;
 use super::{Event, Ledger, Rejected};
-use bitcoin::{OutPoint, Txid};
+use bitcoin::{BlockHash, OutPoint, Transaction, Txid};
 use palisade_protocol::anchor::{Anchor, BadAnchor, Signer};
 use palisade_protocol::block::HubHeader;
 use palisade_protocol::codec::Wire as _;
@@ -120,6 +120,19 @@ impl Ledger {
         let found = Anchored { header, place, index: proof.index, outpoint, signers, message, hub_height };
         self.record_anchor(anchor.epoch, found);
         Ok(())
+    }
+
+    /// Whether a transaction of a block on the best chain carries an anchor that the ledger would take: judged before anybody is
+    /// told, so that nobody can make reporters forward nonsense.
+    pub fn wants_anchor(&self, transaction: &Transaction, block: BlockHash, index: u32) -> bool {
+        let judge = || -> Result<_, Rejected> {
+            let (_, anchor) = Anchor::find(transaction)?;
+            let place = self.place_of(block)?;
+            self.check_new(&anchor, place, index, transaction.compute_txid())?;
+            let set = self.set_of_anchor(&anchor, place.height)?;
+            self.verify_anchor(&anchor, set)
+        };
+        judge().is_ok()
     }
 
     /// Judges an anchor that is not on Bitcoin yet, or whose inclusion is for the caller to prove.

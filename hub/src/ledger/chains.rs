@@ -103,6 +103,14 @@ impl Chain {
         self.certified.last_key_value().map(|(height, block)| (*height, *block))
     }
 
+    /// The newest epoch whose last voted block is final.
+    pub fn last_ended(&self) -> Option<Epoch> {
+        let (height, _) = self.last_final()?;
+        let current = self.terms.epoch_of(height);
+        let is_over = self.terms.last_voted(current) <= height;
+        if is_over { Some(current) } else { current.0.checked_sub(1).map(Epoch) }
+    }
+
     /// The voted height before this one, or `None` at the first height since the chain opened.
     pub fn previous_voted(&self, height: Height) -> Option<Height> {
         let first = self.opened_at.map(|epoch| self.terms.first_height(epoch));

@@ -2,7 +2,7 @@
 
 use crate::demo::network::{Network, edit, string, text};
 use crate::process::{Daemon, json_tool, wait_for};
-use bitcoin::{Address, Amount};
+use bitcoin::{Address, Amount, Txid};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -36,8 +36,9 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Makes the keys and configurations of an operator, and sends the coins that back the registrations.
-    pub async fn new(network: &Network, name: &str, chain: &OtherChain) -> anyhow::Result<Self> {
+    /// Makes the keys and configurations of an operator, and sends the coins that back the registrations: gives these two
+    /// transactions too.
+    pub async fn new(network: &Network, name: &str, chain: &OtherChain) -> anyhow::Result<(Self, Vec<Txid>)> {
         let dir = network.dir.join(format!("operator-{name}"));
         let socket = network.sockets().join(name).join("signer");
         let (own, genesis, password) = (text(&dir), text(&network.genesis()), text(&network.password()));
@@ -66,8 +67,9 @@ impl Operator {
         let made = json_tool("palisade-finality-provider", &args).await?;
         let address: Address<_> = string(&made, "funding_address")?.parse()?;
         let address = address.require_network(bitcoin::Network::Regtest)?;
+        let mut backings = Vec::new();
         for _ in 0..2 {
-            network.node.fund(&address, Amount::from_sat(20_000)).await?;
+            backings.push(network.node.fund(&address, Amount::from_sat(20_000)).await?);
         }
         let (signer, voter) = (text(&dir.join("signer.toml")), text(&dir.join("voter.toml")));
         let (length, every) = (chain.epoch_length.to_string(), chain.voted_every.to_string());
@@ -91,7 +93,7 @@ impl Operator {
         ];
         let added = json_tool("palisade-finality-provider", &args).await?;
         let (zero, other) = (string(&made, "key")?, string(&added, "key")?);
-        Ok(Self { name: name.to_owned(), zero, other, dir, socket, running: None })
+        Ok((Self { name: name.to_owned(), zero, other, dir, socket, running: None }, backings))
     }
 
     /// Starts signer and voter.
@@ -144,6 +146,11 @@ impl Operator {
     pub async fn status(&self) -> anyhow::Result<Value> {
         json_tool("palisade-finality-provider", &["--json", "status", "--config", &self.config("voter")])
             .await
+    }
+
+    /// Where its voter keeps the hub blocks that it refused.
+    pub fn refusals(&self) -> PathBuf {
+        self.dir.join("voter-data/refusals")
     }
 
     /// Where its keys and records are.

@@ -1,51 +1,86 @@
-//! The report: facts that anybody can check against the kept node and the message log. Everything in it was read back from
-//! bitcoind or from a daemon's API, never from the demo's own memory.
+//! The report: facts that anybody can check against the kept node and the log of messages. The storyteller says which
+//! transactions, blocks and refusals belong to the story; everything about them is read back from bitcoind, from the hub's
+//! API or from a daemon's files when the story is over, never from the demo's own memory.
 
+mod bitcoin;
 mod entries;
+mod equivocations;
+mod finality;
+mod finish;
+mod hub;
+mod log;
 
 pub use entries::{Anchor, Files, PowerAt, Reorg, Timestamp};
+pub use finish::{Sources, add_step, write};
 
-use anyhow::{Context as _, ensure};
-use bitcoin::{BlockHash, Transaction, Txid};
-use palisade_hub::bitcoind::BitcoinRpc;
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::path::Path;
+use ::bitcoin::{BlockHash, Transaction, Txid};
+use serde::Serialize;
 
 /// What a transaction is in the story.
 #[derive(Debug, Clone)]
-pub struct Told {
-    /// fund, stake, unbond, slash, withdraw, expand or anchor.
-    pub kind: &'static str,
-    /// The stake it belongs to.
-    pub stake: Option<String>,
-    /// The leaf it spends by.
-    pub leaf: Option<&'static str>,
+struct Told {
+    txid: Txid,
+    kind: &'static str,
+    stake: Option<String>,
+    leaf: Option<&'static str>,
+}
+
+/// A transaction in a block that Bitcoin has left.
+#[derive(Debug, Clone, Copy)]
+struct Stale {
+    txid: Txid,
+    block: BlockHash,
+    height: u32,
+}
+
+/// A transaction that the node refused.
+#[derive(Debug, Clone, Serialize)]
+struct Refused {
+    tx: String,
+    leaf: String,
+    at_height: u32,
+    reason: String,
+}
+
+/// A step of the story.
+#[derive(Debug, Clone)]
+struct Step {
+    number: String,
+    claim: String,
+    txs: Vec<Txid>,
+    refs: Vec<String>,
+    btc: (u32, u32),
+    ms: u128,
 }
 
 /// The report as it grows.
 #[derive(Debug, Default)]
 pub struct Report {
-    txs: BTreeMap<Txid, Told>,
-    stale: Vec<(Txid, BlockHash, u32)>,
-    reorgs: Vec<Reorg>,
+    txs: Vec<Told>,
+    stale: Vec<Stale>,
+    finality: Vec<(String, u64)>,
     anchors: Vec<Anchor>,
     timestamps: Vec<Timestamp>,
+    reorgs: Vec<Reorg>,
+    refused: Vec<Refused>,
     files: Option<Files>,
-    finality: Vec<(String, u64)>,
-    steps: Vec<Value>,
-    refused: Vec<Value>,
+    steps: Vec<Step>,
 }
 
 impl Report {
-    /// Remembers which transaction to look up at the end.
+    /// Remembers which transaction to look up at the end: its kind (fund, stake, unbond, slash, withdraw, expand or
+    /// anchor), the stake that it belongs to, and the leaf that it spends by. Told twice, the later words count.
     pub fn tx(&mut self, txid: Txid, kind: &'static str, stake: Option<&str>, leaf: Option<&'static str>) {
-        self.txs.insert(txid, Told { kind, stake: stake.map(str::to_owned), leaf });
+        let told = Told { txid, kind, stake: stake.map(str::to_owned), leaf };
+        match self.txs.iter_mut().find(|known| known.txid == txid) {
+            Some(known) => *known = told,
+            None => self.txs.push(told),
+        }
     }
 
     /// Remembers that a transaction, told by [`tx`](Self::tx) too, stands in a block that Bitcoin has left.
     pub fn stale(&mut self, txid: Txid, block: BlockHash, height: u32) {
-        self.stale.push((txid, block, height));
+        self.stale.push(Stale { txid, block, height });
     }
 
     /// A reorganisation. Gives its place, for a step to refer to.
@@ -73,11 +108,16 @@ impl Report {
 
     /// A final block of a chain, whose certificate is looked up at the end. Gives its place, for a step to refer to.
     pub fn finality(&mut self, chain: &str, height: u64) -> String {
-        self.finality.push((chain.to_owned(), height));
-        format!("finality/{}", self.finality.len() - 1)
+        let block = (chain.to_owned(), height);
+        let index = self.finality.iter().position(|known| *known == block).unwrap_or_else(|| {
+            self.finality.push(block);
+            self.finality.len() - 1
+        });
+        format!("finality/{index}")
     }
 
-    /// A step of the story.
+    /// A step of the story. Its transactions and their stakes are referred to by themselves, its other facts by
+    /// `section/index`. Blocks mined since the step before belong to it.
     pub fn step(
         &mut self,
         number: &str,
@@ -87,50 +127,16 @@ impl Report {
         btc: (u32, u32),
         ms: u128,
     ) {
-        self.steps.push(
-            json!({ "n": number, "claim": claim, "txs": txs, "refs": refs, "btc": [btc.0, btc.1], "ms": ms }),
-        );
+        let (number, claim) = (number.to_owned(), claim.to_owned());
+        let btc = (self.steps.last().map_or(btc.0, |before| before.btc.1), btc.1);
+        self.steps.push(Step { number, claim, txs: txs.to_vec(), refs: refs.to_vec(), btc, ms });
     }
 
     /// A transaction that the node refused, in its own words. Gives its place, for a step to refer to.
     pub fn refused(&mut self, tx: &Transaction, leaf: &str, at_height: u32, reason: &str) -> String {
-        let raw = bitcoin::consensus::encode::serialize_hex(tx);
-        self.refused.push(json!({ "tx": raw, "leaf": leaf, "at_height": at_height, "reason": reason }));
+        let tx = ::bitcoin::consensus::encode::serialize_hex(tx);
+        let (leaf, reason) = (leaf.to_owned(), reason.to_owned());
+        self.refused.push(Refused { tx, leaf, at_height, reason });
         format!("refused/{}", self.refused.len() - 1)
     }
-
-    /// Looks every transaction up on the node and puts the sections together with those that the caller read back.
-    pub async fn finish(&self, node: &BitcoinRpc, mut sections: Value) -> anyhow::Result<Value> {
-        let mut txs = Vec::new();
-        for (txid, told) in &self.txs {
-            let found = node.raw_transaction(*txid).await?;
-            let found = found.with_context(|| format!("{txid} ({}) is not on Bitcoin", told.kind))?;
-            let mut entry = json!({ "txid": txid, "kind": told.kind, "stale": false });
-            if let Some(block) = found.mined_in {
-                let height = node.height_of(block).await?.context("the block is on the best chain")?;
-                entry["block"] = json!(block);
-                entry["height"] = json!(height);
-            }
-            if let Some(stake) = &told.stake {
-                entry["stake"] = json!(stake);
-            }
-            if let Some(leaf) = told.leaf {
-                entry["leaf"] = json!(leaf);
-            }
-            txs.push(entry);
-        }
-        sections["txs"] = Value::Array(txs);
-        sections["refused"] = Value::Array(self.refused.clone());
-        sections["steps"] = Value::Array(self.steps.clone());
-        Ok(sections)
-    }
-}
-
-/// Writes the report, whole or not at all.
-pub fn write(path: &Path, report: &Value) -> anyhow::Result<()> {
-    let text = serde_json::to_string_pretty(report)?;
-    ensure!(!text.is_empty(), "an empty report");
-    let unfinished = path.with_extension("json.new");
-    std::fs::write(&unfinished, text)?;
-    Ok(std::fs::rename(&unfinished, path)?)
 }

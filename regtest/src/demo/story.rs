@@ -1,5 +1,6 @@
 //! The story, step by step. Each step fails if it did not happen on Bitcoin.
 
+mod anchoring;
 mod equivocation;
 mod exits;
 mod extension;
@@ -12,13 +13,11 @@ mod reorgs;
 use crate::demo::holders::Holder;
 use crate::demo::network::{Network, text};
 use crate::demo::operators::{Operator, OtherChain};
-use crate::demo::report::{self, Report};
+use crate::demo::report::{self, Report, Sources};
 use crate::demo::tell::Tell;
 use anyhow::{Context as _, ensure};
 use bitcoin::{Transaction, Txid};
 use palisade_hub::bitcoind::Acceptance;
-use serde_json::{Value, json};
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -55,11 +54,13 @@ pub async fn tell_all(dir: &Path) -> anyhow::Result<PathBuf> {
     story.blocks_become_final().await?;
     story.finality_survives_each_operator().await?;
     story.one_operator_refuses_a_lie().await?;
+    story.an_epoch_is_anchored().await?;
     story.one_leaves_early().await?;
     story.one_waits_the_timelock_out().await?;
     story.one_extends_without_leaving().await?;
     story.one_votes_twice().await?;
     story.bitcoin_reorganises().await?;
+    story.files_for_the_proof().await?;
     story.end(dir).await
 }
 
@@ -126,10 +127,16 @@ impl Story {
 
     /// Stops everything.
     pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop_daemons().await?;
+        self.network.stop().await
+    }
+
+    /// Stops everything but the node.
+    async fn stop_daemons(&mut self) -> anyhow::Result<()> {
         for operator in &mut self.operators {
             operator.stop().await?;
         }
-        self.network.stop().await
+        self.network.stop_daemons().await
     }
 
     async fn begin(&self, number: &'static str) -> anyhow::Result<Step> {
@@ -202,41 +209,25 @@ impl Story {
         }
     }
 
-    async fn end(self, dir: &Path) -> anyhow::Result<PathBuf> {
+    async fn end(mut self, dir: &Path) -> anyhow::Result<PathBuf> {
         let path = dir.join("report.json");
-        let sections = self.read_back().await?;
-        report::write(&path, &self.report.finish(self.network.node.rpc(), sections).await?)?;
-        self.tell.table();
-        self.stop().await?;
-        Ok(path)
-    }
-
-    /// What daemons and node say at the end.
-    async fn read_back(&self) -> anyhow::Result<Value> {
-        let network = &self.network;
-        let tip = network.node.rpc().tip().await?;
-        let mut stakes = Vec::new();
-        for stake in &self.stakes {
-            stakes.push(network.stake(&stake.id).await?);
-        }
-        let argv = |args: Vec<OsString>| -> Vec<String> {
-            args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect()
+        let refusals: Vec<PathBuf> = self.operators.iter().map(Operator::refusals).collect();
+        let stakes: Vec<String> = self.stakes.iter().map(|stake| stake.id.clone()).collect();
+        let sources = Sources {
+            dir,
+            node: &self.network.node,
+            hub: &self.network.hub,
+            refusals: &refusals,
+            stakes: &stakes,
+            ms: self.tell.elapsed().as_millis(),
         };
-        Ok(json!({
-            "schema": 1,
-            "ok": true,
-            "node": {
-                "datadir": network.node.datadir(),
-                "start": argv(network.node.start_args()),
-                "cli": argv(network.node.cli_args()),
-                "tip": { "height": tip.height, "hash": tip.hash },
-            },
-            "hub": network.view("status").await?,
-            "chains": network.view("chains").await?,
-            "params": network.view("params").await?,
-            "fps": network.view("providers").await?,
-            "stakes": stakes,
-        }))
+        let mut report = std::mem::take(&mut self.report).finish(&sources).await?;
+        self.stop_daemons().await?;
+        self.files_alone_suffice(&mut report).await?;
+        report::write(&path, &report)?;
+        self.tell.table();
+        self.network.stop().await?;
+        Ok(path)
     }
 }
 

@@ -28,6 +28,7 @@ impl Story {
         };
         self.network.until_view("providers", "the key is out", out).await?;
         self.tell.line(format!("the key {key} is out: no power from that hub block on"));
+        step.refs.push("equivocations/0".to_owned());
         let named = self.stakes.iter().enumerate().filter(|(index, _)| *index == GUILTY || *index == leaving);
         let named: Vec<_> = named.map(|(index, stake)| (index, stake.clone())).collect();
         for (index, stake) in &named {
@@ -48,7 +49,9 @@ impl Story {
 
         let mut step = self.begin("5.2").await?;
         let began = self.final_now().await?;
-        self.further(&began, 3).await?;
+        for (chain, height) in self.further(&began, 3).await? {
+            step.refs.push(self.report.finality(&chain, height));
+        }
         self.mine(144, "the unbonding time").await?;
         for (_, stake) in &named {
             step.txs.push(self.withdraw(stake).await?);

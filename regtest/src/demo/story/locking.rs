@@ -20,7 +20,10 @@ impl Story {
         self.tell.chapter("1. Operators register, holders lock coins");
         let mut step = self.begin("1.1").await?;
         for (name, _) in OPERATORS {
-            self.operators.push(Operator::new(&self.network, name, &self.chain).await?);
+            let (operator, backings) = Operator::new(&self.network, name, &self.chain).await?;
+            backings.iter().for_each(|txid| self.report.tx(*txid, "fund", None, None));
+            step.txs.extend(backings);
+            self.operators.push(operator);
         }
         self.network.mine(1).await?;
         for index in 0..self.operators.len() {
@@ -33,7 +36,7 @@ impl Story {
                 "operator {name} registers {zero} for chain zero, and a key for chain {}",
                 chain.id
             ));
-            step.refs.push(format!("fps/{}", 2 * index));
+            step.refs.extend([format!("fps/{}", 2 * index), format!("fps/{}", 2 * index + 1)]);
         }
         self.done(step, "Four operators register a key for chain zero and one for the development chain")
             .await

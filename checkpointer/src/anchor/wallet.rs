@@ -1,0 +1,56 @@
+//! The anchorer's wallet: the holder's wallet software with a seed of its own, which nothing else uses.
+
+use crate::config::AnchorProcess;
+use anyhow::Context as _;
+use bitcoin::{Address, Network};
+use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
+use palisade_hub::daemon::password::{Password, PasswordSource};
+use palisade_hub::daemon::secret::Secret;
+use palisade_staker::keys::Keys;
+use palisade_staker::purse::Purse;
+use rand::RngCore as _;
+use rand::rngs::OsRng;
+use std::path::Path;
+
+/// Purpose of the key file.
+const KEY_PURPOSE: &str = "anchor";
+/// The wallet's file in the process's directory.
+const FILE: &str = "wallet.jsonl";
+
+/// Coins and the keys that spend them.
+pub struct Wallet {
+    /// The coins.
+    pub purse: Purse,
+    /// The keys.
+    pub keys: Keys,
+}
+
+impl Wallet {
+    /// Makes the seed's file and the wallet, and gives the address to pay to.
+    pub fn create(
+        key_file: &Path,
+        data_dir: &Path,
+        network: Network,
+        password: &Password,
+    ) -> anyhow::Result<Address> {
+        let mut seed = [0; 32];
+        OsRng.fill_bytes(&mut seed);
+        let seed = Secret::new(seed);
+        let keys = Keys::new(&seed, network)?;
+        let label = KeyLabel::new(KEY_PURPOSE, &keys.public_id())?;
+        keyfile::create(key_file, &label, &seed, password, KdfCost::for_network(network), &mut OsRng)?;
+        std::fs::create_dir_all(data_dir).with_context(|| format!("directory {}", data_dir.display()))?;
+        Ok(Purse::create(&data_dir.join(FILE), &keys, network)?.address()?)
+    }
+
+    /// Opens both.
+    pub fn open(config: &AnchorProcess, network: Network) -> anyhow::Result<Self> {
+        let source = PasswordSource::usual(config.password_file.clone());
+        let password = source.read("Password of the anchor wallet: ")?;
+        let weakest = KdfCost::for_network(network);
+        let (_, seed) = keyfile::open::<32>(&config.key_file, KEY_PURPOSE, &password, weakest)?;
+        let keys = Keys::new(&seed, network)?;
+        let purse = Purse::open(&config.process.data_dir.join(FILE), network)?;
+        Ok(Self { purse, keys })
+    }
+}

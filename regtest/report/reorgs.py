@@ -1,0 +1,59 @@
+"""Claims about reorganisations of Bitcoin, and the power before and after them."""
+
+from history import power
+from wire import *
+
+
+def reorgs(facts):
+    """The old branch is off the best chain, the fork is the last common block, and what was removed stands in it only."""
+    for i, entry in enumerate(facts.report["reorgs"]):
+        where = f"reorgs/{i}"
+        old, new = branch(facts, entry["old_tip"]), branch(facts, entry["new_tip"])
+        facts.need(old and old[0]["confirmations"] == -1, f"{where}: old_tip is off the best chain")
+        facts.need(new, f"{where}: the node knows new_tip")
+        known = {block["hash"] for block in new}
+        lost = [block for block in old if block["hash"] not in known]
+        facts.need(lost and lost[-1]["height"] == entry["fork_height"] + 1, f"{where}: fork_height is the last common block's")
+        gained = [block for block in new if block["height"] > entry["fork_height"]]
+        facts.need(gained, f"{where}: the new branch is on top of the fork")
+        before, after = contents(facts, lost), contents(facts, gained)
+        for txid in entry["removed"]:
+            facts.need(txid in before and txid not in after, f"{where}: {txid} is in the old branch only")
+        seen_by_hub(facts, where, entry)
+        deep = old[0]["height"] - entry["fork_height"] > facts.version_at(old[0]["height"])[1]["k"]
+        facts.need(entry["breaker"] == deep, f"{where}: the breaker trips if more than k blocks are lost")
+        for j, each in enumerate(entry["power"]):
+            header = facts.log.blocks[each["hub_height"]].header
+            facts.need(each["btc_height"] == header["btc_height"], f"{where}/power/{j}: btc_height is that of the hub block")
+            facts.need(each["key"] in facts.fps, f"{where}/power/{j}: key is a provider's")
+            sat = power(facts, each["hub_height"]).get(each["key"], 0)
+            facts.need(each["sat"] == sat, f"{where}/power/{j}: the key had {sat} sat")
+
+
+def branch(facts, tip):
+    """Headers from a tip down, as deep as the hub's base."""
+    found, base = [], facts.log.born["base_height"]
+    head = facts.node.ask("getblockheader", tip)
+    while head and head["height"] > base:
+        found.append(head)
+        head = facts.node.ask("getblockheader", head["previousblockhash"])
+    return found
+
+
+def contents(facts, headers):
+    return {txid for head in headers for txid in facts.node.ask("getblock", head["hash"], 1)["tx"]}
+
+
+def seen_by_hub(facts, where, entry):
+    """The hub followed: its tip left the old branch at that fork."""
+    old, tip = bytes.fromhex(entry["old_tip"])[::-1], (None, 0)
+    for block in facts.log.blocks:
+        for each, (_, name, content) in zip(block.tips, block.messages):
+            if name == "headers" and tip[0] == old and each[0] != old:
+                new = set(facts.log.chain_at(each[0]))
+                if old not in new:
+                    fork = next(facts.log.bitcoin[at] for at in facts.log.chain_at(old) if at in new)
+                    facts.need(fork == entry["fork_height"], f"{where}: the hub's log forks at the same height")
+                    return
+            tip = each
+    facts.need(False, f"{where}: the hub's log leaves old_tip")

@@ -1,0 +1,72 @@
+"""Claims about the story: its steps name facts that are there. And hub blocks that providers refused."""
+
+from wire import *
+
+PROOF = {"txs", "finality", "anchors", "reorgs", "refusals", "refused"}
+NAMED = ["fps", "finality", "equivocations", "anchors", "timestamps", "reorgs", "refused"]
+NEEDED = ["chains", "params", "fps", "txs", "stakes", "finality", "equivocations", "refused", "steps"]
+
+
+def steps(facts):
+    """Each step names a transaction, vote, anchor, reorganisation or refusal; names lead somewhere; heights go on."""
+    for section in NEEDED:
+        facts.need(facts.report[section], f"{section} is not empty")
+    height, numbers = 0, []
+    for i, step in enumerate(facts.report["steps"]):
+        where, sections = f"steps/{i}", []
+        for reference in step["refs"]:
+            section, index = reference.split("/")
+            facts.need(isinstance(facts.report.get(section), list), f"{where}: {reference} names a section")
+            facts.need(str(int(index)) == index and int(index) < len(facts.report[section]), f"{where}: {reference} is there")
+            sections.append(section)
+        facts.need(PROOF & set(sections), f"{where}: names a transaction, vote, anchor, reorganisation or refusal")
+        named = [facts.report["txs"][int(each.split("/")[1])]["txid"] for each in step["refs"] if each.startswith("txs/")]
+        facts.need(sorted(named) == sorted(step["txs"]), f"{where}: txs and refs name the same transactions")
+        facts.need(len(set(step["refs"])) == len(step["refs"]), f"{where}: no ref stands twice")
+        facts.need(stakes_of(facts, step["txs"]) <= set(step["refs"]), f"{where}: the stakes of its transactions are named")
+        begin, end = step["btc"]
+        facts.need((i == 0 or begin == height) and begin <= end, f"{where}: heights go on from {height}")
+        facts.need(step["n"] not in numbers, f"{where}: {step['n']} stands once")
+        height, numbers = end, numbers + [step["n"]]
+    order = [[int(part) for part in number.split(".")] for number in numbers]
+    facts.need(order == sorted(order), "steps stand in the story's order")
+    facts.need(height == facts.report["node"]["tip"]["height"], "the last step ends at the node's tip")
+    every_fact_is_named(facts)
+    facts.need(sum(step["ms"] for step in facts.report["steps"]) <= facts.report["ms"], "steps took no longer than the story")
+
+
+def stakes_of(facts, txids):
+    ids = [stake["id"] for stake in facts.report["stakes"]]
+    entries = [entry for entry in facts.report["txs"] if entry["txid"] in txids and "stake" in entry]
+    return {f"stakes/{ids.index(entry['stake'])}" for entry in entries}
+
+
+def every_fact_is_named(facts):
+    """The certificates of anchored headers aside, which belong to their anchors."""
+    named = {reference for step in facts.report["steps"] for reference in step["refs"]}
+    anchored = {anchor["header"] for anchor in facts.report["anchors"]}
+    for section in NAMED:
+        for i, entry in enumerate(facts.report[section]):
+            own = section != "finality" or entry["block"] not in anchored
+            facts.need(not own or f"{section}/{i}" in named, f"{section}/{i} is named by a step")
+
+
+def refusals(facts):
+    """A provider would not vote for a header that the hub did sign nowhere in the log: its replica has another root."""
+    for i, entry in enumerate(facts.report["refusals"]):
+        where, head = f"refusals/{i}", header(bytes.fromhex(entry["header"]))
+        facts.need(entry["fp"] in facts.fps, f"{where}: fp is registered")
+        facts.need(head["height"] == entry["height"], f"{where}: height is the header's")
+        facts.need(entry["expected_root"] != head["state_root"].hex(), f"{where}: the roots differ")
+        facts.need(entry["height"] < len(facts.log.blocks), f"{where}: the height is in the log")
+        facts.need(bytes.fromhex(entry["message"]) in facts.log.messages, f"{where}: message is in the log")
+
+
+def commit(facts):
+    """The commit is one of this checkout's."""
+    import subprocess
+    from pathlib import Path
+
+    known = facts.report["commit"] + "^{commit}"
+    asked = subprocess.run(["git", "-C", str(Path(__file__).parent), "cat-file", "-e", known], capture_output=True)
+    facts.need(asked.returncode == 0, "commit is one of this checkout's")

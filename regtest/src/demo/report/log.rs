@@ -1,0 +1,105 @@
+//! The hub's log, as anybody gets it from `GET /blocks`: kept beside the report as one file, and replayed, so that every
+//! state, set and certificate in the report is a function of that file.
+
+use anyhow::{Context as _, ensure};
+use palisade_hub::client::HubClient;
+use palisade_hub::ledger::Ledger;
+use palisade_protocol::block::{Block, HubHeader, MessageBytes};
+use palisade_protocol::codec::Wire as _;
+use palisade_protocol::finality::certificate::Certificate;
+use palisade_protocol::finality::evidence::Evidence;
+use palisade_protocol::genesis::{Genesis, GenesisDocument};
+use palisade_protocol::message::Message;
+use palisade_protocol::units::Height;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The log up to its end, and the state that follows from it.
+pub struct Log {
+    /// The state after the last block.
+    pub ledger: Ledger,
+    blocks: Vec<Block>,
+}
+
+impl Log {
+    /// Reads the whole log from a hub and replays it.
+    pub async fn read(hub: &HubClient) -> anyhow::Result<Self> {
+        let genesis = Genesis::new(hub.genesis().await?)?;
+        let mut log = Self { ledger: Ledger::new(Arc::new(genesis)), blocks: Vec::new() };
+        loop {
+            let page = hub.blocks(log.ledger.next_height(), Duration::ZERO).await?;
+            if page.is_empty() {
+                break;
+            }
+            for block in page {
+                log.ledger.replay(&block)?;
+                log.blocks.push(block);
+            }
+        }
+        ensure!(!log.blocks.is_empty(), "the hub's log is empty");
+        Ok(log)
+    }
+
+    /// The last header.
+    pub fn tip(&self) -> anyhow::Result<&HubHeader> {
+        Ok(&self.blocks.last().context("a block")?.header)
+    }
+
+    /// The genesis document.
+    pub fn genesis(&self) -> &GenesisDocument {
+        self.ledger.genesis().document()
+    }
+
+    /// Writes the canonical genesis document, whose hash is the hub's id.
+    pub fn write_genesis(&self, path: &Path) -> anyhow::Result<()> {
+        Ok(std::fs::write(path, self.genesis().to_bytes())?)
+    }
+
+    /// Writes the log in the layout of docs/report.md: every hash stands in it as text and as bytes.
+    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let mut out = Vec::new();
+        for block in &self.blocks {
+            let (hash, bytes) = (block.header.hash(), block.to_bytes());
+            let ids: Vec<_> = block.messages.iter().map(MessageBytes::id).collect();
+            let words = ids.iter().map(|id| format!(" {id}")).collect::<String>();
+            out.extend_from_slice(format!("{} {hash}{words}\n", block.header.height).as_bytes());
+            out.extend_from_slice(&hash.0);
+            ids.iter().for_each(|id| out.extend_from_slice(&id.0));
+            out.extend_from_slice(&u32::try_from(bytes.len())?.to_be_bytes());
+            out.extend_from_slice(&bytes);
+        }
+        Ok(std::fs::write(path, out)?)
+    }
+
+    /// The certificate of a chain's block.
+    pub fn certificate(&self, chain: &str, height: u64) -> anyhow::Result<Certificate> {
+        let chain = self.ledger.chain(&chain.parse()?).with_context(|| format!("no chain {chain}"))?;
+        let of_block = |certificate: &Certificate| {
+            certificate.ballot.context == chain.vote && certificate.ballot.height == Height(height)
+        };
+        let found = self.messages().find_map(|(_, message)| match message {
+            Message::Certificate(certificate) if of_block(&certificate) => Some(*certificate),
+            _ => None,
+        });
+        found.with_context(|| format!("no certificate for block {height} of chain {}", chain.id()))
+    }
+
+    /// All evidence, with the hub block that exposed the key by it.
+    pub fn evidence(&self) -> Vec<(Height, Evidence)> {
+        let evidence = self.messages().filter_map(|(height, message)| match message {
+            Message::Evidence(evidence) => Some((height, evidence)),
+            _ => None,
+        });
+        evidence.collect()
+    }
+
+    fn messages(&self) -> impl Iterator<Item = (Height, Message)> {
+        let messages = |block: &Block| {
+            let height = block.header.height;
+            block.messages.iter().map(move |bytes| (height, bytes.clone())).collect::<Vec<_>>()
+        };
+        let all = self.blocks.iter().flat_map(messages);
+        all.filter_map(|(height, bytes)| Some((height, bytes.decode().ok()?)))
+    }
+}
