@@ -1,7 +1,7 @@
 //! The anchorer: puts the newest checkpoint on Bitcoin, from a small wallet of its own.
 //!
-//! One transaction is under way at a time. While it is not in a block it is replaced, at most once in so many blocks, by one
-//! that pays more and carries the newest checkpoint; the fee has a ceiling. Every version is on disk before it is on the wire,
+//! One transaction is under way at a time. While it is not in a block it is replaced by one that pays more: when there is a
+//! newer checkpoint, which covers all that the older one does, and after so many Bitcoin blocks. The fee has a ceiling. Every version is on disk before it is on the wire,
 //! so after a restart all of them are known. Whatever the hub hands out is judged by our own copy of the log first.
 //!
 //! [`flight`] remembers, [`build`] makes transactions, [`Anchorer`] asks its node and acts.

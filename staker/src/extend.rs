@@ -12,6 +12,7 @@ use crate::session::Session;
 use crate::stake::{address, fee_rate, lock_of, show_script};
 use crate::summary::{Locked, Plan};
 use crate::when::{Moment, Span};
+use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::secp256k1::schnorr::Signature;
 use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxOut, Witness};
 use clap::Args;
@@ -51,6 +52,9 @@ pub struct Extend {
     /// Do not wait for the committee: register, and let `stake --resume` do the rest.
     #[arg(long)]
     pub no_wait: bool,
+    /// Register, wait for the committee, print the raw transaction and do not send it; `stake --resume` does.
+    #[arg(long, conflicts_with = "no_wait")]
+    pub print: bool,
     /// Do not ask.
     #[arg(long)]
     pub yes: bool,
@@ -87,9 +91,14 @@ impl Extend {
         let wish = self.wish(session, &record, &params)?;
         let rate = fee_rate(session, self.fee_rate).await?;
         let draft = build(session, &wish, rate)?;
-        let new = self.register(session, &record, &wish, &draft, &keys).await?;
+        let mut new = self.register(session, &record, &wish, &draft, &keys).await?;
         confirm(&plan(session, &wish, &new, &draft, &params)?, self.yes)?;
         session.book.put(new.clone())?;
+        if self.print {
+            let tx = finish::prepare(session, &mut new, &keys, true).await?;
+            session.book.put(new.clone())?;
+            return Ok(Locked { raw: tx.as_ref().map(serialize_hex), ..Locked::new(&new, session.ledger()) });
+        }
         let locked = finish::lock(session, new, &keys, !self.no_wait).await?;
         Ok(Locked::new(&locked, session.ledger()))
     }

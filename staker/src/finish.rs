@@ -31,14 +31,28 @@ pub async fn lock(
     keys: &Keys,
     wait: bool,
 ) -> Result<StakeRecord, Failure> {
+    match prepare(session, &mut record, keys, wait).await? {
+        Some(tx) => broadcast(session, record, tx).await,
+        None => Ok(record),
+    }
+}
+
+/// Registers a stake and waits until a quorum of the committee stands behind it. Gives the transaction that can then be
+/// broadcast; with `wait` false none where that is not so yet.
+pub async fn prepare(
+    session: &mut Session,
+    record: &mut StakeRecord,
+    keys: &Keys,
+    wait: bool,
+) -> Result<Option<Transaction>, Failure> {
     let key = keys.staking(record.key_index)?;
-    submit(session, &record).await?;
+    submit(session, record).await?;
     let mut said = String::new();
     loop {
-        match ready(session, &mut record, &key) {
+        match ready(session, record, &key) {
             Ok(tx) => {
                 session.check_same_bitcoin().await?;
-                return broadcast(session, record, tx).await;
+                return Ok(Some(tx));
             }
             Err(why) if why.is_waiting() && wait => {
                 if said != why.to_string() {
@@ -47,7 +61,7 @@ pub async fn lock(
                 }
                 session.follow().await?;
             }
-            Err(why) if why.is_waiting() => return Ok(record),
+            Err(why) if why.is_waiting() => return Ok(None),
             Err(why) => return Err(why.into()),
         }
     }

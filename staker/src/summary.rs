@@ -125,6 +125,9 @@ pub struct Locked {
     pub broadcast: bool,
     /// Its state in the own copy of the hub's log.
     pub state: Option<StakeState>,
+    /// The signed transaction, hex, where it was to be printed instead of sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raw: Option<String>,
 }
 
 impl Locked {
@@ -138,6 +141,7 @@ impl Locked {
             lock_blocks: record.lock.get(),
             broadcast: record.broadcast,
             state: stake.map(|(_, stake)| stake.state),
+            raw: None,
         }
     }
 }
@@ -156,6 +160,7 @@ impl fmt::Display for Locked {
                 writeln!(f, "  nothing is locked yet; go on: palisade-staker stake --resume {name}")
             }
         }?;
+        self.raw.iter().try_for_each(|raw| writeln!(f, "  not sent: {raw}"))?;
         write!(f, "next: palisade-staker status {name}")
     }
 }

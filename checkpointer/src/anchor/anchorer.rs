@@ -157,9 +157,11 @@ impl Anchorer {
         for version in flight.versions.iter().rev() {
             let found = self.bitcoin.raw_transaction(version.txid()).await?;
             let Some(block) = found.and_then(|found| found.mined_in) else { continue };
-            if let Some(height) = self.bitcoin.height_of(block).await? {
-                let tip = self.bitcoin.tip().await?.height;
-                return Ok(Place::Mined(tip.saturating_sub(height)));
+            if self.bitcoin.height_of(block).await?.is_some() {
+                // As deep as the ledger knows: by then it has heard of the anchor too.
+                let known = self.replica.ledger().bitcoin();
+                let depth = known.height_of(&block).and_then(|height| known.depth_of(height));
+                return Ok(Place::Mined(depth.unwrap_or(0)));
             }
         }
         Ok(Place::Waiting)
@@ -196,17 +198,18 @@ impl Anchorer {
         }
     }
 
-    /// Replaces a transaction that has waited long enough, by one with the newest checkpoint.
+    /// Replaces a transaction once there is a newer checkpoint, or when it has waited long enough.
     async fn hurry(&mut self, flight: &Flight) -> Result<Pass, PassError> {
         let Some(newest) = flight.versions.last() else { return Ok(Pass::Idle) };
         let tip = self.bitcoin.tip().await?.height;
-        if tip < newest.height.saturating_add(self.bump_after) {
-            return Ok(Pass::Idle);
-        }
-        let newer = self.checkpoint(Some(newest.epoch)).await?;
+        let is_late = tip >= newest.height.saturating_add(self.bump_after);
         let same = || Anchor::find(&newest.transaction).ok().map(|(_, anchor)| anchor);
-        match newer.or_else(same) {
-            Some(anchor) => self.put(&anchor, Some(flight)).await,
+        match self.checkpoint(Some(newest.epoch)).await? {
+            Some(newer) => self.put(&newer, Some(flight)).await,
+            None if is_late => match same() {
+                Some(anchor) => self.put(&anchor, Some(flight)).await,
+                None => Ok(Pass::Idle),
+            },
             None => Ok(Pass::Idle),
         }
     }

@@ -5,6 +5,8 @@ use crate::demo::tell::Tell;
 use crate::node::Node;
 use crate::process::{Daemon, json_tool};
 use anyhow::{Context as _, bail, ensure};
+use bitcoin::address::NetworkUnchecked;
+use bitcoin::{Address, Amount};
 use palisade_hub::client::HubClient;
 use rand::RngCore as _;
 use serde_json::Value;
@@ -15,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// Members of the covenant, and how many of them must sign.
 pub const COVENANT: (usize, u8) = (5, 3);
+/// Coins that pay for anchors.
+const ANCHOR_COINS: Amount = Amount::from_sat(10_000_000);
 /// Members of governance, and how many of them must sign.
 const GOVERNANCE: (usize, u8) = (3, 2);
 
@@ -88,7 +92,7 @@ impl Network {
         let dir = self.dir.join("checkpointer");
         let (genesis, cookie) = (text(&self.genesis()), text(&self.node.cookie_path()));
         let rpc = self.node.rpc_url();
-        let dir_text = text(&dir);
+        let (dir_text, password) = (text(&dir), text(&self.password()));
         let args = [
             "--json",
             "init",
@@ -102,19 +106,26 @@ impl Network {
             &rpc,
             "--cookie",
             &cookie,
+            "--password-file",
+            &password,
         ];
-        json_tool("palisade-checkpointer", &args).await?;
+        let made = json_tool("palisade-checkpointer", &args).await?;
+        let address: Address<NetworkUnchecked> = string(&made, "address")?.parse()?;
+        self.node.fund(&address.assume_checked(), ANCHOR_COINS).await?;
+        self.node.mine(1).await?;
         edit(
             &dir.join("checkpointer.toml"),
             &[
                 ("127.0.0.1:8210", "127.0.0.1:0"),
                 ("127.0.0.1:8211", "127.0.0.1:0"),
+                ("127.0.0.1:8212", "127.0.0.1:0"),
                 ("poll_interval_ms = 1000", "poll_interval_ms = 100"),
             ],
         )?;
         let config = "checkpointer/checkpointer.toml";
         self.run("palisade-checkpointer", &["report"], config, "checkpointer/report.address").await?;
-        self.run("palisade-checkpointer", &["watch"], config, "checkpointer/watch.address").await
+        self.run("palisade-checkpointer", &["watch"], config, "checkpointer/watch.address").await?;
+        self.run("palisade-checkpointer", &["anchor"], config, "checkpointer/anchor.address").await
     }
 
     /// Starts the development chain and has governance register it, with this much power to open.
@@ -161,7 +172,7 @@ impl Network {
         address: &str,
     ) -> anyhow::Result<()> {
         let (config, address) = (self.dir.join(config), self.dir.join(address));
-        let log = config.with_extension("log");
+        let log = address.with_extension("log");
         let config = text(&config);
         let args: Vec<&str> = args.iter().copied().chain(["--config", &config]).collect();
         let mut daemon = Daemon::start(program, &args, &log)?;
@@ -235,10 +246,16 @@ impl Network {
 
     /// Stops every daemon, the last started first, then the node.
     pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop_daemons().await?;
+        Ok(self.node.stop().await?)
+    }
+
+    /// Stops every daemon, the last started first; the node goes on.
+    pub async fn stop_daemons(&mut self) -> anyhow::Result<()> {
         while let Some(daemon) = self.daemons.pop() {
             daemon.stop().await?;
         }
-        Ok(self.node.stop().await?)
+        Ok(())
     }
 }
 

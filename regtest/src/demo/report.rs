@@ -11,7 +11,7 @@ mod hub;
 mod log;
 
 pub use entries::{Anchor, Files, PowerAt, Reorg, Timestamp};
-pub use finish::{Sources, write};
+pub use finish::{Sources, add_step, write};
 
 use ::bitcoin::{BlockHash, Transaction, Txid};
 use serde::Serialize;

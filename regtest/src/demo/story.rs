@@ -1,9 +1,13 @@
 //! The story, step by step. Each step fails if it did not happen on Bitcoin.
 
+mod anchoring;
 mod equivocation;
 mod exits;
+mod extension;
 mod finality;
 mod locking;
+mod power;
+mod reorgs;
 
 use crate::demo::holders::Holder;
 use crate::demo::network::{Network, text};
@@ -48,9 +52,13 @@ pub async fn tell_all(dir: &Path) -> anyhow::Result<PathBuf> {
     let mut story = Story::begin_network(dir).await?;
     story.blocks_become_final().await?;
     story.finality_survives_each_operator().await?;
+    story.an_epoch_is_anchored().await?;
     story.one_leaves_early().await?;
     story.one_waits_the_timelock_out().await?;
+    story.one_extends_without_leaving().await?;
     story.one_votes_twice().await?;
+    story.bitcoin_reorganises().await?;
+    story.files_for_the_proof().await?;
     story.end(dir).await
 }
 
@@ -117,10 +125,16 @@ impl Story {
 
     /// Stops everything.
     pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop_daemons().await?;
+        self.network.stop().await
+    }
+
+    /// Stops everything but the node.
+    async fn stop_daemons(&mut self) -> anyhow::Result<()> {
         for operator in &mut self.operators {
             operator.stop().await?;
         }
-        self.network.stop().await
+        self.network.stop_daemons().await
     }
 
     async fn begin(&self, number: &'static str) -> anyhow::Result<Step> {
@@ -205,9 +219,12 @@ impl Story {
             stakes: &stakes,
             ms: self.tell.elapsed().as_millis(),
         };
-        report::write(&path, &std::mem::take(&mut self.report).finish(&sources).await?)?;
+        let mut report = std::mem::take(&mut self.report).finish(&sources).await?;
+        self.stop_daemons().await?;
+        self.files_alone_suffice(&mut report).await?;
+        report::write(&path, &report)?;
         self.tell.table();
-        self.stop().await?;
+        self.network.stop().await?;
         Ok(path)
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::party::{Party, args, open};
 use bitcoin::Transaction;
+use bitcoin::consensus::encode::deserialize_hex;
 use bitcoin::secp256k1::{Message as Digest, SECP256K1};
+use palisade_hub::bitcoind::Acceptance;
 use palisade_hub::daemon::exit::Exit;
 use palisade_hub::ledger::stake::Stake as Known;
 use palisade_hub::ledger::state::StakeState::*;
@@ -166,6 +168,26 @@ async fn a_stake_becomes_larger_and_longer_with_another_provider_without_leaving
     party.until_state(&new, Withdrawn).await;
     let gone = withdraw(&config, &[&old, "--yes"]).await.unwrap_err();
     assert!(gone.to_string().contains("not in this stake any more"), "{gone}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expansion_that_is_only_printed_is_complete_and_is_sent_later() {
+    let party = Party::new(&["anna"]).await;
+    let config = party.funded("alice", &[600_000, 300_000]).await;
+    let old = stake(&config, &[]).await.unwrap().id.unwrap();
+    party.mine(7).await;
+    party.until_state(&old, Active).await;
+    let printed = args::<Extend>(&[&old, "--print", "--yes"]).run(&mut open(&config)).await.unwrap();
+    let tx: Transaction = deserialize_hex(&printed.raw.unwrap()).unwrap();
+    assert!(!printed.broadcast);
+    assert_eq!(party.rpc().mempool_entry(tx.compute_txid()).await.unwrap(), None);
+    let verdict = party.rpc().test_mempool_accept(std::slice::from_ref(&tx)).await.unwrap();
+    assert!(matches!(verdict[0], Acceptance::Allowed { .. }), "{verdict:?}");
+    let new = printed.id.unwrap();
+    let sent = args::<Stake>(&["--resume", &new, "--yes"]).run(&mut open(&config)).await.unwrap();
+    assert!(sent.broadcast && sent.outpoint == printed.outpoint && sent.raw.is_none());
+    party.mine(1).await;
+    party.until_state(&old, Expanded).await;
 }
 
 /// The slashing of a stake, or of its unbonding output, signed by everybody whose key is known here.

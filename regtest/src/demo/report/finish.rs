@@ -9,6 +9,7 @@ use palisade_hub::client::HubClient;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// Where the facts are read back from.
 pub struct Sources<'a> {
@@ -150,6 +151,31 @@ fn commit() -> String {
     let said = asked.ok().filter(|asked| asked.status.success());
     let commit = said.and_then(|said| String::from_utf8(said.stdout).ok());
     commit.map_or_else(|| "unknown".to_owned(), |commit| commit.trim().to_owned())
+}
+
+/// Adds a step that happened when the rest was read back already: it names a final block of a chain, and the files.
+pub fn add_step(
+    report: &mut Value,
+    number: &str,
+    claim: &str,
+    chain: &str,
+    height: &Value,
+    took: Duration,
+) -> anyhow::Result<()> {
+    let finality = report["finality"].as_array().context("a section of final blocks")?;
+    let block = finality.iter().position(|entry| entry["chain"] == chain && entry["height"] == *height);
+    let block = format!("finality/{}", block.context("the block is in the report")?);
+    let tip = report["node"]["tip"]["height"].clone();
+    let step = json!({
+        "n": number,
+        "claim": claim,
+        "txs": [],
+        "refs": [block, "files/proof", "files/headers", "files/root"],
+        "btc": [tip.clone(), tip],
+        "ms": u64::try_from(took.as_millis())?,
+    });
+    report["steps"].as_array_mut().context("a section of steps")?.push(step);
+    check(report)
 }
 
 /// What must hold of every report: nothing is missing that the story told, and every step names a fact that is there.

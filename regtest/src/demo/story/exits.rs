@@ -7,7 +7,9 @@ use anyhow::{Context as _, ensure};
 use bitcoin::{Amount, Transaction, Txid};
 
 /// Later stakes hold one percent of the power planned for step 1.
-const SMALL_SAT: u64 = super::locking::PLANNED_SAT / 100;
+pub(super) const SMALL_SAT: u64 = super::locking::PLANNED_SAT / 100;
+/// Somebody who waits the timelock out and does not withdraw before step 6.2.
+pub(super) const PATIENT: &str = "ivan";
 
 impl Story {
     /// A new holder with a small new stake that has power. Gives its place.
@@ -17,15 +19,32 @@ impl Story {
         operator: usize,
         lock: &str,
     ) -> anyhow::Result<usize> {
-        let (holder, txid) = Holder::new(&self.network, name, Amount::from_sat(2 * SMALL_SAT)).await?;
-        self.report.tx(txid, "fund", None, None);
+        self.new_stake(name, operator, SMALL_SAT, lock).await
+    }
+
+    /// The same with an amount.
+    pub(super) async fn new_stake(
+        &mut self,
+        name: &str,
+        operator: usize,
+        sat: u64,
+        lock: &str,
+    ) -> anyhow::Result<usize> {
+        let (holder, _) = self.funded(name).await?;
         self.mine(1, "the wallet is funded").await?;
-        self.lock(&holder, operator, SMALL_SAT, lock, false).await?;
+        self.lock(&holder, operator, sat, lock, false).await?;
         self.mine(7, "depth k").await?;
         let index = self.stakes.len() - 1;
         let id = self.stakes[index].id.clone();
         self.network.until_state(&id, "ACTIVE").await?;
         Ok(index)
+    }
+
+    /// A new holder, who has coins with the next block: the transaction that brings them.
+    pub(super) async fn funded(&mut self, name: &str) -> anyhow::Result<(Holder, Txid)> {
+        let (holder, txid) = Holder::new(&self.network, name, Amount::from_sat(2 * SMALL_SAT)).await?;
+        self.report.tx(txid, "fund", None, None);
+        Ok((holder, txid))
     }
 
     /// Leaving early: one signature short first, one block early before the withdrawal.
@@ -63,6 +82,8 @@ impl Story {
     /// Waiting the timelock out.
     pub(super) async fn one_waits_the_timelock_out(&mut self) -> anyhow::Result<()> {
         let mut step = self.begin("4.2").await?;
+        // Waits the same time, and stays until Bitcoin is in disorder.
+        self.small_stake(PATIENT, 3, "200 blocks").await?;
         let index = self.small_stake("frank", 2, "200 blocks").await?;
         let stake = self.stakes[index].clone();
         let view = self.network.stake(&stake.id).await?;
@@ -101,7 +122,7 @@ impl Story {
 }
 
 /// The same transaction without one of the committee's signatures.
-fn one_signature_short(tx: &Transaction) -> anyhow::Result<Transaction> {
+pub(super) fn one_signature_short(tx: &Transaction) -> anyhow::Result<Transaction> {
     let mut short = tx.clone();
     let input = short.input.first_mut().context("an input")?;
     let mut items: Vec<Vec<u8>> = input.witness.iter().map(<[u8]>::to_vec).collect();
