@@ -11,7 +11,7 @@ use crate::daemon::password::PasswordSource;
 use crate::daemon::serve::{self, Limits, Server};
 use crate::daemon::shutdown::Shutdown;
 use crate::engine::Hub;
-use crate::ledger::Event;
+use crate::ledger::{Event, Ledger};
 use crate::replica::Replica;
 use anyhow::{Context as _, ensure};
 use bitcoin::secp256k1::{Keypair, SECP256K1};
@@ -82,7 +82,9 @@ struct Meters {
     height: IntGauge,
     btc_height: IntGauge,
     tripped: IntGauge,
+    unanchored: IntGauge,
     events: IntCounter,
+    health: Health,
 }
 
 impl Meters {
@@ -91,12 +93,15 @@ impl Meters {
             height: IntGauge::new("height", "Height of the newest hub block.")?,
             btc_height: IntGauge::new("btc_height", "Height of Bitcoin's tip as the ledger knows it.")?,
             tripped: IntGauge::new("breaker_tripped", "1 while the circuit breaker is tripped.")?,
+            unanchored: IntGauge::new("blocks_without_anchor", "Bitcoin blocks since the newest anchor.")?,
             events: IntCounter::new("events_total", "Changes recorded since the process started.")?,
+            health: health.clone(),
         };
         let registry = health.registry();
         registry.register(Box::new(meters.height.clone()))?;
         registry.register(Box::new(meters.btc_height.clone()))?;
         registry.register(Box::new(meters.tripped.clone()))?;
+        registry.register(Box::new(meters.unanchored.clone()))?;
         registry.register(Box::new(meters.events.clone()))?;
         Ok(meters)
     }
@@ -107,6 +112,25 @@ impl Meters {
         self.btc_height.set(ledger.btc_height().0.into());
         self.tripped.set(ledger.breaker().is_some().into());
         self.events.inc_by(events as u64);
+        self.watch_anchors(&ledger);
+    }
+
+    /// Certificates outlive their set only under an anchor of its time: half of that time without one is an alarm.
+    fn watch_anchors(&self, ledger: &Ledger) {
+        let blocks = ledger.blocks_without_anchor().unwrap_or(0);
+        self.unanchored.set(blocks.into());
+        let alarm = ledger.params_at(ledger.btc_height()).1.document().set_lifetime_blocks / 2;
+        let void = ledger.anchors().void().count();
+        match (blocks > alarm, void) {
+            (_, 1..) => self.health.degrade("anchors", "a set has signed two headers of one epoch"),
+            (true, _) => {
+                let why = format!(
+                    "no anchor for {blocks} Bitcoin blocks, alarm at {alarm}: is an anchorer running?"
+                );
+                self.health.degrade("anchors", why);
+            }
+            (false, _) => self.health.recover("anchors"),
+        }
     }
 }
 

@@ -22,12 +22,25 @@ def reorgs(facts):
         seen_by_hub(facts, where, entry)
         deep = old[0]["height"] - entry["fork_height"] > facts.version_at(old[0]["height"])[1]["k"]
         facts.need(entry["breaker"] == deep, f"{where}: the breaker trips if more than k blocks are lost")
-        for j, each in enumerate(entry["power"]):
-            header = facts.log.blocks[each["hub_height"]].header
-            facts.need(each["btc_height"] == header["btc_height"], f"{where}/power/{j}: btc_height is that of the hub block")
-            facts.need(each["key"] in facts.fps, f"{where}/power/{j}: key is a provider's")
-            sat = power(facts, each["hub_height"]).get(each["key"], 0)
-            facts.need(each["sat"] == sat, f"{where}/power/{j}: the key had {sat} sat")
+        power_around(facts, where, entry)
+
+
+def power_around(facts, where, entry):
+    """All affected keys at one hub block on the old branch, and at one after it."""
+    for j, each in enumerate(entry["power"]):
+        header = facts.log.blocks[each["hub_height"]].header
+        facts.need(each["btc_height"] == header["btc_height"], f"{where}/power/{j}: btc_height is that of the hub block")
+        facts.need(each["key"] in facts.fps, f"{where}/power/{j}: key is a provider's")
+        sat = power(facts, each["hub_height"]).get(each["key"], 0)
+        facts.need(each["sat"] == sat, f"{where}/power/{j}: the key had {sat} sat")
+    heights = sorted({each["hub_height"] for each in entry["power"]})
+    keys = {each["key"] for each in entry["power"]}
+    facts.need(len(heights) == 2 and len(entry["power"]) == 2 * len(keys), f"{where}: power is told before and after")
+    told = {(each["hub_height"], each["key"]) for each in entry["power"]}
+    facts.need(told == {(height, key) for height in heights for key in keys}, f"{where}: power of the same keys both times")
+    before, after = (facts.log.blocks[height].header["btc_tip"][::-1].hex() for height in heights)
+    facts.need(before == entry["old_tip"], f"{where}: the first power is that at the old tip")
+    facts.need(bytes.fromhex(entry["old_tip"])[::-1] not in facts.chain(bytes.fromhex(after)[::-1]), f"{where}: the second is after it")
 
 
 def branch(facts, tip):

@@ -15,9 +15,10 @@ def steps(facts):
     for i, step in enumerate(facts.report["steps"]):
         where, sections = f"steps/{i}", []
         for reference in step["refs"]:
-            section, index = reference.split("/")
-            facts.need(isinstance(facts.report.get(section), list), f"{where}: {reference} names a section")
-            facts.need(str(int(index)) == index and int(index) < len(facts.report[section]), f"{where}: {reference} is there")
+            section, place = reference.split("/")
+            entries = facts.report[section]
+            places = map(str, range(len(entries))) if isinstance(entries, list) else entries
+            facts.need(place in places, f"{where}: {reference} is there")
             sections.append(section)
         facts.need(PROOF & set(sections), f"{where}: names a transaction, vote, anchor, reorganisation or refusal")
         named = [facts.report["txs"][int(each.split("/")[1])]["txid"] for each in step["refs"] if each.startswith("txs/")]
@@ -28,8 +29,6 @@ def steps(facts):
         facts.need((i == 0 or begin == height) and begin <= end, f"{where}: heights go on from {height}")
         facts.need(step["n"] not in numbers, f"{where}: {step['n']} stands once")
         height, numbers = end, numbers + [step["n"]]
-    order = [[int(part) for part in number.split(".")] for number in numbers]
-    facts.need(order == sorted(order), "steps stand in the story's order")
     facts.need(height == facts.report["node"]["tip"]["height"], "the last step ends at the node's tip")
     every_fact_is_named(facts)
     facts.need(sum(step["ms"] for step in facts.report["steps"]) <= facts.report["ms"], "steps took no longer than the story")
@@ -49,6 +48,8 @@ def every_fact_is_named(facts):
         for i, entry in enumerate(facts.report[section]):
             own = section != "finality" or entry["block"] not in anchored
             facts.need(not own or f"{section}/{i}" in named, f"{section}/{i} is named by a step")
+    for name in facts.report["files"] or []:
+        facts.need(f"files/{name}" in named, f"files/{name} is named by a step")
 
 
 def refusals(facts):
