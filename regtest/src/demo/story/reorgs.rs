@@ -46,7 +46,6 @@ impl Story {
 
         let before = self.power(OPERATORS[0]).await?;
         let branch = self.replace(K, &[funding]).await?;
-        ensure!(branch.removed == [funding], "the branch removes {:?}", branch.removed);
         let status = self.network.view("status").await?;
         ensure!(status["breaker"].is_null(), "the breaker tripped: {}", status["breaker"]);
         let after = self.power(OPERATORS[0]).await?;
@@ -74,7 +73,6 @@ impl Story {
 
         let before = self.power(OPERATORS[1]).await?;
         let branch = self.replace(K + 1, &[locked]).await?;
-        ensure!(branch.removed == [locked], "the branch removes {:?}", branch.removed);
         let status = self.network.until("the breaker trips", |status| status["breaker"].is_string()).await?;
         self.tell.line(format!("the breaker is tripped: {}", string(&status, "breaker")?));
         self.network.until_state(&stake.id, "VERIFIED").await?;
@@ -177,6 +175,9 @@ impl Story {
             self.report.stale(*txid, block, height);
         }
         let branch = self.network.node.reorg(depth, depth + 1, &[]).await?;
+        // Anchors may be lost too.
+        let all = lost.iter().all(|txid| branch.removed.contains(txid));
+        ensure!(all, "the branch removes {:?}", branch.removed);
         self.tell.line(format!(
             "a branch of {} blocks replaces {depth} above height {}: tip {} instead of {}",
             depth + 1,
