@@ -1,6 +1,6 @@
 //! Operators of the demo: each runs a signer and a voter, with a key for chain zero and one for the development chain.
 
-use crate::demo::network::{Network, string, text};
+use crate::demo::network::{Network, edit, string, text};
 use crate::process::{Daemon, json_tool, wait_for};
 use bitcoin::{Address, Amount, Txid};
 use serde_json::Value;
@@ -119,6 +119,12 @@ impl Operator {
             signer.stop().await?;
         }
         Ok(())
+    }
+
+    /// Has the voter follow another hub from its next start on.
+    pub fn follow(&self, from: &str, to: &str) -> anyhow::Result<()> {
+        let line = |url: &str| format!("\nurl = \"{url}");
+        edit(&self.dir.join("voter.toml"), &[(&line(from), &line(to))])
     }
 
     /// Fails if a process of the operator has ended.

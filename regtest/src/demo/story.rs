@@ -5,6 +5,7 @@ mod equivocation;
 mod exits;
 mod extension;
 mod finality;
+mod lies;
 mod locking;
 mod power;
 mod reorgs;
@@ -52,6 +53,7 @@ pub async fn tell_all(dir: &Path) -> anyhow::Result<PathBuf> {
     let mut story = Story::begin_network(dir).await?;
     story.blocks_become_final().await?;
     story.finality_survives_each_operator().await?;
+    story.one_operator_refuses_a_lie().await?;
     story.an_epoch_is_anchored().await?;
     story.one_leaves_early().await?;
     story.one_waits_the_timelock_out().await?;

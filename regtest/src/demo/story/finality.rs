@@ -68,7 +68,7 @@ impl Story {
     }
 
     /// Waits until an operator stands in the sets of both chains' current epochs.
-    async fn back_in_sets(&mut self, index: usize) -> anyhow::Result<()> {
+    pub(super) async fn back_in_sets(&mut self, index: usize) -> anyhow::Result<()> {
         let keys = [self.operators[index].zero.clone(), self.operators[index].other.clone()];
         for (chain, key) in ["zero".to_owned(), self.chain.id.clone()].into_iter().zip(keys) {
             let began = self.finality().await?;
