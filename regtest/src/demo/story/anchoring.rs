@@ -149,6 +149,9 @@ impl Story {
     pub(super) async fn files_for_the_proof(&mut self) -> anyhow::Result<()> {
         let chain = self.chain.id.clone();
         let height = self.provable(&chain).await?;
+        let params = self.network.view("params").await?;
+        let depth = params[0]["params"]["w"].as_u64().context("a depth")?;
+        self.mine(u32::try_from(depth)?, "the anchor above the proven block becomes final").await?;
         let (out, rpc) = (text(&self.network.dir.join("proof")), self.network.node.rpc_url());
         let (cookie, height_text) = (text(&self.network.node.cookie_path()), height.to_string());
         let place = ["--out", &out, "--hub", &self.network.hub_url, "--bitcoin", &rpc, "--cookie", &cookie];
