@@ -1,5 +1,6 @@
 """Claims about anchors and timestamps on Bitcoin (docs/protocol.md, section 9), and the files for an offline verifier."""
 
+from proof import check as judge_proof
 from transactions import parse
 from wire import *
 
@@ -98,7 +99,7 @@ def walk(r, message, ends, seen):
 
 
 def files(facts):
-    """The trust root is the hub's, headers are the best chain's, the proof is of the hub. Proofs are for `verify` to judge."""
+    """The trust root is the hub's, headers are the best chain's, and the proof leads from the one to the other."""
     files = facts.report["files"]
     if files is None:
         facts.need(not facts.report["anchors"], "files are there if there are anchors")
@@ -121,3 +122,4 @@ def files(facts):
     facts.need(facts.node.ask("getblockhash", height) == double(block)[::-1].hex(), "files/root names a block of Bitcoin's")
     expiry = int.from_bytes(header[40:44], "big")
     facts.need(expiry == height + facts.version_at(height)[1]["set_lifetime"], "files/root names the block at the set's snapshot")
+    judge_proof(facts, proof[len(born) :], header, headers, first)

@@ -31,7 +31,7 @@ def run(report, check):
 
 
 def files_of(report):
-    """Files that every byte of is checked. A proof file is for `verify` to judge, with its BLS signatures."""
+    """Files of which every byte is checked. In a proof there are BLS signatures, which nobody checks here."""
     names = [report["hub"]["genesis"], report["hub"]["log"]]
     for entry in report["timestamps"]:
         names += [entry["file"], entry["ots"]]

@@ -1,9 +1,13 @@
 """Claims about the story: its steps name facts that are there. And hub blocks that providers refused."""
 
+import json
+import subprocess
+from pathlib import Path
+
 from wire import *
 
 PROOF = {"txs", "finality", "anchors", "reorgs", "refusals", "refused"}
-NAMED = ["fps", "finality", "equivocations", "anchors", "timestamps", "reorgs", "refused"]
+NAMED = ["fps", "finality", "equivocations", "refusals", "anchors", "timestamps", "reorgs", "refused"]
 NEEDED = ["chains", "params", "fps", "txs", "stakes", "finality", "equivocations", "refused", "steps"]
 
 
@@ -53,21 +57,27 @@ def every_fact_is_named(facts):
 
 
 def refusals(facts):
-    """A provider would not vote for a header that the hub did sign nowhere in the log: its replica has another root."""
+    """A provider would not vote for a header that the hub signed: the log has the same one with the root that the replica
+    computed. The signature stands in the voter's own record, which is named by the header's hash."""
     for i, entry in enumerate(facts.report["refusals"]):
-        where, head = f"refusals/{i}", header(bytes.fromhex(entry["header"]))
-        facts.need(entry["fp"] in facts.fps, f"{where}: fp is registered")
-        facts.need(head["height"] == entry["height"], f"{where}: height is the header's")
-        facts.need(entry["expected_root"] != head["state_root"].hex(), f"{where}: the roots differ")
-        facts.need(entry["height"] < len(facts.log.blocks), f"{where}: the height is in the log")
-        facts.need(bytes.fromhex(entry["message"]) in facts.log.messages, f"{where}: message is in the log")
+        where, told = f"refusals/{i}", header(bytes.fromhex(entry["header"]))
+        facts.need(entry["height"] < len(facts.log.blocks), f"{where}: the log has come to the height")
+        honest = facts.log.blocks[entry["height"]]
+        for field in ("height", "previous", "message_root", "btc_tip", "btc_height"):
+            facts.need(told[field] == honest.header[field], f"{where}: {field} is as in the log")
+        facts.need(entry["expected_root"] == honest.header["state_root"].hex(), f"{where}: expected_root is the log's")
+        facts.need(entry["expected_root"] != told["state_root"].hex(), f"{where}: the header has another root")
+        facts.need(bytes.fromhex(entry["message"]) == honest.messages[-1][0], f"{where}: message is the block's last")
+        name = f"*/voter-data/refusals/{entry['height']:012}-{told['hash'].hex()}.json"
+        records = [json.loads(path.read_text()) for path in facts.base.glob(name)]
+        facts.need(any(record["fp"] == entry["fp"] for record in records), f"{where}: the provider's voter has recorded it")
+        message = tagged("palisade/1/signed-header", facts.log.hub_context + told["hash"])
+        signed = verifies(facts.log.born["hub_key"], message, bytes.fromhex(records[0]["signature"]))
+        facts.need(signed and entry["fp"] in facts.fps, f"{where}: the hub signed the header")
 
 
 def commit(facts):
     """The commit is one of this checkout's."""
-    import subprocess
-    from pathlib import Path
-
     known = facts.report["commit"] + "^{commit}"
     asked = subprocess.run(["git", "-C", str(Path(__file__).parent), "cat-file", "-e", known], capture_output=True)
     facts.need(asked.returncode == 0, "commit is one of this checkout's")

@@ -165,7 +165,8 @@ pub fn add_step(
     let finality = report["finality"].as_array().context("a section of final blocks")?;
     let block = finality.iter().position(|entry| entry["chain"] == chain && entry["height"] == *height);
     let block = format!("finality/{}", block.context("the block is in the report")?);
-    let tip = report["node"]["tip"]["height"].clone();
+    let last = report["steps"].as_array().and_then(|steps| steps.last()).context("a step before")?;
+    let btc = json!([last["btc"][1], report["node"]["tip"]["height"]]);
     let ms = u64::try_from(took.as_millis())?;
     report["ms"] = json!(report["ms"].as_u64().context("a time")? + ms);
     let step = json!({
@@ -173,7 +174,7 @@ pub fn add_step(
         "claim": claim,
         "txs": [],
         "refs": [block, "files/proof", "files/headers", "files/root"],
-        "btc": [tip.clone(), tip],
+        "btc": btc,
         "ms": ms,
     });
     report["steps"].as_array_mut().context("a section of steps")?.push(step);

@@ -148,39 +148,33 @@ impl Story {
     /// Step 3.3, first half: the files that prove a block of the development chain final, while there is somebody to ask.
     pub(super) async fn files_for_the_proof(&mut self) -> anyhow::Result<()> {
         let chain = self.chain.id.clone();
-        let made = self.newest_proof(&chain).await?;
-        let height = made["shown"]["height"].as_u64().context("a height")?;
+        let height = self.provable(&chain).await?;
+        let params = self.network.view("params").await?;
+        let depth = params[0]["params"]["w"].as_u64().context("a depth")?;
+        self.mine(u32::try_from(depth)?, "the anchor above the proven block becomes final").await?;
+        let (out, rpc) = (text(&self.network.dir.join("proof")), self.network.node.rpc_url());
+        let (cookie, height_text) = (text(&self.network.node.cookie_path()), height.to_string());
+        let place = ["--out", &out, "--hub", &self.network.hub_url, "--bitcoin", &rpc, "--cookie", &cookie];
+        let block = ["--json", "prove", "--chain", &chain, "--height", &height_text];
+        let made = json_tool("palisade-checkpointer", &[&block[..], &place].concat()).await?;
         let file = |name: &str| anyhow::Ok(std::path::PathBuf::from(string(&made, name)?));
         self.report.files(Files { proof: file("proof")?, headers: file("headers")?, root: file("root")? });
         self.report.finality(&chain, height);
         Ok(())
     }
 
-    /// Makes the files for the newest block of a chain whose certificate is under an anchor that is final itself.
-    async fn newest_proof(&self, chain: &str) -> anyhow::Result<Value> {
+    /// The newest height of a chain whose certificate is under an anchor.
+    async fn provable(&self, chain: &str) -> anyhow::Result<u64> {
         let chains = self.network.view("chains").await?;
         let own = chains.as_array().into_iter().flatten().find(|own| own["id"] == chain);
         let newest = own.and_then(|own| own["final_height"].as_u64()).context("a final block")?;
         let step = usize::try_from(self.chain.voted_every)?;
         for height in (0..=newest).rev().step_by(step) {
-            if self.network.hub.get_bytes(&format!("proofs/{chain}/{height}")).await.is_err() {
-                continue;
-            }
-            let made = self.prove(chain, height).await?;
-            if made["shown"]["depth"].as_u64() >= made["shown"]["final_depth"].as_u64() {
-                return Ok(made);
+            if self.network.hub.get_bytes(&format!("proofs/{chain}/{height}")).await.is_ok() {
+                return Ok(height);
             }
         }
-        anyhow::bail!("no block of chain {chain} can be proven under a final anchor")
-    }
-
-    /// Has the files made that prove a block.
-    async fn prove(&self, chain: &str, height: u64) -> anyhow::Result<Value> {
-        let (out, rpc) = (text(&self.network.dir.join("proof")), self.network.node.rpc_url());
-        let (cookie, height) = (text(&self.network.node.cookie_path()), height.to_string());
-        let place = ["--out", &out, "--hub", &self.network.hub_url, "--bitcoin", &rpc, "--cookie", &cookie];
-        let block = ["--json", "prove", "--chain", chain, "--height", &height];
-        json_tool("palisade-checkpointer", &[&block[..], &place].concat()).await
+        anyhow::bail!("no block of chain {chain} can be proven")
     }
 
     /// Step 3.3, second half: hub and daemons are off, and the files alone are verified. Adds the step to the report.
