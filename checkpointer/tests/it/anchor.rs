@@ -193,7 +193,7 @@ async fn an_anchor_that_waits_too_long_pays_more_up_to_the_ceiling() {
     let epoch = scene.one_more_epoch().await;
     scene.anchorer().pass().await.unwrap();
     let mut fees = vec![scene.flying().await.2];
-    scene.config.max_fee_sat = 900;
+    scene.config.max_fee_sat = 2_000;
     let stopped = loop {
         // Blocks without it: miners want more.
         for _ in 0..2 {
@@ -209,7 +209,7 @@ async fn an_anchor_that_waits_too_long_pays_more_up_to_the_ceiling() {
             Err(why) => break why,
         }
     };
-    assert!(fees.len() > 2 && fees.is_sorted() && fees.iter().all(|fee| fee.to_sat() <= 900), "{fees:?}");
+    assert!(fees.len() > 2 && fees.is_sorted() && fees.iter().all(|fee| fee.to_sat() <= 2_000), "{fees:?}");
     assert!(matches!(&stopped, PassError::Wallet(why) if why.contains("max_fee_sat")), "{stopped}");
     assert_eq!(stopped.part(), "wallet");
     assert_eq!(scene.flying().await.2, *fees.last().unwrap(), "the last one stays under way");
