@@ -10,7 +10,6 @@ use crate::demo::report::{PowerAt, Reorg};
 use crate::node::Reorg as Branch;
 use anyhow::{Context as _, ensure};
 use bitcoin::Txid;
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// The depth at which stakes count.
@@ -166,27 +165,26 @@ impl Story {
         }
     }
 
-    /// Replaces the last blocks by a longer branch, which loses at least these transactions, and waits until the hub has
-    /// followed. Keeps where everything stood that was lost; what is not the story's own is an anchor.
+    /// Replaces the last blocks by a longer branch, which loses just these transactions, and waits until the hub has followed.
+    /// Whatever else the blocks hold, an anchor perhaps, stands in the new branch too.
     async fn replace(&mut self, depth: u32, lost: &[Txid]) -> anyhow::Result<Branch> {
         let rpc = self.network.node.rpc();
         let tip = rpc.tip().await?.height;
-        let mut stood = BTreeMap::new();
+        let mut keep = Vec::new();
         for height in tip - depth + 1..=tip {
             let hash = rpc.block_hash(height).await?.context("a block of the best chain")?;
             let block = rpc.block(hash).await?.context("a block of the best chain")?;
-            stood.extend(block.txdata.iter().map(|tx| (tx.compute_txid(), (hash, height))));
-        }
-        let branch = self.network.node.reorg(depth, depth + 1, &[]).await?;
-        let all = lost.iter().all(|txid| branch.removed.contains(txid));
-        ensure!(all, "the branch removes {:?}", branch.removed);
-        for txid in &branch.removed {
-            let (block, height) = *stood.get(txid).context("a transaction of the old branch")?;
-            self.report.stale(*txid, block, height);
-            if !lost.contains(txid) {
-                self.report.tx(*txid, "anchor", None, None);
+            for tx in block.txdata.into_iter().skip(1) {
+                let txid = tx.compute_txid();
+                if lost.contains(&txid) {
+                    self.report.stale(txid, hash, height);
+                } else {
+                    keep.push(tx);
+                }
             }
         }
+        let branch = self.network.node.reorg(depth, depth + 1, &keep).await?;
+        ensure!(branch.removed == lost, "the branch removes {:?}", branch.removed);
         self.tell.line(format!(
             "a branch of {} blocks replaces {depth} above height {}: tip {} instead of {}",
             depth + 1,
