@@ -22,6 +22,7 @@ bitcoind: deps
 	@echo "bitcoind: $$(regtest/bitcoind/provision.sh)"
 
 build: bitcoind ## everything that the other targets need, from the network
+	regtest/ots/provision.sh
 	cargo fetch --locked
 	cargo build --release --workspace --locked
 	cargo build --workspace --locked
@@ -36,7 +37,8 @@ check: deps ## formatting, lints, documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --locked
 
 test: binaries ## all tests, on a real bitcoind
-	@$(find-bitcoind)
+	@regtest/ots/provision.sh >/dev/null
+	$(find-bitcoind)
 	cargo build --workspace --locked
 	cargo test --workspace --locked
 

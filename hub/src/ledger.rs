@@ -112,7 +112,7 @@ pub enum BadBlock {
         why: Box<Rejected>,
     },
     /// The header claims another state.
-    #[error("block {height} claims {claimed:?}, its messages give {computed:?}")]
+    #[error("block {height} claims {}", difference(claimed, computed))]
     Root {
         /// Which block.
         height: Height,
@@ -121,6 +121,24 @@ pub enum BadBlock {
         /// The header that the messages give.
         computed: Box<HubHeader>,
     },
+}
+
+/// Each field of two headers that differs, in words.
+fn difference(claimed: &HubHeader, computed: &HubHeader) -> String {
+    let fields = |header: &HubHeader| {
+        let (tip, height) = (header.btc_tip.to_string(), header.btc_height.to_string());
+        [
+            ("message root", header.message_root.to_string()),
+            ("state root", header.state_root.to_string()),
+            ("Bitcoin tip", tip),
+            ("Bitcoin height", height),
+        ]
+    };
+    let both =
+        fields(claimed).into_iter().zip(fields(computed)).filter(|(claimed, computed)| claimed != computed);
+    let words = both
+        .map(|((name, claimed), (_, computed))| format!("{name} {claimed}, its messages give {computed}"));
+    words.collect::<Vec<_>>().join("; ")
 }
 
 impl Ledger {

@@ -227,6 +227,11 @@ impl Purse {
         Ok(Funded { transaction, coins, fee })
     }
 
+    /// Whether the wallet has a coin and could spend it now.
+    pub fn holds(&self, outpoint: OutPoint) -> bool {
+        self.wallet.get_utxo(outpoint).is_some()
+    }
+
     fn coin(&self, outpoint: OutPoint) -> Result<OwnCoin, PurseError> {
         self.wallet.get_utxo(outpoint).map(own_coin).ok_or(PurseError::NotOurs(outpoint))
     }

@@ -1,6 +1,6 @@
 //! One look after another: what became of what is under way, and what to anchor next.
 
-use super::build::{CannotBuild, build};
+use super::build::{CannotBuild, build, inputs};
 use super::flight::{Flight, Flights};
 use super::wallet::Wallet;
 use crate::config::AnchorProcess;
@@ -201,15 +201,14 @@ impl Anchorer {
     /// Replaces a transaction once there is a newer checkpoint, or when it has waited long enough.
     async fn hurry(&mut self, flight: &Flight) -> Result<Pass, PassError> {
         let Some(newest) = flight.versions.last() else { return Ok(Pass::Idle) };
+        let newer = self.checkpoint(Some(newest.epoch)).await?;
+        // After a reorg the wallet still counts what the lost block spent: then other coins must pay.
+        let replaceable = inputs(newest).all(|coin| self.wallet.purse.holds(coin));
         let tip = self.bitcoin.tip().await?.height;
         let is_late = tip >= newest.height.saturating_add(self.bump_after);
         let same = || Anchor::find(&newest.transaction).ok().map(|(_, anchor)| anchor);
-        match self.checkpoint(Some(newest.epoch)).await? {
-            Some(newer) => self.put(&newer, Some(flight)).await,
-            None if is_late => match same() {
-                Some(anchor) => self.put(&anchor, Some(flight)).await,
-                None => Ok(Pass::Idle),
-            },
+        match newer.or_else(|| same().filter(|_| is_late && replaceable)) {
+            Some(anchor) => self.put(&anchor, Some(flight).filter(|_| replaceable)).await,
             None => Ok(Pass::Idle),
         }
     }

@@ -46,7 +46,7 @@ pub fn build(
     ceiling: Amount,
     height: u32,
 ) -> Result<Version, CannotBuild> {
-    let coins: Vec<OutPoint> = old.iter().flat_map(|old| inputs(old)).collect();
+    let coins: Vec<OutPoint> = old.into_iter().flat_map(inputs).collect();
     let output = TxOut { value: Amount::ZERO, script_pubkey: anchor.script() };
     let mut rate = old.map_or(rate, |old| rate.max(raised(old)));
     for _ in 0..TRIES {
@@ -71,7 +71,8 @@ pub fn build(
     Err(PurseError::Build("no rate makes it pay more than what it replaces".to_owned()).into())
 }
 
-fn inputs(version: &Version) -> impl Iterator<Item = OutPoint> {
+/// The coins that a transaction spends.
+pub fn inputs(version: &Version) -> impl Iterator<Item = OutPoint> {
     version.transaction.input.iter().map(|input| input.previous_output)
 }
 

@@ -1,5 +1,6 @@
 //! Stories of the checkpointer against a real bitcoind and a real hub.
 
+mod anchor;
 mod party;
 mod processes;
 mod report;

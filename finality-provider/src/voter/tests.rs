@@ -94,7 +94,9 @@ async fn a_block_that_does_not_reproduce_is_refused_with_proof_and_an_honest_one
     let honest = network.block(refusal.height);
     assert_eq!(refusal.expected_root, Some(honest.header.state_root));
     assert!(voter.health().contains("degraded"), "{}", voter.health());
-    assert!(status.not_judged.unwrap().contains("claims"));
+    let (height, lie, root) = (header.height, header.state_root, honest.header.state_root);
+    let words = format!("block {height} claims state root {lie}, its messages give {root}");
+    assert_eq!((refusal.reason.clone(), status.not_judged), (words.clone(), Some(words)));
     let votes = status.chains[0].votes;
     network.truth();
     voter.until("votes go on", |status| status.chains[0].votes >= votes + 2).await;

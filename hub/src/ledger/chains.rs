@@ -108,7 +108,8 @@ impl Chain {
         let (height, _) = self.last_final()?;
         let current = self.terms.epoch_of(height);
         let is_over = self.terms.last_voted(current) <= height;
-        if is_over { Some(current) } else { current.0.checked_sub(1).map(Epoch) }
+        let newest = if is_over { current } else { Epoch(current.0.checked_sub(1)?) };
+        self.certified.contains_key(&self.terms.last_voted(newest)).then_some(newest)
     }
 
     /// The voted height before this one, or `None` at the first height since the chain opened.

@@ -65,6 +65,19 @@ pub async fn tell_all(dir: &Path) -> anyhow::Result<PathBuf> {
 }
 
 impl Story {
+    /// The story up to a timestamp: the directory of the network has `document.txt` and `document.txt.ots` then.
+    pub async fn until_timestamped(dir: &Path) -> anyhow::Result<Self> {
+        let mut story = Self::begin_network(dir).await?;
+        story.blocks_become_final().await?;
+        story.an_epoch_is_anchored().await?;
+        Ok(story)
+    }
+
+    /// The network that the story is told on.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// A network with two chains, four operators, and stakes that have power.
     pub async fn begin_network(dir: &Path) -> anyhow::Result<Self> {
         let tell = Tell::default();

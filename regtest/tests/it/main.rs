@@ -6,3 +6,4 @@ mod facts;
 mod ledger;
 mod node;
 mod properties;
+mod timestamps;

@@ -1,0 +1,225 @@
+//! Stories of the anchorer.
+
+use crate::party::{Party, WISH, settle};
+use bitcoin::{Amount, Transaction, Txid};
+use palisade_checkpointer::anchor::Anchorer;
+use palisade_checkpointer::anchor::wallet::Wallet;
+use palisade_checkpointer::config::{AnchorProcess, Process};
+use palisade_checkpointer::report::Reporter;
+use palisade_checkpointer::{Pass, PassError};
+use palisade_hub::daemon::endpoint::ListenAddr;
+use palisade_hub::daemon::interval::Interval;
+use palisade_hub::daemon::password::Password;
+use palisade_hub::ledger::anchors::Anchored;
+use palisade_protocol::anchor::Anchor;
+use palisade_protocol::codec::Wire as _;
+use palisade_protocol::context::ChainId;
+use palisade_protocol::units::Epoch;
+use serde_json::json;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+
+/// The only provider of chain zero.
+const ANNA: &str = "anna";
+
+/// A party whose chain zero has a set, a wallet that pays for anchors, and the reporter.
+struct Scene {
+    party: Party,
+    reporter: Reporter,
+    config: AnchorProcess,
+}
+
+impl Scene {
+    async fn new(coins: &[u64]) -> Self {
+        let (mut party, mut reporter) = Party::new().await;
+        party.register_provider(&mut reporter, ANNA).await;
+        let (id, staking) =
+            party.register(&mut reporter, &palisade_regtest::world::Wish { sat: 1_000_000, ..WISH }).await;
+        party.sign_quorum(&id).await;
+        party.confirm(&staking).await;
+        party.node.mine(6).await.unwrap();
+        settle(&mut reporter).await;
+        let config = config(&party);
+        let password = Password::new("anchors".to_owned()).unwrap();
+        let network = bitcoin::Network::Regtest;
+        let address = Wallet::create(&config.key_file, &config.process.data_dir, network, &password).unwrap();
+        for sat in coins {
+            party.node.fund(&address, Amount::from_sat(*sat)).await.unwrap();
+        }
+        party.node.mine(1).await.unwrap();
+        settle(&mut reporter).await;
+        let scene = Self { party, reporter, config };
+        scene.commit().await;
+        scene
+    }
+
+    /// Commits to as many epochs as may be.
+    async fn commit(&self) {
+        let first = self.party.hub.hub.ledger().first_open_epoch(&ChainId::zero()).0;
+        for epoch in first..first + 60 {
+            let message = self.party.world.commitment(&ChainId::zero(), ANNA, Epoch(epoch));
+            // The set of the first epochs may be fixed meanwhile.
+            let _ = self.party.hub.client.submit(&message).await;
+        }
+    }
+
+    fn anchorer(&self) -> Anchorer {
+        let wallet = Wallet::open(&self.config, bitcoin::Network::Regtest).unwrap();
+        let (_, replica) = self.party.replica("anchor");
+        Anchorer::open(&self.config, wallet, replica, self.party.hub.client.clone(), self.party.rpc())
+            .unwrap()
+    }
+
+    /// Votes on every voted block until one more epoch is over and final, and signs its checkpoint. Gives the epoch.
+    async fn one_more_epoch(&self) -> Epoch {
+        let before = self.last_ended();
+        while self.last_ended() == before {
+            self.vote().await;
+        }
+        let (epoch, header) = {
+            let ledger = self.party.hub.hub.ledger();
+            let epoch = ledger.chains()[0].last_ended().unwrap();
+            (epoch, ledger.own_header(epoch).unwrap())
+        };
+        let share = self.party.world.share(ANNA, epoch, header);
+        self.party.hub.client.post("checkpoints", share.to_bytes()).await.unwrap();
+        epoch
+    }
+
+    fn last_ended(&self) -> Option<Epoch> {
+        self.party.hub.hub.ledger().chains()[0].last_ended()
+    }
+
+    /// Votes on the next voted block, once it is there, and waits until it is final.
+    async fn vote(&self) {
+        let mut heights = self.party.hub.hub.heights();
+        let next = loop {
+            let zero = self.party.hub.hub.ledger().chains()[0].clone();
+            if let Some(opened) = zero.opened_at {
+                break zero
+                    .last_final()
+                    .map_or(zero.terms.first_height(opened), |(height, _)| height.plus(5));
+            }
+            heights.changed().await.unwrap();
+        };
+        let there = heights.wait_for(|height| height.is_some_and(|height| height >= next)).await;
+        there.unwrap();
+        let block = self.party.hub.hub.store().blocks(next, 1).unwrap().remove(0).header.hash();
+        let vote = self.party.world.vote(&ChainId::zero(), ANNA, next, block);
+        self.party.hub.client.vote(&vote).await.unwrap();
+        while self.party.hub.hub.ledger().chains()[0].last_final().map(|(height, _)| height) < Some(next) {
+            heights.changed().await.unwrap();
+        }
+    }
+
+    async fn mempool(&self) -> Vec<Txid> {
+        self.party.node.rpc().call("getrawmempool", json!([])).await.unwrap()
+    }
+
+    async fn transaction(&self, txid: Txid) -> Transaction {
+        self.party.node.rpc().raw_transaction(txid).await.unwrap().unwrap().transaction
+    }
+
+    /// The one transaction of the mempool, which must carry an anchor; and its fee.
+    async fn flying(&self) -> (Txid, Epoch, Amount) {
+        let [txid] = self.mempool().await[..] else { panic!("{:?}", self.mempool().await) };
+        let (_, anchor) = Anchor::find(&self.transaction(txid).await).unwrap();
+        let entry = self.party.node.rpc().mempool_entry(txid).await.unwrap().unwrap();
+        (txid, anchor.epoch, entry.fee)
+    }
+
+    fn recorded(&self, epoch: Epoch) -> Option<Anchored> {
+        self.party.hub.hub.ledger().anchors().get(epoch).cloned()
+    }
+}
+
+fn config(party: &Party) -> AnchorProcess {
+    let at = |name: &str| -> PathBuf { party.folder.path().join(name) };
+    use std::io::Write as _;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(at("password")).unwrap();
+    file.write_all(b"anchors").unwrap();
+    AnchorProcess {
+        process: Process {
+            data_dir: at("anchor"),
+            poll_interval_ms: Interval::from_ms(100).unwrap(),
+            listen: ListenAddr::any_loopback_port(),
+        },
+        key_file: at("anchor.key.json"),
+        password_file: Some(at("password")),
+        max_fee_sat: 50_000,
+        bump_after_blocks: 2,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_anchor_goes_out_is_replaced_by_a_newer_one_and_survives_restart_and_reorg() {
+    let mut scene = Scene::new(&[1_000_000]).await;
+    let first = scene.one_more_epoch().await;
+    assert_eq!(scene.anchorer().pass().await.unwrap(), Pass::Idle);
+    let (old, epoch, fee) = scene.flying().await;
+    assert_eq!(epoch, first);
+    // Started again, it knows what is under way.
+    assert_eq!(scene.anchorer().pass().await.unwrap(), Pass::Idle);
+    assert_eq!(scene.flying().await, (old, epoch, fee));
+
+    // A newer checkpoint covers the older one, and pays more than it.
+    let second = scene.one_more_epoch().await;
+    scene.anchorer().pass().await.unwrap();
+    let (new, epoch, more) = scene.flying().await;
+    assert!(new != old && epoch == second && more > fee, "{old} {new} {fee} {more}");
+
+    scene.party.node.mine(1).await.unwrap();
+    settle(&mut scene.reporter).await;
+    assert_eq!(scene.recorded(second).unwrap().outpoint.txid, new);
+    assert!(scene.recorded(first).is_none());
+    scene.anchorer().pass().await.unwrap();
+    assert!(scene.mempool().await.is_empty(), "one anchor is enough");
+
+    // A branch without it: it goes back on the wire, and is told again.
+    let branch = scene.party.node.reorg(1, 2, &[]).await.unwrap();
+    assert_eq!(branch.removed, [new]);
+    settle(&mut scene.reporter).await;
+    assert!(scene.recorded(second).is_none());
+    scene.anchorer().pass().await.unwrap();
+    scene.party.node.mine(1).await.unwrap();
+    settle(&mut scene.reporter).await;
+    assert!(scene.recorded(second).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_anchor_that_waits_too_long_pays_more_up_to_the_ceiling() {
+    let mut scene = Scene::new(&[20_000, 20_000]).await;
+    let epoch = scene.one_more_epoch().await;
+    scene.anchorer().pass().await.unwrap();
+    let mut fees = vec![scene.flying().await.2];
+    scene.config.max_fee_sat = 2_000;
+    let stopped = loop {
+        // Blocks without it: miners want more.
+        for _ in 0..2 {
+            scene.party.node.mine_block_with(&[]).await.unwrap();
+        }
+        settle(&mut scene.reporter).await;
+        match scene.anchorer().pass().await {
+            Ok(_) => {
+                let (_, same, fee) = scene.flying().await;
+                assert_eq!(same, epoch);
+                fees.push(fee);
+            }
+            Err(why) => break why,
+        }
+    };
+    assert!(fees.len() > 2 && fees.is_sorted() && fees.iter().all(|fee| fee.to_sat() <= 2_000), "{fees:?}");
+    assert!(matches!(&stopped, PassError::Wallet(why) if why.contains("max_fee_sat")), "{stopped}");
+    assert_eq!(stopped.part(), "wallet");
+    assert_eq!(scene.flying().await.2, *fees.last().unwrap(), "the last one stays under way");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_coins_nothing_is_sent_and_the_reason_names_what_is_missing() {
+    let scene = Scene::new(&[]).await;
+    scene.one_more_epoch().await;
+    let why = scene.anchorer().pass().await.unwrap_err();
+    assert!(matches!(&why, PassError::Wallet(why) if why.contains("is needed")), "{why}");
+    assert!(scene.mempool().await.is_empty());
+}
