@@ -54,7 +54,7 @@ class Facts:
 
     def __init__(self, report, base, node, cache, files):
         self.report, self.base, self.node, self.cache, self.files = report, base, node, cache, files
-        self.held, self.told = 0, {}
+        self.held, self.told, self.trips = 0, {}, []
         genesis_bytes = self.file(report["hub"]["genesis"])
         self.log, self.log_facts = hublog.checked_log(self.file(report["hub"]["log"]), genesis_bytes)
         self.hub_id = tagged("palisade/1/hub", genesis_bytes)
@@ -68,7 +68,7 @@ class Facts:
             for place, (_, name, content) in enumerate(block.messages):
                 at = block.height, place
                 if name == "commitment":
-                    self.commitments.setdefault((content["key"].hex(), content["epoch"]), []).append(content)
+                    self.commitments.setdefault((content["key"].hex(), content["epoch"]), []).append((at, content))
                 if name == "answer":
                     self.answers.setdefault(content["stake"].hex(), []).append((at, place, content))
                 if name == "evidence":

@@ -49,8 +49,13 @@ def snapshot(facts, where, chain, told):
     facts.need(told["expiry"] == tip["height"] + lifetime, f"{where}: expiry is {lifetime} blocks after the snapshot")
     if chain == "zero":
         length = facts.terms["zero"]["epoch_length"]
-        # A set that is carried over keeps the snapshot of an earlier one.
-        facts.need(at % length == 0 and at // length < told["epoch"], f"{where}: taken at the first block of an earlier epoch")
+        fixed = (told["epoch"] - 1) * length
+        # A set that is carried over while the breaker is tripped keeps the snapshot of the one before.
+        while tripped(facts, fixed):
+            fixed -= length
+        facts.need(at == fixed, f"{where}: taken at hub block {fixed}, the first of the epoch before")
+    else:
+        facts.need(at in moments(facts, chain, told["epoch"], at), f"{where}: taken at a block that fixes a set")
     keys = [member["key"] for member in told["members"]]
     facts.need(keys == sorted(set(keys)), f"{where}: members stand in order of their keys")
     sums = {key: sat for key, sat in power(facts, at).items() if facts.fps[key]["chain"] == chain}
@@ -58,13 +63,38 @@ def snapshot(facts, where, chain, told):
         key, fp = member["key"], facts.fps[member["key"]]
         facts.need(sums.get(key) == member["sat"], f"{where}: {key} had {sums.get(key)} sat, not {member['sat']}")
         facts.need(member.get("bls") == (fp["bls"][0].hex() if fp["bls"] else None), f"{where}: BLS key of {key}")
-        roots = [each["root"].hex() for each in facts.commitments.get((key, told["epoch"]), [])]
+        roots = [each["root"].hex() for _, each in facts.commitments.get((key, told["epoch"]), [])]
         facts.need(member["nonce_root"] in roots + ["00" * 32], f"{where}: {key} committed to its nonce root")
     left_out = {each["key"] for each in told["left_out"]}
     facts.need(left_out == set(sums) - set(keys), f"{where}: left_out are those with power that are no members")
     for each in told["left_out"]:
         reason = "not among the strongest 60" if len(keys) == 60 else "no nonce root for the epoch"
         facts.need(each["reason"] == reason, f"{where}: {each['key']} is left out because {reason}")
+
+
+def tripped(facts, height):
+    """Whether the breaker is tripped after a hub block. Deep reorganisations are what trips it in the story."""
+    resumed = [at for at, _, each in facts.log.all("governance") if each["action"] == 2]
+    return any(trip <= height and not any(trip <= at <= height for at in resumed) for trip in facts.trips)
+
+
+def moments(facts, chain, epoch, at):
+    """Hub blocks that can fix a set of another chain: the first certificate in the epoch before, or governance resumes; and
+    for its first set the block at which the power of keys with a root for the epoch reaches the minimum."""
+    certificates = [(height, int.from_bytes(each["ballot"][32:40], "big")) for height, _, each in facts.log.all("certificate")
+                    if each["ballot"][:32] == facts.contexts[chain]]
+    before = [height for height, of in certificates if of // facts.terms[chain]["epoch_length"] == epoch - 1]
+    if certificates and certificates[0][0] <= at:
+        resumed = [height for height, _, each in facts.log.all("governance") if each["action"] == 2]
+        return before[:1] + [height for height in resumed if before and height >= before[0]]
+
+    def ready(height):
+        committed = {key for (key, of), all in facts.commitments.items() if of == epoch and all[0][0][0] <= height}
+        sums = power(facts, height)
+        eligible = sum(sat for key, sat in sums.items() if key in committed and facts.fps[key]["chain"] == chain)
+        return eligible >= facts.terms[chain]["minimum_power"]
+
+    return [at] if ready(at) and not ready(at - 1) else []
 
 
 def votes(facts, where, entry, ballot, terms):

@@ -19,9 +19,10 @@ def reorgs(facts):
         before, after = contents(facts, lost), contents(facts, gained)
         for txid in entry["removed"]:
             facts.need(txid in before and txid not in after, f"{where}: {txid} is in the old branch only")
-        seen_by_hub(facts, where, entry)
+        seen = seen_by_hub(facts, where, entry)
         deep = old[0]["height"] - entry["fork_height"] > facts.version_at(old[0]["height"])[1]["k"]
         facts.need(entry["breaker"] == deep, f"{where}: the breaker trips if more than k blocks are lost")
+        facts.trips += [seen] if deep else []
         power_around(facts, where, entry)
 
 
@@ -58,7 +59,7 @@ def contents(facts, headers):
 
 
 def seen_by_hub(facts, where, entry):
-    """The hub followed: its tip left the old branch at that fork."""
+    """The hub followed: its tip left the old branch at that fork. Gives the hub block."""
     old, tip = bytes.fromhex(entry["old_tip"])[::-1], (None, 0)
     for block in facts.log.blocks:
         for each, (_, name, content) in zip(block.tips, block.messages):
@@ -67,6 +68,6 @@ def seen_by_hub(facts, where, entry):
                 if old not in new:
                     fork = next(facts.log.bitcoin[at] for at in facts.log.chain_at(old) if at in new)
                     facts.need(fork == entry["fork_height"], f"{where}: the hub's log forks at the same height")
-                    return
+                    return block.height
             tip = each
     facts.need(False, f"{where}: the hub's log leaves old_tip")
