@@ -98,7 +98,8 @@ impl fmt::Display for Shown {
 impl Verify {
     /// Judges the proof.
     pub fn run(&self) -> Result<Shown, Failure> {
-        let (proof, headers, root) = self.read()?;
+        let proof = read(&self.proof, MAX_PROOF)?;
+        let (headers, root) = (read(&self.headers, MAX_HEADERS)?, read(&self.root, MAX_ROOT)?);
         let refused =
             |why: &dyn fmt::Display| Failure::failed(format_args!("the proof does not hold: {why}"));
         let proof =
@@ -111,10 +112,6 @@ impl Verify {
             return Err(refused(&format_args!("the anchor is {found} blocks deep, {wanted} are wanted")));
         }
         Ok(proven.into())
-    }
-
-    fn read(&self) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>), Failure> {
-        Ok((read(&self.proof, MAX_PROOF)?, read(&self.headers, MAX_HEADERS)?, read(&self.root, MAX_ROOT)?))
     }
 }
 

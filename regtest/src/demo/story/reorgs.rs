@@ -167,7 +167,7 @@ impl Story {
     }
 
     /// Replaces the last blocks by a longer branch, which loses at least these transactions, and waits until the hub has
-    /// followed. Keeps where everything stood that was lost; what is not the story's own is an anchor.
+    /// followed. Keeps where they stood. Anchors may be lost besides.
     async fn replace(&mut self, depth: u32, lost: &[Txid]) -> anyhow::Result<Branch> {
         let rpc = self.network.node.rpc();
         let tip = rpc.tip().await?.height;
@@ -180,12 +180,9 @@ impl Story {
         let branch = self.network.node.reorg(depth, depth + 1, &[]).await?;
         let all = lost.iter().all(|txid| branch.removed.contains(txid));
         ensure!(all, "the branch removes {:?}", branch.removed);
-        for txid in &branch.removed {
+        for txid in lost {
             let (block, height) = *stood.get(txid).context("a transaction of the old branch")?;
             self.report.stale(*txid, block, height);
-            if !lost.contains(txid) {
-                self.report.tx(*txid, "anchor", None, None);
-            }
         }
         self.tell.line(format!(
             "a branch of {} blocks replaces {depth} above height {}: tip {} instead of {}",
