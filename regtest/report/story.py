@@ -41,7 +41,9 @@ def steps(facts):
 def stakes_of(facts, txids):
     ids = [stake["id"] for stake in facts.report["stakes"]]
     entries = [entry for entry in facts.report["txs"] if entry["txid"] in txids and "stake" in entry]
-    return {f"stakes/{ids.index(entry['stake'])}" for entry in entries}
+    named = {entry["stake"] for entry in entries}
+    expanded = {facts.stakes[entry["stake"]].real["expands"].hex() for entry in entries if entry["kind"] == "expand"}
+    return {f"stakes/{ids.index(id)}" for id in named | expanded}
 
 
 def every_fact_is_named(facts):

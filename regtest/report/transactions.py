@@ -163,6 +163,11 @@ def refused(facts):
         else:
             facts.need("script" in entry["reason"], f"{where}: the node says that the script fails")
             quorum(facts, where, tx, own, output.leaves[entry["leaf"]], own.version["quorum"] - 1)
+            for other, (_, script) in enumerate(coins(facts, tx)):
+                if other != index:
+                    key, signature = script[2:], tx.witnesses[other][0]
+                    valid = script[:2] == b"\x51\x20" and verifies(key, tx.sighash(other, coins(facts, tx)), signature)
+                    facts.need(valid, f"{where}: input {other} is signed by its key")
             whole = facts.mined.get(tx.txid)
             facts.need(whole == entry["at_height"] + 1 > born, f"{where}: the complete one was mined in the next block")
 

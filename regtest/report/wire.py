@@ -92,15 +92,17 @@ class Transaction:
     def spends(self):
         return [f"{txid[::-1].hex()}:{vout}" for txid, vout, _, _ in self.inputs]
 
-    def sighash(self, index, spent, leaf_script):
-        """BIP-342, SIGHASH_DEFAULT, by a leaf; `spent` are all the outputs that the inputs spend."""
+    def sighash(self, index, spent, leaf_script=None):
+        """SIGHASH_DEFAULT by a leaf (BIP-342), else by the key (BIP-341); `spent` are the outputs that all inputs spend."""
         message = b"\x00\x00" + le32(self.version) + le32(self.locktime)
         message += sha256(b"".join(txid + le32(vout) for txid, vout, _, _ in self.inputs))
         message += sha256(b"".join(le64(value) for value, _ in spent))
         message += sha256(b"".join(compact(len(script)) + script for _, script in spent))
         message += sha256(b"".join(le32(seq) for _, _, _, seq in self.inputs))
         message += sha256(b"".join(le64(v) + compact(len(script)) + script for v, script in self.outputs))
-        message += b"\x02" + le32(index) + leaf_hash(leaf_script) + b"\x00" + b"\xff" * 4
+        message += (b"\x02" if leaf_script else b"\x00") + le32(index)
+        if leaf_script:
+            message += leaf_hash(leaf_script) + b"\x00" + b"\xff" * 4
         return tagged("TapSighash", message)
 
 
