@@ -4,7 +4,7 @@ use palisade_protocol::codec::Wire as _;
 use palisade_protocol::finality::vote::Ballot;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::{Headers, Message};
-use palisade_protocol::units::Height;
+use palisade_protocol::units::{Epoch, Height};
 use palisade_regtest::demo::network::{Network, edit};
 use palisade_regtest::demo::tell::Tell;
 use palisade_regtest::process::Daemon;
@@ -34,6 +34,7 @@ async fn every_bad_request_gets_a_typed_error_and_the_network_goes_on() {
     let ballot = Ballot { context, height: Height(20), block: Hash32::ZERO }.to_bytes();
     let vote = [ballot, provider_key("anna").to_bytes().to_vec(), vec![1; 64], vec![0, 0]].concat();
     let id = "00".repeat(32);
+    let share = world.share("anna", Epoch(3), Hash32::ZERO).to_bytes();
     for (method, path, body, status, rule) in [
         (Method::POST, "messages", vec![], 422, "encoding"),
         (Method::POST, "messages", vec![99], 422, "encoding"),
@@ -53,6 +54,18 @@ async fn every_bad_request_gets_a_typed_error_and_the_network_goes_on() {
         (Method::GET, "sets/zero/18446744073709551616", vec![], 400, "malformed_request"),
         (Method::GET, "sets/zero/7", vec![], 404, "not_found"),
         (Method::GET, "nothing", vec![], 404, "not_found"),
+        (Method::POST, "checkpoints", vec![1, 2, 3], 422, "encoding"),
+        (Method::POST, "checkpoints", share, 422, "unknown-set"),
+        (Method::GET, "checkpoints/x", vec![], 400, "malformed_request"),
+        (Method::GET, "checkpoints/7", vec![], 404, "not_found"),
+        (Method::POST, "timestamps", b"{}".to_vec(), 415, "content_type"),
+        (Method::GET, "timestamps/xyz", vec![], 400, "malformed_request"),
+        (Method::GET, &format!("timestamps/{id}"), vec![], 404, "not_found"),
+        (Method::GET, &format!("timestamps/{id}/ots"), vec![], 404, "not_found"),
+        (Method::GET, "root", vec![], 404, "not-final"),
+        (Method::GET, "proofs/zero/20", vec![], 404, "not_found"),
+        (Method::GET, "proofs/nobody/20", vec![], 404, "not_found"),
+        (Method::GET, "proofs/nobody/x", vec![], 400, "malformed_request"),
     ] {
         let (found, answer) = ask(&url, method.clone(), path, body).await;
         let error = &answer["error"];
