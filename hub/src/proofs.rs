@@ -6,9 +6,10 @@ use crate::ledger::chains::{Chain, FixedSet};
 use crate::store::{Store, StoreError};
 use crate::timestamps::{NoFile, anchor_proof, covering};
 use palisade_protocol::anchor::Anchor;
-use palisade_protocol::context::ChainId;
+use palisade_protocol::context::{ChainId, ChainIdentity, Context, Terms};
 use palisade_protocol::finality::certificate::Certificate;
-use palisade_protocol::finality::set::Member;
+use palisade_protocol::finality::set::{Member, Set, SetHeader};
+use palisade_protocol::genesis::GenesisDocument;
 use palisade_protocol::message::Message;
 use palisade_protocol::proof::{
     ChainBlock, Checkpoint, CheckpointSigner, FinalityProof, LeafPath, ProvenState, Step, TrustRoot, Under,
@@ -66,13 +67,54 @@ pub fn root(ledger: &Ledger) -> Result<TrustRoot, NoProof> {
     Ok(TrustRoot { hub, set, btc_header, btc_height: first.btc_height })
 }
 
-/// Shows that the chain's block at `height` is final and under a checkpoint.
-pub fn finality(
-    ledger: &Ledger,
-    store: &Store,
-    chain: &ChainId,
+/// All of a proof that the ledger knows; the rest stands in the log. Made and filled in two steps, so that nobody waits for
+/// the ledger while the log is read.
+#[derive(Debug)]
+pub struct Plan {
+    genesis: GenesisDocument,
+    headers_from: BtcHeight,
+    steps: Vec<PlannedStep>,
+    checkpoints: Vec<PlannedCheckpoint>,
+    block: PlannedBlock,
+}
+
+/// A certificate in the log.
+#[derive(Debug)]
+struct Place {
+    recorded_at: Height,
+    context: Context,
     height: Height,
-) -> Result<FinalityProof, NoProof> {
+}
+
+#[derive(Debug)]
+struct PlannedStep {
+    state: ProvenState,
+    certificate: Place,
+    next: SetHeader,
+    place: LeafPath,
+    under: Option<Under>,
+}
+
+#[derive(Debug)]
+struct PlannedCheckpoint {
+    anchored: Anchored,
+    set: Set,
+    state: ProvenState,
+    signers: Vec<CheckpointSigner>,
+}
+
+#[derive(Debug)]
+struct PlannedBlock {
+    identity: ChainIdentity,
+    terms: Terms,
+    step: u16,
+    set_place: LeafPath,
+    certificate: Place,
+    record: Under,
+}
+
+/// Plans the proof that the chain's block at `height` is final and under a checkpoint.
+pub fn plan(ledger: &Ledger, chain: &ChainId, height: Height) -> Result<Plan, NoProof> {
     let chain = ledger.chain(chain).filter(|chain| !chain.id().is_zero()).ok_or(NoProof::UnknownChain)?;
     let record = *chain.records.get(&height).ok_or(NoProof::NotFinal)?;
     let zero = ledger.chains().first().ok_or(NoProof::NotOpen)?;
@@ -80,27 +122,80 @@ pub fn finality(
     let fixed = chain.sets.get(&chain.terms.epoch_of(height)).ok_or(NoProof::Missing("set"))?;
     let (anchored_in, _, milestone) = covering(ledger, record.hub_height).ok_or(NoProof::NotAnchored)?;
     let shown_in = first_epoch_from(zero, fixed.hub_height).max(*first);
-    let mut maker = Maker { ledger, store, zero, checkpoints: BTreeMap::new() };
+    let mut maker = Maker { ledger, zero, checkpoints: BTreeMap::new() };
     let steps = maker.steps(*first, anchored_in.max(shown_in.next()))?;
     let under = Under {
         checkpoint: maker.checkpoint(anchored_in),
         place: maker.place(Section::Certificates, record.index, milestone.certificates)?,
     };
     let shown = milestone_at(ledger, zero.terms.first_height(shown_in))?;
-    let block = ChainBlock {
-        chain: chain.id().clone(),
-        genesis: chain.identity.genesis,
-        incarnation: chain.identity.incarnation,
+    let block = PlannedBlock {
+        identity: chain.identity.clone(),
         terms: chain.terms,
         step: u16::try_from(shown_in.since(*first))
             .map_err(|_| NoProof::Missing("room for so many epochs"))?,
         set_place: maker.place(Section::Sets, fixed.index, shown.sets)?,
-        certificate: certificate(store, chain, height)?,
+        certificate: certificate_place(chain, height)?,
         record: under,
     };
     let genesis = ledger.genesis().document().clone();
     let headers_from = headers_from(ledger, root(ledger)?.btc_height);
-    Ok(FinalityProof { genesis, headers_from, steps, checkpoints: maker.finish()?, block })
+    Ok(Plan { genesis, headers_from, steps, checkpoints: maker.finish()?, block })
+}
+
+impl Plan {
+    /// Reads the rest from the log.
+    pub fn fill(self, store: &Store) -> Result<FinalityProof, NoProof> {
+        let step = |step: PlannedStep| {
+            let PlannedStep { state, certificate, next, place, under } = step;
+            Ok(Step { state, certificate: certificate.read(store)?, next, place, under })
+        };
+        let steps = self.steps.into_iter().map(step).collect::<Result<_, NoProof>>()?;
+        let checkpoints = self.checkpoints.into_iter().map(|planned| planned.fill(store));
+        let PlannedBlock { identity, terms, step, set_place, certificate, record } = self.block;
+        let block = ChainBlock {
+            chain: identity.id,
+            genesis: identity.genesis,
+            incarnation: identity.incarnation,
+            terms,
+            step,
+            set_place,
+            certificate: certificate.read(store)?,
+            record,
+        };
+        Ok(FinalityProof {
+            genesis: self.genesis,
+            headers_from: self.headers_from,
+            steps,
+            checkpoints: checkpoints.collect::<Result<_, _>>()?,
+            block,
+        })
+    }
+}
+
+impl PlannedCheckpoint {
+    fn fill(self, store: &Store) -> Result<Checkpoint, NoProof> {
+        let inclusion = anchor_proof(store, &self.anchored)?;
+        let (_, anchor) = Anchor::find(&inclusion.transaction).map_err(|_| NoProof::Missing("anchor"))?;
+        let places: Vec<usize> = anchor.signers().into_iter().map(usize::from).collect();
+        let members = Tree::from_leaves(self.set.members().iter().map(Member::leaf));
+        let members_proof = members.multi_path(&places);
+        Ok(Checkpoint { inclusion, state: self.state, signers: self.signers, members_proof })
+    }
+}
+
+impl Place {
+    fn read(&self, store: &Store) -> Result<Certificate, NoProof> {
+        let block = store.blocks(self.recorded_at, 1)?.pop().ok_or(NoProof::Missing("block"))?;
+        let found = block.messages.iter().find_map(|bytes| match bytes.decode() {
+            Ok(Message::Certificate(own)) => {
+                let ballot = own.ballot;
+                (ballot.context == self.context && ballot.height == self.height).then_some(*own)
+            }
+            _ => None,
+        });
+        found.ok_or(NoProof::Missing("certificate"))
+    }
 }
 
 /// The first header that a verifier needs: ten before one that its chain of headers can grow on.
@@ -124,23 +219,15 @@ fn proven(milestone: &Milestone) -> ProvenState {
     ProvenState { header: milestone.header, sections: milestone.sections }
 }
 
-/// The certificate that the log holds for a chain's height.
-fn certificate(store: &Store, chain: &Chain, height: Height) -> Result<Certificate, NoProof> {
-    let recorded = chain.records.get(&height).ok_or(NoProof::NotAnchored)?.hub_height;
-    let block = store.blocks(recorded, 1)?.pop().ok_or(NoProof::Missing("block"))?;
-    let found = block.messages.iter().find_map(|bytes| match bytes.decode() {
-        Ok(Message::Certificate(own)) => {
-            (own.ballot.context == chain.vote && own.ballot.height == height).then_some(*own)
-        }
-        _ => None,
-    });
-    found.ok_or(NoProof::Missing("certificate"))
+/// Where the log holds the certificate of a chain's height.
+fn certificate_place(chain: &Chain, height: Height) -> Result<Place, NoProof> {
+    let recorded_at = chain.records.get(&height).ok_or(NoProof::NotAnchored)?.hub_height;
+    Ok(Place { recorded_at, context: chain.vote, height })
 }
 
 /// A proof under construction.
 struct Maker<'a> {
     ledger: &'a Ledger,
-    store: &'a Store,
     zero: &'a Chain,
     /// Numbers of the checkpoints that are used, by epoch.
     checkpoints: BTreeMap<Epoch, u16>,
@@ -148,7 +235,7 @@ struct Maker<'a> {
 
 impl<'a> Maker<'a> {
     /// Steps from the first set up to the set of `last`, and on as far as the checkpoints that cover them need.
-    fn steps(&mut self, first: Epoch, last: Epoch) -> Result<Vec<Step>, NoProof> {
+    fn steps(&mut self, first: Epoch, last: Epoch) -> Result<Vec<PlannedStep>, NoProof> {
         let (mut steps, mut epoch, mut last) = (Vec::new(), first, last);
         while epoch < last {
             let step = self.step(epoch)?;
@@ -160,7 +247,7 @@ impl<'a> Maker<'a> {
         Ok(steps)
     }
 
-    fn step(&mut self, epoch: Epoch) -> Result<Step, NoProof> {
+    fn step(&mut self, epoch: Epoch) -> Result<PlannedStep, NoProof> {
         let (ledger, height) = (self.ledger, self.zero.terms.first_height(epoch));
         let milestone = milestone_at(ledger, height)?;
         let next = self.set(epoch.next())?;
@@ -171,9 +258,9 @@ impl<'a> Maker<'a> {
             }),
             _ => None,
         };
-        Ok(Step {
+        Ok(PlannedStep {
             state: proven(milestone),
-            certificate: certificate(self.store, self.zero, height)?,
+            certificate: certificate_place(self.zero, height)?,
             next: *next.set.header(),
             place: self.place(Section::Sets, next.index, milestone.sets)?,
             under,
@@ -197,37 +284,23 @@ impl<'a> Maker<'a> {
         *self.checkpoints.entry(epoch).or_insert(next)
     }
 
-    fn finish(self) -> Result<Vec<Checkpoint>, NoProof> {
+    fn finish(self) -> Result<Vec<PlannedCheckpoint>, NoProof> {
         let mut numbered: Vec<(u16, Epoch)> =
             self.checkpoints.iter().map(|(epoch, at)| (*at, *epoch)).collect();
         numbered.sort_unstable();
-        numbered.into_iter().map(|(_, epoch)| self.make_checkpoint(epoch)).collect()
+        numbered.into_iter().map(|(_, epoch)| self.plan_checkpoint(epoch)).collect()
     }
 
-    fn make_checkpoint(&self, epoch: Epoch) -> Result<Checkpoint, NoProof> {
-        let anchored = self.ledger.anchors().get(epoch).ok_or(NoProof::NotAnchored)?;
+    fn plan_checkpoint(&self, epoch: Epoch) -> Result<PlannedCheckpoint, NoProof> {
+        let anchored = self.ledger.anchors().get(epoch).ok_or(NoProof::NotAnchored)?.clone();
         let milestone = milestone_at(self.ledger, self.zero.terms.last_voted(epoch))?;
-        let inclusion = anchor_proof(self.store, anchored)?;
-        let (_, anchor) = Anchor::find(&inclusion.transaction).map_err(|_| NoProof::Missing("anchor"))?;
-        let (signers, members_proof) = self.signers(epoch, anchored, &anchor)?;
-        Ok(Checkpoint { inclusion, state: proven(milestone), signers, members_proof })
-    }
-
-    fn signers(
-        &self,
-        epoch: Epoch,
-        anchored: &Anchored,
-        anchor: &Anchor,
-    ) -> Result<(Vec<CheckpointSigner>, Vec<palisade_protocol::hash::Hash32>), NoProof> {
-        let set = &self.set(epoch)?.set;
+        let set = self.set(epoch)?.set.clone();
         let signers = anchored.signers.iter().map(|key| {
             let (_, member) = set.find(key)?;
             let bls = self.ledger.providers().get(key)?.bls?;
             Some(CheckpointSigner { key: *key, power: member.power, bls })
         });
         let signers = signers.collect::<Option<_>>().ok_or(NoProof::Missing("signer"))?;
-        let places: Vec<usize> = anchor.signers().into_iter().map(usize::from).collect();
-        let members = Tree::from_leaves(set.members().iter().map(Member::leaf));
-        Ok((signers, members.multi_path(&places)))
+        Ok(PlannedCheckpoint { anchored, set, state: proven(milestone), signers })
     }
 }

@@ -87,8 +87,9 @@ impl From<NoFile> for ApiError {
 
 pub(super) async fn ots(State(door): State<Door>, Api(path): Api<Path<Hash32>>) -> Result<Octets, ApiError> {
     let read = move || {
-        let file = timestamps::file(path.0, &door.hub.ledger(), door.hub.store())?;
-        Ok::<_, NoFile>(file.serialize())
+        let found = door.hub.store().find_digest(&path.0)?.ok_or(NoFile::Unknown)?;
+        let plan = timestamps::plan(path.0, found, &door.hub.ledger())?;
+        Ok::<_, NoFile>(plan.fill(door.hub.store())?.serialize())
     };
     Ok(octets(tokio::task::spawn_blocking(read).await.map_err(broken)??))
 }
@@ -116,8 +117,8 @@ pub(super) async fn proof(
 ) -> Result<Octets, ApiError> {
     let Path((chain, height)) = path;
     let read = move || {
-        let proof = proofs::finality(&door.hub.ledger(), door.hub.store(), &chain, Height(height))?;
-        Ok::<_, NoProof>(proof.to_bytes())
+        let plan = proofs::plan(&door.hub.ledger(), &chain, Height(height))?;
+        Ok::<_, NoProof>(plan.fill(door.hub.store())?.to_bytes())
     };
     Ok(octets(tokio::task::spawn_blocking(read).await.map_err(broken)??))
 }

@@ -175,17 +175,18 @@ fn a_digest_leads_by_a_standard_file_to_the_block_that_holds_the_anchor() {
         world.finalise_until(&ZERO, 90);
         let (_dir, store) = stored(&world, height, &digests);
         for digest in &digests {
-            let file = timestamps::file(*digest, &world.ledger, &store);
+            let found = store.find_digest(digest).unwrap().unwrap();
+            let plan = timestamps::plan(*digest, found, &world.ledger);
             if !covered {
-                assert!(matches!(file, Err(NoFile::NotAnchored(at)) if at == Height(height)));
+                assert!(matches!(plan, Err(NoFile::NotAnchored(at)) if at == Height(height)));
                 continue;
             }
+            let file = plan.unwrap().fill(&store);
             let header = |height: u32| world.chain.get(height as usize).map(|block| block.header);
             let attested = file.unwrap().verify(digest, header).unwrap();
             assert_eq!(attested.height, world.ledger.anchors().get(Epoch(3)).unwrap().place.height.0);
         }
-        let unknown = timestamps::file(Hash32([9; 32]), &world.ledger, &store);
-        assert!(matches!(unknown, Err(NoFile::Unknown)));
+        assert_eq!(store.find_digest(&Hash32([9; 32])).unwrap(), None);
     }
 }
 
@@ -215,7 +216,7 @@ fn proof(anchored: &[u64], spread: u32) -> Proof {
     world.close();
     let (_dir, store) = stored(&world, 0, &[]);
     let root = proofs::root(&world.ledger).unwrap();
-    let proof = proofs::finality(&world.ledger, &store, &dev(), Height(200)).unwrap();
+    let proof = proofs::plan(&world.ledger, &dev(), Height(200)).unwrap().fill(&store).unwrap();
     let headers = headers(&world, proof.headers_from);
     Proof { world, root, proof, headers }
 }
