@@ -1,12 +1,10 @@
 //! The shipped binary, with a user's flags.
 
 use crate::watch::{leak, party_with_stakes};
-use palisade_hub::daemon::private_file;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::message::Message;
 use palisade_regtest::process::{Daemon, json_tool, tool, wait_for};
 use palisade_regtest::world::provider_key;
-use std::path::Path;
 
 const PROGRAM: &str = "palisade-checkpointer";
 
@@ -21,10 +19,8 @@ async fn report_watch_and_anchor_run_side_by_side_and_stop_when_asked() {
     std::fs::write(at("genesis.json"), serde_json::to_string(genesis.document()).unwrap()).unwrap();
     private_file(&at("password"));
     let (dir_text, cookie) = (dir.to_str().unwrap(), party.node.cookie_path());
-    private_file::create(Path::new(&at("password")), b"correct horse").unwrap();
     let args = [
         ["--dir", dir_text],
-        ["--password-file", &at("password")],
         ["--genesis", &at("genesis.json")],
         ["--hub", party.hub.client.url().as_str()],
         ["--bitcoin", &party.node.rpc_url()],
