@@ -10,13 +10,13 @@ use palisade_checkpointer::{Pass, PassError};
 use palisade_hub::daemon::endpoint::ListenAddr;
 use palisade_hub::daemon::interval::Interval;
 use palisade_hub::daemon::password::Password;
+use palisade_hub::daemon::private_file;
 use palisade_hub::ledger::anchors::Anchored;
 use palisade_protocol::anchor::Anchor;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::units::Epoch;
 use serde_json::json;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 /// The only provider of chain zero.
@@ -135,10 +135,7 @@ impl Scene {
 
 fn config(party: &Party) -> AnchorProcess {
     let at = |name: &str| -> PathBuf { party.folder.path().join(name) };
-    use std::io::Write as _;
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(at("password")).unwrap();
-    file.write_all(b"anchors").unwrap();
+    private_file::create(&at("password"), b"anchors").unwrap();
     AnchorProcess {
         process: Process {
             data_dir: at("anchor"),

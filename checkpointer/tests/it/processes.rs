@@ -1,10 +1,12 @@
 //! The shipped binary, with a user's flags.
 
 use crate::watch::{leak, party_with_stakes};
+use palisade_hub::daemon::private_file;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::message::Message;
 use palisade_regtest::process::{Daemon, json_tool, tool, wait_for};
 use palisade_regtest::world::provider_key;
+use std::path::Path;
 
 const PROGRAM: &str = "palisade-checkpointer";
 
@@ -17,7 +19,7 @@ async fn report_watch_and_anchor_run_side_by_side_and_stop_when_asked() {
     let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     let genesis = party.world.ledger.genesis();
     std::fs::write(at("genesis.json"), serde_json::to_string(genesis.document()).unwrap()).unwrap();
-    private_file(&at("password"));
+    private_file::create(Path::new(&at("password")), b"correct horse").unwrap();
     let (dir_text, cookie) = (dir.to_str().unwrap(), party.node.cookie_path());
     let args = [
         ["--dir", dir_text],
@@ -63,12 +65,4 @@ async fn report_watch_and_anchor_run_side_by_side_and_stop_when_asked() {
     for daemon in [report, watch, anchor] {
         daemon.stop().await.unwrap();
     }
-}
-
-/// A file with a password that only its owner may read.
-fn private_file(path: &str) {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).unwrap();
-    file.write_all(b"a password").unwrap();
 }
