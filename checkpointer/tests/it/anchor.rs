@@ -7,6 +7,8 @@ use palisade_checkpointer::anchor::wallet::Wallet;
 use palisade_checkpointer::config::{AnchorProcess, Process};
 use palisade_checkpointer::report::Reporter;
 use palisade_checkpointer::{Pass, PassError};
+use palisade_hub::client::HubClient;
+use palisade_hub::client::HubClient;
 use palisade_hub::daemon::endpoint::ListenAddr;
 use palisade_hub::daemon::interval::Interval;
 use palisade_hub::daemon::password::Password;
@@ -16,6 +18,7 @@ use palisade_protocol::anchor::Anchor;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::units::Epoch;
+use palisade_regtest::liar::{Liar, flipped};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -23,14 +26,14 @@ use std::path::PathBuf;
 const ANNA: &str = "anna";
 
 /// A party whose chain zero has a set, a wallet that pays for anchors, and the reporter.
-struct Scene {
-    party: Party,
+pub struct Scene {
+    pub party: Party,
     reporter: Reporter,
-    config: AnchorProcess,
+    pub config: AnchorProcess,
 }
 
 impl Scene {
-    async fn new(coins: &[u64]) -> Self {
+    pub async fn new(coins: &[u64]) -> Self {
         let (mut party, mut reporter) = Party::new().await;
         party.register_provider(&mut reporter, ANNA).await;
         let (id, staking) =
@@ -64,14 +67,23 @@ impl Scene {
     }
 
     fn anchorer(&self) -> Anchorer {
+        self.anchorer_at(self.party.hub.client.clone())
+    }
+
+    /// One that asks this hub.
+    pub fn anchorer_at(&self, hub: HubClient) -> Anchorer {
+        self.anchorer_at(self.party.hub.client.url().as_str())
+    }
+
+    fn anchorer_at(&self, hub: &str) -> Anchorer {
         let wallet = Wallet::open(&self.config, bitcoin::Network::Regtest).unwrap();
         let (_, replica) = self.party.replica("anchor");
-        Anchorer::open(&self.config, wallet, replica, self.party.hub.client.clone(), self.party.rpc())
-            .unwrap()
+        let hub = HubClient::new(hub.parse().unwrap());
+        Anchorer::open(&self.config, wallet, replica, hub, self.party.rpc()).unwrap()
     }
 
     /// Votes on every voted block until one more epoch is over and final, and signs its checkpoint. Gives the epoch.
-    async fn one_more_epoch(&self) -> Epoch {
+    pub async fn one_more_epoch(&self) -> Epoch {
         let before = self.last_ended();
         while self.last_ended() == before {
             self.vote().await;
@@ -121,7 +133,7 @@ impl Scene {
     }
 
     /// The one transaction of the mempool, which must carry an anchor; and its fee.
-    async fn flying(&self) -> (Txid, Epoch, Amount) {
+    pub async fn flying(&self) -> (Txid, Epoch, Amount) {
         let [txid] = self.mempool().await[..] else { panic!("{:?}", self.mempool().await) };
         let (_, anchor) = Anchor::find(&self.transaction(txid).await).unwrap();
         let entry = self.party.node.rpc().mempool_entry(txid).await.unwrap().unwrap();
@@ -219,4 +231,36 @@ async fn without_coins_nothing_is_sent_and_the_reason_names_what_is_missing() {
     let why = scene.anchorer().pass().await.unwrap_err();
     assert!(matches!(&why, PassError::Wallet(why) if why.contains("is needed")), "{why}");
     assert!(scene.mempool().await.is_empty());
+}
+
+/// A proxy before the hub that alters each byte of the checkpoint in turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_altered_checkpoint_is_not_anchored() {
+    let scene = Scene::new(&[1_000_000]).await;
+    let epoch = scene.one_more_epoch().await;
+    let liar = Liar::start(scene.party.hub.client.url().as_str()).await;
+    let mut anchorer = scene.anchorer_at(liar.url());
+    let mut place = 0;
+    loop {
+        let asked = format!("/checkpoints/{epoch}");
+        liar.tell(move |path, answer| {
+            let Some(payload) = answer["payload"].as_str().filter(|_| path == asked) else { return false };
+            let bytes = hex::decode(payload).unwrap();
+            answer["payload"] = hex::encode(flipped(&bytes, place)).into();
+            place < bytes.len()
+        });
+        let passed = anchorer.pass().await;
+        if liar.told() == 0 {
+            // Behind the last byte nothing was altered.
+            assert_eq!(passed.unwrap(), Pass::Idle);
+            break;
+        }
+        let why = passed.expect_err("an altered checkpoint");
+        assert!(why.to_string().contains("does not verify"), "byte {place}: {why}");
+        assert!(scene.mempool().await.is_empty(), "byte {place}");
+        place += 1;
+    }
+    assert!(place > 90, "{place} bytes were tried");
+    assert_eq!(scene.flying().await.1, epoch);
+    assert!(liar.posted().is_empty());
 }
