@@ -16,7 +16,7 @@ use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
 use palisade_regtest::liar::{Liar, flipped, leaves, versions};
 use palisade_regtest::world::Wish;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::Path;
 
 /// What a daemon of this crate did that others can see, or that it would go on with.
@@ -27,7 +27,7 @@ async fn nothing_done(party: &Party, liar: &Liar, name: &str) {
     assert_eq!(mempool, Vec::<String>::new(), "{name}");
 }
 
-fn rows(database: &Path, table: &str) -> usize {
+fn rows(database: &Path, table: &str) -> u32 {
     let connection = rusqlite::Connection::open(database).unwrap();
     connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
 }
@@ -55,9 +55,8 @@ async fn no_altered_field_of_the_hubs_answers_gets_an_anchor_made() {
     let scene = Scene::new(&[1_000_000]).await;
     let party = &scene.party;
     let liar = Liar::start(party.hub.client.url().as_str()).await;
-    let at = || HubClient::new(liar.url().parse().unwrap());
     let flights = scene.config.process.data_dir.join("flights.sqlite");
-    let mut anchorer = scene.anchorer_at(at());
+    let mut anchorer = scene.anchorer_at(liar.url());
     // Before the first epoch ends there is nothing to anchor. From then on its hub lies.
     assert_eq!(anchorer.pass().await.unwrap(), Pass::Idle);
     let next = party.hub.hub.ledger().next_height();
@@ -72,36 +71,16 @@ async fn no_altered_field_of_the_hubs_answers_gets_an_anchor_made() {
     drop(anchorer);
     // One that is started again meets the hub first.
     for field in genesis_fields(party) {
-        let mut anchorer = scene.anchorer_at(at());
+        let mut anchorer = scene.anchorer_at(liar.url());
         liar.alter_field("/genesis", &field);
         let why = anchorer.pass().await.expect_err(&field);
         assert!(is_untruth(&why), "{field}: {why}");
         nothing_done(party, &liar, &field).await;
     }
-    // The checkpoint itself, byte for byte.
-    let mut anchorer = scene.anchorer_at(at());
-    let path = format!("checkpoints/{epoch}");
-    let view: Value = party.hub.client.get_json(&path, &[]).await.unwrap();
-    let payload = hex::decode(view["payload"].as_str().unwrap()).unwrap();
-    for place in 0..payload.len() {
-        let lie = hex::encode(flipped(&payload, place));
-        let path = format!("/{path}");
-        liar.tell(move |asked, answer| {
-            let lies = asked == path;
-            if lies {
-                answer["payload"] = lie.clone().into();
-            }
-            lies
-        });
-        let name = format!("byte {place} of the payload");
-        let why = anchorer.pass().await.expect_err(&name);
-        assert!(why.part() == "hub" && why.to_string().contains("does not verify"), "{name}: {why}");
-        nothing_done(party, &liar, &name).await;
-    }
     assert_eq!(rows(&flights, "version"), 0);
 
     // Whatever else the answer says, its payload counts, for that verifies by our own log.
-    let path = format!("/{path}");
+    let path = format!("/checkpoints/{epoch}");
     liar.tell(move |asked, answer| {
         let lies = asked == path;
         if lies {
@@ -109,7 +88,7 @@ async fn no_altered_field_of_the_hubs_answers_gets_an_anchor_made() {
         }
         lies
     });
-    anchorer.pass().await.unwrap();
+    scene.anchorer_at(liar.url()).pass().await.unwrap();
     assert_eq!((scene.flying().await.1, rows(&flights, "version")), (epoch, 1));
 }
 

@@ -2,7 +2,6 @@
 
 mod anchor;
 mod lies;
-mod lies;
 mod party;
 mod processes;
 mod report;
