@@ -2,6 +2,7 @@
 
 use crate::measure::cores;
 use bitcoin::hashes::Hash as _;
+use bitcoin::secp256k1::SECP256K1;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use palisade_protocol::block::MessageBytes;
 use palisade_protocol::hash::sha256;
@@ -44,7 +45,7 @@ fn mine_purses(world: &mut World, holders: &[usize]) -> Vec<Purse> {
     for name in &names {
         let source = Txid::from_byte_array(sha256(&[b"purse", name.as_bytes()]).0);
         let owner = keypair(name).x_only_public_key().0;
-        let script_pubkey = ScriptBuf::new_p2tr(bitcoin::secp256k1::SECP256K1, owner, None);
+        let script_pubkey = ScriptBuf::new_p2tr(SECP256K1, owner, None);
         let coin = TxOut { value: Amount::from_sat(STAKE_SAT + 1_000), script_pubkey };
         world.mempool.push(transaction(vec![OutPoint { txid: source, vout: 0 }], vec![coin; COINS]));
     }
