@@ -25,6 +25,9 @@ const BASE_HEADERS: u32 = 10;
 /// Blocks after which the networks that do so change their target.
 const RETARGET: u32 = 2_016;
 
+/// Most epochs that a proof leads through: with 60 members each takes about 28 kB of its 64 MiB.
+const MAX_STEPS: u64 = 2_000;
+
 /// Why there is no proof.
 #[derive(Debug, thiserror::Error)]
 pub enum NoProof {
@@ -40,6 +43,9 @@ pub enum NoProof {
     /// The hub's record of it is not on Bitcoin.
     #[error("no anchor on Bitcoin covers that block's certificate yet")]
     NotAnchored,
+    /// A file holds a bounded number of epochs.
+    #[error("the way from the first set has {0} epochs, a proof holds at most {MAX_STEPS}")]
+    TooLong(u64),
     /// The log does not hold what it should.
     #[error("the log holds no {0}")]
     Missing(&'static str),
@@ -267,6 +273,9 @@ impl<'a> Maker<'a> {
     fn steps(&mut self, first: Epoch, last: Epoch) -> Result<Vec<PlannedStep>, NoProof> {
         let (mut steps, mut epoch, mut last) = (Vec::new(), first, last);
         while epoch < last {
+            if last.since(first) > MAX_STEPS {
+                return Err(NoProof::TooLong(last.since(first)));
+            }
             let step = self.step(epoch)?;
             let needed = self.checkpoints.last_key_value().map(|(epoch, _)| *epoch);
             last = last.max(needed.unwrap_or(last));

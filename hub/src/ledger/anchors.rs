@@ -80,6 +80,11 @@ impl Anchors {
         self.epochs.iter().filter_map(|(epoch, own)| Some((*epoch, own.first.as_ref()?)))
     }
 
+    /// Checkpoints of an epoch and those after it.
+    pub fn from(&self, epoch: Epoch) -> impl Iterator<Item = (Epoch, &Anchored)> {
+        self.epochs.range(epoch..).filter_map(|(epoch, own)| Some((*epoch, own.first.as_ref()?)))
+    }
+
     /// Headers beside the checkpoint's that quorums of an epoch's set signed and anchored: an alarm.
     pub fn void(&self) -> impl Iterator<Item = (Epoch, &Hash32)> {
         self.epochs.iter().flat_map(|(epoch, own)| own.void.iter().map(|header| (*epoch, header)))
