@@ -1,7 +1,8 @@
 //! Shares of checkpoints: what members of chain zero's sets sign by BLS, added up to anchors.
 
-use crate::ledger::{Ledger, Rejected};
+use crate::ledger::Ledger;
 use crate::store::{Store, StoreError};
+use bitcoin::Amount;
 use palisade_protocol::anchor::Anchor;
 use palisade_protocol::bls::BlsInvalid;
 use palisade_protocol::checkpoint::CheckpointShare;
@@ -69,6 +70,9 @@ pub fn add(share: &CheckpointShare, ledger: &Ledger, store: &Store) -> Result<()
         return Err(ShareError::OtherHeader { found: share.header, own });
     }
     fixed.set.find(&share.key).ok_or(ShareError::NotMember)?;
+    if store.has_share(epoch, &share.key)? {
+        return Err(ShareError::Repeated);
+    }
     let bls = ledger.providers().get(&share.key).and_then(|provider| provider.bls.as_ref());
     share.verify(&ledger.contexts().checkpoint, bls.ok_or(ShareError::NotMember)?)?;
     if store.keep_share(share)? { Ok(()) } else { Err(ShareError::Repeated) }
@@ -94,13 +98,11 @@ pub fn add_up(epoch: Epoch, ledger: &Ledger, store: &Store) -> Result<Option<Sha
     let header = zero.certified.get(&zero.terms.last_voted(epoch)).copied();
     let shares = store.shares(epoch)?;
     let signers = shares.iter().filter_map(|share| fixed.set.find(&share.key));
-    let signed_sat = signers.map(|(_, member)| member.power.to_sat()).sum();
-    let anchor = header.and_then(|header| Anchor::assemble(&fixed.set, header, &shares).ok());
-    // Only what anybody would take for a checkpoint is handed out.
-    let anchor = anchor.filter(|anchor| judged(ledger, anchor).is_ok());
-    Ok(Some(Shares { header, signed_sat, total_sat: fixed.set.header().total.to_sat(), anchor }))
-}
-
-fn judged(ledger: &Ledger, anchor: &Anchor) -> Result<(), Rejected> {
-    ledger.judge_anchor(anchor)
+    let signed = signers.fold(Amount::ZERO, |sum, (_, member)| sum.checked_add(member.power).unwrap_or(sum));
+    let total = fixed.set.header().total;
+    // Each share was judged when it came, so what they add up to needs no judging again.
+    let is_quorum = fixed.set.header().is_quorum(signed);
+    let anchor =
+        header.filter(|_| is_quorum).and_then(|header| Anchor::assemble(&fixed.set, header, &shares).ok());
+    Ok(Some(Shares { header, signed_sat: signed.to_sat(), total_sat: total.to_sat(), anchor }))
 }

@@ -6,9 +6,11 @@ use crate::ledger::chains::{Chain, FixedSet};
 use crate::store::{Store, StoreError};
 use crate::timestamps::{NoFile, anchor_proof, covering};
 use palisade_protocol::anchor::Anchor;
-use palisade_protocol::context::ChainId;
+use palisade_protocol::block::{HubHeader, MessageBytes, message_tree};
+use palisade_protocol::context::{ChainId, ChainIdentity, Context, Terms};
 use palisade_protocol::finality::certificate::Certificate;
-use palisade_protocol::finality::set::Member;
+use palisade_protocol::finality::set::{Member, Set, SetHeader};
+use palisade_protocol::genesis::GenesisDocument;
 use palisade_protocol::message::Message;
 use palisade_protocol::proof::{
     ChainBlock, Checkpoint, CheckpointSigner, FinalityProof, LeafPath, ProvenState, Step, TrustRoot, Under,
@@ -22,6 +24,9 @@ use std::collections::BTreeMap;
 const BASE_HEADERS: u32 = 10;
 /// Blocks after which the networks that do so change their target.
 const RETARGET: u32 = 2_016;
+
+/// Most epochs that a proof leads through: with 60 members each takes about 28 kB of its 64 MiB.
+const MAX_STEPS: u64 = 2_000;
 
 /// Why there is no proof.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +43,9 @@ pub enum NoProof {
     /// The hub's record of it is not on Bitcoin.
     #[error("no anchor on Bitcoin covers that block's certificate yet")]
     NotAnchored,
+    /// A file holds a bounded number of epochs.
+    #[error("the way from the first set has {0} epochs, a proof holds at most {MAX_STEPS}")]
+    TooLong(u64),
     /// The log does not hold what it should.
     #[error("the log holds no {0}")]
     Missing(&'static str),
@@ -66,41 +74,163 @@ pub fn root(ledger: &Ledger) -> Result<TrustRoot, NoProof> {
     Ok(TrustRoot { hub, set, btc_header, btc_height: first.btc_height })
 }
 
-/// Shows that the chain's block at `height` is final and under a checkpoint.
-pub fn finality(
-    ledger: &Ledger,
-    store: &Store,
-    chain: &ChainId,
+/// All of a proof that the ledger knows; the rest stands in the log. Made and filled in two steps, so that nobody waits for
+/// the ledger while the log is read.
+#[derive(Debug)]
+pub struct Plan {
+    genesis: GenesisDocument,
+    headers_from: BtcHeight,
+    steps: Vec<PlannedStep>,
+    checkpoints: Vec<PlannedCheckpoint>,
+    block: PlannedBlock,
+}
+
+/// A certificate in the log.
+#[derive(Debug)]
+struct Place {
+    recorded_at: Height,
+    context: Context,
     height: Height,
-) -> Result<FinalityProof, NoProof> {
+}
+
+#[derive(Debug)]
+struct PlannedStep {
+    state: ProvenState,
+    certificate: Place,
+    next: SetHeader,
+    place: LeafPath,
+    under: Option<PlannedUnder>,
+}
+
+/// A checkpoint under which a certificate lies, and the way there from the block that holds the certificate.
+#[derive(Debug)]
+struct PlannedUnder {
+    checkpoint: u16,
+    among_headers: Option<LeafPath>,
+}
+
+#[derive(Debug)]
+struct PlannedCheckpoint {
+    anchored: Anchored,
+    set: Set,
+    state: ProvenState,
+    signers: Vec<CheckpointSigner>,
+}
+
+#[derive(Debug)]
+struct PlannedBlock {
+    identity: ChainIdentity,
+    terms: Terms,
+    step: u16,
+    set_place: LeafPath,
+    certificate: Place,
+    record: PlannedUnder,
+}
+
+/// Plans the proof that the chain's block at `height` is final and under a checkpoint.
+pub fn plan(ledger: &Ledger, chain: &ChainId, height: Height) -> Result<Plan, NoProof> {
     let chain = ledger.chain(chain).filter(|chain| !chain.id().is_zero()).ok_or(NoProof::UnknownChain)?;
-    let record = *chain.records.get(&height).ok_or(NoProof::NotFinal)?;
+    let recorded_at = *chain.records.get(&height).ok_or(NoProof::NotFinal)?;
     let zero = ledger.chains().first().ok_or(NoProof::NotOpen)?;
     let (first, _) = zero.sets.first_key_value().ok_or(NoProof::NotOpen)?;
     let fixed = chain.sets.get(&chain.terms.epoch_of(height)).ok_or(NoProof::Missing("set"))?;
-    let (anchored_in, _, milestone) = covering(ledger, record.hub_height).ok_or(NoProof::NotAnchored)?;
+    let (anchored_in, _, _) = covering(ledger, recorded_at).ok_or(NoProof::NotAnchored)?;
     let shown_in = first_epoch_from(zero, fixed.hub_height).max(*first);
-    let mut maker = Maker { ledger, store, zero, checkpoints: BTreeMap::new() };
+    let mut maker = Maker { ledger, zero, checkpoints: BTreeMap::new() };
     let steps = maker.steps(*first, anchored_in.max(shown_in.next()))?;
-    let under = Under {
-        checkpoint: maker.checkpoint(anchored_in),
-        place: maker.place(Section::Certificates, record.index, milestone.certificates)?,
-    };
+    let record = maker.under(recorded_at)?.ok_or(NoProof::NotAnchored)?;
     let shown = milestone_at(ledger, zero.terms.first_height(shown_in))?;
-    let block = ChainBlock {
-        chain: chain.id().clone(),
-        genesis: chain.identity.genesis,
-        incarnation: chain.identity.incarnation,
+    let block = PlannedBlock {
+        identity: chain.identity.clone(),
         terms: chain.terms,
         step: u16::try_from(shown_in.since(*first))
             .map_err(|_| NoProof::Missing("room for so many epochs"))?,
         set_place: maker.place(Section::Sets, fixed.index, shown.sets)?,
-        certificate: certificate(store, chain, height)?,
-        record: under,
+        certificate: certificate_place(chain, height)?,
+        record,
     };
     let genesis = ledger.genesis().document().clone();
     let headers_from = headers_from(ledger, root(ledger)?.btc_height);
-    Ok(FinalityProof { genesis, headers_from, steps, checkpoints: maker.finish()?, block })
+    Ok(Plan { genesis, headers_from, steps, checkpoints: maker.finish()?, block })
+}
+
+impl Plan {
+    /// Reads the rest from the log.
+    pub fn fill(self, store: &Store) -> Result<FinalityProof, NoProof> {
+        let step = |step: PlannedStep| {
+            let PlannedStep { state, certificate, next, place, under } = step;
+            let found = certificate.read(store)?;
+            let under = under.map(|under| found.under(under));
+            Ok(Step { state, certificate: found.certificate, next, place, under })
+        };
+        let steps = self.steps.into_iter().map(step).collect::<Result<_, NoProof>>()?;
+        let checkpoints = self.checkpoints.into_iter().map(|planned| planned.fill(store));
+        let PlannedBlock { identity, terms, step, set_place, certificate, record } = self.block;
+        let found = certificate.read(store)?;
+        let block = ChainBlock {
+            chain: identity.id,
+            genesis: identity.genesis,
+            incarnation: identity.incarnation,
+            terms,
+            step,
+            set_place,
+            record: found.under(record),
+            certificate: found.certificate,
+        };
+        Ok(FinalityProof {
+            genesis: self.genesis,
+            headers_from: self.headers_from,
+            steps,
+            checkpoints: checkpoints.collect::<Result<_, _>>()?,
+            block,
+        })
+    }
+}
+
+impl PlannedCheckpoint {
+    fn fill(self, store: &Store) -> Result<Checkpoint, NoProof> {
+        let inclusion = anchor_proof(store, &self.anchored)?;
+        let (_, anchor) = Anchor::find(&inclusion.transaction).map_err(|_| NoProof::Missing("anchor"))?;
+        let places: Vec<usize> = anchor.signers().into_iter().map(usize::from).collect();
+        let members = Tree::from_leaves(self.set.members().iter().map(Member::leaf));
+        let members_proof = members.multi_path(&places);
+        Ok(Checkpoint { inclusion, state: self.state, signers: self.signers, members_proof })
+    }
+}
+
+/// A certificate, and its place among the messages of its block.
+struct Found {
+    certificate: Certificate,
+    header: HubHeader,
+    message: LeafPath,
+}
+
+impl Found {
+    fn under(&self, planned: PlannedUnder) -> Under {
+        let PlannedUnder { checkpoint, among_headers } = planned;
+        Under { checkpoint, header: self.header, message: self.message.clone(), among_headers }
+    }
+}
+
+impl Place {
+    fn read(&self, store: &Store) -> Result<Found, NoProof> {
+        let missing = || NoProof::Missing("certificate");
+        let block = store.blocks(self.recorded_at, 1)?.pop().ok_or_else(missing)?;
+        let of_message = |bytes: &MessageBytes| match bytes.decode() {
+            Ok(Message::Certificate(own)) => {
+                let ballot = own.ballot;
+                (ballot.context == self.context && ballot.height == self.height).then_some(*own)
+            }
+            _ => None,
+        };
+        let mut certificates = block.messages.iter().map(of_message).enumerate();
+        let found = certificates.find_map(|(index, own)| Some((index, own?)));
+        let (index, certificate) = found.ok_or_else(missing)?;
+        let ids = message_tree(block.messages.iter().map(MessageBytes::id));
+        let siblings = ids.path(index).ok_or_else(missing)?;
+        let message = LeafPath::new(index as u64, ids.len() as u64, &siblings).ok_or_else(missing)?;
+        Ok(Found { certificate, header: block.header, message })
+    }
 }
 
 /// The first header that a verifier needs: ten before one that its chain of headers can grow on.
@@ -124,23 +254,15 @@ fn proven(milestone: &Milestone) -> ProvenState {
     ProvenState { header: milestone.header, sections: milestone.sections }
 }
 
-/// The certificate that the log holds for a chain's height.
-fn certificate(store: &Store, chain: &Chain, height: Height) -> Result<Certificate, NoProof> {
-    let recorded = chain.records.get(&height).ok_or(NoProof::NotAnchored)?.hub_height;
-    let block = store.blocks(recorded, 1)?.pop().ok_or(NoProof::Missing("block"))?;
-    let found = block.messages.iter().find_map(|bytes| match bytes.decode() {
-        Ok(Message::Certificate(own)) => {
-            (own.ballot.context == chain.vote && own.ballot.height == height).then_some(*own)
-        }
-        _ => None,
-    });
-    found.ok_or(NoProof::Missing("certificate"))
+/// Where the log holds the certificate of a chain's height.
+fn certificate_place(chain: &Chain, height: Height) -> Result<Place, NoProof> {
+    let recorded_at = *chain.records.get(&height).ok_or(NoProof::NotAnchored)?;
+    Ok(Place { recorded_at, context: chain.vote, height })
 }
 
 /// A proof under construction.
 struct Maker<'a> {
     ledger: &'a Ledger,
-    store: &'a Store,
     zero: &'a Chain,
     /// Numbers of the checkpoints that are used, by epoch.
     checkpoints: BTreeMap<Epoch, u16>,
@@ -148,9 +270,12 @@ struct Maker<'a> {
 
 impl<'a> Maker<'a> {
     /// Steps from the first set up to the set of `last`, and on as far as the checkpoints that cover them need.
-    fn steps(&mut self, first: Epoch, last: Epoch) -> Result<Vec<Step>, NoProof> {
+    fn steps(&mut self, first: Epoch, last: Epoch) -> Result<Vec<PlannedStep>, NoProof> {
         let (mut steps, mut epoch, mut last) = (Vec::new(), first, last);
         while epoch < last {
+            if last.since(first) > MAX_STEPS {
+                return Err(NoProof::TooLong(last.since(first)));
+            }
             let step = self.step(epoch)?;
             let needed = self.checkpoints.last_key_value().map(|(epoch, _)| *epoch);
             last = last.max(needed.unwrap_or(last));
@@ -160,24 +285,29 @@ impl<'a> Maker<'a> {
         Ok(steps)
     }
 
-    fn step(&mut self, epoch: Epoch) -> Result<Step, NoProof> {
+    fn step(&mut self, epoch: Epoch) -> Result<PlannedStep, NoProof> {
         let (ledger, height) = (self.ledger, self.zero.terms.first_height(epoch));
         let milestone = milestone_at(ledger, height)?;
         let next = self.set(epoch.next())?;
-        let under = match covering(ledger, height) {
-            Some((covered_in, _, anchor)) if anchor.header.height > height => Some(Under {
-                checkpoint: self.checkpoint(covered_in),
-                place: self.place(Section::Headers, height.0 as usize, anchor.header.height.0 as usize)?,
-            }),
-            _ => None,
-        };
-        Ok(Step {
+        let certificate = certificate_place(self.zero, height)?;
+        let under = self.under(certificate.recorded_at)?;
+        Ok(PlannedStep {
             state: proven(milestone),
-            certificate: certificate(self.store, self.zero, height)?,
+            certificate,
             next: *next.set.header(),
             place: self.place(Section::Sets, next.index, milestone.sets)?,
             under,
         })
+    }
+
+    /// The checkpoint that covers what is recorded in the hub block at a height, if one is on Bitcoin.
+    fn under(&mut self, recorded_at: Height) -> Result<Option<PlannedUnder>, NoProof> {
+        let Some((covered_in, _, anchor)) = covering(self.ledger, recorded_at) else { return Ok(None) };
+        let (index, size) = (recorded_at.0 as usize, anchor.header.height.0 as usize);
+        let is_that_block = index == size;
+        let way = || self.place(Section::Headers, index, size);
+        let among_headers = if is_that_block { None } else { Some(way()?) };
+        Ok(Some(PlannedUnder { checkpoint: self.checkpoint(covered_in), among_headers }))
     }
 
     fn set(&self, epoch: Epoch) -> Result<&'a FixedSet, NoProof> {
@@ -197,37 +327,23 @@ impl<'a> Maker<'a> {
         *self.checkpoints.entry(epoch).or_insert(next)
     }
 
-    fn finish(self) -> Result<Vec<Checkpoint>, NoProof> {
+    fn finish(self) -> Result<Vec<PlannedCheckpoint>, NoProof> {
         let mut numbered: Vec<(u16, Epoch)> =
             self.checkpoints.iter().map(|(epoch, at)| (*at, *epoch)).collect();
         numbered.sort_unstable();
-        numbered.into_iter().map(|(_, epoch)| self.make_checkpoint(epoch)).collect()
+        numbered.into_iter().map(|(_, epoch)| self.plan_checkpoint(epoch)).collect()
     }
 
-    fn make_checkpoint(&self, epoch: Epoch) -> Result<Checkpoint, NoProof> {
-        let anchored = self.ledger.anchors().get(epoch).ok_or(NoProof::NotAnchored)?;
+    fn plan_checkpoint(&self, epoch: Epoch) -> Result<PlannedCheckpoint, NoProof> {
+        let anchored = self.ledger.anchors().get(epoch).ok_or(NoProof::NotAnchored)?.clone();
         let milestone = milestone_at(self.ledger, self.zero.terms.last_voted(epoch))?;
-        let inclusion = anchor_proof(self.store, anchored)?;
-        let (_, anchor) = Anchor::find(&inclusion.transaction).map_err(|_| NoProof::Missing("anchor"))?;
-        let (signers, members_proof) = self.signers(epoch, anchored, &anchor)?;
-        Ok(Checkpoint { inclusion, state: proven(milestone), signers, members_proof })
-    }
-
-    fn signers(
-        &self,
-        epoch: Epoch,
-        anchored: &Anchored,
-        anchor: &Anchor,
-    ) -> Result<(Vec<CheckpointSigner>, Vec<palisade_protocol::hash::Hash32>), NoProof> {
-        let set = &self.set(epoch)?.set;
+        let set = self.set(epoch)?.set.clone();
         let signers = anchored.signers.iter().map(|key| {
             let (_, member) = set.find(key)?;
             let bls = self.ledger.providers().get(key)?.bls?;
             Some(CheckpointSigner { key: *key, power: member.power, bls })
         });
         let signers = signers.collect::<Option<_>>().ok_or(NoProof::Missing("signer"))?;
-        let places: Vec<usize> = anchor.signers().into_iter().map(usize::from).collect();
-        let members = Tree::from_leaves(set.members().iter().map(Member::leaf));
-        Ok((signers, members.multi_path(&places)))
+        Ok(PlannedCheckpoint { anchored, set, state: proven(milestone), signers })
     }
 }

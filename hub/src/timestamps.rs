@@ -6,7 +6,7 @@ use crate::store::{Store, StoreError};
 use bitcoin::TxMerkleNode;
 use bitcoin::hashes::Hash as _;
 use bitcoin::secp256k1::{Keypair, Message as Digest, SECP256K1};
-use palisade_protocol::block::{Block, HubHeader, MessageBytes, message_tree};
+use palisade_protocol::block::{Block, MessageBytes, message_tree};
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::Context;
 use palisade_protocol::hash::Hash32;
@@ -17,8 +17,8 @@ use palisade_protocol::timestamp::{Path, PathRefused, TimestampFile};
 use palisade_protocol::tree::{Tree, leaf_hash};
 use palisade_protocol::units::{Epoch, Height};
 
-/// Most digests in a batch.
-pub const MAX_DIGESTS: usize = 4_096;
+/// Most digests in a batch. They cost their senders nothing and stay for ever, so there are few: a tree of digests counts as one.
+pub const MAX_DIGESTS: usize = 256;
 
 /// Why there is no file.
 #[derive(Debug, thiserror::Error)]
@@ -61,26 +61,63 @@ pub fn batch(height: Height, digests: &[Hash32], context: &Context, key: &Keypai
 pub fn covering(ledger: &Ledger, height: Height) -> Option<(Epoch, &Anchored, &Milestone)> {
     let terms = ledger.chains().first()?.terms;
     let first = terms.epoch_of(height);
-    ledger.anchors().iter().filter(|(epoch, _)| *epoch >= first).find_map(|(epoch, anchored)| {
+    ledger.anchors().from(first).find_map(|(epoch, anchored)| {
         let milestone = ledger.anchors().milestone(terms.last_voted(epoch))?;
         let covers = milestone.header.height >= height && milestone.header.hash() == anchored.header;
         covers.then_some((epoch, anchored, milestone))
     })
 }
 
-/// The file of a digest.
-pub fn file(digest: Hash32, ledger: &Ledger, store: &Store) -> Result<TimestampFile, NoFile> {
-    let (height, place) = store.find_digest(&digest)?.ok_or(NoFile::Unknown)?;
+/// What the ledger knows of a digest's way; the rest stands in the log. Made and filled in two steps, so that nobody waits
+/// for the ledger while the log is read.
+#[derive(Debug)]
+pub struct Plan {
+    digest: Hash32,
+    height: Height,
+    place: usize,
+    anchored: Anchored,
+    milestone: Milestone,
+    /// Siblings of the block's header among those of the milestone's state.
+    siblings: Vec<Hash32>,
+}
+
+/// Plans the file of a digest that is recorded in a block at `height`, at `place` of its batch.
+pub fn plan(digest: Hash32, (height, place): (Height, usize), ledger: &Ledger) -> Result<Plan, NoFile> {
     let (_, anchored, milestone) = covering(ledger, height).ok_or(NoFile::NotAnchored(height))?;
-    let block = block_at(store, height)?;
-    let path = in_batch(Path::new(digest), &store.digests(height)?, place)?;
-    let path = to_header(path, &block)?;
-    let path = to_milestone(path, ledger, &block.header, milestone)?;
-    let proof = anchor_proof(store, anchored)?;
-    let siblings: Vec<TxMerkleNode> =
-        proof.path.iter().map(|node| TxMerkleNode::from_byte_array(*node)).collect();
-    let path = path.transaction(&proof.transaction)?.block(proof.index, &siblings)?;
-    Ok(path.attest(anchored.place.height.0)?)
+    let (index, size) = (height.0 as usize, milestone.header.height.0 as usize);
+    let headers = ledger.tree().section(Section::Headers);
+    // None of its own header's: the batch stands in the very block that the anchor names.
+    let siblings = headers.path_among_first(index, size).unwrap_or_default();
+    let (anchored, milestone) = (anchored.clone(), milestone.clone());
+    Ok(Plan { digest, height, place, anchored, milestone, siblings })
+}
+
+impl Plan {
+    /// Reads the rest from the log.
+    pub fn fill(&self, store: &Store) -> Result<TimestampFile, NoFile> {
+        let block = block_at(store, self.height)?;
+        let path = in_batch(Path::new(self.digest), &store.digests(self.height)?, self.place)?;
+        let path = self.to_milestone(to_header(path, &block)?)?;
+        let proof = anchor_proof(store, &self.anchored)?;
+        let siblings: Vec<TxMerkleNode> =
+            proof.path.iter().map(|node| TxMerkleNode::from_byte_array(*node)).collect();
+        let path = path.transaction(&proof.transaction)?.block(proof.index, &siblings)?;
+        Ok(path.attest(self.anchored.place.height.0)?)
+    }
+
+    /// From the block's header to the one that the anchor names, through the headers in its state.
+    fn to_milestone(&self, path: Path) -> Result<Path, NoFile> {
+        let header = &self.milestone.header;
+        if self.height == header.height {
+            return Ok(path);
+        }
+        let sections = Tree::from_leaves(self.milestone.sections.iter().map(|root| leaf_hash(&root.0)));
+        let section = Section::Headers as usize;
+        let above = sections.path(section).ok_or(NoFile::Missing("section"))?;
+        let path = path.tree(self.height.0, header.height.0, &self.siblings)?;
+        let path = path.tree(section as u64, SECTIONS as u64, &above)?;
+        Ok(path.tagged("palisade/1/header", &header.to_bytes())?)
+    }
 }
 
 fn block_at(store: &Store, height: Height) -> Result<Block, NoFile> {
@@ -107,27 +144,6 @@ fn to_header(path: Path, block: &Block) -> Result<Path, NoFile> {
     let path = path.tagged("palisade/1/message", bytes.as_slice())?;
     let path = path.tree(index as u64, ids.len() as u64, &siblings)?;
     Ok(path.tagged("palisade/1/header", &block.header.to_bytes())?)
-}
-
-/// From a header to that of a later block, through the headers in its state.
-fn to_milestone(
-    path: Path,
-    ledger: &Ledger,
-    header: &HubHeader,
-    milestone: &Milestone,
-) -> Result<Path, NoFile> {
-    if header.height == milestone.header.height {
-        return Ok(path);
-    }
-    let (index, size) = (header.height.0, milestone.header.height.0);
-    let headers = ledger.tree().section(Section::Headers);
-    let siblings =
-        headers.path_among_first(index as usize, size as usize).ok_or(NoFile::Missing("header"))?;
-    let sections = Tree::from_leaves(milestone.sections.iter().map(|root| leaf_hash(&root.0)));
-    let section = Section::Headers as usize;
-    let above = sections.path(section).ok_or(NoFile::Missing("section"))?;
-    let path = path.tree(index, size, &siblings)?.tree(section as u64, SECTIONS as u64, &above)?;
-    Ok(path.tagged("palisade/1/header", &milestone.header.to_bytes())?)
 }
 
 /// The inclusion proof of a checkpoint's transaction, from the log.

@@ -3,6 +3,7 @@
 mod bitcoind;
 pub mod demo;
 pub mod devchain;
+pub mod liar;
 pub mod node;
 pub mod process;
 pub mod world;

@@ -65,7 +65,8 @@ fn x_only(name: &str) -> bitcoin::XOnlyPublicKey {
     keypair(name).x_only_public_key().0
 }
 
-fn schnorr(name: &str, message: &[u8; 32]) -> Signature {
+/// BIP-340 by a named key, with the randomness that libsecp256k1 derives.
+pub fn schnorr(name: &str, message: &[u8; 32]) -> Signature {
     SECP256K1.sign_schnorr(&Digest::from_digest(*message), &keypair(name))
 }
 

@@ -15,6 +15,11 @@ const MAX_VOTES: usize = 50_000;
 pub struct Votes(BTreeMap<(Height, ProviderKey, PublicNonce), Vote>);
 
 impl Votes {
+    /// Height of the newest vote that was seen. A vote that does not verify is none.
+    pub fn newest(&self) -> Height {
+        self.0.last_key_value().map_or(Height(0), |((height, ..), _)| *height)
+    }
+
     /// Looks at a vote. Gives evidence if it and one seen before give the voter's key away.
     pub fn look_at(&mut self, mut vote: Vote) -> Option<Evidence> {
         // Anybody can send bytes that look like a vote; one that is none must not take the place of one.

@@ -79,7 +79,7 @@ pub struct Watcher {
     log: Height,
     /// The hub's log broke the rules at this point: it is not followed any more.
     distrust: Option<String>,
-    votes: BTreeMap<ChainId, (Votes, Height)>,
+    votes: BTreeMap<ChainId, Votes>,
     /// Spends in the mempool that were looked at.
     pub(super) seen: BTreeSet<Txid>,
     /// Slashings that were sent since the start.
@@ -230,13 +230,12 @@ impl Watcher {
     async fn read_votes(&mut self) -> Result<(), PassError> {
         let chains: Vec<ChainId> = self.ledger().chains().iter().map(|chain| chain.id().clone()).collect();
         for chain in chains {
-            let mut from = self.votes.entry(chain.clone()).or_default().1.minus(VOTES_OVERLAP);
+            let mut from = self.votes.entry(chain.clone()).or_default().newest().minus(VOTES_OVERLAP);
             for _ in 0..VOTE_PAGES {
                 let page = self.hub.votes(chain.as_str(), from).await?;
                 let Some(last) = page.iter().map(|vote| vote.ballot.height).max() else { break };
-                let (votes, newest) = self.votes.entry(chain.clone()).or_default();
+                let votes = self.votes.entry(chain.clone()).or_default();
                 let found: Vec<Evidence> = page.into_iter().filter_map(|vote| votes.look_at(vote)).collect();
-                *newest = last.max(*newest);
                 for evidence in found {
                     self.learn(&evidence, "votes")?;
                 }

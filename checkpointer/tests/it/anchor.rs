@@ -7,30 +7,31 @@ use palisade_checkpointer::anchor::wallet::Wallet;
 use palisade_checkpointer::config::{AnchorProcess, Process};
 use palisade_checkpointer::report::Reporter;
 use palisade_checkpointer::{Pass, PassError};
+use palisade_hub::client::HubClient;
 use palisade_hub::daemon::endpoint::ListenAddr;
 use palisade_hub::daemon::interval::Interval;
 use palisade_hub::daemon::password::Password;
+use palisade_hub::daemon::private_file;
 use palisade_hub::ledger::anchors::Anchored;
 use palisade_protocol::anchor::Anchor;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::units::Epoch;
 use serde_json::json;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 /// The only provider of chain zero.
 const ANNA: &str = "anna";
 
 /// A party whose chain zero has a set, a wallet that pays for anchors, and the reporter.
-struct Scene {
-    party: Party,
+pub struct Scene {
+    pub party: Party,
     reporter: Reporter,
-    config: AnchorProcess,
+    pub config: AnchorProcess,
 }
 
 impl Scene {
-    async fn new(coins: &[u64]) -> Self {
+    pub async fn new(coins: &[u64]) -> Self {
         let (mut party, mut reporter) = Party::new().await;
         party.register_provider(&mut reporter, ANNA).await;
         let (id, staking) =
@@ -64,14 +65,19 @@ impl Scene {
     }
 
     fn anchorer(&self) -> Anchorer {
+        self.anchorer_at(self.party.hub.client.url().as_str())
+    }
+
+    /// One that asks the hub at an address.
+    pub fn anchorer_at(&self, hub: &str) -> Anchorer {
         let wallet = Wallet::open(&self.config, bitcoin::Network::Regtest).unwrap();
         let (_, replica) = self.party.replica("anchor");
-        Anchorer::open(&self.config, wallet, replica, self.party.hub.client.clone(), self.party.rpc())
-            .unwrap()
+        let hub = HubClient::new(hub.parse().unwrap());
+        Anchorer::open(&self.config, wallet, replica, hub, self.party.rpc()).unwrap()
     }
 
     /// Votes on every voted block until one more epoch is over and final, and signs its checkpoint. Gives the epoch.
-    async fn one_more_epoch(&self) -> Epoch {
+    pub async fn one_more_epoch(&self) -> Epoch {
         let before = self.last_ended();
         while self.last_ended() == before {
             self.vote().await;
@@ -121,7 +127,7 @@ impl Scene {
     }
 
     /// The one transaction of the mempool, which must carry an anchor; and its fee.
-    async fn flying(&self) -> (Txid, Epoch, Amount) {
+    pub async fn flying(&self) -> (Txid, Epoch, Amount) {
         let [txid] = self.mempool().await[..] else { panic!("{:?}", self.mempool().await) };
         let (_, anchor) = Anchor::find(&self.transaction(txid).await).unwrap();
         let entry = self.party.node.rpc().mempool_entry(txid).await.unwrap().unwrap();
@@ -135,10 +141,7 @@ impl Scene {
 
 fn config(party: &Party) -> AnchorProcess {
     let at = |name: &str| -> PathBuf { party.folder.path().join(name) };
-    use std::io::Write as _;
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(at("password")).unwrap();
-    file.write_all(b"anchors").unwrap();
+    private_file::create(&at("password"), b"anchors").unwrap();
     AnchorProcess {
         process: Process {
             data_dir: at("anchor"),

@@ -39,13 +39,13 @@ pub async fn party_with_stakes() -> (Party, palisade_checkpointer::report::Repor
     (party, reporter, ids.try_into().unwrap())
 }
 
-fn watcher(party: &Party, hub: &str) -> Watcher {
+pub fn watcher(party: &Party, hub: &str) -> Watcher {
     let (directory, replica) = party.replica("watch");
     Watcher::open(&directory, replica, HubClient::new(hub.parse().unwrap()), party.rpc()).unwrap()
 }
 
 /// Passes until there is nothing more to do; a hub that is gone is no failure.
-async fn watch(watcher: &mut Watcher) {
+pub async fn watch(watcher: &mut Watcher) {
     loop {
         match watcher.pass().await {
             Ok(Pass::Worked) => {}

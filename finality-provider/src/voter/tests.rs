@@ -1,6 +1,7 @@
 //! Stories of one operator: the real voter, the real signer behind its socket, the hub's real engine and API, and the
 //! development chain, on a Bitcoin that was mined in memory. What a node would answer is read from those blocks.
 
+mod lies;
 mod network;
 
 use super::*;

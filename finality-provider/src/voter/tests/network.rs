@@ -47,14 +47,14 @@ pub(super) struct Running {
     work: JoinHandle<anyhow::Result<()>>,
 }
 
-async fn listen(router: Router) -> (String, JoinHandle<()>) {
+pub(super) async fn listen(router: Router) -> (String, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     (url, tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }))
 }
 
 /// What the voter asks of its Bitcoin node, answered from blocks.
-fn node(world: &World) -> Router {
+pub(super) fn node(world: &World) -> Router {
     let blocks = Arc::new(world.chain.clone());
     let answer = move |Json(request): Json<Value>| async move {
         let tip = blocks.last().unwrap().block_hash();
@@ -89,7 +89,7 @@ fn world() -> World {
 }
 
 /// A hub that goes on from the world's log.
-fn hub_of(world: &World, dir: &Path) -> Arc<Hub> {
+pub(super) fn hub_of(world: &World, dir: &Path) -> Arc<Hub> {
     std::fs::create_dir_all(dir).unwrap();
     let mut replica = Replica::open(dir, world.ledger.genesis().clone()).unwrap();
     for block in &world.log {
