@@ -16,7 +16,7 @@ use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
 use palisade_regtest::liar::{Liar, flipped, leaves, versions};
 use palisade_regtest::world::Wish;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// What a daemon of this crate did that others can see, or that it would go on with.
@@ -77,10 +77,28 @@ async fn no_altered_field_of_the_hubs_answers_gets_an_anchor_made() {
         assert!(is_untruth(&why), "{field}: {why}");
         nothing_done(party, &liar, &field).await;
     }
+    // The checkpoint itself, byte for byte.
+    let mut anchorer = scene.anchorer_at(liar.url());
+    let path = format!("/checkpoints/{epoch}");
+    let view: Value = party.hub.client.get_json(&path[1..], &[]).await.unwrap();
+    let payload = hex::decode(view["payload"].as_str().unwrap()).unwrap();
+    for place in 0..payload.len() {
+        let (asked, lie) = (path.clone(), hex::encode(flipped(&payload, place)));
+        liar.tell(move |path, answer| {
+            let lies = path == asked;
+            if lies {
+                answer["payload"] = lie.clone().into();
+            }
+            lies
+        });
+        let name = format!("byte {place} of the payload");
+        let why = anchorer.pass().await.expect_err(&name);
+        assert!(why.part() == "hub" && why.to_string().contains("does not verify"), "{name}: {why}");
+        nothing_done(party, &liar, &name).await;
+    }
     assert_eq!(rows(&flights, "version"), 0);
 
     // Whatever else the answer says, its payload counts, for that verifies by our own log.
-    let path = format!("/checkpoints/{epoch}");
     liar.tell(move |asked, answer| {
         let lies = asked == path;
         if lies {
@@ -88,7 +106,7 @@ async fn no_altered_field_of_the_hubs_answers_gets_an_anchor_made() {
         }
         lies
     });
-    scene.anchorer_at(liar.url()).pass().await.unwrap();
+    anchorer.pass().await.unwrap();
     assert_eq!((scene.flying().await.1, rows(&flights, "version")), (epoch, 1));
 }
 
