@@ -70,6 +70,9 @@ pub fn add(share: &CheckpointShare, ledger: &Ledger, store: &Store) -> Result<()
         return Err(ShareError::OtherHeader { found: share.header, own });
     }
     fixed.set.find(&share.key).ok_or(ShareError::NotMember)?;
+    if store.has_share(epoch, &share.key)? {
+        return Err(ShareError::Repeated);
+    }
     let bls = ledger.providers().get(&share.key).and_then(|provider| provider.bls.as_ref());
     share.verify(&ledger.contexts().checkpoint, bls.ok_or(ShareError::NotMember)?)?;
     if store.keep_share(share)? { Ok(()) } else { Err(ShareError::Repeated) }

@@ -15,7 +15,7 @@ use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::{oneshot, watch};
 
@@ -25,13 +25,17 @@ const MAX_MESSAGES: usize = 2_000;
 const MAX_BLOCK: usize = 16 << 20;
 /// Most messages that wait for a block.
 const MAX_WAITING: usize = 10_000;
+/// Most bytes of messages that wait for a block.
+const MAX_WAITING_BYTES: usize = 64 << 20;
+/// Most digests that wait for a block's batch.
+const MAX_WAITING_DIGESTS: usize = 8 * MAX_DIGESTS;
 
 /// What became of a message: where it is, or why not.
 pub type Answer = Result<(Hash32, Height), Rejected>;
 
 /// The queue is full: try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{MAX_WAITING} messages are waiting: try again in a moment")]
+#[error("too much is waiting for the next block: try again in a moment")]
 pub struct Full;
 
 struct Waiting {
@@ -113,7 +117,7 @@ impl Hub {
     pub fn timestamp(&self, digest: Hash32) -> Result<oneshot::Receiver<Height>, Full> {
         let (answer, receiver) = oneshot::channel();
         let mut queue = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.len() >= MAX_WAITING {
+        if queue.len() >= MAX_WAITING_DIGESTS {
             return Err(Full);
         }
         queue.push_back(WaitingDigest { digest, answer });
@@ -128,7 +132,8 @@ impl Hub {
 
     fn queue(&self, waiting: Waiting) -> Result<(), Full> {
         let mut queue = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.len() >= MAX_WAITING {
+        let bytes: usize = queue.iter().map(|own| own.bytes.as_slice().len()).sum();
+        if queue.len() >= MAX_WAITING || bytes + waiting.bytes.as_slice().len() > MAX_WAITING_BYTES {
             return Err(Full);
         }
         queue.push_back(waiting);
@@ -165,7 +170,9 @@ impl Hub {
         }
         messages.extend(self.apply_due(&mut ledger));
         let stamped = self.take_digests();
-        let digests: Vec<Hash32> = stamped.iter().map(|waiting| waiting.digest).collect();
+        // The same digest from several senders stands once.
+        let digests: BTreeSet<Hash32> = stamped.iter().map(|waiting| waiting.digest).collect();
+        let digests: Vec<Hash32> = digests.into_iter().collect();
         messages.extend(apply_batch(&mut ledger, &digests, key));
         let (header, events) = ledger.finish_block();
         let message = HubHeader::signing_message(&ledger.contexts().hub, &header.hash());

@@ -6,6 +6,7 @@ use crate::ledger::chains::{Chain, FixedSet};
 use crate::store::{Store, StoreError};
 use crate::timestamps::{NoFile, anchor_proof, covering};
 use palisade_protocol::anchor::Anchor;
+use palisade_protocol::block::{HubHeader, MessageBytes, message_tree};
 use palisade_protocol::context::{ChainId, ChainIdentity, Context, Terms};
 use palisade_protocol::finality::certificate::Certificate;
 use palisade_protocol::finality::set::{Member, Set, SetHeader};
@@ -24,6 +25,9 @@ const BASE_HEADERS: u32 = 10;
 /// Blocks after which the networks that do so change their target.
 const RETARGET: u32 = 2_016;
 
+/// Most epochs that a proof leads through: with 60 members each takes about 28 kB of its 64 MiB.
+const MAX_STEPS: u64 = 2_000;
+
 /// Why there is no proof.
 #[derive(Debug, thiserror::Error)]
 pub enum NoProof {
@@ -39,6 +43,9 @@ pub enum NoProof {
     /// The hub's record of it is not on Bitcoin.
     #[error("no anchor on Bitcoin covers that block's certificate yet")]
     NotAnchored,
+    /// A file holds a bounded number of epochs.
+    #[error("the way from the first set has {0} epochs, a proof holds at most {MAX_STEPS}")]
+    TooLong(u64),
     /// The log does not hold what it should.
     #[error("the log holds no {0}")]
     Missing(&'static str),
@@ -92,7 +99,14 @@ struct PlannedStep {
     certificate: Place,
     next: SetHeader,
     place: LeafPath,
-    under: Option<Under>,
+    under: Option<PlannedUnder>,
+}
+
+/// A checkpoint under which a certificate lies, and the way there from the block that holds the certificate.
+#[derive(Debug)]
+struct PlannedUnder {
+    checkpoint: u16,
+    among_headers: Option<LeafPath>,
 }
 
 #[derive(Debug)]
@@ -110,24 +124,21 @@ struct PlannedBlock {
     step: u16,
     set_place: LeafPath,
     certificate: Place,
-    record: Under,
+    record: PlannedUnder,
 }
 
 /// Plans the proof that the chain's block at `height` is final and under a checkpoint.
 pub fn plan(ledger: &Ledger, chain: &ChainId, height: Height) -> Result<Plan, NoProof> {
     let chain = ledger.chain(chain).filter(|chain| !chain.id().is_zero()).ok_or(NoProof::UnknownChain)?;
-    let record = *chain.records.get(&height).ok_or(NoProof::NotFinal)?;
+    let recorded_at = *chain.records.get(&height).ok_or(NoProof::NotFinal)?;
     let zero = ledger.chains().first().ok_or(NoProof::NotOpen)?;
     let (first, _) = zero.sets.first_key_value().ok_or(NoProof::NotOpen)?;
     let fixed = chain.sets.get(&chain.terms.epoch_of(height)).ok_or(NoProof::Missing("set"))?;
-    let (anchored_in, _, milestone) = covering(ledger, record.hub_height).ok_or(NoProof::NotAnchored)?;
+    let (anchored_in, _, _) = covering(ledger, recorded_at).ok_or(NoProof::NotAnchored)?;
     let shown_in = first_epoch_from(zero, fixed.hub_height).max(*first);
     let mut maker = Maker { ledger, zero, checkpoints: BTreeMap::new() };
     let steps = maker.steps(*first, anchored_in.max(shown_in.next()))?;
-    let under = Under {
-        checkpoint: maker.checkpoint(anchored_in),
-        place: maker.place(Section::Certificates, record.index, milestone.certificates)?,
-    };
+    let record = maker.under(recorded_at)?.ok_or(NoProof::NotAnchored)?;
     let shown = milestone_at(ledger, zero.terms.first_height(shown_in))?;
     let block = PlannedBlock {
         identity: chain.identity.clone(),
@@ -136,7 +147,7 @@ pub fn plan(ledger: &Ledger, chain: &ChainId, height: Height) -> Result<Plan, No
             .map_err(|_| NoProof::Missing("room for so many epochs"))?,
         set_place: maker.place(Section::Sets, fixed.index, shown.sets)?,
         certificate: certificate_place(chain, height)?,
-        record: under,
+        record,
     };
     let genesis = ledger.genesis().document().clone();
     let headers_from = headers_from(ledger, root(ledger)?.btc_height);
@@ -148,11 +159,14 @@ impl Plan {
     pub fn fill(self, store: &Store) -> Result<FinalityProof, NoProof> {
         let step = |step: PlannedStep| {
             let PlannedStep { state, certificate, next, place, under } = step;
-            Ok(Step { state, certificate: certificate.read(store)?, next, place, under })
+            let found = certificate.read(store)?;
+            let under = under.map(|under| found.under(under));
+            Ok(Step { state, certificate: found.certificate, next, place, under })
         };
         let steps = self.steps.into_iter().map(step).collect::<Result<_, NoProof>>()?;
         let checkpoints = self.checkpoints.into_iter().map(|planned| planned.fill(store));
         let PlannedBlock { identity, terms, step, set_place, certificate, record } = self.block;
+        let found = certificate.read(store)?;
         let block = ChainBlock {
             chain: identity.id,
             genesis: identity.genesis,
@@ -160,8 +174,8 @@ impl Plan {
             terms,
             step,
             set_place,
-            certificate: certificate.read(store)?,
-            record,
+            record: found.under(record),
+            certificate: found.certificate,
         };
         Ok(FinalityProof {
             genesis: self.genesis,
@@ -184,17 +198,38 @@ impl PlannedCheckpoint {
     }
 }
 
+/// A certificate, and its place among the messages of its block.
+struct Found {
+    certificate: Certificate,
+    header: HubHeader,
+    message: LeafPath,
+}
+
+impl Found {
+    fn under(&self, planned: PlannedUnder) -> Under {
+        let PlannedUnder { checkpoint, among_headers } = planned;
+        Under { checkpoint, header: self.header, message: self.message.clone(), among_headers }
+    }
+}
+
 impl Place {
-    fn read(&self, store: &Store) -> Result<Certificate, NoProof> {
-        let block = store.blocks(self.recorded_at, 1)?.pop().ok_or(NoProof::Missing("block"))?;
-        let found = block.messages.iter().find_map(|bytes| match bytes.decode() {
+    fn read(&self, store: &Store) -> Result<Found, NoProof> {
+        let missing = || NoProof::Missing("certificate");
+        let block = store.blocks(self.recorded_at, 1)?.pop().ok_or_else(missing)?;
+        let of_message = |bytes: &MessageBytes| match bytes.decode() {
             Ok(Message::Certificate(own)) => {
                 let ballot = own.ballot;
                 (ballot.context == self.context && ballot.height == self.height).then_some(*own)
             }
             _ => None,
-        });
-        found.ok_or(NoProof::Missing("certificate"))
+        };
+        let mut certificates = block.messages.iter().map(of_message).enumerate();
+        let found = certificates.find_map(|(index, own)| Some((index, own?)));
+        let (index, certificate) = found.ok_or_else(missing)?;
+        let ids = message_tree(block.messages.iter().map(MessageBytes::id));
+        let siblings = ids.path(index).ok_or_else(missing)?;
+        let message = LeafPath::new(index as u64, ids.len() as u64, &siblings).ok_or_else(missing)?;
+        Ok(Found { certificate, header: block.header, message })
     }
 }
 
@@ -221,7 +256,7 @@ fn proven(milestone: &Milestone) -> ProvenState {
 
 /// Where the log holds the certificate of a chain's height.
 fn certificate_place(chain: &Chain, height: Height) -> Result<Place, NoProof> {
-    let recorded_at = chain.records.get(&height).ok_or(NoProof::NotAnchored)?.hub_height;
+    let recorded_at = *chain.records.get(&height).ok_or(NoProof::NotAnchored)?;
     Ok(Place { recorded_at, context: chain.vote, height })
 }
 
@@ -238,6 +273,9 @@ impl<'a> Maker<'a> {
     fn steps(&mut self, first: Epoch, last: Epoch) -> Result<Vec<PlannedStep>, NoProof> {
         let (mut steps, mut epoch, mut last) = (Vec::new(), first, last);
         while epoch < last {
+            if last.since(first) > MAX_STEPS {
+                return Err(NoProof::TooLong(last.since(first)));
+            }
             let step = self.step(epoch)?;
             let needed = self.checkpoints.last_key_value().map(|(epoch, _)| *epoch);
             last = last.max(needed.unwrap_or(last));
@@ -251,20 +289,25 @@ impl<'a> Maker<'a> {
         let (ledger, height) = (self.ledger, self.zero.terms.first_height(epoch));
         let milestone = milestone_at(ledger, height)?;
         let next = self.set(epoch.next())?;
-        let under = match covering(ledger, height) {
-            Some((covered_in, _, anchor)) if anchor.header.height > height => Some(Under {
-                checkpoint: self.checkpoint(covered_in),
-                place: self.place(Section::Headers, height.0 as usize, anchor.header.height.0 as usize)?,
-            }),
-            _ => None,
-        };
+        let certificate = certificate_place(self.zero, height)?;
+        let under = self.under(certificate.recorded_at)?;
         Ok(PlannedStep {
             state: proven(milestone),
-            certificate: certificate_place(self.zero, height)?,
+            certificate,
             next: *next.set.header(),
             place: self.place(Section::Sets, next.index, milestone.sets)?,
             under,
         })
+    }
+
+    /// The checkpoint that covers what is recorded in the hub block at a height, if one is on Bitcoin.
+    fn under(&mut self, recorded_at: Height) -> Result<Option<PlannedUnder>, NoProof> {
+        let Some((covered_in, _, anchor)) = covering(self.ledger, recorded_at) else { return Ok(None) };
+        let (index, size) = (recorded_at.0 as usize, anchor.header.height.0 as usize);
+        let is_that_block = index == size;
+        let way = || self.place(Section::Headers, index, size);
+        let among_headers = if is_that_block { None } else { Some(way()?) };
+        Ok(Some(PlannedUnder { checkpoint: self.checkpoint(covered_in), among_headers }))
     }
 
     fn set(&self, epoch: Epoch) -> Result<&'a FixedSet, NoProof> {

@@ -112,7 +112,28 @@ impl Meters {
         self.btc_height.set(ledger.btc_height().0.into());
         self.tripped.set(ledger.breaker().is_some().into());
         self.events.inc_by(events as u64);
+        match ledger.breaker() {
+            Some(trip) => self.health.degrade("breaker", trip),
+            None => self.health.recover("breaker"),
+        }
         self.watch_anchors(&ledger);
+        self.watch_finality(&ledger);
+    }
+
+    /// Chain zero finalises itself within an epoch when all is well.
+    fn watch_finality(&self, ledger: &Ledger) {
+        let Some(zero) = ledger.chains().first() else { return };
+        let (Some(opened), Some((tip, _))) = (zero.opened_at, ledger.tip()) else { return };
+        let newest = zero.last_final().map_or(zero.terms.first_height(opened), |(height, _)| height);
+        let behind = tip.since(newest);
+        if behind > 2 * zero.terms.epoch_length {
+            let why = format!(
+                "chain zero has no final block for {behind} blocks: are more than two thirds voting?"
+            );
+            self.health.degrade("finality", why);
+        } else {
+            self.health.recover("finality");
+        }
     }
 
     /// Certificates outlive their set only under an anchor of its time: half of that time without one is an alarm.

@@ -10,6 +10,7 @@ use palisade_protocol::codec::{DecodeError, Wire as _};
 use palisade_protocol::context::Context;
 use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::hash::Hash32;
+use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::units::{Epoch, Height};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::path::Path;
@@ -68,6 +69,11 @@ pub enum StoreError {
     Event(#[from] serde_json::Error),
 }
 
+/// A number as SQLite has it; what is beyond its largest is beyond everything that is kept.
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
 /// An open log.
 #[derive(Debug)]
 pub struct Store(Mutex<Connection>);
@@ -92,7 +98,7 @@ impl Store {
     pub fn append(&self, block: &Block, events: &[Event], digests: &[Hash32]) -> Result<(), StoreError> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
-        let height = block.header.height.0 as i64;
+        let height = number(block.header.height.0);
         transaction
             .prepare_cached("INSERT INTO block (height, bytes) VALUES (?1, ?2)")?
             .execute(params![height, block.to_bytes()])?;
@@ -114,7 +120,7 @@ impl Store {
         let connection = self.lock();
         let mut statement = connection
             .prepare_cached("SELECT bytes FROM block WHERE height >= ?1 ORDER BY height LIMIT ?2")?;
-        let rows = statement.query_map(params![from.0 as i64, limit], |row| row.get::<_, Vec<u8>>(0))?;
+        let rows = statement.query_map(params![number(from.0), limit], |row| row.get::<_, Vec<u8>>(0))?;
         rows.map(|bytes| Ok(Block::from_bytes(&bytes?)?)).collect()
     }
 
@@ -134,7 +140,7 @@ impl Store {
         let connection = self.lock();
         let mut statement = connection
             .prepare_cached("SELECT seq, height, json FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
-        let rows = statement.query_map(params![after as i64, limit], |row| {
+        let rows = statement.query_map(params![number(after), limit], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?))
         })?;
         rows.map(|row| {
@@ -153,7 +159,7 @@ impl Store {
             )?
             .execute(params![
                 ballot.context.0,
-                ballot.height.0 as i64,
+                number(ballot.height.0),
                 vote.key.to_bytes(),
                 ballot.block.0,
                 vote.to_bytes()
@@ -168,7 +174,7 @@ impl Store {
             "SELECT bytes FROM vote WHERE context = ?1 AND height >= ?2 ORDER BY height LIMIT ?3",
         )?;
         let rows =
-            statement.query_map(params![context.0, from.0 as i64, limit], |row| row.get::<_, Vec<u8>>(0))?;
+            statement.query_map(params![context.0, number(from.0), limit], |row| row.get::<_, Vec<u8>>(0))?;
         rows.map(|bytes| Ok(Vote::from_bytes(&bytes?)?)).collect()
     }
 
@@ -177,8 +183,15 @@ impl Store {
         let added = self
             .lock()
             .prepare_cached("INSERT OR IGNORE INTO share (epoch, signer, bytes) VALUES (?1, ?2, ?3)")?
-            .execute(params![share.epoch.0 as i64, share.key.to_bytes(), share.to_bytes()])?;
+            .execute(params![number(share.epoch.0), share.key.to_bytes(), share.to_bytes()])?;
         Ok(added == 1)
+    }
+
+    /// Whether a member's share of an epoch's checkpoint is kept.
+    pub fn has_share(&self, epoch: Epoch, signer: &ProviderKey) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM share WHERE epoch = ?1 AND signer = ?2";
+        let found = self.lock().query_row(sql, params![number(epoch.0), signer.to_bytes()], |_| Ok(()));
+        Ok(found.optional()?.is_some())
     }
 
     /// Shares of an epoch's checkpoint.
@@ -186,7 +199,7 @@ impl Store {
         let connection = self.lock();
         let mut statement =
             connection.prepare_cached("SELECT bytes FROM share WHERE epoch = ?1 ORDER BY signer")?;
-        let rows = statement.query_map(params![epoch.0 as i64], |row| row.get::<_, Vec<u8>>(0))?;
+        let rows = statement.query_map(params![number(epoch.0)], |row| row.get::<_, Vec<u8>>(0))?;
         rows.map(|bytes| Ok(CheckpointShare::from_bytes(&bytes?)?)).collect()
     }
 
@@ -204,7 +217,7 @@ impl Store {
         let connection = self.lock();
         let sql = "SELECT digest FROM digest WHERE height = ?1 ORDER BY place";
         let mut statement = connection.prepare_cached(sql)?;
-        let rows = statement.query_map(params![height.0 as i64], |row| row.get::<_, [u8; 32]>(0))?;
+        let rows = statement.query_map(params![number(height.0)], |row| row.get::<_, [u8; 32]>(0))?;
         rows.map(|digest| Ok(Hash32(digest?))).collect()
     }
 

@@ -17,8 +17,8 @@ use palisade_protocol::timestamp::{Path, PathRefused, TimestampFile};
 use palisade_protocol::tree::{Tree, leaf_hash};
 use palisade_protocol::units::{Epoch, Height};
 
-/// Most digests in a batch.
-pub const MAX_DIGESTS: usize = 4_096;
+/// Most digests in a batch. They cost their senders nothing and stay for ever, so there are few: a tree of digests counts as one.
+pub const MAX_DIGESTS: usize = 256;
 
 /// Why there is no file.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ pub fn batch(height: Height, digests: &[Hash32], context: &Context, key: &Keypai
 pub fn covering(ledger: &Ledger, height: Height) -> Option<(Epoch, &Anchored, &Milestone)> {
     let terms = ledger.chains().first()?.terms;
     let first = terms.epoch_of(height);
-    ledger.anchors().iter().filter(|(epoch, _)| *epoch >= first).find_map(|(epoch, anchored)| {
+    ledger.anchors().from(first).find_map(|(epoch, anchored)| {
         let milestone = ledger.anchors().milestone(terms.last_voted(epoch))?;
         let covers = milestone.header.height >= height && milestone.header.hash() == anchored.header;
         covers.then_some((epoch, anchored, milestone))

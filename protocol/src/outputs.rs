@@ -38,7 +38,15 @@ pub enum Leaf {
 pub struct Output {
     leaves: Vec<(Leaf, ScriptBuf)>,
     tree: TaprootSpendInfo,
-    descriptor: String,
+    shape: Shape,
+}
+
+/// What an output is: its descriptor is written only when somebody asks.
+#[derive(Debug, Clone)]
+enum Shape {
+    Staking(StakeKeys, RelativeBlocks),
+    Unbonding(StakeKeys, RelativeBlocks),
+    SlashingChange(StakerKey, RelativeBlocks),
 }
 
 impl Output {
@@ -49,8 +57,7 @@ impl Output {
             (2, Leaf::Unbonding, keys.unbonding_leaf()),
             (2, Leaf::Timelock, keys.timelock_leaf(lock)),
         ];
-        let [slashing, unbonding, timelock] = fragments(keys, lock);
-        Self::new(leaves.into(), format!("{{{slashing},{{{unbonding},{timelock}}}}}"))
+        Self::new(leaves.into(), Shape::Staking(keys.clone(), lock))
     }
 
     /// Where the coins wait after an early exit, for the unbonding time.
@@ -59,24 +66,23 @@ impl Output {
             (1, Leaf::Slashing, keys.slashing_leaf()),
             (1, Leaf::Timelock, keys.timelock_leaf(unbonding_time)),
         ];
-        let [slashing, _, timelock] = fragments(keys, unbonding_time);
-        Self::new(leaves.into(), format!("{{{slashing},{timelock}}}"))
+        Self::new(leaves.into(), Shape::Unbonding(keys.clone(), unbonding_time))
     }
 
     /// What a slashing leaves to the holder, locked for the unbonding time.
     pub fn slashing_change(staker: StakerKey, unbonding_time: RelativeBlocks) -> Self {
         let leaf = (0, Leaf::Timelock, scripts::timelock_leaf(staker, unbonding_time));
-        Self::new(vec![leaf], timelock_fragment(staker, unbonding_time))
+        Self::new(vec![leaf], Shape::SlashingChange(staker, unbonding_time))
     }
 
     #[allow(clippy::expect_used, reason = "the three shapes above are complete trees; the tests build each")]
-    fn new(leaves: Vec<(u8, Leaf, ScriptBuf)>, tree: String) -> Self {
+    fn new(leaves: Vec<(u8, Leaf, ScriptBuf)>, shape: Shape) -> Self {
         let builder = leaves.iter().fold(TaprootBuilder::new(), |builder, (depth, _, script)| {
             builder.add_leaf(*depth, script.clone()).expect("depths of a complete tree")
         });
         let spend = builder.finalize(SECP256K1, nums()).expect("a complete tree");
         let leaves = leaves.into_iter().map(|(_, leaf, script)| (leaf, script)).collect();
-        Self { leaves, tree: spend, descriptor: format!("tr({},{tree})", nums()) }
+        Self { leaves, tree: spend, shape }
     }
 
     /// The output's script: version 1 and the tweaked key.
@@ -90,8 +96,19 @@ impl Output {
     }
 
     /// The same as a standard output descriptor, without checksum.
-    pub fn descriptor(&self) -> &str {
-        &self.descriptor
+    pub fn descriptor(&self) -> String {
+        let tree = match &self.shape {
+            Shape::Staking(keys, lock) => {
+                let [slashing, unbonding, timelock] = fragments(keys, *lock);
+                format!("{{{slashing},{{{unbonding},{timelock}}}}}")
+            }
+            Shape::Unbonding(keys, lock) => {
+                let [slashing, _, timelock] = fragments(keys, *lock);
+                format!("{{{slashing},{timelock}}}")
+            }
+            Shape::SlashingChange(staker, lock) => timelock_fragment(*staker, *lock),
+        };
+        format!("tr({},{tree})", self.tree.internal_key())
     }
 
     /// The script of a leaf; `None` where the output has no such leaf.

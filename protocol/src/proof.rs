@@ -2,8 +2,8 @@
 //!
 //! A verifier starts from one [`TrustRoot`] and a file of Bitcoin headers. A [`FinalityProof`] leads it from chain zero's
 //! first set to the next and the next, each shown by the certified first block of an epoch; to the set of the chain asked
-//! about, in one of those blocks; to the certificate of the block; and to a checkpoint on Bitcoin, under which stands the hub's
-//! record of that certificate. Nothing else is believed: not the hub, not the maker of the proof.
+//! about, in one of those blocks; to the certificate of the block; and to a checkpoint on Bitcoin, under which that certificate
+//! stands in the hub's log. Nothing else is believed: not the hub, not the maker of the proof.
 //!
 //! Not here: whether the headers are those of the chain with most work that there is. Their work is checked, and the verifier
 //! says how deep the checkpoint lies; whoever hides newer headers from a verifier can only make less look final.
@@ -11,7 +11,7 @@
 
 mod verify;
 
-pub use verify::{Proven, Refused};
+pub use verify::{BadBlock, BadCheckpoint, BadStep, Proven, Refused};
 
 use crate::block::HubHeader;
 use crate::bls::BlsPublicKey;
@@ -23,6 +23,7 @@ use crate::genesis::GenesisDocument;
 use crate::hash::Hash32;
 use crate::inclusion::InclusionProof;
 use crate::keys::ProviderKey;
+use crate::message::Message;
 use crate::state::{SECTIONS, Section, root_of_sections};
 use crate::tree::{leaf_hash, node_hash};
 use crate::units::BtcHeight;
@@ -144,23 +145,42 @@ pub struct Step {
     pub next: SetHeader,
     /// Its place among the sets of that state.
     pub place: LeafPath,
-    /// The checkpoint under which the block lies, where the set has expired: its number among the proof's, and the block's
-    /// place among the headers of the checkpoint's state.
+    /// The checkpoint under which the certificate lies; needed once the set has expired.
     pub under: Option<Under>,
 }
 
 crate::wire!(Step { state, certificate, next, place, under });
 
-/// The place of something in the state of one of the proof's checkpoints.
+/// The way of a certificate, as a message of the hub's log, to one of the proof's checkpoints.
+///
+/// It must be the certificate with its signatures, and not only the block that it certifies: whoever gets hold of an expired
+/// set's keys can sign for a block of its own making that it had anchored long before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Under {
     /// Which checkpoint.
     pub checkpoint: u16,
-    /// Where in its state.
-    pub place: LeafPath,
+    /// The hub block whose messages the certificate is one of.
+    pub header: HubHeader,
+    /// Where among that block's messages.
+    pub message: LeafPath,
+    /// Where that block is among the headers of the checkpoint's state; nothing if it is the very block that the anchor names.
+    pub among_headers: Option<LeafPath>,
 }
 
-crate::wire!(Under { checkpoint, place });
+crate::wire!(Under { checkpoint, header, message, among_headers });
+
+impl Under {
+    /// Whether the certificate lies under the checkpoint in this way.
+    fn leads(&self, certificate: &Certificate, checkpoint: &Checkpoint) -> bool {
+        let id = Message::Certificate(Box::new(certificate.clone())).id();
+        let hash = self.header.hash();
+        let is_there = match &self.among_headers {
+            Some(place) => checkpoint.state.has(Section::Headers, &hash.0, place),
+            None => self.header == checkpoint.state.header,
+        };
+        is_there && self.message.root(leaf_hash(&id.0)) == self.header.message_root
+    }
+}
 
 /// An anchor with a quorum of its set, in its Bitcoin block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,7 +234,7 @@ pub struct ChainBlock {
     pub set_place: LeafPath,
     /// The block is final.
     pub certificate: Certificate,
-    /// The hub's record of that, under a checkpoint.
+    /// The checkpoint under which that certificate lies.
     pub record: Under,
 }
 

@@ -1,13 +1,14 @@
 //! The leaf scripts of stakes: who can move the coins, and when.
 //!
 //! Byte for byte those that wallets and Babylon's tools already know (docs/protocol.md, Scripts). Keys inside one multisig
-//! are sorted by their bytes; a multisig of one key is a plain CHECKSIG; no key stands twice in a script.
+//! are sorted by their bytes; a multisig of one key is a plain CHECKSIG; no key stands twice in a script. Keys are pushed as
+//! the bytes that they are: making points of them would cost more than all the rest of a script.
 
 use crate::keys::{CovenantKey, ProviderKey, StakerKey};
 use crate::units::RelativeBlocks;
+use bitcoin::hex::DisplayHex as _;
 use bitcoin::opcodes::all::*;
 use bitcoin::script::{Builder, ScriptBuf};
-use bitcoin::secp256k1::XOnlyPublicKey;
 
 /// Most finality providers that one stake may name.
 pub const MAX_PROVIDERS: usize = 8;
@@ -33,7 +34,7 @@ pub enum BadKeys {
     },
     /// One key in two places.
     #[error("key {0} stands in two places of one script")]
-    Duplicate(XOnlyPublicKey),
+    Duplicate(String),
 }
 
 /// The covenant committee: its keys in ascending order and how many must sign.
@@ -54,7 +55,7 @@ impl Committee {
             return Err(BadKeys::Quorum { quorum: quorum.into(), members: size });
         }
         members.sort_unstable();
-        refuse_duplicates(members.iter().map(CovenantKey::point).collect())?;
+        refuse_duplicates(members.iter().map(|key| key.to_bytes()).collect())?;
         Ok(Self { members, quorum })
     }
 
@@ -93,11 +94,10 @@ impl StakeKeys {
             return Err(BadKeys::ProviderCount(providers.len()));
         }
         providers.sort_unstable();
-        let points = [staker.point()]
-            .into_iter()
-            .chain(providers.iter().map(ProviderKey::point))
-            .chain(committee.members().iter().map(CovenantKey::point));
-        refuse_duplicates(points.collect())?;
+        let keys = std::iter::once(staker.to_bytes())
+            .chain(providers.iter().map(|key| key.to_bytes()))
+            .chain(committee.members().iter().map(|key| key.to_bytes()));
+        refuse_duplicates(keys.collect())?;
         Ok(Self { staker, providers, committee })
     }
 
@@ -123,18 +123,18 @@ impl StakeKeys {
 
     /// The owner and a quorum of the committee: `<S> CHECKSIGVERIFY <committee>`.
     pub fn unbonding_leaf(&self) -> ScriptBuf {
-        multisig(owner(self.staker), &self.committee_points(), self.committee.quorum, End::Leaf).into_script()
+        multisig(owner(self.staker), &self.committee_keys(), self.committee.quorum, End::Leaf).into_script()
     }
 
     /// The owner, any one provider and a quorum of the committee: `<S> CHECKSIGVERIFY <providers> <committee>`.
     pub fn slashing_leaf(&self) -> ScriptBuf {
-        let providers: Vec<_> = self.providers.iter().map(ProviderKey::point).collect();
+        let providers: Vec<_> = self.providers.iter().map(|key| key.to_bytes()).collect();
         let head = multisig(owner(self.staker), &providers, 1, End::Verify);
-        multisig(head, &self.committee_points(), self.committee.quorum, End::Leaf).into_script()
+        multisig(head, &self.committee_keys(), self.committee.quorum, End::Leaf).into_script()
     }
 
-    fn committee_points(&self) -> Vec<XOnlyPublicKey> {
-        self.committee.members.iter().map(CovenantKey::point).collect()
+    fn committee_keys(&self) -> Vec<[u8; 32]> {
+        self.committee.members.iter().map(|key| key.to_bytes()).collect()
     }
 }
 
@@ -144,7 +144,7 @@ pub fn timelock_leaf(staker: StakerKey, lock: RelativeBlocks) -> ScriptBuf {
 }
 
 fn owner(staker: StakerKey) -> Builder {
-    Builder::new().push_x_only_key(&staker.point()).push_opcode(OP_CHECKSIGVERIFY)
+    Builder::new().push_slice(staker.to_bytes()).push_opcode(OP_CHECKSIGVERIFY)
 }
 
 /// Whether a multisig is the last thing of its leaf or something follows.
@@ -154,24 +154,24 @@ enum End {
     Verify,
 }
 
-fn multisig(script: Builder, keys: &[XOnlyPublicKey], quorum: u8, end: End) -> Builder {
+fn multisig(script: Builder, keys: &[[u8; 32]], quorum: u8, end: End) -> Builder {
     if let [key] = keys {
         let check = if end == End::Verify { OP_CHECKSIGVERIFY } else { OP_CHECKSIG };
-        return script.push_x_only_key(key).push_opcode(check);
+        return script.push_slice(key).push_opcode(check);
     }
     let mut script = script;
     for (i, key) in keys.iter().enumerate() {
         let check = if i == 0 { OP_CHECKSIG } else { OP_CHECKSIGADD };
-        script = script.push_x_only_key(key).push_opcode(check);
+        script = script.push_slice(key).push_opcode(check);
     }
     let equal = if end == End::Verify { OP_NUMEQUALVERIFY } else { OP_NUMEQUAL };
     script.push_int(i64::from(quorum)).push_opcode(equal)
 }
 
-fn refuse_duplicates(mut keys: Vec<XOnlyPublicKey>) -> Result<(), BadKeys> {
+fn refuse_duplicates(mut keys: Vec<[u8; 32]>) -> Result<(), BadKeys> {
     keys.sort_unstable();
     match keys.windows(2).find(|pair| pair.first() == pair.last()) {
-        Some([key, _]) => Err(BadKeys::Duplicate(*key)),
+        Some([key, _]) => Err(BadKeys::Duplicate(key.to_lower_hex_string())),
         _ => Ok(()),
     }
 }

@@ -117,7 +117,7 @@ impl Contract {
     /// What is signed of each presigned transaction.
     pub fn sighashes(&self, presigned: &Presigned) -> Result<Sighashes, NoSighash> {
         let (staking, unbonding) = (self.output(), self.unbonding_output());
-        let stake = [self.txout()];
+        let stake = [TxOut { value: self.coin.value, script_pubkey: staking.script_pubkey() }];
         let unbonded = [presigned.unbonding.output.first().cloned().ok_or(NoSighash)?];
         Ok(Sighashes {
             unbonding: sighash(&presigned.unbonding, 0, &stake, &staking, Leaf::Unbonding)?,

@@ -4,7 +4,7 @@ above the hub's record of it. Everything that `verify` judges, but for the ancho
 from finality import climb
 from wire import *
 
-SECTIONS, SETS, CERTIFICATES, HEADERS = 9, 5, 6, 7
+SECTIONS, SETS, HEADERS = 9, 5, 7
 
 
 def read(data):
@@ -27,7 +27,8 @@ def way(r):
 
 
 def under(r):
-    return {"checkpoint": r.number(2), "place": way(r)}
+    out = {"checkpoint": r.number(2), "header": header(r.take(140)), "message": way(r)}
+    return out | {"among_headers": r.maybe(lambda: way(r))}
 
 
 def voter(r):
@@ -35,8 +36,10 @@ def voter(r):
 
 
 def votes(r):
+    start = r.at
     out = {"ballot": r.take(72), "set": r.take(118), "voters": r.items(lambda: voter(r))}
-    return out | {"members": r.hashes(), "nonces": r.hashes()}
+    out |= {"members": r.hashes(), "nonces": r.hashes()}
+    return out | {"bytes": r.data[start : r.at]}
 
 
 def step(r):
@@ -61,10 +64,24 @@ def holds(own):
 
 
 def has(own, section, data, place):
+    return top_of(data, place) == own["sections"][section]
+
+
+def leads(under, certificate, over):
+    """The certificate with its signatures, as a message of the hub's log, lies under the checkpoint."""
+    message = tagged("palisade/1/message", b"\x09" + certificate["bytes"])
+    if under["among_headers"] is None:
+        inside = under["header"]["hash"] == over["header"]["hash"]
+    else:
+        inside = has(over, HEADERS, under["header"]["hash"], under["among_headers"])
+    return inside and top_of(message, under["message"]) == under["header"]["message_root"]
+
+
+def top_of(data, place):
     at = leaf(data)
     for on_the_left, sibling in place:
         at = node(sibling, at) if on_the_left else node(at, sibling)
-    return at == own["sections"][section]
+    return at
 
 
 def multi_root(pairs, size, listed):
@@ -132,8 +149,8 @@ def check(facts, data, trusted, headers, place):
     for i, each in enumerate(own["steps"]):
         if each["under"]:
             over = own["checkpoints"][each["under"]["checkpoint"]]["state"]
-            inside = has(over, HEADERS, each["state"]["header"]["hash"], each["under"]["place"])
-            facts.need(inside, f"proof, step {i}: lies under the checkpoint")
+            inside = leads(each["under"], each["certificate"], over)
+            facts.need(inside, f"proof, step {i}: its certificate lies under the checkpoint")
         expiry = set_of(each["certificate"]["set"])["expiry"]
         dated = each["under"] and dates[each["under"]["checkpoint"]] <= expiry
         facts.need(tip <= expiry or dated, f"proof, step {i}: certified in time")
@@ -182,8 +199,8 @@ def final_block(facts, own, dates, tip):
     over = own["steps"][block["step"]]["state"]
     facts.need(has(over, SETS, block["certificate"]["set"] + written, block["set_place"]), "proof: the block's set is in a certified state")
     record = own["checkpoints"][block["record"]["checkpoint"]]["state"]
-    data = u8(len(name)) + name.encode() + u64(height) + hash
-    facts.need(has(record, CERTIFICATES, data, block["record"]["place"]), "proof: the hub's record lies under an anchor")
+    inside = leads(block["record"], block["certificate"], record)
+    facts.need(inside, "proof: the certificate lies under an anchor")
     dated = dates[block["record"]["checkpoint"]]
     facts.need(tip <= chosen["expiry"] or dated <= chosen["expiry"], "proof: certified in time")
     facts.need(tip - dated >= facts.versions[0]["w"], "proof: the anchor is final at the last header")

@@ -36,9 +36,11 @@ use palisade_protocol::message::{ExpansionConsent, Headers, Message, OutputSpent
 use palisade_protocol::nonce::{self, NonceSeed};
 use palisade_protocol::outputs::Output;
 use palisade_protocol::provider::{BlsRegistration, ProviderRegistration};
-use palisade_protocol::registration::{ConfirmedStake, RegistrationProof, StakeRegistration, intent_message};
+use palisade_protocol::registration::{
+    ConfirmedStake, Judged, RegistrationProof, StakeRegistration, intent_message,
+};
 use palisade_protocol::scripts::StakeKeys;
-use palisade_protocol::stake::{Contract, StakeId};
+use palisade_protocol::stake::{Contract, Sighashes, StakeId};
 use palisade_protocol::transactions::Coin;
 use palisade_protocol::tree::Tree;
 use palisade_protocol::units::{BtcHeight, Epoch, Height, RelativeBlocks};
@@ -108,10 +110,15 @@ pub struct Wish<'a> {
 }
 
 impl World {
-    /// A world whose chain zero opens at `minimum_power_sat`.
+    /// A world whose chain zero opens at `minimum_power_sat`; three of [`COVENANT`] are a quorum.
     pub fn new(minimum_power_sat: u64) -> Self {
+        Self::with_committee(minimum_power_sat, &COVENANT, 3)
+    }
+
+    /// A world with a committee of these names.
+    pub fn with_committee(minimum_power_sat: u64, members: &[&str], quorum: u8) -> Self {
         let block = bitcoin::constants::genesis_block(bitcoin::Network::Regtest);
-        let covenant = COVENANT.map(|name| CovenantKey::from(x_only(name))).to_vec();
+        let covenant = members.iter().map(|name| CovenantKey::from(x_only(name))).collect();
         let document = GenesisDocument {
             network_magic: Magic(bitcoin::Network::Regtest.magic().to_bytes()),
             base_headers: vec![HeaderHex(block.header)],
@@ -122,7 +129,7 @@ impl World {
             zero: Terms { epoch_length: 20, voted_every: 5, minimum_power_sat },
             nonce_roots_ahead: 64,
             block_interval_ms: 200,
-            params: default_params(bitcoin::Network::Regtest, covenant, 3).expect("defaults"),
+            params: default_params(bitcoin::Network::Regtest, covenant, quorum).expect("defaults"),
         };
         let genesis = Arc::new(Genesis::new(document).expect("a genesis"));
         let ledger = Ledger::new(genesis);
@@ -178,7 +185,11 @@ impl World {
 
     /// Applies a message to the block being made.
     pub fn send(&mut self, message: &Message) -> Result<Hash32, Rejected> {
-        let bytes = MessageBytes::of(message);
+        self.send_bytes(MessageBytes::of(message))
+    }
+
+    /// The same for a message's bytes.
+    pub fn send_bytes(&mut self, bytes: MessageBytes) -> Result<Hash32, Rejected> {
         let id = self.ledger.apply(&bytes)?;
         self.pending.push(bytes);
         Ok(id)
@@ -283,6 +294,25 @@ impl World {
 
     fn compose(&mut self, wish: &Wish<'_>, expands: Option<StakeId>, former: &[&str]) -> StakeRegistration {
         let (funding, _, proof) = self.fund(wish.holder, wish.sat + 1_000);
+        self.draft(wish, expands, former, (funding, proof)).0
+    }
+
+    /// A registration backed by a coin that the holder has, and what judging it will find.
+    pub fn registration_with(
+        &self,
+        wish: &Wish<'_>,
+        coin: (OutPoint, InclusionProof),
+    ) -> (StakeRegistration, Judged) {
+        self.draft(wish, None, &[], coin)
+    }
+
+    fn draft(
+        &self,
+        wish: &Wish<'_>,
+        expands: Option<StakeId>,
+        former: &[&str],
+        (funding, proof): (OutPoint, InclusionProof),
+    ) -> (StakeRegistration, Judged) {
         let old = expands.map(|old| self.stake(&old).contract.coin.outpoint);
         let inputs = old.into_iter().chain([funding]).collect();
         let params = self.ledger.params_at(self.ledger.btc_height()).1.clone();
@@ -316,13 +346,13 @@ impl World {
             unbonding_slashing_signature: schnorr(wish.holder, &sighashes.unbonding_slashing),
             payout: ScriptBuf::new_p2tr(SECP256K1, x_only(wish.holder), None),
             expands,
-            proof: RegistrationProof::Funding(Backing { proof: proof.clone(), vout: 0, witness }),
+            proof: RegistrationProof::Funding(Backing { proof: proof.clone(), vout: funding.vout, witness }),
         };
         let text = self.intent(&registration);
         let witness =
             bip322::sign_p2tr_key_path(&secret(wish.holder), text.as_bytes(), &[7; 32]).expect("signs");
-        registration.proof = RegistrationProof::Funding(Backing { proof, vout: 0, witness });
-        registration
+        registration.proof = RegistrationProof::Funding(Backing { proof, vout: funding.vout, witness });
+        (registration, Judged { contract, sighashes })
     }
 
     /// The text that a registration's holder signs.
@@ -357,21 +387,7 @@ impl World {
 
     /// A committee member's signatures on a stake.
     pub fn answer(&self, member: &str, stake: &Stake) -> Message {
-        let secret = pair(member);
-        let adaptors = |sighash: &[u8; 32]| {
-            let sign = |key: &ProviderKey| adaptor::sign(&secret, &key.point(), sighash, &[9; 32]);
-            stake.named().map(sign).collect::<Vec<_>>()
-        };
-        let signatures = StakeSignatures {
-            unbonding: schnorr(member, &stake.sighashes.unbonding),
-            slashing: adaptors(&stake.sighashes.slashing),
-            unbonding_slashing: adaptors(&stake.sighashes.unbonding_slashing),
-        };
-        Message::Answer(CovenantAnswer {
-            stake: stake.id,
-            member: x_only(member).into(),
-            verdict: Verdict::Signed(Box::new(signatures)),
-        })
+        answer(member, &stake.id, &stake.contract, &stake.sighashes)
     }
 
     /// A quorum of the committee signs.
@@ -537,4 +553,23 @@ pub fn transaction(inputs: Vec<OutPoint>, output: Vec<TxOut>) -> Transaction {
         input: inputs.into_iter().map(input).collect(),
         output,
     }
+}
+
+/// A committee member's signatures on a stake with this contract.
+pub fn answer(member: &str, stake: &StakeId, contract: &Contract, sighashes: &Sighashes) -> Message {
+    let secret = pair(member);
+    let adaptors = |sighash: &[u8; 32]| {
+        let sign = |key: &ProviderKey| adaptor::sign(&secret, &key.point(), sighash, &[9; 32]);
+        contract.keys.providers().iter().map(sign).collect::<Vec<_>>()
+    };
+    let signatures = StakeSignatures {
+        unbonding: schnorr(member, &sighashes.unbonding),
+        slashing: adaptors(&sighashes.slashing),
+        unbonding_slashing: adaptors(&sighashes.unbonding_slashing),
+    };
+    Message::Answer(CovenantAnswer {
+        stake: *stake,
+        member: x_only(member).into(),
+        verdict: Verdict::Signed(Box::new(signatures)),
+    })
 }

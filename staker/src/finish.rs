@@ -211,7 +211,7 @@ async fn register_confirmed(
     };
     let (registration, id) = register::after(&terms, &key, inclusion, ledger)?;
     record.unbonding_time = contract.unbonding_time;
-    record.unbonding_descriptor = contract.unbonding_output().descriptor().to_owned();
+    record.unbonding_descriptor = contract.unbonding_output().descriptor();
     record.presigned = Some(presigned.into());
     record.id = Some(id);
     record.registration = Some(bytes_of(registration));

@@ -119,7 +119,7 @@ mod tests {
     fn the_default_file_is_a_configuration() {
         let config = read(DEFAULT).unwrap();
         assert_eq!(config.network.bitcoin(), bitcoin::Network::Regtest);
-        assert!(config.sources.is_empty() && config.epochs_ahead == 8);
+        assert!(config.sources.is_empty() && config.epochs_ahead == 336);
     }
 
     #[test]
@@ -132,7 +132,7 @@ mod tests {
             |chain: &str| format!("\n[[sources]]\nchain = \"{chain}\"\nurl = \"http://127.0.0.1:1\"\n");
         refused(format!("unsafe_vote = true\n{DEFAULT}"), "unsafe_vote");
         refused(DEFAULT.replace("\"regtest\"", "\"bitcoin\""), "mainnet needs a second key");
-        refused(DEFAULT.replace("epochs_ahead = 8", "epochs_ahead = 0"), "epochs_ahead");
+        refused(DEFAULT.replace("epochs_ahead = 336", "epochs_ahead = 0"), "epochs_ahead");
         refused(format!("{DEFAULT}{}", source("zero")), "chain zero is the hub itself");
         refused(format!("{DEFAULT}{}{}", source("dev"), source("dev")), "dev has two sources");
         assert_eq!(read(&format!("{DEFAULT}{}", source("dev"))).unwrap().sources.len(), 1);

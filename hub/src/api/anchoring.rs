@@ -17,8 +17,31 @@ use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::{Epoch, Height};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::ledger::Rejected;
+
+/// Files that are made at a time: making one costs much and asking for one nothing.
+static MAKERS: Semaphore = Semaphore::const_new(2);
+
+/// Makes a file in a thread of its own, unless too many are being made.
+async fn make<E: Into<ApiError> + Send + 'static>(
+    file: impl FnOnce() -> Result<Vec<u8>, E> + Send + 'static,
+) -> Result<Octets, ApiError> {
+    let busy = |_| {
+        let why = "other files are being made: try again in a moment";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", why).can_be_retried()
+    };
+    // The permit goes along: a client that hangs up does not make room while its file is still being made.
+    let permit = MAKERS.try_acquire().map_err(busy)?;
+    let work = move || {
+        let made = file();
+        drop(permit);
+        made
+    };
+    let made = tokio::task::spawn_blocking(work).await.map_err(broken)?;
+    Ok(octets(made.map_err(Into::into)?))
+}
 
 type Octets = ([(&'static str, &'static str); 1], Vec<u8>);
 
@@ -91,7 +114,7 @@ pub(super) async fn ots(State(door): State<Door>, Api(path): Api<Path<Hash32>>) 
         let plan = timestamps::plan(path.0, found, &door.hub.ledger())?;
         Ok::<_, NoFile>(plan.fill(door.hub.store())?.serialize())
     };
-    Ok(octets(tokio::task::spawn_blocking(read).await.map_err(broken)??))
+    make(read).await
 }
 
 impl From<NoProof> for ApiError {
@@ -101,6 +124,7 @@ impl From<NoProof> for ApiError {
             NoProof::NotOpen | NoProof::NotFinal => {
                 Self::new(StatusCode::NOT_FOUND, "not-final", &why).can_be_retried()
             }
+            NoProof::TooLong(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too-long", &why),
             NoProof::NotAnchored => Self::new(StatusCode::NOT_FOUND, "not-anchored", &why).can_be_retried(),
             NoProof::Missing(_) | NoProof::Store(_) => broken(&why),
         }
@@ -120,5 +144,5 @@ pub(super) async fn proof(
         let plan = proofs::plan(&door.hub.ledger(), &chain, Height(height))?;
         Ok::<_, NoProof>(plan.fill(door.hub.store())?.to_bytes())
     };
-    Ok(octets(tokio::task::spawn_blocking(read).await.map_err(broken)??))
+    make(read).await
 }

@@ -57,8 +57,6 @@ pub struct Milestone {
     pub sections: [Hash32; SECTIONS],
     /// Sets in that state.
     pub sets: usize,
-    /// Final blocks in that state.
-    pub certificates: usize,
 }
 
 /// Anchors of a ledger, and the blocks that they can be asked to prove.
@@ -80,6 +78,11 @@ impl Anchors {
     /// All checkpoints, by epoch.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (Epoch, &Anchored)> {
         self.epochs.iter().filter_map(|(epoch, own)| Some((*epoch, own.first.as_ref()?)))
+    }
+
+    /// Checkpoints of an epoch and those after it.
+    pub fn from(&self, epoch: Epoch) -> impl Iterator<Item = (Epoch, &Anchored)> {
+        self.epochs.range(epoch..).filter_map(|(epoch, own)| Some((*epoch, own.first.as_ref()?)))
     }
 
     /// Headers beside the checkpoint's that quorums of an epoch's set signed and anchored: an alarm.
@@ -265,9 +268,8 @@ impl Ledger {
         let epoch = zero.terms.epoch_of(header.height);
         let bounds = [zero.terms.first_height(epoch), zero.terms.last_voted(epoch)];
         if zero.newest().is_some() && bounds.contains(&header.height) {
-            let (sets, certificates) = (self.sets_fixed, self.certificates);
-            let sections = self.tree.section_roots();
-            let milestone = Milestone { header: *header, sections, sets, certificates };
+            let (sets, sections) = (self.sets_fixed, self.tree.section_roots());
+            let milestone = Milestone { header: *header, sections, sets };
             self.anchors.milestones.insert(header.height, milestone);
         }
     }

@@ -28,15 +28,6 @@ pub struct FixedSet {
     pub index: usize,
 }
 
-/// Where a certificate is recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record {
-    /// The hub block that holds it.
-    pub hub_height: Height,
-    /// Place in the state's section of certificates.
-    pub index: usize,
-}
-
 /// A chain that gets finality.
 #[derive(Debug, Clone)]
 pub struct Chain {
@@ -54,8 +45,8 @@ pub struct Chain {
     pub sets: BTreeMap<Epoch, FixedSet>,
     /// Final blocks, by height.
     pub certified: BTreeMap<Height, Hash32>,
-    /// Where each certificate is recorded.
-    pub records: BTreeMap<Height, Record>,
+    /// The hub block that holds each certificate.
+    pub records: BTreeMap<Height, Height>,
     /// First epoch since the chain opened or started again: its first voted height needs no certificate before it.
     pub opened_at: Option<Epoch>,
     /// Epoch whose first certificate still has to fix the next set (chains other than zero).

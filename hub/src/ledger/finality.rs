@@ -1,6 +1,5 @@
 //! Commitments, certificates and evidence.
 
-use super::chains::Record;
 use super::{Event, Ledger, Rejected};
 use palisade_protocol::context::ChainId;
 use palisade_protocol::finality::certificate::Certificate;
@@ -101,10 +100,10 @@ impl Ledger {
     }
 
     fn record_certificate(&mut self, index: usize, height: Height, block: Hash32, epoch: Epoch) {
-        let record = Record { hub_height: self.next_height(), index: self.certificates };
+        let recorded_at = self.next_height();
         let Some(chain) = self.chains.get_mut(index) else { return };
         chain.certified.insert(height, block);
-        chain.records.insert(height, record);
+        chain.records.insert(height, recorded_at);
         chain.changed = true;
         // The first certificate of an epoch fixes the next set of every chain but zero.
         let next = epoch.next();

@@ -62,7 +62,7 @@ fn the_committee_is_a_reachable_majority_of_different_keys() {
         assert_eq!(after(|p| p.quorum = quorum), Err(BadParams::Committee(bad)));
     }
     let twice = document().covenant[0];
-    let bad = BadKeys::Duplicate(twice.point());
+    let bad = BadKeys::Duplicate(twice.to_string());
     assert_eq!(after(|p| p.covenant[4] = twice), Err(BadParams::Committee(bad)));
 }
 

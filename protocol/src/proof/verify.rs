@@ -1,9 +1,8 @@
 //! Judging a proof. In three passes: which sets chain zero had, which anchors are checkpoints under them, and whether each
-//! certificate was given in time. The last needs the first two: a checkpoint may lie in a later epoch than what it dates.
+//! certificate was given in time. The last needs the first two: a checkpoint may lie in a later epoch than what it dates. That
+//! is no circle, because what is dated is the certificate with its signatures: when the anchor was mined, they were made.
 
-use super::{
-    ChainBlock, Checkpoint, CheckpointSigner, FinalityProof, Step, TrustRoot, certificate_leaf, set_leaf,
-};
+use super::{ChainBlock, Checkpoint, CheckpointSigner, FinalityProof, Step, TrustRoot, set_leaf};
 use crate::anchor::{Anchor, BadAnchor, Signer};
 use crate::chain::{BaseRefused, HeaderChain, HeaderRefused, HeaderRules, RulesRefused};
 use crate::context::{ChainIdentity, Context, Purpose};
@@ -136,8 +135,8 @@ pub enum BadStep {
     /// The next set is not in the state.
     #[error("the next set is not in the block's state")]
     NextSet,
-    /// The block is not under the checkpoint that the proof names.
-    #[error("the block is not under the checkpoint that the proof names for it")]
+    /// The certificate is not under the checkpoint that the proof names.
+    #[error("the certificate is not under the checkpoint that the proof names for it")]
     Under,
 }
 
@@ -196,8 +195,8 @@ pub enum BadBlock {
     /// The set is not in the state that should have it.
     #[error("its set is not in the state of a certified first block of chain zero")]
     Set,
-    /// The record is not under the checkpoint.
-    #[error("the hub's record of the certificate is not under the checkpoint")]
+    /// The certificate is not under the checkpoint.
+    #[error("the certificate is not under the checkpoint")]
     Record,
 }
 
@@ -259,8 +258,8 @@ impl FinalityProof {
         Ok(dated.map(|(checkpoint, height)| Dated { checkpoint, height }).collect())
     }
 
-    /// Every certificate was given while its set's keys could still be slashed: either that time is not over, or what it
-    /// certifies lies under a checkpoint of that time.
+    /// Every certificate was given while its set's keys could still be slashed: either that time is not over, or the certificate
+    /// itself lies under a checkpoint of that time.
     fn check_in_time(
         &self,
         sets: &BTreeMap<Epoch, SetHeader>,
@@ -304,9 +303,8 @@ impl FinalityProof {
             return Err(BadBlock::Set);
         }
         let Ballot { height, block, .. } = certificate.ballot;
-        let leaf = certificate_leaf(&identity.id, height, &block);
         let dated = dated.get(usize::from(record.checkpoint)).ok_or(BadBlock::Record)?;
-        if !dated.checkpoint.state.has(Section::Certificates, &leaf, &record.place) {
+        if !record.leads(certificate, dated.checkpoint) {
             return Err(BadBlock::Record);
         }
         let voters = certificate.voters.iter().map(|voter| voter.member.power);
@@ -337,13 +335,12 @@ fn header_chain(genesis: &Genesis, from: BtcHeight, headers: &[Header]) -> Resul
 }
 
 impl Step {
-    /// Height of the Bitcoin block that holds the checkpoint under which the step's block lies, if the proof names one.
+    /// Height of the Bitcoin block that holds the checkpoint under which the certificate lies, if the proof names one.
     fn covered(&self, dated: &[Dated<'_>]) -> Result<Option<BtcHeight>, BadStep> {
         let Some(under) = &self.under else { return Ok(None) };
         let dated = dated.get(usize::from(under.checkpoint)).ok_or(BadStep::Under)?;
-        let leaf = self.state.header.hash();
-        let holds = dated.checkpoint.state.has(Section::Headers, &leaf.0, &under.place);
-        holds.then_some(Some(dated.height)).ok_or(BadStep::Under)
+        let leads = under.leads(&self.certificate, dated.checkpoint);
+        leads.then_some(Some(dated.height)).ok_or(BadStep::Under)
     }
 
     fn check(&self, genesis: &Genesis, vote: &Context, current: &SetHeader) -> Result<(), BadStep> {

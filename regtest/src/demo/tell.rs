@@ -20,6 +20,16 @@ struct Row {
     took: Duration,
 }
 
+/// A wait that is shown while this lives.
+#[derive(Debug)]
+pub struct Waiting(ProgressBar);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 impl Default for Tell {
     fn default() -> Self {
         Self { terminal: std::io::stdout().is_terminal(), started: Instant::now(), rows: Vec::new() }
@@ -58,6 +68,20 @@ impl Tell {
             bar.set_style(style);
         }
         bar
+    }
+
+    /// Says what is waited for, until the answer is dropped; nothing without a terminal.
+    pub fn wait(&self, what: &str) -> Waiting {
+        if !self.terminal {
+            return Waiting(ProgressBar::hidden());
+        }
+        let style = ProgressStyle::with_template("          {spinner} {msg}: {elapsed}");
+        let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
+        if let Ok(style) = style {
+            spinner.set_style(style);
+        }
+        spinner.enable_steady_tick(Duration::from_millis(100));
+        Waiting(spinner)
     }
 
     /// All steps, as a table.

@@ -7,26 +7,27 @@ use palisade_hub::timestamps::NoFile;
 use palisade_hub::{proofs, timestamps};
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::{ChainId, Terms};
+use palisade_protocol::finality::certificate::Certificate;
 use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::hash::{Hash32, sha256};
 use palisade_protocol::message::Message;
-use palisade_protocol::proof::{FinalityProof, Refused, TrustRoot};
+use palisade_protocol::proof::{BadBlock, BadStep, FinalityProof, Refused, TrustRoot};
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
 use palisade_regtest::world::{Wish, World};
 
-const ZERO: [&str; 3] = ["anna", "bert", "carl"];
-const DEV: [&str; 3] = ["dev anna", "dev bert", "dev carl"];
+const ZERO: [&str; 4] = ["anna", "bert", "carl", "dora"];
+const DEV: [&str; 4] = ["dev anna", "dev bert", "dev carl", "dev dora"];
 const LAST: u64 = 24;
 
 fn dev() -> ChainId {
     "dev".parse().expect("a name")
 }
 
-/// Three operators of equal power on chain zero and on another chain, and final blocks of chain zero up to `height`.
+/// Four operators of equal power on chain zero and on another chain, and final blocks of chain zero up to `height`.
 fn world(height: u64) -> World {
-    let mut world = World::new(3_000_000);
+    let mut world = World::new(4_000_000);
     world.mine(20);
-    let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 3_000_000 };
+    let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 4_000_000 };
     let chain = NewChain { id: dev(), genesis: Hash32([5; 32]), terms };
     world.govern(Action::RegisterChain(chain)).unwrap();
     for (zero, other) in ZERO.into_iter().zip(DEV) {
@@ -70,7 +71,7 @@ fn the_first_anchor_in_bitcoins_order_is_the_checkpoint_whichever_is_told_first(
     world.send(&Message::Anchor(first.clone())).unwrap();
     let told = world.ledger.anchors().get(Epoch(3)).unwrap().clone();
     assert_eq!(told.outpoint.txid, first.transaction.compute_txid());
-    assert_eq!((told.header, told.signers.len()), (header, 3));
+    assert_eq!((told.header, told.signers.len()), (header, 4));
     assert_eq!(rule(world.send(&Message::Anchor(second))), "repeated");
     assert_eq!(rule(world.send(&Message::Anchor(first))), "repeated");
 }
@@ -227,7 +228,7 @@ fn a_block_of_another_chain_is_proven_final_and_anchored_from_files_alone() {
     let proof = FinalityProof::parse(&proof.to_bytes()).unwrap();
     let proven = proof.verify(&root, &headers).unwrap();
     assert_eq!((proven.chain.id, proven.height, proven.block), (dev(), Height(200), Hash32([7; 32])));
-    assert_eq!((proven.power, proven.total), (proven.total, bitcoin::Amount::from_sat(3_000_000)));
+    assert_eq!((proven.power, proven.total), (proven.total, bitcoin::Amount::from_sat(4_000_000)));
     let anchored = world.ledger.anchors().get(Epoch(6)).unwrap();
     assert_eq!((proven.anchor, proven.anchor_height), (anchored.outpoint.txid, anchored.place.height));
     assert_eq!(proven.depth, world.btc_height() - anchored.place.height.0);
@@ -251,6 +252,33 @@ fn a_certificate_of_an_expired_set_needs_an_anchor_of_its_time() {
     let late = proof(&[11], 20);
     let refused = late.proof.verify(&late.root, &late.headers).unwrap_err();
     assert!(matches!(refused, Refused::Expired { .. }), "{refused}");
+}
+
+/// The attack that this stops: make a block with a set of one's own, anchor it while the true set lives, and buy that set's keys
+/// when its coins are long withdrawn. The block is as old as it should be; the signatures are not.
+#[test]
+fn signatures_that_were_made_after_a_set_expired_prove_nothing_however_old_the_block_is() {
+    let Proof { world, root, proof, headers } = proof(&[3, 4, 5, 6, 7, 8, 9, 10, 11], 20);
+    let late = |chain: &ChainId, names: &[&str], own: &Certificate| {
+        let Message::Certificate(late) = world.certificate(chain, names, own.ballot.height, own.ballot.block)
+        else {
+            panic!("a certificate")
+        };
+        let terms = world.ledger.chain(chain).unwrap().terms;
+        assert!(late.verify(&terms).is_ok() && *late != *own);
+        *late
+    };
+    let mut forged = proof.clone();
+    forged.steps[0].certificate = late(&ChainId::zero(), &ZERO[1..], &proof.steps[0].certificate);
+    let refused = forged.verify(&root, &headers).unwrap_err();
+    assert!(matches!(refused, Refused::Step { why: BadStep::Under, .. }), "{refused}");
+    forged.steps[0].under = None;
+    let refused = forged.verify(&root, &headers).unwrap_err();
+    assert!(matches!(refused, Refused::Expired { .. }), "{refused}");
+    let mut forged = proof.clone();
+    forged.block.certificate = late(&dev(), &DEV[1..], &proof.block.certificate);
+    let refused = forged.verify(&root, &headers).unwrap_err();
+    assert!(matches!(refused, Refused::Block { why: BadBlock::Record, .. }), "{refused}");
 }
 
 #[test]

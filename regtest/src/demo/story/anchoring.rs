@@ -52,6 +52,7 @@ impl Story {
     /// Mines whenever an anchor waits for a block, until one covers the digest. Gives what the hub says of it.
     async fn until_anchored(&mut self, digest: &Hash32) -> anyhow::Result<Value> {
         let path = format!("timestamps/{digest}");
+        let _waiting = self.tell.wait("an anchor covers the digest");
         let began = Instant::now();
         loop {
             self.network.check()?;

@@ -95,6 +95,7 @@ impl Story {
 
     /// Waits until the deceived voter's own status is as wanted.
     async fn until_status(&mut self, what: &str, holds: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
+        let _waiting = self.tell.wait(what);
         let began = Instant::now();
         loop {
             let status = self.operators[DECEIVED].status().await?;

@@ -147,10 +147,12 @@ impl Story {
     /// Waits, without mining, until every set in use expires far enough above the tip.
     async fn wait_for_room(&mut self) -> anyhow::Result<()> {
         let tip = self.network.node.rpc().tip().await?.height;
+        let waiting = self.tell.wait("every set in use expires late enough");
         let began = Instant::now();
         loop {
             let earliest = self.earliest_expiry().await?.context("a set in use")?;
             if earliest >= tip + ROOM {
+                drop(waiting);
                 self.tell.line(format!(
                     "every set in use signs up to height {earliest} or more; the tip is {tip}"
                 ));
