@@ -15,8 +15,7 @@ const LOCK_FILE: &str = "lock";
 #[derive(Debug)]
 pub struct DirLock {
     dir: PathBuf,
-    // Closing the file releases the lock.
-    _file: File,
+    file: File,
 }
 
 /// Why the data directory is not ours.
@@ -82,12 +81,19 @@ impl DirLock {
             Err(TryLockError::Error(cause)) => return Err(LockError::Io { path, cause }),
         }
         file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(io_error(&path))?;
-        Ok(Self { dir: dir.to_owned(), _file: file })
+        Ok(Self { dir: dir.to_owned(), file })
     }
 
     /// The directory that is held.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+}
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // Closing alone would not release it while a child process that is just being started has the file too.
+        let _ = self.file.unlock();
     }
 }
 
@@ -115,6 +121,16 @@ mod tests {
         assert!(refused.to_string().contains(&format!("process {}", std::process::id())));
         drop(held);
         assert_eq!(DirLock::acquire(dir.path()).unwrap().dir(), dir.path());
+    }
+
+    #[test]
+    fn what_was_let_go_is_free_though_a_child_process_still_has_the_file() {
+        let dir = TempDir::new().unwrap();
+        let held = DirLock::acquire(dir.path()).unwrap();
+        // As between fork and exec: another descriptor of the same open file.
+        let _inherited = held.file.try_clone().unwrap();
+        drop(held);
+        DirLock::acquire(dir.path()).unwrap();
     }
 
     #[test]
