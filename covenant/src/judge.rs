@@ -4,8 +4,7 @@ use bitcoin::Amount;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::stake::Stake;
 use palisade_protocol::keys::ProviderKey;
-use palisade_protocol::stake::{Sighashes, Slashable, unbonding_coin};
-use palisade_protocol::transactions::slashing::{self, BadSlashing};
+use palisade_protocol::stake::{BadPresigned, Sighashes};
 use palisade_protocol::units::{BtcHeight, RelativeBlocks};
 use serde::{Deserialize, Serialize};
 
@@ -42,15 +41,9 @@ pub enum Refuse {
         /// What the parameters say.
         wanted: RelativeBlocks,
     },
-    /// The presigned transactions cannot be computed.
-    #[error("the presigned transactions cannot be derived: {0}")]
-    Derive(String),
-    /// The unbonding transaction is another.
-    #[error("the unbonding transaction is not the one that follows from the parameters")]
-    Unbonding,
-    /// A slashing transaction is bad.
-    #[error("the slashing of the {0:?} output breaks a rule: {1}")]
-    Slashing(Slashable, BadSlashing),
+    /// A presigned transaction breaks a rule.
+    #[error(transparent)]
+    Presigned(#[from] BadPresigned),
     /// Too large for this member.
     #[error("policy: the stake of {found} is above this member's limit of {limit}")]
     TooLarge {
@@ -99,19 +92,7 @@ pub fn judge(
     if found != wanted {
         return Err(Refuse::UnbondingTime { found, wanted });
     }
-    let derived = contract.presign(params).map_err(|why| Refuse::Derive(why.to_string()))?;
-    if derived.unbonding != stake.presigned.unbonding {
-        return Err(Refuse::Unbonding);
-    }
-    let slashings = [
-        (Slashable::Staking, &stake.presigned.slashing, contract.coin),
-        (Slashable::Unbonding, &stake.presigned.unbonding_slashing, unbonding_coin(&derived.unbonding)),
-    ];
-    for (output, tx, coin) in slashings {
-        slashing::check(tx, coin, contract.keys.staker(), params)
-            .map_err(|why| Refuse::Slashing(output, why))?;
-    }
-    contract.sighashes(&stake.presigned).map_err(|why| Refuse::Derive(why.to_string()))
+    Ok(contract.check(&contract.outputs(), &stake.presigned, params)?)
 }
 
 fn check_policy(

@@ -9,6 +9,7 @@ use crate::units::RelativeBlocks;
 use bitcoin::secp256k1::{SECP256K1, XOnlyPublicKey};
 use bitcoin::taproot::{ControlBlock, LeafVersion, TapLeafHash, TaprootBuilder, TaprootSpendInfo};
 use bitcoin::{Address, Network, ScriptBuf};
+use std::sync::LazyLock;
 
 /// BIP-341's "nothing up my sleeve" point: no private key is known to anybody.
 pub const NUMS: [u8; 32] = [
@@ -17,9 +18,8 @@ pub const NUMS: [u8; 32] = [
 ];
 
 #[allow(clippy::expect_used, reason = "a constant that BIP-341 gives as a point")]
-fn nums() -> XOnlyPublicKey {
-    XOnlyPublicKey::from_slice(&NUMS).expect("a point")
-}
+static INTERNAL_KEY: LazyLock<XOnlyPublicKey> =
+    LazyLock::new(|| XOnlyPublicKey::from_slice(&NUMS).expect("a point"));
 
 /// A way to spend an output of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -80,7 +80,7 @@ impl Output {
         let builder = leaves.iter().fold(TaprootBuilder::new(), |builder, (depth, _, script)| {
             builder.add_leaf(*depth, script.clone()).expect("depths of a complete tree")
         });
-        let spend = builder.finalize(SECP256K1, nums()).expect("a complete tree");
+        let spend = builder.finalize(SECP256K1, *INTERNAL_KEY).expect("a complete tree");
         let leaves = leaves.into_iter().map(|(_, leaf, script)| (leaf, script)).collect();
         Self { leaves, tree: spend, shape }
     }

@@ -8,15 +8,13 @@ use crate::context::ChainId;
 use crate::hash::Hash32;
 use crate::inclusion::InclusionProof;
 use crate::keys::{ProviderKey, StakerKey};
-use crate::outputs::Output;
 use crate::params::Params;
 use crate::scripts::{BadKeys, StakeKeys};
-use crate::stake::{Contract, Presigned, Sighashes, StakeId, unbonding_coin};
-use crate::transactions::slashing::{self, BadSlashing};
-use crate::transactions::{CannotBuild, Coin, NoSighash};
+use crate::stake::{BadPresigned, Contract, Presigned, Sighashes, Slashable, StakeId};
+use crate::transactions::Coin;
 use crate::units::RelativeBlocks;
 use bitcoin::secp256k1::schnorr::Signature;
-use bitcoin::{Amount, Network, OutPoint, ScriptBuf, Transaction};
+use bitcoin::{Amount, Network, OutPoint, Script, ScriptBuf, Transaction};
 
 /// A holder's registration of a stake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,26 +132,12 @@ pub enum StakeRefused {
     /// A coinbase cannot be spent, so not slashed, for 100 blocks.
     #[error("a coinbase cannot stake")]
     Coinbase,
-    /// The presigned transactions cannot be built.
+    /// The presigned transactions are not what they must be.
     #[error(transparent)]
-    CannotBuild(#[from] CannotBuild),
-    /// The unbonding transaction is another.
-    #[error("the unbonding transaction is not the one that the parameters prescribe")]
-    Unbonding,
-    /// A slashing transaction does not slash.
-    #[error("slashing transaction of the {output:?} output: {why}")]
-    Slashing {
-        /// Of which output.
-        output: crate::stake::Slashable,
-        /// What is wrong.
-        why: BadSlashing,
-    },
-    /// No sighash.
-    #[error(transparent)]
-    Sighash(#[from] NoSighash),
+    Presigned(#[from] BadPresigned),
     /// The owner's signature does not verify.
     #[error("the holder's signature on the slashing of the {0:?} output does not verify")]
-    Signature(crate::stake::Slashable),
+    Signature(Slashable),
     /// The payout is not a standard address.
     #[error("the payout script is not a standard address")]
     Payout,
@@ -171,9 +155,9 @@ impl StakeRegistration {
     /// Judges everything that follows from the registration and the parameters alone: cheap things first.
     pub fn judge(&self, params: &Params) -> Result<Judged, StakeRefused> {
         let contract = self.contract(params)?;
-        self.check_staking_tx(&contract)?;
-        self.check_presigned(&contract, params)?;
-        let sighashes = contract.sighashes(&self.presigned)?;
+        let outputs = contract.outputs();
+        self.check_staking_tx(&outputs.staking.script_pubkey())?;
+        let sighashes = contract.check(&outputs, &self.presigned, params)?;
         self.check_signatures(&sighashes)?;
         Ok(Judged { contract, sighashes })
     }
@@ -203,7 +187,7 @@ impl StakeRegistration {
         Ok(Contract { coin, keys, lock: self.lock, unbonding_time: params.unbonding_time() })
     }
 
-    fn check_staking_tx(&self, contract: &Contract) -> Result<(), StakeRefused> {
+    fn check_staking_tx(&self, script: &Script) -> Result<(), StakeRefused> {
         if self.staking_tx.is_coinbase() {
             return Err(StakeRefused::Coinbase);
         }
@@ -215,34 +199,16 @@ impl StakeRegistration {
         if !standard {
             return Err(StakeRefused::Payout);
         }
-        let script = Output::staking(&contract.keys, contract.lock).script_pubkey();
-        let found = self.staking_tx.output.iter().filter(|output| output.script_pubkey == script).count();
+        let found = self.staking_tx.output.iter().filter(|output| output.script_pubkey == *script).count();
         let index = usize::try_from(self.vout).map_err(|_| StakeRefused::Output(self.vout))?;
-        match self.staking_tx.output.get(index).filter(|output| output.script_pubkey == script) {
+        match self.staking_tx.output.get(index).filter(|output| output.script_pubkey == *script) {
             None => Err(StakeRefused::Output(self.vout)),
             Some(_) if found > 1 => Err(StakeRefused::Ambiguous),
             Some(_) => Ok(()),
         }
     }
 
-    fn check_presigned(&self, contract: &Contract, params: &Params) -> Result<(), StakeRefused> {
-        use crate::stake::Slashable;
-        let expected = contract.presign(params)?;
-        if self.presigned.unbonding != expected.unbonding {
-            return Err(StakeRefused::Unbonding);
-        }
-        let pairs = [
-            (Slashable::Staking, &self.presigned.slashing, contract.coin),
-            (Slashable::Unbonding, &self.presigned.unbonding_slashing, unbonding_coin(&expected.unbonding)),
-        ];
-        pairs.into_iter().try_for_each(|(output, tx, coin)| {
-            slashing::check(tx, coin, self.staker, params)
-                .map_err(|why| StakeRefused::Slashing { output, why })
-        })
-    }
-
     fn check_signatures(&self, sighashes: &Sighashes) -> Result<(), StakeRefused> {
-        use crate::stake::Slashable;
         let pairs = [
             (Slashable::Staking, &sighashes.slashing, &self.slashing_signature),
             (Slashable::Unbonding, &sighashes.unbonding_slashing, &self.unbonding_slashing_signature),

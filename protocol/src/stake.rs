@@ -5,10 +5,10 @@ use crate::hash::Hash32;
 use crate::outputs::{Leaf, Output};
 use crate::params::Params;
 use crate::scripts::StakeKeys;
-use crate::transactions::slashing::Split;
+use crate::transactions::slashing::{BadSlashing, Split};
 use crate::transactions::{CannotBuild, Coin, NoSighash, sighash, slashing, unbonding};
 use crate::units::RelativeBlocks;
-use bitcoin::{OutPoint, Transaction, TxOut};
+use bitcoin::{OutPoint, ScriptBuf, Transaction, TxOut};
 use std::fmt;
 
 /// Names a stake: the id of the message that registered it.
@@ -85,6 +85,39 @@ pub struct Contract {
     pub unbonding_time: RelativeBlocks,
 }
 
+/// The outputs of a stake's life, made once: each costs a multiplication on the curve.
+#[derive(Debug, Clone)]
+pub struct Outputs {
+    /// The stake.
+    pub staking: Output,
+    /// What the unbonding transaction leaves.
+    pub unbonding: Output,
+    /// What a slashing leaves to the holder.
+    pub change: ScriptBuf,
+}
+
+/// The rule that somebody's presigned transactions break.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadPresigned {
+    /// Nobody can build them.
+    #[error(transparent)]
+    CannotBuild(#[from] CannotBuild),
+    /// The unbonding transaction is another.
+    #[error("the unbonding transaction is not the one that the parameters prescribe")]
+    Unbonding,
+    /// A slashing transaction does not slash.
+    #[error("slashing transaction of the {output:?} output: {why}")]
+    Slashing {
+        /// Of which output.
+        output: Slashable,
+        /// What is wrong.
+        why: BadSlashing,
+    },
+    /// No sighash.
+    #[error(transparent)]
+    Sighash(#[from] NoSighash),
+}
+
 impl Contract {
     /// The staking output.
     pub fn output(&self) -> Output {
@@ -96,6 +129,13 @@ impl Contract {
         Output::unbonding(&self.keys, self.unbonding_time)
     }
 
+    /// All outputs.
+    pub fn outputs(&self) -> Outputs {
+        let change = Output::slashing_change(self.keys.staker(), self.unbonding_time);
+        let (staking, unbonding) = (self.output(), self.unbonding_output());
+        Outputs { staking, unbonding, change: change.script_pubkey() }
+    }
+
     /// The output, as transactions that spend it see it.
     pub fn txout(&self) -> TxOut {
         TxOut { value: self.coin.value, script_pubkey: self.output().script_pubkey() }
@@ -103,32 +143,58 @@ impl Contract {
 
     /// The presigned transactions as we build them.
     pub fn presign(&self, params: &Params) -> Result<Presigned, CannotBuild> {
-        let staker = self.keys.staker();
+        self.presign_to(&self.outputs(), params)
+    }
+
+    fn presign_to(&self, outputs: &Outputs, params: &Params) -> Result<Presigned, CannotBuild> {
         let unbonding =
-            unbonding::build(self.coin, &self.keys, params.unbonding_time(), params.unbonding_fee())?;
-        let unbonded = unbonding_coin(&unbonding);
+            unbonding::build_to(self.coin, outputs.unbonding.script_pubkey(), params.unbonding_fee())?;
+        let slash =
+            |coin: Coin| slashing::build(coin, &Split::of(coin.value, outputs.change.clone(), params));
         Ok(Presigned {
-            slashing: slashing::build(self.coin, &Split::of(self.coin.value, staker, params))?,
-            unbonding_slashing: slashing::build(unbonded, &Split::of(unbonded.value, staker, params))?,
+            slashing: slash(self.coin)?,
+            unbonding_slashing: slash(unbonding_coin(&unbonding))?,
             unbonding,
         })
     }
 
+    /// Judges the transactions that somebody presigned for this stake, and gives what their signatures sign. `outputs` are
+    /// this contract's own.
+    pub fn check(
+        &self,
+        outputs: &Outputs,
+        presigned: &Presigned,
+        params: &Params,
+    ) -> Result<Sighashes, BadPresigned> {
+        let expected = self.presign_to(outputs, params)?;
+        if presigned.unbonding != expected.unbonding {
+            return Err(BadPresigned::Unbonding);
+        }
+        let pairs = [
+            (Slashable::Staking, &presigned.slashing, self.coin),
+            (Slashable::Unbonding, &presigned.unbonding_slashing, unbonding_coin(&expected.unbonding)),
+        ];
+        for (output, tx, coin) in pairs {
+            slashing::check(tx, coin, &outputs.change, params)
+                .map_err(|why| BadPresigned::Slashing { output, why })?;
+        }
+        Ok(self.sighashes_of(outputs, presigned)?)
+    }
+
     /// What is signed of each presigned transaction.
     pub fn sighashes(&self, presigned: &Presigned) -> Result<Sighashes, NoSighash> {
-        let (staking, unbonding) = (self.output(), self.unbonding_output());
+        self.sighashes_of(&self.outputs(), presigned)
+    }
+
+    fn sighashes_of(&self, outputs: &Outputs, presigned: &Presigned) -> Result<Sighashes, NoSighash> {
+        let Outputs { staking, unbonding, .. } = outputs;
         let stake = [TxOut { value: self.coin.value, script_pubkey: staking.script_pubkey() }];
         let unbonded = [presigned.unbonding.output.first().cloned().ok_or(NoSighash)?];
+        let slashed = &presigned.unbonding_slashing;
         Ok(Sighashes {
-            unbonding: sighash(&presigned.unbonding, 0, &stake, &staking, Leaf::Unbonding)?,
-            slashing: sighash(&presigned.slashing, 0, &stake, &staking, Leaf::Slashing)?,
-            unbonding_slashing: sighash(
-                &presigned.unbonding_slashing,
-                0,
-                &unbonded,
-                &unbonding,
-                Leaf::Slashing,
-            )?,
+            unbonding: sighash(&presigned.unbonding, 0, &stake, staking, Leaf::Unbonding)?,
+            slashing: sighash(&presigned.slashing, 0, &stake, staking, Leaf::Slashing)?,
+            unbonding_slashing: sighash(slashed, 0, &unbonded, unbonding, Leaf::Slashing)?,
         })
     }
 }

@@ -106,9 +106,9 @@ fn a_contract_that_the_parameters_do_not_give_is_refused() {
     };
     check(&|stake| stake.params = 7, "Params");
     check(&|stake| stake.contract.unbonding_time = RelativeBlocks::new(10).unwrap(), "UnbondingTime");
-    check(&|stake| stake.contract.coin.value = Amount::from_sat(50_001), "Unbonding");
-    check(&|stake| stake.contract.coin.outpoint.vout += 1, "Unbonding");
-    check(&|stake| stake.contract.coin.value = Amount::from_sat(10), "Derive");
+    check(&|stake| stake.contract.coin.value = Amount::from_sat(50_001), "Presigned(Unbonding)");
+    check(&|stake| stake.contract.coin.outpoint.vout += 1, "Presigned(Unbonding)");
+    check(&|stake| stake.contract.coin.value = Amount::from_sat(10), "Presigned(CannotBuild");
     check(
         &|stake| {
             let keys = &stake.contract.keys;

@@ -18,6 +18,17 @@ pub struct Tally {
     votes: BTreeMap<Height, BTreeMap<ProviderKey, Vote>>,
 }
 
+/// A vote that keeps all rules of its set: what is left to ask is whether its member voted otherwise before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoodVote(Vote);
+
+impl GoodVote {
+    /// The vote.
+    pub fn vote(&self) -> &Vote {
+        &self.0
+    }
+}
+
 /// Why a vote is not counted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VoteRefused {
@@ -60,25 +71,48 @@ impl Tally {
         &self.terms
     }
 
-    /// Counts a vote. The first vote of a member at a height stands; another one is evidence against it.
+    /// Judges a vote, and counts it. The first vote of a member at a height stands; another one is evidence against it.
     pub fn add(&mut self, vote: Vote) -> Result<Counted, VoteRefused> {
+        if self.has(&vote) {
+            return Ok(Counted::Repeat);
+        }
+        let good = self.judge(vote)?;
+        self.count(good).map_err(VoteRefused::Equivocation)
+    }
+
+    /// Whether exactly this vote was counted.
+    pub fn has(&self, vote: &Vote) -> bool {
+        self.vote_of(&vote.key, vote.ballot.height) == Some(vote)
+    }
+
+    /// Judges a vote by itself, whatever was counted: many can be judged at once.
+    pub fn judge(&self, vote: Vote) -> Result<GoodVote, VoteRefused> {
         let header = self.set.header();
         let in_epoch = self.terms.epoch_of(vote.ballot.height) == header.epoch;
         if vote.ballot.context != header.context || !in_epoch {
             return Err(VoteRefused::WrongSet);
         }
-        let earlier = self.votes.get(&vote.ballot.height).and_then(|votes| votes.get(&vote.key));
-        if earlier.is_some_and(|earlier| earlier == &vote) {
-            return Ok(Counted::Repeat);
-        }
         let (_, member) = self.set.find(&vote.key).ok_or(VoteRefused::NotMember(vote.key))?;
         vote.verify(member, &self.terms)?;
+        Ok(GoodVote(vote))
+    }
+
+    /// Counts a vote that this tally has judged. Another vote of its member at its height makes it evidence.
+    pub fn count(&mut self, GoodVote(vote): GoodVote) -> Result<Counted, Box<Evidence>> {
+        if self.has(&vote) {
+            return Ok(Counted::Repeat);
+        }
+        let earlier = self.vote_of(&vote.key, vote.ballot.height);
         if let Some(evidence) = earlier.and_then(|earlier| Evidence::from_votes(earlier, &vote)) {
-            return Err(VoteRefused::Equivocation(Box::new(evidence)));
+            return Err(Box::new(evidence));
         }
         let ballot = vote.ballot;
         self.votes.entry(ballot.height).or_default().insert(vote.key, vote);
         Ok(Counted::New(self.power_for(&ballot)))
+    }
+
+    fn vote_of(&self, voter: &ProviderKey, height: Height) -> Option<&Vote> {
+        self.votes.get(&height)?.get(voter)
     }
 
     /// Power that voted for a block.

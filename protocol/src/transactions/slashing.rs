@@ -2,10 +2,7 @@
 
 use super::unbonding::presigned;
 use super::{CannotBuild, Coin};
-use crate::keys::StakerKey;
-use crate::outputs::Output;
 use crate::params::{P2TR_DUST, Params};
-use crate::units::RelativeBlocks;
 use bitcoin::absolute::LockTime;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, Script, ScriptBuf, Sequence, Transaction, TxOut};
@@ -19,21 +16,20 @@ pub struct Split<'a> {
     pub slash_script: &'a Script,
     /// What miners get.
     pub fee: Amount,
-    /// Who gets the rest.
-    pub staker: StakerKey,
-    /// And after how long.
-    pub unbonding_time: RelativeBlocks,
+    /// Where the rest goes: to the holder after the unbonding time ([`Output::slashing_change`]).
+    ///
+    /// [`Output::slashing_change`]: crate::outputs::Output::slashing_change
+    pub change_script: ScriptBuf,
 }
 
 impl<'a> Split<'a> {
     /// What the parameters say of a stake or unbonding output of this value.
-    pub fn of(value: Amount, staker: StakerKey, params: &'a Params) -> Self {
+    pub fn of(value: Amount, change_script: ScriptBuf, params: &'a Params) -> Self {
         Self {
             slashed: params.slashing_amount(value),
             slash_script: params.slash_script(),
             fee: params.min_slash_fee(),
-            staker,
-            unbonding_time: params.unbonding_time(),
+            change_script,
         }
     }
 }
@@ -50,13 +46,9 @@ pub fn build(coin: Coin, split: &Split<'_>) -> Result<Transaction, CannotBuild> 
     if value < least {
         return Err(CannotBuild::TooSmall { what: "the change of the slashing", left: value, least });
     }
-    let change = TxOut { value, script_pubkey: change_script(split.staker, split.unbonding_time) };
+    let change = TxOut { value, script_pubkey: split.change_script.clone() };
     let burned = TxOut { value: split.slashed, script_pubkey: split.slash_script.to_owned() };
     Ok(presigned(coin, vec![burned, change]))
-}
-
-fn change_script(staker: StakerKey, unbonding_time: RelativeBlocks) -> ScriptBuf {
-    Output::slashing_change(staker, unbonding_time).script_pubkey()
 }
 
 /// Nodes relay an OP_RETURN of any value, and other outputs from a value on that depends on their script.
@@ -106,8 +98,13 @@ pub enum BadSlashing {
     },
 }
 
-/// Judges somebody's slashing transaction for `coin`. Values up to the rounding of wallets and higher fees are allowed.
-pub fn check(tx: &Transaction, coin: Coin, staker: StakerKey, params: &Params) -> Result<(), BadSlashing> {
+/// Judges somebody's slashing transaction for `coin`, whose change must go to `change_script`. Values up to the rounding of wallets and higher fees are allowed.
+pub fn check(
+    tx: &Transaction,
+    coin: Coin,
+    change_script: &Script,
+    params: &Params,
+) -> Result<(), BadSlashing> {
     if tx.version != Version::ONE && tx.version != Version::TWO {
         return Err(BadSlashing::Version(tx.version.0));
     }
@@ -132,7 +129,7 @@ pub fn check(tx: &Transaction, coin: Coin, staker: StakerKey, params: &Params) -
     if burned.value < least {
         return Err(BadSlashing::SlashedTooLittle { found: burned.value, least });
     }
-    if change.script_pubkey != change_script(staker, params.unbonding_time()) {
+    if change.script_pubkey != *change_script {
         return Err(BadSlashing::ChangeScript);
     }
     if burned.value < dust_limit(&burned.script_pubkey) {

@@ -95,8 +95,7 @@ impl Parties {
             slashed: value / 10,
             slash_script: bitcoin::Script::from_bytes(&[0x6a, 0x01, 0x2a]),
             fee: Amount::from_sat(1_000),
-            staker: self.keys.staker(),
-            unbonding_time: blocks(UNBONDING_TIME),
+            change_script: self.change().script_pubkey(),
         }
     }
 

@@ -17,12 +17,20 @@ pub fn build(
     unbonding_time: RelativeBlocks,
     fee: Amount,
 ) -> Result<Transaction, CannotBuild> {
+    build_to(stake, Output::unbonding(keys, unbonding_time).script_pubkey(), fee)
+}
+
+/// The same, given the script of the unbonding output.
+pub(crate) fn build_to(
+    stake: Coin,
+    script_pubkey: ScriptBuf,
+    fee: Amount,
+) -> Result<Transaction, CannotBuild> {
     let value = stake.value.checked_sub(fee).unwrap_or(Amount::ZERO);
     let least = Amount::from_sat(P2TR_DUST);
     if value < least {
         return Err(CannotBuild::TooSmall { what: "the unbonding output", left: value, least });
     }
-    let script_pubkey = Output::unbonding(keys, unbonding_time).script_pubkey();
     Ok(presigned(stake, vec![TxOut { value, script_pubkey }]))
 }
 

@@ -140,8 +140,7 @@ fn outputs_and_transactions_of_go_are_rebuilt() {
                 slashed: burned.value,
                 slash_script: &facts.slash_script,
                 fee,
-                staker: theirs.staker,
-                unbonding_time: theirs.unbonding_time,
+                change_script: Output::slashing_change(theirs.staker, theirs.unbonding_time).script_pubkey(),
             };
             let mut tx = slashing::build(slashing.coin, &split).unwrap();
             // Go's test data is older than version 2 of the slashing transactions; both versions are accepted.

@@ -58,8 +58,7 @@ impl<'a> Ours<'a> {
             slashed,
             slash_script: &stake.slash_script,
             fee: stake.slash_fee,
-            staker: self.keys.staker(),
-            unbonding_time: self.unbonding_time,
+            change_script: self.change.script_pubkey(),
         };
         slashing::build(coin, &split).unwrap()
     }
@@ -149,10 +148,10 @@ fn slashings_of_wallets_are_accepted_wherever_the_parameters_are() {
     let mut judged = 0;
     for ours in fixtures.cases.iter().map(Ours::new) {
         let Ok(params) = ours.case.stake.params() else { continue };
-        let staker = ours.keys.staker();
-        slashing::check(&ours.case.slashing.tx, ours.stake, staker, &params).unwrap();
+        let change = ours.change.script_pubkey();
+        slashing::check(&ours.case.slashing.tx, ours.stake, &change, &params).unwrap();
         let unbonded = coin(&ours.case.unbonding.tx, 0);
-        slashing::check(&ours.case.unbonding_slashing.tx, unbonded, staker, &params).unwrap();
+        slashing::check(&ours.case.unbonding_slashing.tx, unbonded, &change, &params).unwrap();
         judged += 1;
     }
     assert!(judged > 100, "the parameters of only {judged} cases are admissible");
@@ -305,8 +304,9 @@ fn build_all(stake: &Stake) -> Result<(), String> {
     let rate = at_rate(stake.rate_bp);
     let slash = |coin: Coin| {
         let slashed = rate.slashing_amount(coin.value);
-        let (slash_script, fee, staker) = (stake.slash_script.as_script(), stake.slash_fee, keys.staker());
-        slashing::build(coin, &Split { slashed, slash_script, fee, staker, unbonding_time }).map_err(text)
+        let (slash_script, fee) = (stake.slash_script.as_script(), stake.slash_fee);
+        let change_script = Output::slashing_change(keys.staker(), unbonding_time).script_pubkey();
+        slashing::build(coin, &Split { slashed, slash_script, fee, change_script }).map_err(text)
     };
     let coin = Coin { outpoint: OutPoint::null(), value: stake.amount };
     slash(coin)?;

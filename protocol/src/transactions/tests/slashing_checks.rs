@@ -13,13 +13,16 @@ fn params() -> Params {
     Params::new(document()).unwrap()
 }
 
+fn change() -> ScriptBuf {
+    Parties::new(1, 1, 1).change().script_pubkey()
+}
+
 fn honest(value: Amount, params: &Params) -> Transaction {
-    let staker = Parties::new(1, 1, 1).keys.staker();
-    slashing::build(coin(1, value), &Split::of(value, staker, params)).unwrap()
+    slashing::build(coin(1, value), &Split::of(value, change(), params)).unwrap()
 }
 
 fn judged(tx: &Transaction, value: Amount, params: &Params) -> Result<(), BadSlashing> {
-    check(tx, coin(1, value), Parties::new(1, 1, 1).keys.staker(), params)
+    check(tx, coin(1, value), &change(), params)
 }
 
 /// What the check says of the honest transaction after a change.
