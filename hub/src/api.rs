@@ -27,6 +27,7 @@ use tokio_stream::Stream;
 
 use crate::client::{LogPage, Receipt};
 use crate::ledger::Rejected;
+use crate::queue::Full;
 
 /// Longest wait for a block that a request may ask for.
 const MAX_WAIT: Duration = Duration::from_secs(20);
@@ -80,6 +81,16 @@ fn broken(why: impl ToString) -> ApiError {
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", why).can_be_retried()
 }
 
+fn stopping() -> ApiError {
+    broken("the hub is stopping")
+}
+
+impl From<Full> for ApiError {
+    fn from(why: Full) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", why).can_be_retried()
+    }
+}
+
 impl From<Rejected> for ApiError {
     fn from(why: Rejected) -> Self {
         let error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, why.rule(), &why);
@@ -98,19 +109,14 @@ fn only_makers(door: &Door) -> Result<(), ApiError> {
 async fn submit(State(door): State<Door>, Api(body): Api<Bytes>) -> Answer<Receipt> {
     only_makers(&door)?;
     let bytes = MessageBytes::parse(&body).map_err(Rejected::from)?;
-    let full = |why: crate::engine::Full| {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", why).can_be_retried()
-    };
-    let answer = door.hub.submit(bytes).map_err(full)?.await;
-    let (id, height) = answer.map_err(|_| broken("the hub is stopping"))??;
+    let (id, height) = door.hub.submit(bytes)?.await.map_err(|_| stopping())??;
     Ok(Json(Receipt { id, height }))
 }
 
 async fn vote(State(door): State<Door>, Api(body): Api<Bytes>) -> Answer<Value> {
     only_makers(&door)?;
     let vote = Vote::from_bytes(&body).map_err(Rejected::from)?;
-    let counted = tokio::task::spawn_blocking(move || door.hub.vote(vote)).await.map_err(broken)?;
-    match counted {
+    match door.hub.vote(vote)?.await.map_err(|_| stopping())? {
         Ok(()) => Ok(Json(json!({ "counted": true }))),
         Err(why) => {
             let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, why.rule(), &why);

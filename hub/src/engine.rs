@@ -5,6 +5,7 @@
 
 use crate::checkpoints::{self, ShareError};
 use crate::ledger::{Event, Ledger, Rejected};
+use crate::queue::{Bounds, Full, Queue, Waiting};
 use crate::store::{Store, StoreError};
 use crate::timestamps::{self, MAX_DIGESTS};
 use crate::votes::{VoteBook, VoteError};
@@ -15,47 +16,35 @@ use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::{oneshot, watch};
 
-/// Most messages in a block.
-const MAX_MESSAGES: usize = 2_000;
-/// Most bytes of messages in a block.
-const MAX_BLOCK: usize = 16 << 20;
+/// Most messages of a block.
+const BLOCK: Bounds = Bounds { items: 2_000, bytes: 16 << 20 };
 /// Most messages that wait for a block.
-const MAX_WAITING: usize = 10_000;
-/// Most bytes of messages that wait for a block.
-const MAX_WAITING_BYTES: usize = 64 << 20;
+const WAITING: Bounds = Bounds { items: 10_000, bytes: 64 << 20 };
+/// Most digests of a block's batch.
+const BATCH: Bounds = Bounds { items: MAX_DIGESTS, bytes: usize::MAX };
 /// Most digests that wait for a block's batch.
-const MAX_WAITING_DIGESTS: usize = 8 * MAX_DIGESTS;
+const WAITING_DIGESTS: Bounds = Bounds { items: 8 * MAX_DIGESTS, bytes: usize::MAX };
+/// Most votes that are judged and kept at once: what comes meanwhile is next.
+const VOTES: Bounds = Bounds { items: 1_000, bytes: usize::MAX };
+/// Most votes that wait.
+const WAITING_VOTES: Bounds = Bounds { items: 10_000, bytes: usize::MAX };
 
 /// What became of a message: where it is, or why not.
 pub type Answer = Result<(Hash32, Height), Rejected>;
-
-/// The queue is full: try again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too much is waiting for the next block: try again in a moment")]
-pub struct Full;
-
-struct Waiting {
-    bytes: MessageBytes,
-    answer: oneshot::Sender<Answer>,
-}
-
-/// A digest that waits for the next block's batch.
-struct WaitingDigest {
-    digest: Hash32,
-    answer: oneshot::Sender<Height>,
-}
 
 /// The ledger of a hub, its log, and the messages that wait for the next block.
 pub struct Hub {
     ledger: RwLock<Ledger>,
     store: Store,
-    waiting: Mutex<VecDeque<Waiting>>,
-    digests: Mutex<VecDeque<WaitingDigest>>,
-    votes: Mutex<VoteBook>,
+    messages: Queue<MessageBytes, Answer>,
+    digests: Queue<Hash32, Height>,
+    votes: Queue<Vote, Result<(), VoteError>>,
+    tally: Mutex<VoteBook>,
     height: watch::Sender<Option<Height>>,
 }
 
@@ -72,9 +61,10 @@ impl Hub {
         Arc::new(Self {
             ledger: RwLock::new(ledger),
             store,
-            waiting: Mutex::default(),
-            digests: Mutex::default(),
-            votes: Mutex::default(),
+            messages: Queue::new(WAITING),
+            digests: Queue::new(WAITING_DIGESTS),
+            votes: Queue::new(WAITING_VOTES),
+            tally: Mutex::default(),
             height,
         })
     }
@@ -96,62 +86,56 @@ impl Hub {
 
     /// Queues a message for the next block; the answer comes when that block is on disk.
     pub fn submit(&self, bytes: MessageBytes) -> Result<oneshot::Receiver<Answer>, Full> {
-        let (sender, receiver) = oneshot::channel();
-        self.queue(Waiting { bytes, answer: sender })?;
-        Ok(receiver)
+        let size = bytes.as_slice().len();
+        self.messages.put(bytes, size)
     }
 
-    /// Judges a vote, keeps it on disk and counts it. What follows from it stands in the next block.
-    pub fn vote(&self, vote: Vote) -> Result<(), VoteError> {
-        let ledger = self.ledger();
-        let mut votes = self.votes.lock().unwrap_or_else(PoisonError::into_inner);
-        votes.add(vote, &ledger, &self.store)
+    /// Queues a digest for the next block's batch; the answer, that block's height, comes when it is on disk.
+    pub fn timestamp(&self, digest: Hash32) -> Result<oneshot::Receiver<Height>, Full> {
+        self.digests.put(digest, digest.0.len())
+    }
+
+    /// Queues a vote to be judged and counted; the answer comes when a good one is on disk. What follows from it stands in
+    /// the next block.
+    pub fn vote(&self, vote: Vote) -> Result<oneshot::Receiver<Result<(), VoteError>>, Full> {
+        self.votes.put(vote, 0)
+    }
+
+    /// Counts votes as they come, for as long as it is polled. Nothing else counts them.
+    pub async fn count_votes(self: Arc<Self>) -> Infallible {
+        loop {
+            self.votes.came().await;
+            let hub = self.clone();
+            if let Err(why) = tokio::task::spawn_blocking(move || hub.count_waiting_votes()).await {
+                tracing::error!(%why, "votes were not counted");
+            }
+        }
+    }
+
+    /// Judges the votes that wait, keeps the good ones on disk and counts them, until none waits.
+    fn count_waiting_votes(&self) {
+        loop {
+            let (votes, answers): (Vec<_>, Vec<_>) =
+                self.votes.take(VOTES).into_iter().map(Waiting::split).unzip();
+            if votes.is_empty() {
+                return;
+            }
+            let ledger = self.ledger();
+            let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+            let counted = tally.add(&votes, &ledger, &self.store).unwrap_or_else(|why| {
+                let why = Arc::new(why);
+                votes.iter().map(|_| Err(why.clone().into())).collect()
+            });
+            for (answer, counted) in answers.into_iter().zip(counted) {
+                // Whoever hung up sends the vote again.
+                let _ = answer.send(counted);
+            }
+        }
     }
 
     /// Judges a share of a checkpoint and keeps it on disk.
     pub fn checkpoint(&self, share: &CheckpointShare) -> Result<(), ShareError> {
         checkpoints::add(share, &self.ledger(), &self.store)
-    }
-
-    /// Queues a digest for the next block's batch; the answer, that block's height, comes when it is on disk.
-    pub fn timestamp(&self, digest: Hash32) -> Result<oneshot::Receiver<Height>, Full> {
-        let (answer, receiver) = oneshot::channel();
-        let mut queue = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.len() >= MAX_WAITING_DIGESTS {
-            return Err(Full);
-        }
-        queue.push_back(WaitingDigest { digest, answer });
-        Ok(receiver)
-    }
-
-    fn take_digests(&self) -> Vec<WaitingDigest> {
-        let mut queue = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = queue.len().min(MAX_DIGESTS);
-        queue.drain(..count).collect()
-    }
-
-    fn queue(&self, waiting: Waiting) -> Result<(), Full> {
-        let mut queue = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes: usize = queue.iter().map(|own| own.bytes.as_slice().len()).sum();
-        if queue.len() >= MAX_WAITING || bytes + waiting.bytes.as_slice().len() > MAX_WAITING_BYTES {
-            return Err(Full);
-        }
-        queue.push_back(waiting);
-        Ok(())
-    }
-
-    fn take_waiting(&self) -> Vec<Waiting> {
-        let mut queue = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut bytes = 0;
-        let mut taken = Vec::new();
-        while taken.len() < MAX_MESSAGES
-            && let Some(next) = queue.front()
-            && bytes + next.bytes.as_slice().len() <= MAX_BLOCK
-        {
-            bytes += next.bytes.as_slice().len();
-            taken.extend(queue.pop_front());
-        }
-        taken
     }
 
     /// Makes one block of what waits, signs it, keeps it, and only then answers. On an error the state in memory is ahead
@@ -161,7 +145,7 @@ impl Hub {
         let mut messages = Vec::new();
         let mut ledger = self.ledger.write().unwrap_or_else(PoisonError::into_inner);
         let height = ledger.next_height();
-        for Waiting { bytes, answer } in self.take_waiting() {
+        for (bytes, answer) in self.messages.take(BLOCK).into_iter().map(Waiting::split) {
             let outcome = ledger.apply(&bytes).map(|id| (id, height));
             if outcome.is_ok() {
                 messages.push(bytes);
@@ -169,9 +153,9 @@ impl Hub {
             answers.push((answer, outcome));
         }
         messages.extend(self.apply_due(&mut ledger));
-        let stamped = self.take_digests();
+        let stamped = self.digests.take(BATCH);
         // The same digest from several senders stands once.
-        let digests: BTreeSet<Hash32> = stamped.iter().map(|waiting| waiting.digest).collect();
+        let digests: BTreeSet<Hash32> = stamped.iter().map(|waiting| waiting.item).collect();
         let digests: Vec<Hash32> = digests.into_iter().collect();
         messages.extend(apply_batch(&mut ledger, &digests, key));
         let (header, events) = ledger.finish_block();
@@ -184,15 +168,15 @@ impl Hub {
             // Whoever hung up can find the message in the log.
             let _ = answer.send(outcome);
         }
-        for waiting in stamped {
-            let _ = waiting.answer.send(height);
+        for (_, answer) in stamped.into_iter().map(Waiting::split) {
+            let _ = answer.send(height);
         }
         Ok((header, events))
     }
 
     /// Applies what follows from the votes. A refusal is no error: the ledger has moved on, or pauses.
     fn apply_due(&self, ledger: &mut Ledger) -> Vec<MessageBytes> {
-        let mut votes = self.votes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut votes = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         let (evidence, certificates) = votes.take_due(ledger);
         let evidence = evidence.into_iter().map(Message::Evidence);
         let certificates =

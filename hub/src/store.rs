@@ -1,7 +1,8 @@
 //! The message log on disk: blocks, what they changed, and the votes of the tally.
 //!
-//! One SQLite file, one writer. A block and its events land in one transaction with full synchronisation: when
-//! [`Store::append`] returns, the block survives a power cut. Nothing is ever updated.
+//! One SQLite file, one writer; readers have a connection of their own, so that a long answer holds no block up. A block
+//! and its events land in one transaction with full synchronisation: when [`Store::append`] returns, the block survives a
+//! power cut. Nothing is ever updated.
 
 use crate::ledger::Event;
 use palisade_protocol::block::Block;
@@ -12,7 +13,7 @@ use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::units::{Epoch, Height};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -76,7 +77,11 @@ fn number(value: u64) -> i64 {
 
 /// An open log.
 #[derive(Debug)]
-pub struct Store(Mutex<Connection>);
+pub struct Store {
+    writer: Mutex<Connection>,
+    /// Sees what was committed, and can change nothing.
+    reader: Mutex<Connection>,
+}
 
 impl Store {
     /// Opens or creates the log.
@@ -86,17 +91,23 @@ impl Store {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.execute_batch(SCHEMA)?;
-        Ok(Self(Mutex::new(connection)))
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let reader = Connection::open_with_flags(path, flags)?;
+        Ok(Self { writer: Mutex::new(connection), reader: Mutex::new(reader) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    fn write(&self) -> MutexGuard<'_, Connection> {
         // A panic elsewhere cannot leave a transaction half done: SQLite rolls it back.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> MutexGuard<'_, Connection> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds the next block with its events, and with the digests of its batch where the block was made here.
     pub fn append(&self, block: &Block, events: &[Event], digests: &[Hash32]) -> Result<(), StoreError> {
-        let mut connection = self.lock();
+        let mut connection = self.write();
         let transaction = connection.transaction()?;
         let height = number(block.header.height.0);
         transaction
@@ -117,7 +128,7 @@ impl Store {
 
     /// Blocks from a height on, at most `limit`.
     pub fn blocks(&self, from: Height, limit: u32) -> Result<Vec<Block>, StoreError> {
-        let connection = self.lock();
+        let connection = self.read();
         let mut statement = connection
             .prepare_cached("SELECT bytes FROM block WHERE height >= ?1 ORDER BY height LIMIT ?2")?;
         let rows = statement.query_map(params![number(from.0), limit], |row| row.get::<_, Vec<u8>>(0))?;
@@ -127,7 +138,7 @@ impl Store {
     /// Height of the newest block.
     pub fn tip(&self) -> Result<Option<Height>, StoreError> {
         let height: Option<i64> =
-            self.lock().query_row("SELECT max(height) FROM block", [], |row| row.get(0))?;
+            self.read().query_row("SELECT max(height) FROM block", [], |row| row.get(0))?;
         Ok(height.map(|height| Height(height as u64)))
     }
 
@@ -137,7 +148,7 @@ impl Store {
         after: u64,
         limit: u32,
     ) -> Result<Vec<(u64, Height, serde_json::Value)>, StoreError> {
-        let connection = self.lock();
+        let connection = self.read();
         let mut statement = connection
             .prepare_cached("SELECT seq, height, json FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
         let rows = statement.query_map(params![number(after), limit], |row| {
@@ -150,26 +161,27 @@ impl Store {
         .collect()
     }
 
-    /// Keeps a vote; keeping it again does nothing.
-    pub fn keep_vote(&self, vote: &Vote) -> Result<(), StoreError> {
-        let ballot = &vote.ballot;
-        self.lock()
-            .prepare_cached(
-                "INSERT OR IGNORE INTO vote (context, height, voter, block, bytes) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![
+    /// Keeps votes in one transaction; keeping one again does nothing.
+    pub fn keep_votes<'a>(&self, votes: impl IntoIterator<Item = &'a Vote>) -> Result<(), StoreError> {
+        let mut connection = self.write();
+        let transaction = connection.transaction()?;
+        for vote in votes {
+            let ballot = &vote.ballot;
+            let sql = "INSERT OR IGNORE INTO vote (context, height, voter, block, bytes) VALUES (?1, ?2, ?3, ?4, ?5)";
+            transaction.prepare_cached(sql)?.execute(params![
                 ballot.context.0,
                 number(ballot.height.0),
                 vote.key.to_bytes(),
                 ballot.block.0,
                 vote.to_bytes()
             ])?;
-        Ok(())
+        }
+        Ok(transaction.commit()?)
     }
 
     /// Votes of a chain from a height on, at most `limit`.
     pub fn votes(&self, context: &Context, from: Height, limit: u32) -> Result<Vec<Vote>, StoreError> {
-        let connection = self.lock();
+        let connection = self.read();
         let mut statement = connection.prepare_cached(
             "SELECT bytes FROM vote WHERE context = ?1 AND height >= ?2 ORDER BY height LIMIT ?3",
         )?;
@@ -181,7 +193,7 @@ impl Store {
     /// Keeps a share of a checkpoint; says whether it is the signer's first of the epoch.
     pub fn keep_share(&self, share: &CheckpointShare) -> Result<bool, StoreError> {
         let added = self
-            .lock()
+            .write()
             .prepare_cached("INSERT OR IGNORE INTO share (epoch, signer, bytes) VALUES (?1, ?2, ?3)")?
             .execute(params![number(share.epoch.0), share.key.to_bytes(), share.to_bytes()])?;
         Ok(added == 1)
@@ -190,13 +202,13 @@ impl Store {
     /// Whether a member's share of an epoch's checkpoint is kept.
     pub fn has_share(&self, epoch: Epoch, signer: &ProviderKey) -> Result<bool, StoreError> {
         let sql = "SELECT 1 FROM share WHERE epoch = ?1 AND signer = ?2";
-        let found = self.lock().query_row(sql, params![number(epoch.0), signer.to_bytes()], |_| Ok(()));
+        let found = self.read().query_row(sql, params![number(epoch.0), signer.to_bytes()], |_| Ok(()));
         Ok(found.optional()?.is_some())
     }
 
     /// Shares of an epoch's checkpoint.
     pub fn shares(&self, epoch: Epoch) -> Result<Vec<CheckpointShare>, StoreError> {
-        let connection = self.lock();
+        let connection = self.read();
         let mut statement =
             connection.prepare_cached("SELECT bytes FROM share WHERE epoch = ?1 ORDER BY signer")?;
         let rows = statement.query_map(params![number(epoch.0)], |row| row.get::<_, Vec<u8>>(0))?;
@@ -206,7 +218,7 @@ impl Store {
     /// Where a digest was recorded first: the block, and its place in that block's batch.
     pub fn find_digest(&self, digest: &Hash32) -> Result<Option<(Height, usize)>, StoreError> {
         let sql = "SELECT height, place FROM digest WHERE digest = ?1 ORDER BY height, place LIMIT 1";
-        let found = self.lock().query_row(sql, params![digest.0], |row| {
+        let found = self.read().query_row(sql, params![digest.0], |row| {
             Ok((Height(row.get::<_, i64>(0)? as u64), row.get::<_, i64>(1)? as usize))
         });
         Ok(found.optional()?)
@@ -214,7 +226,7 @@ impl Store {
 
     /// The digests of a block's batch, in order.
     pub fn digests(&self, height: Height) -> Result<Vec<Hash32>, StoreError> {
-        let connection = self.lock();
+        let connection = self.read();
         let sql = "SELECT digest FROM digest WHERE height = ?1 ORDER BY place";
         let mut statement = connection.prepare_cached(sql)?;
         let rows = statement.query_map(params![number(height.0)], |row| row.get::<_, [u8; 32]>(0))?;
@@ -224,7 +236,7 @@ impl Store {
     /// Whether the file is sound, as SQLite sees it.
     pub fn check(&self) -> Result<Option<String>, StoreError> {
         let verdict: Option<String> =
-            self.lock().query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).optional()?;
+            self.read().query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).optional()?;
         Ok(verdict.filter(|verdict| verdict != "ok"))
     }
 }

@@ -2,15 +2,19 @@
 //!
 //! Votes never enter the log. What does is what follows from them: certificates and evidence, which any replica checks.
 
+use crate::cores;
 use crate::ledger::Ledger;
+use crate::ledger::chains::{Chain, FixedSet};
 use crate::store::{Store, StoreError};
 use palisade_protocol::context::Context;
 use palisade_protocol::finality::certificate::Certificate;
 use palisade_protocol::finality::evidence::Evidence;
-use palisade_protocol::finality::tally::{Tally, VoteRefused};
+use palisade_protocol::finality::tally::{GoodVote, Tally, VoteRefused};
 use palisade_protocol::finality::vote::{Ballot, Vote};
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Most votes that are read back for one epoch.
 const MAX_STORED: u32 = 1_000_000;
@@ -37,7 +41,7 @@ pub enum VoteError {
     Refused(#[from] VoteRefused),
     /// The vote cannot be kept.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] Arc<StoreError>),
 }
 
 impl VoteError {
@@ -73,12 +77,40 @@ pub struct VoteBook {
 }
 
 impl VoteBook {
-    /// Judges a vote, keeps it on disk, and counts it.
-    pub fn add(&mut self, vote: Vote, ledger: &Ledger, store: &Store) -> Result<(), VoteError> {
-        let ballot = vote.ballot;
-        let chain = ledger.chain_of_votes(&ballot.context).ok_or(VoteError::UnknownChain)?;
+    /// Judges votes on all cores, keeps the good ones on disk at once, and counts them in their order. An error is of the
+    /// disk: none of them was counted.
+    pub fn add(
+        &mut self,
+        votes: &[Vote],
+        ledger: &Ledger,
+        store: &Store,
+    ) -> Result<Vec<Result<(), VoteError>>, StoreError> {
+        for vote in votes {
+            self.open_tally(&vote.ballot, ledger, store)?;
+        }
+        let judged = cores::map(votes, |vote| self.judge(vote, ledger));
+        store.keep_votes(judged.iter().flatten().flatten().map(GoodVote::vote))?;
+        Ok(judged.into_iter().map(|judged| judged?.map_or(Ok(()), |good| self.count(good, ledger))).collect())
+    }
+
+    /// Makes the tally of a vote's epoch if there is none, from what was kept before a restart.
+    fn open_tally(&mut self, ballot: &Ballot, ledger: &Ledger, store: &Store) -> Result<(), StoreError> {
+        // What has no set is refused when it is judged.
+        let Ok((chain, fixed)) = set_of(ballot, ledger) else { return Ok(()) };
         let epoch = chain.terms.epoch_of(ballot.height);
-        let fixed = chain.sets.get(&epoch).ok_or(VoteError::NoSet(epoch))?;
+        if let Entry::Vacant(entry) = self.tallies.entry((ballot.context, epoch)) {
+            let end = chain.terms.first_height(epoch.next());
+            let empty = Tally::new(fixed.set.clone(), chain.terms);
+            entry.insert(recover(empty, ballot.context, end, store)?);
+        }
+        Ok(())
+    }
+
+    /// Judges a vote by itself; nothing comes back for one that was counted before.
+    fn judge(&self, vote: &Vote, ledger: &Ledger) -> Result<Option<GoodVote>, VoteError> {
+        let ballot = &vote.ballot;
+        let (chain, fixed) = set_of(ballot, ledger)?;
+        let epoch = chain.terms.epoch_of(ballot.height);
         let expiry = fixed.set.header().expiry;
         if ledger.btc_height() > expiry {
             return Err(VoteError::Expired(expiry));
@@ -86,31 +118,23 @@ impl VoteBook {
         if !ledger.may_vote(chain) {
             return Err(VoteError::Paused);
         }
-        let tally = match self.tallies.entry((ballot.context, epoch)) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                let last = chain.terms.first_height(epoch.next());
-                entry.insert(recover(
-                    Tally::new(fixed.set.clone(), chain.terms),
-                    ballot.context,
-                    last,
-                    store,
-                )?)
-            }
-        };
-        let kept = vote.clone();
-        match tally.add(vote) {
+        let tally = self.tallies.get(&(ballot.context, epoch)).ok_or(VoteError::NoSet(epoch))?;
+        if tally.has(vote) { Ok(None) } else { Ok(Some(tally.judge(vote.clone())?)) }
+    }
+
+    fn count(&mut self, good: GoodVote, ledger: &Ledger) -> Result<(), VoteError> {
+        let ballot = good.vote().ballot;
+        let epoch = set_of(&ballot, ledger)?.0.terms.epoch_of(ballot.height);
+        let tally = self.tallies.get_mut(&(ballot.context, epoch)).ok_or(VoteError::NoSet(epoch))?;
+        match tally.count(good) {
             Ok(_) => {
-                store.keep_vote(&kept)?;
                 self.fresh.insert(ballot);
                 Ok(())
             }
-            Err(VoteRefused::Equivocation(evidence)) => {
-                store.keep_vote(&kept)?;
+            Err(evidence) => {
                 self.evidence.push((*evidence).clone());
                 Err(VoteRefused::Equivocation(evidence).into())
             }
-            Err(why) => Err(why.into()),
         }
     }
 
@@ -143,6 +167,13 @@ impl VoteBook {
             })
         });
     }
+}
+
+/// The chain that a vote is for, and the set of its epoch.
+fn set_of<'a>(ballot: &Ballot, ledger: &'a Ledger) -> Result<(&'a Chain, &'a FixedSet), VoteError> {
+    let chain = ledger.chain_of_votes(&ballot.context).ok_or(VoteError::UnknownChain)?;
+    let epoch = chain.terms.epoch_of(ballot.height);
+    Ok((chain, chain.sets.get(&epoch).ok_or(VoteError::NoSet(epoch))?))
 }
 
 /// Counts the votes that were kept before a restart.

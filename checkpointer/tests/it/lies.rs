@@ -195,7 +195,7 @@ async fn no_altered_field_of_the_hubs_answers_gets_anybody_slashed() {
     // Two votes of otto's, the second altered byte for byte up to the path of its nonce, which gives nothing away.
     let zero = ChainId::zero();
     let votes = [1, 2].map(|block| party.world.vote(&zero, "otto", Height(5), Hash32([block; 32])));
-    votes.iter().for_each(|vote| party.hub.hub.store().keep_vote(vote).unwrap());
+    party.hub.hub.store().keep_votes(&votes).unwrap();
     let bytes = votes[1].to_bytes();
     let signed = Vote { path: Vec::new(), ..votes[1].clone() }.to_bytes().len();
     let mut one = watcher(&party, liar.url());

@@ -54,10 +54,16 @@ impl TestHub {
         tokio::spawn(async move { server.run(routes, &stopped).await });
         let (making, stopped) = (hub.clone(), stop.clone());
         let maker = tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(Duration::from_millis(10));
-            while !stopped.is_requested() {
-                ticks.tick().await;
-                making.make_block(&keypair(signer)).unwrap();
+            let make_blocks = async {
+                let mut ticks = tokio::time::interval(Duration::from_millis(10));
+                while !stopped.is_requested() {
+                    ticks.tick().await;
+                    making.make_block(&keypair(signer)).unwrap();
+                }
+            };
+            tokio::select! {
+                () = make_blocks => {}
+                never = making.clone().count_votes() => match never {},
             }
         });
         Self { hub, client, stop, maker }

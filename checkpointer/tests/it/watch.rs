@@ -221,7 +221,7 @@ async fn two_votes_that_the_hub_sits_on_are_found_and_a_hub_that_lies_stops_noth
     let vote = |height, block| party.world.vote(&zero, "anna", Height(height), Hash32([block; 32]));
     let honest = (1..=600).map(|n| vote(5 * n, 1));
     for vote in honest.chain([vote(3_000, 2)]) {
-        party.hub.hub.store().keep_vote(&vote).unwrap();
+        party.hub.hub.store().keep_votes([&vote]).unwrap();
     }
     let (_, mut replica) = party.replica("watch");
     replica.catch_up(&party.hub.client).await.unwrap();

@@ -1,6 +1,6 @@
 //! Doors around anchors: shares of checkpoints, timestamps, proofs from files.
 
-use super::{Answer, Door, broken, not_found, only_makers};
+use super::{Answer, Door, broken, not_found, only_makers, stopping};
 use crate::checkpoints;
 use crate::daemon::api::{Api, ApiError};
 use crate::proofs::{self, NoProof};
@@ -79,11 +79,7 @@ pub(super) async fn stamp(State(door): State<Door>, Api(body): Api<Json<Stamp>>)
     only_makers(&door)?;
     let digest = body.0.digest;
     if door.hub.store().find_digest(&digest).map_err(broken)?.is_none() {
-        let busy = |why: crate::engine::Full| {
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", why).can_be_retried()
-        };
-        let recorded = door.hub.timestamp(digest).map_err(busy)?;
-        recorded.await.map_err(|_| broken("the hub is stopping"))?;
+        door.hub.timestamp(digest)?.await.map_err(|_| stopping())?;
     }
     show_stamp(&door, digest)
 }

@@ -13,6 +13,9 @@ use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::Epoch;
 use palisade_regtest::world::{COVENANT, World};
 
+/// Votes that come while others are judged, and are kept by one transaction.
+const AT_ONCE: usize = 500;
+
 /// The row about votes of a full set.
 pub fn rows() -> Vec<Row> {
     let (world, votes) = voted_epoch();
@@ -52,8 +55,9 @@ fn stored(world: &World, votes: &[Vote]) -> f64 {
     let store = Store::open(&directory.path().join("votes.sqlite")).expect("a store");
     let mut book = VoteBook::default();
     time(|| {
-        for vote in votes {
-            book.add(vote.clone(), &world.ledger, &store).expect("a good vote");
+        for votes in votes.chunks(AT_ONCE) {
+            let counted = book.add(votes, &world.ledger, &store).expect("a disk");
+            assert!(counted.iter().all(Result::is_ok));
         }
     })
 }

@@ -70,6 +70,7 @@ impl Scene {
         std::fs::write(dir.path().join("cookie"), "__cookie__:x").unwrap();
         let (node_url, _) = listen(network::node(&world)).await;
         let hub = network::hub_of(&world, &dir.path().join("hub"));
+        tokio::spawn(hub.clone().count_votes());
         let (hub_url, _) = listen(api::router(Door { hub: hub.clone(), follower: false })).await;
         // Every voter begins with a copy of the log that lacks the last block.
         let log = dir.path().join("log");

@@ -126,10 +126,16 @@ impl Network {
         let mut making = vec![hub_task, node_task, dev_task];
         let (maker, stop) = (hub.clone(), shutdown.clone());
         making.push(tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(Duration::from_millis(20));
-            while !stop.is_requested() {
-                ticks.tick().await;
-                maker.make_block(&keypair("hub")).unwrap();
+            let make_blocks = async {
+                let mut ticks = tokio::time::interval(Duration::from_millis(20));
+                while !stop.is_requested() {
+                    ticks.tick().await;
+                    maker.make_block(&keypair("hub")).unwrap();
+                }
+            };
+            tokio::select! {
+                () = make_blocks => {}
+                never = maker.clone().count_votes() => match never {},
             }
         }));
         let (chain, stop) = (devchain.clone(), shutdown.clone());
