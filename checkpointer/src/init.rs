@@ -5,8 +5,10 @@ use crate::config;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use palisade_hub::daemon::config as files;
+use palisade_hub::daemon::genesis::read_genesis;
+use palisade_hub::daemon::network::Network;
 use palisade_hub::daemon::password::PasswordSource;
-use palisade_hub::run::read_genesis;
+use palisade_hub::daemon::template::Template;
 use std::path::{Path, PathBuf};
 
 /// What a new checkpointer needs to know.
@@ -58,35 +60,7 @@ impl Init {
         let genesis = read_genesis(&self.genesis)?;
         std::fs::create_dir_all(&self.dir).with_context(|| format!("directory {}", self.dir.display()))?;
         let dir = self.dir.canonicalize()?;
-        let at = |path: &Path| toml::Value::String(path.display().to_string()).to_string();
-        let text = |text: &str| toml::Value::String(text.to_owned()).to_string();
-        let network = palisade_hub::daemon::network::Network::from(genesis.network()).to_string();
-        let mut written = config::DEFAULT
-            .replacen("network = \"regtest\"", &format!("network = {}", text(&network)), 1)
-            .replace("\"genesis.json\"", &at(&self.genesis.canonicalize()?))
-            .replace("\"http://127.0.0.1:8200\"", &text(&self.hub))
-            .replace("\"http://127.0.0.1:18443\"", &text(&self.bitcoin))
-            .replace("\"bitcoind.cookie\"", &at(&std::path::absolute(&self.cookie)?))
-            .replace("\"report-data\"", &at(&dir.join("report-data")))
-            .replace("\"watch-data\"", &at(&dir.join("watch-data")))
-            .replace(
-                "# address_file = \"report.address\"",
-                &format!("address_file = {}", at(&dir.join("report.address"))),
-            )
-            .replace("\"anchor-data\"", &at(&dir.join("anchor-data")))
-            .replace("\"anchor.key.json\"", &at(&dir.join("anchor.key.json")))
-            .replace(
-                "# address_file = \"watch.address\"",
-                &format!("address_file = {}", at(&dir.join("watch.address"))),
-            )
-            .replace(
-                "# address_file = \"anchor.address\"",
-                &format!("address_file = {}", at(&dir.join("anchor.address"))),
-            );
-        if let Some(file) = &self.password_file {
-            let line = format!("password_file = {}", at(&std::path::absolute(file)?));
-            written = written.replace("# password_file = \"password\"", &line);
-        }
+        let written = self.config_text(&dir, Network::from(genesis.network()))?;
         let config = dir.join("checkpointer.toml");
         ensure!(!config.exists(), "{} exists", config.display());
         let source = PasswordSource::usual(self.password_file.clone());
@@ -95,5 +69,23 @@ impl Init {
         let address = Wallet::create(&key_file, &data_dir, genesis.network(), &password)?.to_string();
         ensure!(files::write_default(&config, &written)?, "{} exists", config.display());
         Ok(Made { hub: genesis.id().to_string(), config, address })
+    }
+
+    fn config_text(&self, dir: &Path, network: Network) -> anyhow::Result<String> {
+        Ok(Template::new(config::DEFAULT)
+            .text("network", network)?
+            .path("genesis_file", self.genesis.canonicalize()?)?
+            .text("hub.url", &self.hub)?
+            .text("bitcoin.rpc_url", &self.bitcoin)?
+            .file("bitcoin.cookie_file", Some(&self.cookie))?
+            .path("report.data_dir", dir.join("report-data"))?
+            .path("report.listen.address_file", dir.join("report.address"))?
+            .path("watch.data_dir", dir.join("watch-data"))?
+            .path("watch.listen.address_file", dir.join("watch.address"))?
+            .path("anchor.data_dir", dir.join("anchor-data"))?
+            .path("anchor.key_file", dir.join("anchor.key.json"))?
+            .file("anchor.password_file", self.password_file.as_deref())?
+            .path("anchor.listen.address_file", dir.join("anchor.address"))?
+            .finish())
     }
 }

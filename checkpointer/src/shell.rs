@@ -1,15 +1,15 @@
 //! What both processes do around their work: open files, serve health, look again and again, and sit outages out.
 
 use crate::config::{Config, Process, bitcoin_rpc};
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use palisade_hub::bitcoind::{BitcoinRpc, RpcError};
 use palisade_hub::client::{HubClient, HubError};
+use palisade_hub::daemon::genesis::read_genesis_for;
 use palisade_hub::daemon::health::Health;
 use palisade_hub::daemon::lock::DirLock;
 use palisade_hub::daemon::serve::{self, Limits, Server};
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::replica::{Replica, ReplicaError};
-use palisade_hub::run::read_genesis;
 use palisade_hub::store::StoreError;
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::hash::Hash32;
@@ -120,13 +120,7 @@ pub(crate) struct Shell {
 
 impl Shell {
     pub async fn open(config: &Config, process: &Process, name: &'static str) -> anyhow::Result<Self> {
-        let genesis = read_genesis(&config.genesis_file)?;
-        ensure!(
-            genesis.network() == config.network.bitcoin(),
-            "the configuration is for {}, the genesis document for {}",
-            config.network,
-            genesis.network()
-        );
+        let genesis = read_genesis_for(config.network, &config.genesis_file)?;
         let lock = DirLock::acquire(&process.data_dir)?;
         let health = Health::new(name, env!("CARGO_PKG_VERSION"), config.network)?;
         let server = Server::bind(&process.listen).await?;

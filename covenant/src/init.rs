@@ -9,6 +9,7 @@ use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
 use palisade_hub::daemon::network::Network;
 use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::daemon::secret::Secret;
+use palisade_hub::daemon::template::{NoSuchKey, Template};
 use palisade_protocol::curve::KeyPair;
 use rand::RngCore as _;
 use rand::rngs::OsRng;
@@ -68,30 +69,20 @@ impl Init {
         let cost = KdfCost::for_network(network.bitcoin());
         keyfile::create(&dir.join("covenant.key.json"), &label, &secret, &password, cost, &mut OsRng)?;
         let config = dir.join("covenant.toml");
-        ensure!(files::write_default(&config, &self.config_text(&dir))?, "{} exists", config.display());
+        ensure!(files::write_default(&config, &self.config_text(&dir)?)?, "{} exists", config.display());
         Ok(Made { key: key.to_string(), config })
     }
 
-    fn config_text(&self, dir: &Path) -> String {
-        let text = |value: &Path| toml::Value::String(value.display().to_string()).to_string();
-        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let mut config = DEFAULT
-            .replace("\nnetwork = \"regtest\"", &format!("\nnetwork = \"{}\"", self.network))
-            .replace("\"covenant-data\"", &text(&dir.join("covenant-data")))
-            .replace("\"genesis.json\"", &text(&absolute(&self.genesis)))
-            .replace("\"covenant.key.json\"", &text(&dir.join("covenant.key.json")))
-            .replace("\"http://127.0.0.1:8200\"", &text(Path::new(&self.hub)))
-            .replace(
-                "# address_file = \"covenant.address\"",
-                &format!("address_file = {}", text(&dir.join("covenant.address"))),
-            );
-        if let Some(file) = &self.password_file {
-            config = config.replace(
-                "# password_file = \"password\"",
-                &format!("password_file = {}", text(&absolute(file))),
-            );
-        }
-        config
+    fn config_text(&self, dir: &Path) -> Result<String, NoSuchKey> {
+        Ok(Template::new(DEFAULT)
+            .text("network", &self.network)?
+            .path("data_dir", dir.join("covenant-data"))?
+            .file("genesis_file", Some(&self.genesis))?
+            .path("key_file", dir.join("covenant.key.json"))?
+            .file("password_file", self.password_file.as_deref())?
+            .text("hub.url", &self.hub)?
+            .path("listen.address_file", dir.join("covenant.address"))?
+            .finish())
     }
 }
 

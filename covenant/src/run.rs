@@ -6,6 +6,7 @@ use crate::member::{CannotAnswer, Member};
 use crate::sign::Signer;
 use anyhow::{Context as _, ensure};
 use palisade_hub::client::{HubClient, HubError, Receipt};
+use palisade_hub::daemon::genesis::read_genesis_for;
 use palisade_hub::daemon::health::Health;
 use palisade_hub::daemon::keyfile::{self, KdfCost};
 use palisade_hub::daemon::lock::DirLock;
@@ -14,7 +15,6 @@ use palisade_hub::daemon::serve::{self, Limits, Server};
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::ledger::{Event, Ledger};
 use palisade_hub::replica::{Replica, ReplicaError};
-use palisade_hub::run::read_genesis;
 use palisade_protocol::curve::KeyPair;
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::message::Message;
@@ -43,13 +43,7 @@ const RESEND_BLOCKS: u64 = 10;
 
 /// Runs until it is told to stop.
 pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
-    let genesis = read_genesis(&config.genesis_file)?;
-    ensure!(
-        genesis.network() == config.network.bitcoin(),
-        "the configuration is for {}, the genesis document for {}",
-        config.network,
-        genesis.network()
-    );
+    let genesis = read_genesis_for(config.network, &config.genesis_file)?;
     let signer = open_key(config, &genesis)?;
     tracing::info!(hub = %genesis.id(), member = %signer.member(), "starting");
     let _lock = DirLock::acquire(&config.data_dir)?;

@@ -6,9 +6,10 @@ use crate::voter::config::{self as voter_config, VoterConfig};
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use palisade_hub::daemon::config as files;
+use palisade_hub::daemon::genesis::read_genesis;
 use palisade_hub::daemon::network::Network;
 use palisade_hub::daemon::password::PasswordSource;
-use palisade_hub::run::read_genesis;
+use palisade_hub::daemon::template::Template;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
@@ -84,15 +85,6 @@ impl fmt::Display for Made {
     }
 }
 
-/// A text as TOML writes it.
-fn toml_text(text: impl fmt::Display) -> String {
-    toml::Value::String(text.to_string()).to_string()
-}
-
-fn toml_path(path: &Path) -> String {
-    toml_text(path.display())
-}
-
 impl Init {
     /// Makes the files. None that exists is touched.
     pub fn run(&self) -> anyhow::Result<Made> {
@@ -112,9 +104,8 @@ impl Init {
         let key = keys::create_provider(&keys.join("zero.json"), &zero, &password, network)?;
         let bls = keys::create_bls(&keys.join("bls.json"), &password, network)?;
         let address = keys::create_funding(&keys.join("funding.json"), &password, network)?;
-        let network = Network::from(network).to_string();
-        files::write_default(&signer_config, &self.signer_text(&dir, &network)?)?;
-        files::write_default(&config, &self.voter_text(&dir, &network)?)?;
+        files::write_default(&signer_config, &self.signer_text(&dir, network.into())?)?;
+        files::write_default(&config, &self.voter_text(&dir, network.into())?)?;
         Ok(Made {
             hub: genesis.id(),
             key,
@@ -133,50 +124,42 @@ impl Init {
     }
 
     /// What both configurations share.
-    fn shared(&self, default: &str, dir: &Path, network: &str) -> anyhow::Result<String> {
-        let mut text = default
-            .replacen("network = \"regtest\"", &format!("network = {}", toml_text(network)), 1)
-            .replace("\"genesis.json\"", &toml_path(&self.genesis.canonicalize()?))
-            .replace("\"signer-socket/signer\"", &toml_path(&self.socket(dir)?));
-        if let Some(file) = &self.password_file {
-            let line = format!("password_file = {}", toml_path(&std::path::absolute(file)?));
-            text = text.replace("# password_file = \"password\"", &line);
-        }
-        Ok(text)
+    fn shared(&self, default: &str, network: Network) -> anyhow::Result<Template> {
+        Ok(Template::new(default)
+            .text("network", network)?
+            .path("genesis_file", self.genesis.canonicalize()?)?
+            .file("password_file", self.password_file.as_deref())?)
     }
 
-    fn signer_text(&self, dir: &Path, network: &str) -> anyhow::Result<String> {
-        let mut text = self
-            .shared(signer_config::DEFAULT, dir, network)?
-            .replace("\"signer-data\"", &toml_path(&dir.join("signer-data")))
-            .replace("\"keys/zero.json\"", &toml_path(&dir.join("keys/zero.json")))
-            .replace("\"keys/bls.json\"", &toml_path(&dir.join("keys/bls.json")));
+    fn signer_text(&self, dir: &Path, network: Network) -> anyhow::Result<String> {
+        let mut own = self
+            .shared(signer_config::DEFAULT, network)?
+            .path("data_dir", dir.join("signer-data"))?
+            .path("socket", self.socket(dir)?)?
+            .path("zero_key_file", dir.join("keys/zero.json"))?
+            .path("bls_key_file", dir.join("keys/bls.json"))?;
         if let Some(listen) = self.signer_listen {
-            text = text
-                .replace("# [listen]", "[listen]")
-                .replace("# address = \"127.0.0.1:8211\"", &format!("address = {}", toml_text(listen)))
-                .replace(
-                    "# address_file = \"signer.address\"",
-                    &format!("address_file = {}", toml_path(&dir.join("signer.address"))),
-                );
+            own = own
+                .text("listen.address", listen)?
+                .path("listen.address_file", dir.join("signer.address"))?;
         }
+        let text = own.finish();
         let _: SignerConfig = files::parse(&dir.join("signer.toml"), &text)?;
         Ok(text)
     }
 
-    fn voter_text(&self, dir: &Path, network: &str) -> anyhow::Result<String> {
+    fn voter_text(&self, dir: &Path, network: Network) -> anyhow::Result<String> {
         let text = self
-            .shared(voter_config::DEFAULT, dir, network)?
-            .replace("\"voter-data\"", &toml_path(&dir.join("voter-data")))
-            .replace("\"keys/funding.json\"", &toml_path(&dir.join("keys/funding.json")))
-            .replace("\"http://127.0.0.1:8200\"", &toml_text(&self.hub))
-            .replace("\"http://127.0.0.1:18443\"", &toml_text(&self.bitcoin))
-            .replace("\"bitcoind.cookie\"", &toml_path(&std::path::absolute(&self.cookie)?))
-            .replace("\"127.0.0.1:8210\"", &toml_text(self.listen))
-            .replace(
-                "# address_file = \"voter.address\"",
-                &format!("address_file = {}", toml_path(&dir.join("voter.address"))),
-            );
+            .shared(voter_config::DEFAULT, network)?
+            .path("data_dir", dir.join("voter-data"))?
+            .path("signer_socket", self.socket(dir)?)?
+            .path("funding_key_file", dir.join("keys/funding.json"))?
+            .text("hub.url", &self.hub)?
+            .text("bitcoin.rpc_url", &self.bitcoin)?
+            .file("bitcoin.cookie_file", Some(&self.cookie))?
+            .text("listen.address", self.listen)?
+            .path("listen.address_file", dir.join("voter.address"))?
+            .finish();
         let _: VoterConfig = files::parse(&dir.join("voter.toml"), &text)?;
         Ok(text)
     }
@@ -234,17 +217,18 @@ impl AddChain {
         let genesis = read_genesis(&signer.genesis_file)?;
         let keys = signer.zero_key_file.parent().context("the key file has no directory")?;
         let key_file = keys.join(format!("{}.json", self.id));
-        let to_signer = format!(
-            "\n[[chains]]\nid = {}\ngenesis = {}\nincarnation = {}\nepoch_length = {}\nvoted_every = {}\nkey_file = {}\n",
-            toml_text(&self.id),
-            toml_text(self.genesis_block),
-            self.incarnation,
-            self.epoch_length,
-            self.voted_every,
-            toml_path(&key_file),
-        );
+        let to_signer = table(&NewChains {
+            chains: [NewChain {
+                id: &self.id,
+                genesis: self.genesis_block,
+                incarnation: self.incarnation,
+                epoch_length: self.epoch_length,
+                voted_every: self.voted_every,
+                key_file: &key_file,
+            }],
+        })?;
         let to_voter =
-            format!("\n[[sources]]\nchain = {}\nurl = {}\n", toml_text(&self.id), toml_text(&self.source));
+            table(&NewSources { sources: [NewSource { chain: &self.id, url: self.source.as_str() }] })?;
         // Both must be good before anything is made.
         ensure!(signer.chains.iter().all(|chain| chain.id != self.id), "the signer has chain {}", self.id);
         let _: SignerConfig = files::parse(&self.signer_config, &extended(&self.signer_config, &to_signer)?)?;
@@ -257,6 +241,38 @@ impl AddChain {
         append(&self.config, &to_voter)?;
         Ok(Added { chain: self.id.clone(), key })
     }
+}
+
+/// What is appended to the signer's configuration.
+#[derive(Serialize)]
+struct NewChains<'a> {
+    chains: [NewChain<'a>; 1],
+}
+
+/// What is appended to the voter's.
+#[derive(Serialize)]
+struct NewSources<'a> {
+    sources: [NewSource<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct NewChain<'a> {
+    id: &'a ChainId,
+    genesis: Hash32,
+    incarnation: u32,
+    epoch_length: u64,
+    voted_every: u64,
+    key_file: &'a Path,
+}
+
+#[derive(Serialize)]
+struct NewSource<'a> {
+    chain: &'a ChainId,
+    url: &'a str,
+}
+
+fn table(table: &impl Serialize) -> anyhow::Result<String> {
+    Ok(format!("\n{}", toml::to_string(table)?))
 }
 
 fn extended(path: &Path, more: &str) -> anyhow::Result<String> {

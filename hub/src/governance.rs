@@ -2,10 +2,10 @@
 
 use crate::client::HubClient;
 use crate::daemon::exit::Failure;
+use crate::daemon::genesis::read_genesis;
 use crate::daemon::keyfile::{self, KdfCost, KeyLabel};
 use crate::daemon::password::PasswordSource;
 use crate::daemon::secret::Secret;
-use crate::run::read_genesis;
 use anyhow::Context as _;
 use bitcoin::secp256k1::{Keypair, Message as Digest, SECP256K1, SecretKey};
 use clap::{Args, Subcommand};

@@ -7,6 +7,7 @@ use crate::daemon::network::Network;
 use crate::daemon::password::PasswordSource;
 use crate::daemon::private_file;
 use crate::daemon::secret::Secret;
+use crate::daemon::template::{NoSuchKey, Template};
 use crate::run::KEY_PURPOSE;
 use anyhow::{Context as _, bail, ensure};
 use bitcoin::secp256k1::{Keypair, SECP256K1, SecretKey};
@@ -100,28 +101,20 @@ impl Init {
         private_file::create(&genesis_file, text.as_bytes())
             .with_context(|| format!("cannot write {}", genesis_file.display()))?;
         let config = dir.join("hub.toml");
-        ensure!(files::write_default(&config, &self.config_text(&dir))?, "{} exists", config.display());
+        ensure!(files::write_default(&config, &self.config_text(&dir)?)?, "{} exists", config.display());
         Ok(Made { hub: genesis.id().to_string(), config, genesis: genesis_file })
     }
 
-    fn config_text(&self, dir: &Path) -> String {
-        let at = |name: &str| toml::Value::String(dir.join(name).display().to_string()).to_string();
-        let mut text = config::DEFAULT
-            .replace(
-                "\"regtest\"\n\n# Where the message",
-                &format!("\"{}\"\n\n# Where the message", self.network),
-            )
-            .replace("\naddress = \"127.0.0.1:8200\"", &format!("\naddress = \"{}\"", self.listen))
-            .replace("\"hub-data\"", &at("hub-data"))
-            .replace("\"genesis.json\"", &at("genesis.json"))
-            .replace("\"hub.key.json\"", &at("hub.key.json"))
-            .replace("# address_file = \"hub.address\"", &format!("address_file = {}", at("hub.address")));
-        if let Some(file) = &self.password_file {
-            let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
-            let file = toml::Value::String(file.display().to_string()).to_string();
-            text = text.replace("# password_file = \"password\"", &format!("password_file = {file}"));
-        }
-        text
+    fn config_text(&self, dir: &Path) -> Result<String, NoSuchKey> {
+        Ok(Template::new(config::DEFAULT)
+            .text("network", &self.network)?
+            .path("data_dir", dir.join("hub-data"))?
+            .path("genesis_file", dir.join("genesis.json"))?
+            .path("key_file", dir.join("hub.key.json"))?
+            .file("password_file", self.password_file.as_deref())?
+            .text("listen.address", self.listen)?
+            .path("listen.address_file", dir.join("hub.address"))?
+            .finish())
     }
 
     fn document(&self, network: bitcoin::Network, hub_key: HubKey) -> anyhow::Result<GenesisDocument> {

@@ -4,6 +4,7 @@ use crate::api::{self, Door};
 use crate::client::HubClient;
 use crate::config::Config;
 use crate::daemon::config as files;
+use crate::daemon::genesis::read_genesis_for;
 use crate::daemon::health::Health;
 use crate::daemon::keyfile::{self, KdfCost};
 use crate::daemon::lock::DirLock;
@@ -15,7 +16,7 @@ use crate::ledger::{Event, Ledger};
 use crate::replica::Replica;
 use anyhow::{Context as _, ensure};
 use bitcoin::secp256k1::{Keypair, SECP256K1};
-use palisade_protocol::genesis::{Genesis, GenesisDocument};
+use palisade_protocol::genesis::Genesis;
 use palisade_protocol::keys::HubKey;
 use prometheus::{IntCounter, IntGauge};
 use std::path::Path;
@@ -25,27 +26,10 @@ use std::time::{Duration, Instant};
 /// Purpose of the hub's key file.
 pub const KEY_PURPOSE: &str = "hub";
 
-/// Reads and checks a genesis document.
-pub fn read_genesis(path: &Path) -> anyhow::Result<Arc<Genesis>> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("genesis document {}", path.display()))?;
-    ensure!(text.len() < 1 << 20, "genesis document {} has more than 1 MiB", path.display());
-    let document: GenesisDocument =
-        serde_json::from_str(&text).with_context(|| format!("genesis document {}", path.display()))?;
-    let genesis = Genesis::new(document).with_context(|| format!("genesis document {}", path.display()))?;
-    Ok(Arc::new(genesis))
-}
-
 /// Runs until it is told to stop.
 pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     let config: Config = files::load(config_file)?;
-    let genesis = read_genesis(&config.genesis_file)?;
-    ensure!(
-        genesis.network() == config.network.bitcoin(),
-        "the configuration is for {}, the genesis document for {}",
-        config.network,
-        genesis.network()
-    );
+    let genesis = read_genesis_for(config.network, &config.genesis_file)?;
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("data directory {}", config.data_dir.display()))?;
     let _lock = DirLock::acquire(&config.data_dir)?;
@@ -155,7 +139,7 @@ impl Meters {
     }
 }
 
-/// Makes one block an interval.
+/// Makes one block an interval, and counts votes as they come.
 async fn solo(
     config: &Config,
     genesis: &Genesis,
@@ -164,6 +148,19 @@ async fn solo(
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
     let key = open_key(config, genesis)?;
+    tokio::select! {
+        ended = make_blocks(&key, &hub, meters, shutdown) => ended,
+        never = hub.clone().count_votes() => match never {},
+    }
+}
+
+async fn make_blocks(
+    key: &Keypair,
+    hub: &Arc<Hub>,
+    meters: &Meters,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let genesis = hub.ledger().genesis().clone();
     let every = Duration::from_millis(genesis.document().block_interval_ms.into());
     let mut ticks = tokio::time::interval(every);
     // After a stall one block is made, not all that were missed.
@@ -173,10 +170,10 @@ async fn solo(
             _ = ticks.tick() => {}
             () = shutdown.requested() => return Ok(()),
         }
-        let maker = hub.clone();
+        let (maker, key) = (hub.clone(), *key);
         let (header, events) = tokio::task::spawn_blocking(move || maker.make_block(&key)).await??;
         events.iter().for_each(|event| log(header.height.0, event));
-        meters.update(&hub, events.len());
+        meters.update(hub, events.len());
     }
 }
 

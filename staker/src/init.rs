@@ -9,16 +9,18 @@ use bitcoin::Network as BitcoinNetwork;
 use clap::Args;
 use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::exit::Failure;
+use palisade_hub::daemon::genesis::read_genesis_for;
 use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
 use palisade_hub::daemon::lock::DirLock;
 use palisade_hub::daemon::network::{MainnetConsent, Network};
 use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::daemon::secret::Secret;
-use palisade_hub::run::read_genesis;
+use palisade_hub::daemon::template::{NoSuchKey, Template};
 use rand::RngCore as _;
 use rand::rngs::OsRng;
 use std::fmt;
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Path, PathBuf};
+use toml::Value;
 
 /// What a new wallet needs to know.
 #[derive(Debug, Args)]
@@ -77,13 +79,8 @@ impl Init {
     /// Makes the files. None that exists is touched.
     pub async fn run(&self) -> Result<Made, Failure> {
         let network = self.permitted()?;
-        let genesis = read_genesis(&self.genesis)?;
-        if genesis.network() != network {
-            let found = genesis.network();
-            return Err(Failure::usage(format_args!(
-                "the genesis document is for {found}, not for {network}"
-            )));
-        }
+        let genesis = read_genesis_for(self.network, &self.genesis)
+            .map_err(|why| Failure::usage(format_args!("{why:#}")))?;
         let unwritable =
             |why: std::io::Error| Failure::failed(format_args!("cannot use {}: {why}", self.dir.display()));
         std::fs::create_dir_all(&self.dir).map_err(unwritable)?;
@@ -130,24 +127,22 @@ impl Init {
     }
 
     fn config_text(&self, dir: &Path) -> Result<String, Failure> {
-        let quoted = |text: String| toml::Value::String(text).to_string();
-        let path = |path: PathBuf| quoted(path.display().to_string());
-        let mut text = config::DEFAULT
-            .replace("network = \"regtest\"", &format!("network = {}", quoted(self.network.to_string())))
-            .replace("\"staker-data\"", &path(dir.join("staker-data")))
-            .replace("\"genesis.json\"", &path(self.genesis.canonicalize().map_err(Failure::usage)?))
-            .replace("\"staker.key.json\"", &path(dir.join("staker.key.json")))
-            .replace("\"http://127.0.0.1:8200\"", &quoted(self.hub.clone()))
-            .replace("\"http://127.0.0.1:18443\"", &quoted(self.node.url.clone()));
-        text = text.replace("cookie_file = \"bitcoin/regtest/.cookie\"", &self.node.config_lines()?);
-        if let Some(file) = &self.password_file {
-            let line = format!("password_file = {}", path(absolute(file).map_err(Failure::usage)?));
-            text = text.replace("# password_file = \"password\"", &line);
-        }
-        if let Some(sentence) = &self.mainnet {
-            let marker = "# Where the wallet keeps";
-            text = text.replace(marker, &format!("mainnet = {}\n\n{marker}", quoted(sentence.clone())));
-        }
-        Ok(text)
+        let genesis = self.genesis.canonicalize().map_err(Failure::usage)?;
+        let node = self.node.config_keys()?;
+        let fill = || {
+            let own = Template::new(config::DEFAULT)
+                .path("data_dir", dir.join("staker-data"))?
+                .path("genesis_file", genesis)?
+                .path("key_file", dir.join("staker.key.json"))?
+                .file("password_file", self.password_file.as_deref())?
+                .text("hub.url", &self.hub)?
+                .text("bitcoin.rpc_url", &self.node.url)?
+                .replace("bitcoin.cookie_file", &node)?;
+            let network = Value::String(self.network.to_string());
+            let consent = self.mainnet.clone().map(|sentence| ("mainnet", Value::String(sentence)));
+            let keys: Vec<_> = std::iter::once(("network", network)).chain(consent).collect();
+            Ok(own.replace("network", &keys)?.finish())
+        };
+        fill().map_err(|why: NoSuchKey| Failure::failed(why))
     }
 }

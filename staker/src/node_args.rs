@@ -6,6 +6,7 @@ use palisade_hub::bitcoind::{Auth, BitcoinRpc};
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::password::PasswordSource;
 use std::path::{Path, PathBuf, absolute};
+use toml::Value;
 
 /// Where a node is, and how it knows us.
 #[derive(Debug, Clone, Args)]
@@ -44,16 +45,16 @@ impl NodeArgs {
         BitcoinRpc::new(&self.url, auth).map_err(failures::node)
     }
 
-    /// The same as keys of a configuration, with absolute paths.
-    pub fn config_lines(&self) -> Result<String, Failure> {
-        let quoted = |text: String| toml::Value::String(text).to_string();
+    /// How the node knows us, as keys of a configuration, with absolute paths.
+    pub fn config_keys(&self) -> Result<Vec<(&'static str, Value)>, Failure> {
         let path = |path: &Path| {
-            absolute(path).map(|path| quoted(path.display().to_string())).map_err(Failure::usage)
+            let path = absolute(path).map_err(Failure::usage);
+            path.map(|path| Value::String(path.display().to_string()))
         };
         match (&self.cookie, &self.user, &self.user_password) {
-            (Some(cookie), ..) => Ok(format!("cookie_file = {}", path(cookie)?)),
+            (Some(cookie), ..) => Ok(vec![("cookie_file", path(cookie)?)]),
             (None, Some(user), Some(file)) => {
-                Ok(format!("user = {}\npassword_file = {}", quoted(user.clone()), path(file)?))
+                Ok(vec![("user", Value::String(user.clone())), ("password_file", path(file)?)])
             }
             _ => Err(nameless()),
         }

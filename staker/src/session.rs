@@ -13,6 +13,7 @@ use palisade_hub::bitcoind::{Auth, BitcoinRpc};
 use palisade_hub::client::HubClient;
 use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::exit::Failure;
+use palisade_hub::daemon::genesis::read_genesis_for;
 use palisade_hub::daemon::keyfile::{self, KdfCost};
 use palisade_hub::daemon::lock::{DirLock, LockError};
 use palisade_hub::daemon::node::{BitcoinAuth, BitcoinConfig};
@@ -20,7 +21,6 @@ use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::state::StakeState;
 use palisade_hub::replica::Replica;
-use palisade_hub::run::read_genesis;
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::inclusion::InclusionProof;
 use std::collections::BTreeSet;
@@ -67,14 +67,9 @@ impl Session {
     pub fn open(config: &Path) -> Result<Self, Failure> {
         let config: Config = files::load(config)
             .map_err(|why| Failure::usage(why).hint("`palisade-staker init` makes one; --config names it"))?;
-        let genesis = read_genesis(&config.genesis_file)?;
-        let network = config.network.bitcoin();
-        if genesis.network() != network {
-            let found = genesis.network();
-            return Err(Failure::usage(format_args!(
-                "the configuration is for {network}, the genesis document for {found}"
-            )));
-        }
+        let genesis = read_genesis_for(config.network, &config.genesis_file)
+            .map_err(|why| Failure::usage(format_args!("{why:#}")))?;
+        let network = genesis.network();
         let lock = DirLock::acquire(&config.data_dir).map_err(|why| match why {
             LockError::Held { .. } => Failure::not_now(why),
             why => Failure::failed(why),

@@ -5,14 +5,14 @@ use super::record::{Origin, Record};
 use super::server;
 use super::{ChainSigner, Signer};
 use crate::keys;
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use palisade_hub::daemon::config as files;
+use palisade_hub::daemon::genesis::read_genesis_for;
 use palisade_hub::daemon::health::Health;
 use palisade_hub::daemon::lock::DirLock;
 use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::daemon::serve::{self, Limits, Server};
 use palisade_hub::daemon::shutdown::Shutdown;
-use palisade_hub::run::read_genesis;
 use palisade_protocol::genesis::Genesis;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,13 +20,7 @@ use std::sync::Arc;
 /// Runs until it is told to stop.
 pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     let config: SignerConfig = files::load(config_file)?;
-    let genesis = read_genesis(&config.genesis_file)?;
-    ensure!(
-        genesis.network() == config.network.bitcoin(),
-        "the configuration is for {}, the genesis document for {}",
-        config.network,
-        genesis.network()
-    );
+    let genesis = read_genesis_for(config.network, &config.genesis_file)?;
     let _lock = DirLock::acquire(&config.data_dir)?;
     let signer = Arc::new(open(&config, &genesis)?);
     let listener = server::open(&config.socket)?;

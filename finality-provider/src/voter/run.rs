@@ -15,12 +15,12 @@ use axum::{Json, Router};
 use palisade_hub::client::HubClient;
 use palisade_hub::daemon::api::ApiError;
 use palisade_hub::daemon::config as files;
+use palisade_hub::daemon::genesis::read_genesis_for;
 use palisade_hub::daemon::health::Health;
 use palisade_hub::daemon::lock::DirLock;
 use palisade_hub::daemon::serve::{self, Limits, Server};
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::replica::Replica;
-use palisade_hub::run::read_genesis;
 use palisade_protocol::genesis::Genesis;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
@@ -34,13 +34,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Runs until it is told to stop.
 pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     let config: VoterConfig = files::load(config_file)?;
-    let genesis = read_genesis(&config.genesis_file)?;
-    ensure!(
-        genesis.network() == config.network.bitcoin(),
-        "the configuration is for {}, the genesis document for {}",
-        config.network,
-        genesis.network()
-    );
+    let genesis = read_genesis_for(config.network, &config.genesis_file)?;
     let _lock = DirLock::acquire(&config.data_dir)?;
     let health = Health::new("palisade-finality-provider", env!("CARGO_PKG_VERSION"), config.network)?;
     let config = Arc::new(config);
