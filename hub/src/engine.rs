@@ -8,17 +8,19 @@ use crate::ledger::{Event, Ledger, Rejected};
 use crate::queue::{Bounds, Full, Queue, Waiting};
 use crate::store::{Store, StoreError};
 use crate::timestamps::{self, MAX_DIGESTS};
-use crate::votes::{VoteBook, VoteError};
+use crate::votes::{self, VoteBook, VoteError};
 use bitcoin::secp256k1::{Keypair, Message as Digest, SECP256K1};
 use palisade_protocol::block::{Block, HubHeader, MessageBytes};
 use palisade_protocol::checkpoint::CheckpointShare;
+use palisade_protocol::finality::tally::GoodVote;
 use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::{oneshot, watch};
 
 /// Most messages of a block.
@@ -37,13 +39,21 @@ const WAITING_VOTES: Bounds = Bounds { items: 10_000, bytes: usize::MAX };
 /// What became of a message: where it is, or why not.
 pub type Answer = Result<(Hash32, Height), Rejected>;
 
+type VoteAnswer = Result<(), VoteError>;
+type VoteDoor = oneshot::Sender<VoteAnswer>;
+
+fn reply(door: VoteDoor, answer: VoteAnswer) {
+    // Whoever hung up sends the vote again.
+    let _ = door.send(answer);
+}
+
 /// The ledger of a hub, its log, and the messages that wait for the next block.
 pub struct Hub {
     ledger: RwLock<Ledger>,
     store: Store,
     messages: Queue<MessageBytes, Answer>,
     digests: Queue<Hash32, Height>,
-    votes: Queue<Vote, Result<(), VoteError>>,
+    votes: Queue<Vote, VoteAnswer>,
     tally: Mutex<VoteBook>,
     height: watch::Sender<Option<Height>>,
 }
@@ -97,7 +107,7 @@ impl Hub {
 
     /// Queues a vote to be judged and counted; the answer comes when a good one is on disk. What follows from it stands in
     /// the next block.
-    pub fn vote(&self, vote: Vote) -> Result<oneshot::Receiver<Result<(), VoteError>>, Full> {
+    pub fn vote(&self, vote: Vote) -> Result<oneshot::Receiver<VoteAnswer>, Full> {
         self.votes.put(vote, 0)
     }
 
@@ -112,25 +122,56 @@ impl Hub {
         }
     }
 
-    /// Judges the votes that wait, keeps the good ones on disk and counts them, until none waits.
-    fn count_waiting_votes(&self) {
-        loop {
-            let (votes, answers): (Vec<_>, Vec<_>) =
-                self.votes.take(VOTES).into_iter().map(Waiting::split).unzip();
-            if votes.is_empty() {
-                return;
+    /// Judges the votes that wait, keeps the good ones on disk and counts them, until none waits. While some are being
+    /// written, the next are judged.
+    pub fn count_waiting_votes(&self) {
+        std::thread::scope(|scope| {
+            let (judged, to_count) = sync_channel(1);
+            scope.spawn(|| to_count.into_iter().for_each(|judged| self.keep_and_count(judged)));
+            loop {
+                let waiting = self.votes.take(VOTES);
+                if waiting.is_empty() || judged.send(self.judge_votes(waiting)).is_err() {
+                    return drop(judged);
+                }
             }
-            let ledger = self.ledger();
-            let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-            let counted = tally.add(&votes, &ledger, &self.store).unwrap_or_else(|why| {
-                let why = Arc::new(why);
-                votes.iter().map(|_| Err(why.clone().into())).collect()
-            });
-            for (answer, counted) in answers.into_iter().zip(counted) {
-                // Whoever hung up sends the vote again.
-                let _ = answer.send(counted);
-            }
+        });
+    }
+
+    /// Answers votes that were counted before, and those that are bad; gives the good ones, each with its answer's door.
+    fn judge_votes(&self, waiting: Vec<Waiting<Vote, VoteAnswer>>) -> Vec<(GoodVote, VoteDoor)> {
+        let ledger = self.ledger();
+        let (known, new): (Vec<_>, Vec<_>) = {
+            let tally = self.tally();
+            waiting.into_iter().partition(|waiting| tally.has(&waiting.item, &ledger))
+        };
+        for (_, door) in known.into_iter().map(Waiting::split) {
+            reply(door, Ok(()));
         }
+        let (votes, doors): (Vec<_>, Vec<_>) = new.into_iter().map(Waiting::split).unzip();
+        let judged = votes::judge(votes, &ledger).into_iter().zip(doors);
+        judged
+            .filter_map(|(judged, door)| match judged {
+                Ok(good) => Some((good, door)),
+                Err(why) => {
+                    reply(door, Err(why));
+                    None
+                }
+            })
+            .collect()
+    }
+
+    fn keep_and_count(&self, judged: Vec<(GoodVote, VoteDoor)>) {
+        let (good, doors): (Vec<_>, Vec<_>) = judged.into_iter().unzip();
+        let ledger = self.ledger();
+        let counted = self.tally().add(good, &ledger, &self.store).unwrap_or_else(|why| {
+            let why = Arc::new(why);
+            doors.iter().map(|_| Err(why.clone().into())).collect()
+        });
+        doors.into_iter().zip(counted).for_each(|(door, counted)| reply(door, counted));
+    }
+
+    fn tally(&self) -> MutexGuard<'_, VoteBook> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Judges a share of a checkpoint and keeps it on disk.
@@ -176,7 +217,7 @@ impl Hub {
 
     /// Applies what follows from the votes. A refusal is no error: the ledger has moved on, or pauses.
     fn apply_due(&self, ledger: &mut Ledger) -> Vec<MessageBytes> {
-        let mut votes = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut votes = self.tally();
         let (evidence, certificates) = votes.take_due(ledger);
         let evidence = evidence.into_iter().map(Message::Evidence);
         let certificates =

@@ -76,26 +76,48 @@ pub struct VoteBook {
     evidence: Vec<Evidence>,
 }
 
+/// Judges votes by themselves, on all cores.
+pub fn judge(votes: Vec<Vote>, ledger: &Ledger) -> Vec<Result<GoodVote, VoteError>> {
+    cores::map(votes, |vote| {
+        let (chain, fixed) = set_of(&vote.ballot, ledger)?;
+        let expiry = fixed.set.header().expiry;
+        if ledger.btc_height() > expiry {
+            return Err(VoteError::Expired(expiry));
+        }
+        if !ledger.may_vote(chain) {
+            return Err(VoteError::Paused);
+        }
+        Ok(GoodVote::judge(vote, &fixed.set, &chain.terms)?)
+    })
+}
+
 impl VoteBook {
-    /// Judges votes on all cores, keeps the good ones on disk at once, and counts them in their order. An error is of the
-    /// disk: none of them was counted.
+    /// Whether exactly this vote was counted, so that it needs no judging.
+    pub fn has(&self, vote: &Vote, ledger: &Ledger) -> bool {
+        let ballot = &vote.ballot;
+        let chain = ledger.chain_of_votes(&ballot.context);
+        let epoch = chain.map(|chain| chain.terms.epoch_of(ballot.height));
+        let tally = epoch.and_then(|epoch| self.tallies.get(&(ballot.context, epoch)));
+        tally.is_some_and(|tally| tally.has(vote))
+    }
+
+    /// Keeps good votes on disk, all at once, and counts them in their order. An error is of the disk: none was counted.
     pub fn add(
         &mut self,
-        votes: &[Vote],
+        votes: Vec<GoodVote>,
         ledger: &Ledger,
         store: &Store,
     ) -> Result<Vec<Result<(), VoteError>>, StoreError> {
-        for vote in votes {
-            self.open_tally(&vote.ballot, ledger, store)?;
+        for good in &votes {
+            self.open_tally(&good.vote().ballot, ledger, store)?;
         }
-        let judged = cores::map(votes, |vote| self.judge(vote, ledger));
-        store.keep_votes(judged.iter().flatten().flatten().map(GoodVote::vote))?;
-        Ok(judged.into_iter().map(|judged| judged?.map_or(Ok(()), |good| self.count(good, ledger))).collect())
+        store.keep_votes(votes.iter().map(GoodVote::vote))?;
+        Ok(votes.into_iter().map(|good| self.count(good, ledger)).collect())
     }
 
     /// Makes the tally of a vote's epoch if there is none, from what was kept before a restart.
     fn open_tally(&mut self, ballot: &Ballot, ledger: &Ledger, store: &Store) -> Result<(), StoreError> {
-        // What has no set is refused when it is judged.
+        // What has lost its set since it was judged is refused when it is counted.
         let Ok((chain, fixed)) = set_of(ballot, ledger) else { return Ok(()) };
         let epoch = chain.terms.epoch_of(ballot.height);
         if let Entry::Vacant(entry) = self.tallies.entry((ballot.context, epoch)) {
@@ -104,22 +126,6 @@ impl VoteBook {
             entry.insert(recover(empty, ballot.context, end, store)?);
         }
         Ok(())
-    }
-
-    /// Judges a vote by itself; nothing comes back for one that was counted before.
-    fn judge(&self, vote: &Vote, ledger: &Ledger) -> Result<Option<GoodVote>, VoteError> {
-        let ballot = &vote.ballot;
-        let (chain, fixed) = set_of(ballot, ledger)?;
-        let epoch = chain.terms.epoch_of(ballot.height);
-        let expiry = fixed.set.header().expiry;
-        if ledger.btc_height() > expiry {
-            return Err(VoteError::Expired(expiry));
-        }
-        if !ledger.may_vote(chain) {
-            return Err(VoteError::Paused);
-        }
-        let tally = self.tallies.get(&(ballot.context, epoch)).ok_or(VoteError::NoSet(epoch))?;
-        if tally.has(vote) { Ok(None) } else { Ok(Some(tally.judge(vote.clone())?)) }
     }
 
     fn count(&mut self, good: GoodVote, ledger: &Ledger) -> Result<(), VoteError> {

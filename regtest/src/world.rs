@@ -117,6 +117,11 @@ impl World {
 
     /// A world with a committee of these names.
     pub fn with_committee(minimum_power_sat: u64, members: &[&str], quorum: u8) -> Self {
+        Self::with(Terms { epoch_length: 20, voted_every: 5, minimum_power_sat }, members, quorum)
+    }
+
+    /// A world with these terms of chain zero, and a committee of these names.
+    pub fn with(zero: Terms, members: &[&str], quorum: u8) -> Self {
         let block = bitcoin::constants::genesis_block(bitcoin::Network::Regtest);
         let covenant = members.iter().map(|name| CovenantKey::from(x_only(name))).collect();
         let document = GenesisDocument {
@@ -126,7 +131,7 @@ impl World {
             hub_key: HubKey::from(x_only("hub")),
             governance: GOVERNANCE.map(|name| GovernanceKey::from(x_only(name))).to_vec(),
             governance_quorum: 2,
-            zero: Terms { epoch_length: 20, voted_every: 5, minimum_power_sat },
+            zero,
             nonce_roots_ahead: 64,
             block_interval_ms: 200,
             params: default_params(bitcoin::Network::Regtest, covenant, quorum).expect("defaults"),

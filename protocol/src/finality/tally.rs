@@ -23,6 +23,18 @@ pub struct Tally {
 pub struct GoodVote(Vote);
 
 impl GoodVote {
+    /// Judges a vote by itself, whatever was counted: many can be judged at once.
+    pub fn judge(vote: Vote, set: &Set, terms: &Terms) -> Result<Self, VoteRefused> {
+        let header = set.header();
+        let in_epoch = terms.epoch_of(vote.ballot.height) == header.epoch;
+        if vote.ballot.context != header.context || !in_epoch {
+            return Err(VoteRefused::WrongSet);
+        }
+        let (_, member) = set.find(&vote.key).ok_or(VoteRefused::NotMember(vote.key))?;
+        vote.verify(member, terms)?;
+        Ok(Self(vote))
+    }
+
     /// The vote.
     pub fn vote(&self) -> &Vote {
         &self.0
@@ -76,7 +88,7 @@ impl Tally {
         if self.has(&vote) {
             return Ok(Counted::Repeat);
         }
-        let good = self.judge(vote)?;
+        let good = GoodVote::judge(vote, &self.set, &self.terms)?;
         self.count(good).map_err(VoteRefused::Equivocation)
     }
 
@@ -85,19 +97,7 @@ impl Tally {
         self.vote_of(&vote.key, vote.ballot.height) == Some(vote)
     }
 
-    /// Judges a vote by itself, whatever was counted: many can be judged at once.
-    pub fn judge(&self, vote: Vote) -> Result<GoodVote, VoteRefused> {
-        let header = self.set.header();
-        let in_epoch = self.terms.epoch_of(vote.ballot.height) == header.epoch;
-        if vote.ballot.context != header.context || !in_epoch {
-            return Err(VoteRefused::WrongSet);
-        }
-        let (_, member) = self.set.find(&vote.key).ok_or(VoteRefused::NotMember(vote.key))?;
-        vote.verify(member, &self.terms)?;
-        Ok(GoodVote(vote))
-    }
-
-    /// Counts a vote that this tally has judged. Another vote of its member at its height makes it evidence.
+    /// Counts a vote that was judged under this tally's set. Another vote of its member at its height makes it evidence.
     pub fn count(&mut self, GoodVote(vote): GoodVote) -> Result<Counted, Box<Evidence>> {
         if self.has(&vote) {
             return Ok(Counted::Repeat);

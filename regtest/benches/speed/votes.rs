@@ -4,17 +4,14 @@ use crate::crowd::{activate, fund, providers, register};
 use crate::measure::{each_on_all_cores, in_turns, time};
 use crate::signing::Floor;
 use crate::table::{Row, Target};
+use palisade_hub::engine::Hub;
 use palisade_hub::store::Store;
-use palisade_hub::votes::VoteBook;
-use palisade_protocol::context::ChainId;
+use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::finality::set::MAX_MEMBERS;
 use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::Epoch;
 use palisade_regtest::world::{COVENANT, World};
-
-/// Votes that come while others are judged, and are kept by one transaction.
-const AT_ONCE: usize = 500;
 
 /// The row about votes of a full set.
 pub fn rows() -> Vec<Row> {
@@ -30,7 +27,8 @@ pub fn rows() -> Vec<Row> {
 /// A world with a full set for epoch 1 of chain zero, and every vote of that epoch.
 fn voted_epoch() -> (World, Vec<Vote>) {
     let (chain, epoch) = (ChainId::zero(), Epoch(1));
-    let mut world = World::new(1);
+    let terms = Terms { epoch_length: 250, voted_every: 5, minimum_power_sat: 1 };
+    let mut world = World::with(terms, &COVENANT, 3);
     world.mine(1);
     let names = providers(&mut world, MAX_MEMBERS);
     let purses = fund(&mut world, names.len());
@@ -39,7 +37,6 @@ fn voted_epoch() -> (World, Vec<Vote>) {
     activate(&mut world, &stakes);
     // The first block of epoch 0 fixes the set of epoch 1.
     world.close();
-    let terms = world.ledger.chains()[0].terms;
     let first = terms.first_height(epoch);
     let heights = (0..terms.voted_heights()).map(|index| first.plus(index * terms.voted_every));
     let votes = heights.flat_map(|height| {
@@ -49,15 +46,14 @@ fn voted_epoch() -> (World, Vec<Vote>) {
     (world, votes)
 }
 
-/// Microseconds for all votes, into a new tally and a new file.
+/// Microseconds for all votes that wait at a new hub, with a new file.
 fn stored(world: &World, votes: &[Vote]) -> f64 {
     let directory = tempfile::tempdir().expect("a directory");
-    let store = Store::open(&directory.path().join("votes.sqlite")).expect("a store");
-    let mut book = VoteBook::default();
-    time(|| {
-        for votes in votes.chunks(AT_ONCE) {
-            let counted = book.add(votes, &world.ledger, &store).expect("a disk");
-            assert!(counted.iter().all(Result::is_ok));
-        }
-    })
+    let store = Store::open(&directory.path().join("log.sqlite")).expect("a store");
+    let hub = Hub::new(world.ledger.clone(), store);
+    let answers: Vec<_> = votes.iter().map(|vote| hub.vote(vote.clone()).expect("room")).collect();
+    let time = time(|| hub.count_waiting_votes());
+    let counted = answers.into_iter().map(|mut answer| answer.try_recv().expect("an answer"));
+    counted.for_each(|counted| counted.expect("a good vote"));
+    time
 }
