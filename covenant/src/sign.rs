@@ -8,7 +8,7 @@ use palisade_protocol::covenant::{
     BadAnswer, CovenantAnswer, Refusal, StakeSignatures, Verdict, refusal_message,
 };
 use palisade_protocol::curve::KeyPair;
-use palisade_protocol::keys::CovenantKey;
+use palisade_protocol::keys::{CovenantKey, ProviderKey};
 use palisade_protocol::message::{ExpansionConsent, Message};
 use palisade_protocol::stake::{Sighashes, StakeId};
 
@@ -30,9 +30,10 @@ impl Signer {
     /// Signatures on everything that was agreed on for a stake. Checked like anybody's before it is given out, so a fault
     /// while signing shows here and not at the hub.
     pub fn agree(&self, ledger: &Ledger, stake: &Stake, sighashes: &Sighashes) -> Result<Message, BadAnswer> {
+        let providers: Vec<_> = stake.contract.keys.providers().iter().map(ProviderKey::point).collect();
         let adaptors = |sighash: &[u8; 32]| {
-            let providers = stake.contract.keys.providers().iter();
-            providers.map(|provider| adaptor::sign(&self.0, &provider.point(), sighash, &random())).collect()
+            let sign = |provider| adaptor::sign(&self.0, provider, sighash, &random());
+            providers.iter().map(sign).collect()
         };
         let signatures = StakeSignatures {
             unbonding: self.0.sign_bip340(&sighashes.unbonding, &random()),

@@ -3,8 +3,9 @@
 use crate::adaptor::{self, AdaptorSignature};
 use crate::codec::Wire as _;
 use crate::context::Context;
+use crate::curve;
 use crate::hash::tagged;
-use crate::keys::CovenantKey;
+use crate::keys::{CovenantKey, ProviderKey};
 use crate::stake::{Contract, Sighashes, Slashable, StakeId};
 use bitcoin::secp256k1::schnorr::Signature;
 
@@ -150,11 +151,14 @@ impl StakeSignatures {
                 return Err(BadAnswer::Count { output: *output, found: list.len(), wanted: providers.len() });
             }
         }
-        member.verify(&sighashes.unbonding, &self.unbonding).map_err(|_| BadAnswer::Unbonding)?;
         let signer = member.point();
+        curve::verify_bip340(&signer, &sighashes.unbonding, &self.unbonding)
+            .map_err(|_| BadAnswer::Unbonding)?;
+        // A point costs a square root: each is made once, for both lists.
+        let points: Vec<_> = providers.iter().map(ProviderKey::point).collect();
         for (output, list, sighash) in lists {
-            for (index, (signature, provider)) in list.iter().zip(providers).enumerate() {
-                adaptor::verify(&signer, &provider.point(), sighash, signature)
+            for (index, (signature, point)) in list.iter().zip(&points).enumerate() {
+                adaptor::verify(&signer, point, sighash, signature)
                     .map_err(|_| BadAnswer::Adaptor { output, index })?;
             }
         }

@@ -1,6 +1,6 @@
 //! Stories of the anchorer.
 
-use crate::party::{Party, WISH, settle};
+use crate::party::{Party, WISH, in_time, settle};
 use bitcoin::{Amount, Transaction, Txid};
 use palisade_checkpointer::anchor::Anchorer;
 use palisade_checkpointer::anchor::wallet::Wallet;
@@ -80,7 +80,7 @@ impl Scene {
     pub async fn one_more_epoch(&self) -> Epoch {
         let before = self.last_ended();
         while self.last_ended() == before {
-            self.vote().await;
+            in_time("the next final block", self.vote()).await;
         }
         let (epoch, header) = {
             let ledger = self.party.hub.hub.ledger();

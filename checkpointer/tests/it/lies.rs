@@ -2,7 +2,7 @@
 //! broadcast because of it.
 
 use crate::anchor::Scene;
-use crate::party::{Party, WISH, settle};
+use crate::party::{Party, WISH, in_time, settle};
 use crate::watch::{leak, watcher};
 use palisade_checkpointer::watch::Watcher;
 use palisade_checkpointer::{Pass, PassError};
@@ -167,13 +167,16 @@ async fn no_altered_field_of_the_hubs_answers_gets_anything_reported() {
 
 /// Passes until the watcher has heard the lie and has looked at everything twice since.
 async fn look(watcher: &mut Watcher, liar: &Liar) {
-    let mut after = 0;
-    while after < 2 {
-        if let Err(why) = watcher.pass().await {
-            assert!(is_untruth(&why), "{why}");
+    let twice = async {
+        let mut after = 0;
+        while after < 2 {
+            if let Err(why) = watcher.pass().await {
+                assert!(is_untruth(&why), "{why}");
+            }
+            after += usize::from(liar.told() > 0);
         }
-        after += usize::from(liar.told() > 0);
-    }
+    };
+    in_time("the lie", twice).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,7 +250,10 @@ async fn no_altered_field_of_the_hubs_answers_gets_anybody_slashed() {
     // The truth, to the watcher that was lied to last.
     liar.be_honest();
     let mut watcher = watcher(&party, liar.url());
-    while watcher.pass().await.is_ok_and(|pass| pass == Pass::Worked) || watcher.jobs().len() < 2 {}
+    let both = async {
+        while watcher.pass().await.is_ok_and(|pass| pass == Pass::Worked) || watcher.jobs().len() < 2 {}
+    };
+    in_time("the slashing of both", both).await;
     assert_eq!(rows(&book("watch"), "leaked"), 2);
     assert_eq!(liar.posted(), ["/messages"], "otto's evidence");
     let mempool: Vec<String> = party.node.rpc().call("getrawmempool", json!([])).await.unwrap();

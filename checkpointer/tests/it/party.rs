@@ -223,6 +223,12 @@ impl Party {
     }
 }
 
+/// What a test waits for must happen within a minute: a fault must not become a test that never ends.
+pub async fn in_time<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(Duration::from_secs(60), wait).await;
+    waited.unwrap_or_else(|_| panic!("{what} did not happen in time"))
+}
+
 /// Passes until nothing is left to do.
 pub async fn settle(reporter: &mut Reporter) {
     while reporter.pass().await.unwrap() == Pass::Worked {}
