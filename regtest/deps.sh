@@ -16,6 +16,9 @@ look() { # PACKAGE COMMAND...: adds the Debian package PACKAGE when the command 
 }
 has_boost() { echo '#include <boost/version.hpp>' | c++ -E -x c++ -; }
 
+# A bitcoind that was named and does not fit is refused before anything is installed or compiled.
+[ -z "${BITCOIND:-}" ] || regtest/bitcoind/provision.sh --find >/dev/null
+
 look_for_all() {
   missing=()
   look git git --version

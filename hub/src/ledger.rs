@@ -15,6 +15,13 @@
         clippy::float_arithmetic,
         clippy::indexing_slicing,
         clippy::panic,
+        clippy::panic_in_result_fn,
+        clippy::print_stderr,
+        clippy::print_stdout,
+        clippy::string_slice,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
         clippy::unwrap_used
     )
 )]

@@ -56,6 +56,9 @@ CREATE TABLE IF NOT EXISTS digest (
 CREATE INDEX IF NOT EXISTS digest_place ON digest (digest, height, place);
 ";
 
+/// Bytes of blocks after which a page ends: what is answered at once, and read by others at once, stays small.
+const PAGE_BYTES: usize = 8 << 20;
+
 /// Why the log cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -126,13 +129,21 @@ impl Store {
         Ok(transaction.commit()?)
     }
 
-    /// Blocks from a height on, at most `limit`.
+    /// Blocks from a height on, at most `limit`; fewer when they are large, but never none while there is one.
     pub fn blocks(&self, from: Height, limit: u32) -> Result<Vec<Block>, StoreError> {
         let connection = self.read();
         let mut statement = connection
             .prepare_cached("SELECT bytes FROM block WHERE height >= ?1 ORDER BY height LIMIT ?2")?;
-        let rows = statement.query_map(params![number(from.0), limit], |row| row.get::<_, Vec<u8>>(0))?;
-        rows.map(|bytes| Ok(Block::from_bytes(&bytes?)?)).collect()
+        let mut rows = statement.query(params![number(from.0), limit])?;
+        let (mut blocks, mut size) = (Vec::new(), 0);
+        while size < PAGE_BYTES
+            && let Some(row) = rows.next()?
+        {
+            let bytes: Vec<u8> = row.get(0)?;
+            size += bytes.len();
+            blocks.push(Block::from_bytes(&bytes)?);
+        }
+        Ok(blocks)
     }
 
     /// Height of the newest block.
@@ -238,5 +249,49 @@ impl Store {
         let verdict: Option<String> =
             self.read().query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).optional()?;
         Ok(verdict.filter(|verdict| verdict != "ok"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bitcoin::hashes::Hash as _;
+    use bitcoin::secp256k1::schnorr::Signature;
+    use palisade_protocol::block::{HubHeader, MessageBytes};
+    use palisade_protocol::message::MAX_MESSAGE;
+    use palisade_protocol::units::BtcHeight;
+
+    fn block(height: u64, messages: usize) -> Block {
+        let header = HubHeader {
+            height: Height(height),
+            previous: Hash32::ZERO,
+            message_root: Hash32::ZERO,
+            state_root: Hash32::ZERO,
+            btc_tip: bitcoin::BlockHash::all_zeros(),
+            btc_height: BtcHeight(0),
+        };
+        let message = MessageBytes::parse(&vec![7; MAX_MESSAGE]).unwrap();
+        let signature = Signature::from_slice(&[1; 64]).unwrap();
+        Block { header, signature, messages: vec![message; messages] }
+    }
+
+    #[test]
+    fn a_page_ends_when_it_is_large_and_always_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("log.sqlite")).unwrap();
+        // Two as large as blocks get, and small ones.
+        for (height, messages) in [(0, 16), (1, 16), (2, 0), (3, 0), (4, 5), (5, 5), (6, 0)] {
+            store.append(&block(height, messages), &[], &[]).unwrap();
+        }
+        let page = |from| {
+            let blocks = store.blocks(Height(from), 100).unwrap();
+            blocks.iter().map(|block| block.header.height.0).collect::<Vec<_>>()
+        };
+        assert_eq!(page(0), [0]);
+        assert_eq!(page(1), [1]);
+        assert_eq!(page(2), [2, 3, 4, 5]);
+        assert_eq!(page(6), [6]);
+        assert!(page(7).is_empty());
+        assert_eq!(store.blocks(Height(2), 2).unwrap().len(), 2);
     }
 }

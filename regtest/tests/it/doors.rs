@@ -11,12 +11,27 @@ use palisade_regtest::process::Daemon;
 use palisade_regtest::world::{World, provider_key};
 use reqwest::{Client, Method};
 use serde_json::Value;
+use std::time::Duration;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 async fn ask(url: &str, method: Method, path: &str, body: Vec<u8>) -> (u16, Value) {
     let answer = Client::new().request(method, format!("{url}/{path}")).body(body).send().await.unwrap();
     let status = answer.status().as_u16();
     let text = answer.text().await.unwrap();
     (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{path} answered {text:?}")))
+}
+
+/// The answers that the OpenAPI document has for a request; nothing where it has no such door.
+fn documented<'a>(document: &'a Value, method: &Method, path: &str) -> Option<&'a Value> {
+    let path = path.split('?').next()?;
+    let fits = |template: &str| {
+        let (wanted, found) = (template[1..].split('/'), path.split('/'));
+        wanted.clone().count() == found.clone().count()
+            && wanted.zip(found).all(|(wanted, found)| wanted == found || wanted.starts_with('{'))
+    };
+    let (_, doors) = document["paths"].as_object()?.iter().find(|(template, _)| fits(template))?;
+    Some(&doors.get(method.as_str().to_lowercase())?["responses"])
 }
 
 #[tokio::test]
@@ -34,6 +49,7 @@ async fn every_bad_request_gets_a_typed_error_and_the_network_goes_on() {
     let ballot = Ballot { context, height: Height(20), block: Hash32::ZERO }.to_bytes();
     let vote = [ballot, provider_key("anna").to_bytes().to_vec(), vec![1; 64], vec![0, 0]].concat();
     let id = "00".repeat(32);
+    let document = ask(&url, Method::GET, "openapi.json", vec![]).await.1;
     let share = world.share("anna", Epoch(3), Hash32::ZERO).to_bytes();
     for (method, path, body, status, rule) in [
         (Method::POST, "messages", vec![], 422, "encoding"),
@@ -73,6 +89,9 @@ async fn every_bad_request_gets_a_typed_error_and_the_network_goes_on() {
         assert!(
             error["message"].as_str().is_some_and(|text| !text.is_empty()) && error["retry"].is_boolean()
         );
+        let known = documented(&document, &method, path)
+            .is_none_or(|statuses| !statuses[status.to_string()].is_null());
+        assert!(known, "{method} {path}: the OpenAPI document does not know {status}");
     }
     network.check().unwrap();
     let before = network.node.rpc().tip().await.unwrap().height;
@@ -106,16 +125,64 @@ async fn a_follower_of_another_build_profile_reproduces_every_root_and_takes_no_
         Daemon::start_of_profile("release", "palisade-hub", &args, &dir.path().join("follower.log")).unwrap();
     let url = format!("http://{}", follower.address(&dir.path().join("follower.address")).await.unwrap());
     let leader = network.view("status").await.unwrap();
-    loop {
-        let (_, status) = ask(&url, Method::GET, "status", vec![]).await;
-        follower.check().unwrap();
-        if status["height"].as_u64() >= leader["height"].as_u64() {
-            assert_eq!(status["btc_tip"], leader["btc_tip"]);
-            break;
+    let height = leader["height"].as_u64().unwrap();
+    let caught_up = async {
+        while ask(&url, Method::GET, "status", vec![]).await.1["height"].as_u64() < Some(height) {
+            follower.check().unwrap();
         }
-    }
+    };
+    tokio::time::timeout(MINUTE, caught_up).await.expect("the follower follows");
+    // Byte for byte the leader's blocks: a follower keeps none whose root it has not reproduced.
+    let path = format!("blocks?from={height}");
+    let [own, leaders] = [&url, &network.hub_url].map(|url| ask(url, Method::GET, &path, vec![]));
+    assert_eq!(own.await.1["blocks"][0], leaders.await.1["blocks"][0]);
     let (status, answer) = ask(&url, Method::POST, "messages", vec![1, 0, 0]).await;
     assert_eq!((status, answer["error"]["rule"].as_str()), (403, Some("follower")));
     follower.stop().await.unwrap();
+    network.stop().await.unwrap();
+}
+
+/// So many events behind a cursor, each with the cursor to go on from, until the connection is dropped.
+async fn listen(url: &str, cursor: u64, count: usize) -> Vec<(u64, Value)> {
+    let mut stream = Client::new().get(format!("{url}/events?cursor={cursor}")).send().await.unwrap();
+    let mut text = String::new();
+    let heard = async {
+        loop {
+            let events: Vec<_> = text.split("\n\n").filter_map(parse_event).collect();
+            if events.len() >= count {
+                return events;
+            }
+            let more = stream.chunk().await.unwrap().expect("the stream stays open");
+            text.push_str(std::str::from_utf8(&more).unwrap());
+        }
+    };
+    tokio::time::timeout(MINUTE, heard).await.expect("events come")
+}
+
+/// An event of the stream, once its lines are whole.
+fn parse_event(text: &str) -> Option<(u64, Value)> {
+    let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+    let event = serde_json::from_str(line("data: ")?).ok()?;
+    Some((line("id: ")?.parse().ok()?, event))
+}
+
+#[tokio::test]
+async fn the_event_stream_goes_on_from_a_cursor_with_nothing_lost_or_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut network = Network::start(dir.path(), &Tell::default()).await.unwrap();
+    let url = network.hub_url.clone();
+    for _ in 0..3 {
+        network.mine(1).await.unwrap();
+    }
+    let all = listen(&url, 0, 3).await;
+    assert!(all.windows(2).all(|pair| pair[0].0 < pair[1].0), "{all:?}");
+    for (place, (cursor, _)) in all.iter().enumerate().take(2) {
+        assert_eq!(listen(&url, *cursor, 1).await[0], all[place + 1], "behind {cursor}");
+    }
+    // What happens while somebody listens reaches them.
+    let newest = listen(&url, 0, all.len()).await.last().unwrap().0;
+    let (heard, mined) = tokio::join!(listen(&url, newest, 1), network.mine(1));
+    mined.unwrap();
+    assert!(heard[0].0 > newest && heard[0].1["event"].is_object(), "{heard:?}");
     network.stop().await.unwrap();
 }
