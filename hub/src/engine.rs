@@ -6,6 +6,7 @@
 use crate::checkpoints::{self, ShareError};
 use crate::ledger::{Event, Ledger, Rejected};
 use crate::queue::{Bounds, Full, Queue, Waiting};
+use crate::replica::{ReplicaError, replay_again};
 use crate::store::{Store, StoreError};
 use crate::timestamps::{self, MAX_DIGESTS};
 use crate::votes::{self, VoteBook, VoteError};
@@ -226,10 +227,16 @@ impl Hub {
         due.filter(|bytes| ledger.apply(bytes).is_ok()).collect()
     }
 
-    /// Replays a block that another hub made, and keeps it (follower).
-    pub fn follow_block(&self, block: &Block) -> Result<(), FollowError> {
+    /// Replays a block that another hub made, and keeps it (follower). After a block that is refused, all is as before it.
+    pub fn follow_block(&self, block: &Block) -> Result<(), ReplicaError> {
         let mut ledger = self.ledger.write().unwrap_or_else(PoisonError::into_inner);
-        let events = ledger.replay(block)?;
+        let events = match ledger.replay(block) {
+            Ok(events) => events,
+            Err(why) => {
+                *ledger = replay_again(&self.store, ledger.genesis().clone())?;
+                return Err(why.into());
+            }
+        };
         self.store.append(block, &events, &[])?;
         drop(ledger);
         self.announce(block.header.height);
@@ -249,15 +256,4 @@ fn apply_batch(ledger: &mut Ledger, digests: &[Hash32], key: &Keypair) -> Option
     let batch = timestamps::batch(ledger.next_height(), digests, &ledger.contexts().hub, key);
     let bytes = MessageBytes::of(&Message::Batch(batch));
     ledger.apply(&bytes).is_ok().then_some(bytes)
-}
-
-/// Why a follower stops.
-#[derive(Debug, thiserror::Error)]
-pub enum FollowError {
-    /// The block is not what its header claims.
-    #[error(transparent)]
-    Invalid(#[from] crate::ledger::BadBlock),
-    /// The own log.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }

@@ -115,9 +115,17 @@ impl Replica {
     /// A refused block may have changed the ledger: begin anew from what was kept. Rare, and the price of not copying the
     /// state at every block.
     fn rebuild(&mut self) -> Result<(), ReplicaError> {
-        self.ledger = replay_log(&self.store, self.ledger.genesis().clone())?;
+        self.ledger = replay_again(&self.store, self.ledger.genesis().clone())?;
         Ok(())
     }
+}
+
+/// The state before a block that was refused. That the own log is not valid any more is no fault of the hub's.
+pub(crate) fn replay_again(store: &Store, genesis: Arc<Genesis>) -> Result<Ledger, StoreError> {
+    replay_log(store, genesis).map_err(|why| match why {
+        ReplicaError::Store(why) => why,
+        why @ (ReplicaError::Invalid(_) | ReplicaError::Hub(_)) => StoreError::Changed(why.to_string()),
+    })
 }
 
 /// The state that follows from all blocks of a log.

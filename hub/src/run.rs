@@ -13,7 +13,7 @@ use crate::daemon::serve::{self, Limits, Server};
 use crate::daemon::shutdown::Shutdown;
 use crate::engine::Hub;
 use crate::ledger::{Event, Ledger};
-use crate::replica::Replica;
+use crate::replica::{Replica, ReplicaError};
 use anyhow::{Context as _, ensure};
 use bitcoin::secp256k1::{Keypair, SECP256K1};
 use palisade_protocol::genesis::Genesis;
@@ -188,7 +188,8 @@ fn open_key(config: &Config, genesis: &Genesis) -> anyhow::Result<Keypair> {
     Ok(key)
 }
 
-/// Replays another hub's log, and checks every root.
+/// Replays another hub's log, and checks every root. A leader that cannot be reached or that lies is asked again: what was
+/// replayed before stays true, and stays on show.
 async fn follow(
     leader: HubClient,
     hub: Arc<Hub>,
@@ -197,20 +198,16 @@ async fn follow(
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
     loop {
-        let next = hub.ledger().next_height();
         let page = tokio::select! {
-            page = leader.blocks(next, Duration::from_secs(10)) => page,
+            page = follow_page(&leader, &hub) => page,
             () = shutdown.requested() => return Ok(()),
         };
         match page {
-            Ok(blocks) => {
+            Ok(()) => {
                 health.recover("leader");
-                for block in blocks {
-                    let follower = hub.clone();
-                    tokio::task::spawn_blocking(move || follower.follow_block(&block)).await??;
-                    meters.update(&hub, 0);
-                }
+                meters.update(&hub, 0);
             }
+            Err(why @ ReplicaError::Store(_)) => return Err(why.into()),
             Err(why) => {
                 health.degrade("leader", &why);
                 tracing::warn!(%why, "no blocks");
@@ -218,6 +215,14 @@ async fn follow(
             }
         }
     }
+}
+
+async fn follow_page(leader: &HubClient, hub: &Arc<Hub>) -> Result<(), ReplicaError> {
+    let next = hub.ledger().next_height();
+    for block in leader.blocks(next, Duration::from_secs(10)).await? {
+        tokio::task::block_in_place(|| hub.follow_block(&block))?;
+    }
+    Ok(())
 }
 
 fn log(hub_height: u64, event: &Event) {

@@ -68,6 +68,9 @@ pub enum StoreError {
     /// The file holds bytes that are no block.
     #[error("message log holds bytes that are no block: {0}")]
     Corrupt(#[from] DecodeError),
+    /// The blocks give no state any more, though they did before.
+    #[error("message log was valid and is not any more: {0}")]
+    Changed(String),
     /// An event that is no JSON.
     #[error("message log holds an event that is no JSON: {0}")]
     Event(#[from] serde_json::Error),
@@ -258,7 +261,7 @@ mod tests {
     use bitcoin::hashes::Hash as _;
     use bitcoin::secp256k1::schnorr::Signature;
     use palisade_protocol::block::{HubHeader, MessageBytes};
-    use palisade_protocol::message::MAX_MESSAGE;
+    use palisade_protocol::message::{Headers, Message};
     use palisade_protocol::units::BtcHeight;
 
     fn block(height: u64, messages: usize) -> Block {
@@ -270,7 +273,9 @@ mod tests {
             btc_tip: bitcoin::BlockHash::all_zeros(),
             btc_height: BtcHeight(0),
         };
-        let message = MessageBytes::parse(&vec![7; MAX_MESSAGE]).unwrap();
+        // 160 kB.
+        let genesis = bitcoin::constants::genesis_block(bitcoin::Network::Regtest).header;
+        let message = MessageBytes::of(&Message::Headers(Headers { headers: vec![genesis; 2_000] }));
         let signature = Signature::from_slice(&[1; 64]).unwrap();
         Block { header, signature, messages: vec![message; messages] }
     }
@@ -280,7 +285,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&directory.path().join("log.sqlite")).unwrap();
         // Two as large as blocks get, and small ones.
-        for (height, messages) in [(0, 16), (1, 16), (2, 0), (3, 0), (4, 5), (5, 5), (6, 0)] {
+        for (height, messages) in [(0, 100), (1, 100), (2, 0), (3, 0), (4, 30), (5, 30), (6, 0)] {
             store.append(&block(height, messages), &[], &[]).unwrap();
         }
         let page = |from| {

@@ -7,6 +7,7 @@ use palisade_protocol::message::{Headers, Message};
 use palisade_protocol::units::{Epoch, Height};
 use palisade_regtest::demo::network::{Network, edit};
 use palisade_regtest::demo::tell::Tell;
+use palisade_regtest::liar::{Liar, flipped};
 use palisade_regtest::process::Daemon;
 use palisade_regtest::world::{World, provider_key};
 use reqwest::{Client, Method};
@@ -138,6 +139,36 @@ async fn a_follower_of_another_build_profile_reproduces_every_root_and_takes_no_
     assert_eq!(own.await.1["blocks"][0], leaders.await.1["blocks"][0]);
     let (status, answer) = ask(&url, Method::POST, "messages", vec![1, 0, 0]).await;
     assert_eq!((status, answer["error"]["rule"].as_str()), (403, Some("follower")));
+
+    // The leader's place is taken by one that alters each block: what was replayed stays on show, with the reason.
+    follower.stop().await.unwrap();
+    let liar = Liar::start(&network.hub_url).await;
+    liar.tell(|path, answer| {
+        let block = answer["blocks"].get_mut(0).filter(|_| path == "/blocks");
+        block
+            .map(|block| {
+                *block = hex::encode(flipped(&hex::decode(block.as_str().unwrap()).unwrap(), 40)).into()
+            })
+            .is_some()
+    });
+    edit(&config, &[(&network.hub_url, liar.url())]).unwrap();
+    let mut follower =
+        Daemon::start_of_profile("release", "palisade-hub", &args, &dir.path().join("follower.log")).unwrap();
+    let url = format!("http://{}", follower.address(&dir.path().join("follower.address")).await.unwrap());
+    let height = async || ask(&url, Method::GET, "status", vec![]).await.1["height"].as_u64().unwrap();
+    let kept = height().await;
+    let refused = async {
+        while ask(&url, Method::GET, "health", vec![]).await.1["reasons"]["leader"].is_null()
+            || liar.told() < 2
+        {
+            follower.check().unwrap();
+        }
+    };
+    tokio::time::timeout(MINUTE, refused).await.expect("the lie is told and refused");
+    assert_eq!(height().await, kept);
+    liar.be_honest();
+    let goes_on = async { while height().await <= kept + 2 {} };
+    tokio::time::timeout(MINUTE, goes_on).await.expect("it goes on");
     follower.stop().await.unwrap();
     network.stop().await.unwrap();
 }

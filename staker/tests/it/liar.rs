@@ -7,7 +7,9 @@ use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
 use palisade_regtest::liar::{Liar, alter, leaves, versions};
 use palisade_regtest::world::provider_key;
+use palisade_staker::providers::providers;
 use palisade_staker::stake::Stake;
+use palisade_staker::status::status;
 use serde_json::json;
 use std::path::Path;
 
@@ -28,8 +30,14 @@ async fn resume(config: &Path, id: &str) -> Result<bool, String> {
     order.run(&mut open(config)).await.map(|locked| locked.broadcast).map_err(|why| why.to_string())
 }
 
+/// Whether anything is shown: the providers that one can choose, and where the stakes stand.
+async fn shows(config: &Path) -> [bool; 2] {
+    let listed = providers(&mut open(config)).await.is_ok();
+    [listed, status(&mut open(config), None).await.is_ok()]
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn no_altered_field_of_the_hubs_answers_locks_coins() {
+async fn no_altered_field_of_the_hubs_answers_locks_coins_or_is_shown() {
     let party = Party::new(&["anna"]).await;
     party.signing.send_replace(0);
     let config = party.funded("alice", &[600_000]).await;
@@ -62,7 +70,8 @@ async fn no_altered_field_of_the_hubs_answers_locks_coins() {
     for field in fields {
         liar.alter_field("/genesis", &field);
         resume(&config, &id).await.expect_err(&field);
-        assert!(liar.told() > 0, "{field}");
+        assert_eq!(shows(&config).await, [false; 2], "{field}");
+        assert!(liar.told() > 2, "{field}");
     }
 
     let block = first_answered(&party);
@@ -70,10 +79,12 @@ async fn no_altered_field_of_the_hubs_answers_locks_coins() {
     for (name, bytes) in versions(&block, &context) {
         liar.replace_block(&block, &bytes);
         resume(&config, &id).await.expect_err(&name);
-        assert!(liar.told() > 0, "{name}");
+        assert_eq!(shows(&config).await, [false; 2], "{name}");
+        assert!(liar.told() > 2, "{name}");
     }
     assert_eq!(mempool(&party).await, Vec::<String>::new());
     liar.be_honest();
+    assert_eq!(shows(&config).await, [true; 2]);
     assert_eq!(resume(&config, &id).await, Ok(true));
     assert_eq!(mempool(&party).await.len(), 1);
     party.mine(7).await;
