@@ -139,7 +139,8 @@ pub(super) type Alter = fn(&mut Path);
 pub(super) const ALTERATIONS: &[(&str, Alter)] = &[
     ("the coin's value", |path| path.spent[0].value += Amount::ONE_SAT),
     ("an output's value", |path| path.tx.output[0].value -= Amount::ONE_SAT),
-    ("an output's script", |path| path.tx.output[0].script_pubkey = ScriptBuf::new_op_return([7])),
+    // Long enough that a node does not find the transaction too small.
+    ("an output's script", |path| path.tx.output[0].script_pubkey = ScriptBuf::new_op_return([7; 20])),
     ("an output more", |path| path.tx.output.push(wallet(330))),
     ("the locktime", |path| path.tx.lock_time = bitcoin::absolute::LockTime::from_height(1).unwrap()),
     ("the sequence", |path| path.tx.input[0].sequence = Sequence(path.tx.input[0].sequence.0 - 1)),
