@@ -25,6 +25,10 @@
     )
 )]
 
+// So that tests which another crate shares name this crate as it does.
+#[cfg(test)]
+extern crate self as palisade_protocol;
+
 pub mod adaptor;
 pub mod anchor;
 pub mod backing;

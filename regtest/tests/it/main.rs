@@ -6,4 +6,5 @@ mod facts;
 mod ledger;
 mod node;
 mod properties;
+mod spends;
 mod timestamps;
