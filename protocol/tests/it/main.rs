@@ -5,6 +5,7 @@
 
 mod babylon_go;
 mod btc_staking_ts;
+mod exposure;
 mod parse;
 mod specification;
 mod vectors;
