@@ -5,6 +5,8 @@
 
 mod babylon_go;
 mod btc_staking_ts;
+mod decoding;
+mod exposure;
 mod parse;
 mod specification;
 mod vectors;

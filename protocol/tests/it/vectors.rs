@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::sync::LazyLock;
 
-static VECTORS: LazyLock<Value> =
+pub(crate) static VECTORS: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../../docs/vectors/vectors.json")).expect("JSON"));
 
 /// A section of the vectors.
