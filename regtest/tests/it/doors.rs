@@ -152,15 +152,19 @@ async fn a_follower_of_another_build_profile_reproduces_every_root_and_takes_no_
             .is_some()
     });
     edit(&config, &[(&network.hub_url, liar.url())]).unwrap();
+    std::fs::remove_file(dir.path().join("follower.address")).unwrap();
     let mut follower =
         Daemon::start_of_profile("release", "palisade-hub", &args, &dir.path().join("follower.log")).unwrap();
     let url = format!("http://{}", follower.address(&dir.path().join("follower.address")).await.unwrap());
     let height = async || ask(&url, Method::GET, "status", vec![]).await.1["height"].as_u64().unwrap();
     let kept = height().await;
     let refused = async {
-        while ask(&url, Method::GET, "health", vec![]).await.1["reasons"]["leader"].is_null()
-            || liar.told() < 2
-        {
+        loop {
+            let health = ask(&url, Method::GET, "health", vec![]).await.1;
+            let reason = health["reasons"][0].as_str().is_some_and(|why| why.starts_with("leader: "));
+            if reason && liar.told() > 1 {
+                return;
+            }
             follower.check().unwrap();
         }
     };

@@ -1,7 +1,7 @@
 //! A proxy before the hub that alters one field at a time of what the hub answers: nothing is locked because of it.
 
 use crate::party::{Party, args, open};
-use palisade_hub::ledger::state::StakeState::{Active, Verified};
+use palisade_hub::ledger::state::StakeState::{self, Active, Verified};
 use palisade_protocol::block::Block;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
@@ -30,10 +30,11 @@ async fn resume(config: &Path, id: &str) -> Result<bool, String> {
     order.run(&mut open(config)).await.map(|locked| locked.broadcast).map_err(|why| why.to_string())
 }
 
-/// Whether anything is shown: the providers that one can choose, and where the stakes stand.
-async fn shows(config: &Path) -> [bool; 2] {
+/// What is shown: whether the providers that one can choose are, up to which block of the log stakes are, and as what.
+async fn shown(config: &Path) -> (bool, Option<u64>, Vec<Option<StakeState>>) {
     let listed = providers(&mut open(config)).await.is_ok();
-    [listed, status(&mut open(config), None).await.is_ok()]
+    let status = status(&mut open(config), None).await.unwrap();
+    (listed, status.hub_height, status.stakes.iter().map(|stake| stake.state).collect())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,13 +65,17 @@ async fn no_altered_field_of_the_hubs_answers_locks_coins_or_is_shown() {
     party.signing.send_replace(3);
     party.until_state(&id, Verified).await;
 
+    // No provider is listed, and stakes are shown as of what was replayed before.
+    liar.alter_field("/genesis", "/hub_key");
+    let before = shown(&config).await;
+    assert!(!before.0 && liar.told() == 2);
     let genesis = serde_json::to_value(open(&config).genesis.document()).unwrap();
     let fields = leaves(&genesis);
     assert!(fields.len() > 30);
     for field in fields {
         liar.alter_field("/genesis", &field);
         resume(&config, &id).await.expect_err(&field);
-        assert_eq!(shows(&config).await, [false; 2], "{field}");
+        assert_eq!(shown(&config).await, before, "{field}");
         assert!(liar.told() > 2, "{field}");
     }
 
@@ -79,12 +84,14 @@ async fn no_altered_field_of_the_hubs_answers_locks_coins_or_is_shown() {
     for (name, bytes) in versions(&block, &context) {
         liar.replace_block(&block, &bytes);
         resume(&config, &id).await.expect_err(&name);
-        assert_eq!(shows(&config).await, [false; 2], "{name}");
+        let (listed, height, states) = shown(&config).await;
+        assert!(!listed && height < Some(block.header.height.0) && states == before.2, "{name}");
         assert!(liar.told() > 2, "{name}");
     }
     assert_eq!(mempool(&party).await, Vec::<String>::new());
     liar.be_honest();
-    assert_eq!(shows(&config).await, [true; 2]);
+    let after = shown(&config).await;
+    assert!(after.0 && after.1 > before.1 && after.2 == [Some(Verified)]);
     assert_eq!(resume(&config, &id).await, Ok(true));
     assert_eq!(mempool(&party).await.len(), 1);
     party.mine(7).await;
