@@ -47,7 +47,8 @@ demo: binaries ## the whole story on a real regtest bitcoind; DEMO_DIR=DIR keeps
 	exec "$(programs)/palisade-demo"
 
 report: ## check what a demo reported, with plain Python: REPORT=PATH; SELF_TEST=1 alters every field too
-	@exec python3 -B regtest/report/check.py $(if $(SELF_TEST),--self-test) "$(REPORT)"
+	@test -n "$(REPORT)" || { echo "which report? make report REPORT=PATH; 'make demo' ends with the path of its own" >&2; exit 2; }
+	exec python3 -B regtest/report/check.py $(if $(SELF_TEST),--self-test) "$(REPORT)"
 
 up: binaries ## the same network left running, for hands-on staking
 	@$(find-bitcoind)

@@ -159,8 +159,7 @@ impl Shell {
             shutdown.trigger();
             ended
         };
-        let (served, ended) = tokio::join!(server.run(routes, &stopped), repeat);
-        served?;
+        let ((), ended) = tokio::join!(server.run(routes, &stopped), repeat);
         ended
     }
 }

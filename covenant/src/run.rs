@@ -60,8 +60,7 @@ pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
         shutdown.trigger();
         done
     };
-    let (served, worked) = tokio::join!(server.run(routes, &shutdown), work);
-    served?;
+    let ((), worked) = tokio::join!(server.run(routes, &shutdown), work);
     worked
 }
 

@@ -44,7 +44,7 @@ pub struct Init {
     #[arg(long)]
     pub socket: Option<PathBuf>,
     /// Where the voter serves health, metrics and status.
-    #[arg(long, default_value = "127.0.0.1:8210")]
+    #[arg(long, default_value = "127.0.0.1:8220")]
     pub listen: SocketAddr,
     /// Where the signer serves health and metrics; nowhere by default.
     #[arg(long)]
@@ -80,7 +80,11 @@ impl fmt::Display for Made {
         writeln!(f, "next:")?;
         writeln!(f, "  send one coin for each chain to the funding address")?;
         writeln!(f, "  palisade-finality-provider signer --config {}", self.signer_config.display())?;
-        writeln!(f, "  palisade-finality-provider register --chain zero --config {}", self.config.display())?;
+        writeln!(
+            f,
+            "  palisade-finality-provider register --chain zero --operator \"YOUR NAME\" --config {}",
+            self.config.display()
+        )?;
         write!(f, "  palisade-finality-provider run --config {}", self.config.display())
     }
 }

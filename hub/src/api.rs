@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio_stream::Stream;
 
 use crate::client::{LogPage, Receipt};
@@ -35,6 +36,9 @@ const MAX_WAIT: Duration = Duration::from_secs(20);
 const PAGE: u32 = 500;
 /// Stakes in one answer.
 const STAKES_PAGE: usize = 1_000;
+
+/// Listeners to the stream of events: each holds a connection for as long as it likes.
+static LISTENERS: Semaphore = Semaphore::const_new(128);
 
 /// The hub behind the API, and whether it takes messages.
 #[derive(Debug, Clone)]
@@ -172,9 +176,15 @@ struct EventsQuery {
 async fn events(
     State(door): State<Door>,
     Api(query): Api<Query<EventsQuery>>,
-) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
+) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, ApiError> {
+    let busy = |_| {
+        let why = "too many listen to the stream of events already: try again later";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", why).can_be_retried()
+    };
+    let listener = LISTENERS.try_acquire().map_err(busy)?;
     let (sender, receiver) = tokio::sync::mpsc::channel(64);
     tokio::spawn(async move {
+        let _listener = listener;
         let mut cursor = query.cursor;
         let mut heights = door.hub.heights();
         while !sender.is_closed() {
@@ -196,7 +206,8 @@ async fn events(
             }
         }
     });
-    Sse::new(tokio_stream::wrappers::ReceiverStream::new(receiver)).keep_alive(KeepAlive::default())
+    let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
 }
 
 async fn genesis(State(door): State<Door>) -> Json<GenesisDocument> {

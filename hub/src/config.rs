@@ -22,8 +22,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The genesis document.
     pub genesis_file: PathBuf,
-    /// The key that signs blocks.
-    pub key_file: PathBuf,
+    /// The key that signs blocks; only a follower has none.
+    pub key_file: Option<PathBuf>,
     /// The key file's password.
     pub password_file: Option<PathBuf>,
     /// Another hub to follow.
@@ -42,7 +42,10 @@ impl Validate for Config {
     }
 
     fn validate(&self) -> Result<(), Invalid> {
-        Ok(())
+        match (&self.key_file, &self.follow) {
+            (None, None) => Err(Invalid::new("key_file", "is missing: only a follower needs none")),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -57,5 +60,17 @@ mod tests {
         let config: Config = parse(Path::new("hub.default.toml"), DEFAULT).unwrap();
         assert_eq!(config.network.bitcoin(), bitcoin::Network::Regtest);
         assert!(config.follow.is_none());
+    }
+
+    #[test]
+    fn only_a_follower_has_no_key_and_an_unknown_key_or_mainnet_is_refused() {
+        let read = |text: &str| parse::<Config>(Path::new("hub.toml"), text).map_err(|why| why.to_string());
+        let keyless = DEFAULT.replace("key_file =", "# key_file =");
+        assert!(read(&keyless).unwrap_err().contains("`key_file`: is missing"));
+        let follower = format!("{keyless}\n[follow]\nurl = \"http://127.0.0.1:8200\"\n");
+        assert!(read(&follower).unwrap().follow.is_some());
+        assert!(read(&DEFAULT.replace("data_dir", "data_dri")).unwrap_err().contains("data_dri"));
+        let mainnet = read(&DEFAULT.replace("\"regtest\"\n", "\"bitcoin\"\n")).unwrap_err();
+        assert!(mainnet.contains("mainnet needs a second key"), "{mainnet}");
     }
 }

@@ -81,9 +81,9 @@ pub enum Governance {
     },
     /// Add signatures to a decision that somebody else began, and submit it once there are enough.
     Sign {
-        /// The decision: hex, as the other command printed it.
+        /// The decision as the other command printed it: its hex, or a file that holds the hex or the whole JSON.
         #[arg(long)]
-        decision: PathBuf,
+        decision: String,
         /// Who signs, and where it goes.
         #[command(flatten)]
         how: How,
@@ -136,11 +136,55 @@ pub async fn run(command: Governance) -> Result<serde_json::Value, Failure> {
         }
         Governance::Resume { accept, how } => decide(Action::Resume(Resume { accepted: accept }), &how).await,
         Governance::Sign { decision, how } => {
-            let text = std::fs::read_to_string(&decision).map_err(Failure::usage)?;
-            let bytes = hex::decode(text.trim()).map_err(Failure::usage)?;
-            let decision = GovernanceMessage::from_bytes(&bytes).map_err(Failure::usage)?;
+            let decision = read_decision(&decision)?;
+            // Nobody signs blind: the password is asked for after this.
+            eprintln!("decision {}: {}", decision.sequence, in_words(&decision.action));
             sign_and_submit(decision, &how).await
         }
+    }
+}
+
+/// A decision from its hex, or from a file of the hex or of the JSON that holds it.
+fn read_decision(given: &str) -> Result<GovernanceMessage, Failure> {
+    #[derive(Deserialize)]
+    struct Printed {
+        decision: String,
+    }
+    let unreadable = |why: &dyn std::fmt::Display| Failure::usage(format_args!("--decision: {why}"));
+    let is_hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let text = match is_hex(given) {
+        true => given.to_owned(),
+        false => std::fs::read_to_string(given)
+            .map_err(|why| unreadable(&format_args!("neither hex nor a file that can be read: {why}")))?,
+    };
+    let hex = match is_hex(text.trim()) {
+        true => text.trim().to_owned(),
+        false => {
+            let printed: Printed = serde_json::from_str(&text)
+                .map_err(|_| unreadable(&"the file holds neither hex nor what the other command printed"))?;
+            printed.decision
+        }
+    };
+    let bytes = hex::decode(hex).map_err(|why| unreadable(&why))?;
+    GovernanceMessage::from_bytes(&bytes).map_err(|why| unreadable(&why))
+}
+
+/// What an action does.
+fn in_words(action: &Action) -> String {
+    match action {
+        Action::RegisterChain(NewChain { id, genesis, terms }) => format!(
+            "register chain {id}, genesis block {genesis}: epochs of {} heights, every {} voted on, opens at {} sat",
+            terms.epoch_length, terms.voted_every, terms.minimum_power_sat
+        ),
+        Action::SetParams(document) => {
+            let document = serde_json::to_string_pretty(document).unwrap_or_default();
+            format!("set these parameters: {document}")
+        }
+        Action::Resume(Resume { accepted }) => {
+            let accepted = accepted.iter().map(|own| format!("; accept {} for {}", own.power, own.chain));
+            format!("end the breaker's trip{}", accepted.collect::<String>())
+        }
+        Action::RotateKeys(_) | Action::RecoveryRoot(_) => "a reserved action, which is refused".to_owned(),
     }
 }
 
@@ -200,4 +244,32 @@ fn sign(decision: &mut GovernanceMessage, genesis: &Genesis, how: &How) -> anyho
     }
     decision.signatures.sort_unstable_by_key(|signature| signature.key);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_is_read_from_its_hex_and_from_files_of_hex_or_json() {
+        let chain = AcceptedPower { chain: ChainId::zero(), power: bitcoin::Amount::from_sat(7) };
+        let action = Action::Resume(Resume { accepted: vec![chain] });
+        assert_eq!(in_words(&action), "end the breaker's trip; accept 0.00000007 BTC for zero");
+        let decision = GovernanceMessage { sequence: 3, action, signatures: Vec::new() };
+        let hex = hex::encode(decision.to_bytes());
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let json = serde_json::json!({ "signatures_missing": 1, "decision": hex }).to_string();
+        for given in [hex.clone(), file("hex", &format!("{hex}\n")), file("json", &json)] {
+            assert_eq!(read_decision(&given).unwrap(), decision, "{given}");
+        }
+        for given in ["", "00", "/nowhere", &file("text", "yes"), &format!("{hex}00")] {
+            let why = read_decision(given).unwrap_err().to_string();
+            assert!(why.contains("--decision: "), "{given}: {why}");
+        }
+    }
 }

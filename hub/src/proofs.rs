@@ -34,9 +34,12 @@ pub enum NoProof {
     /// Chain zero has no set yet.
     #[error("chain zero has no set yet")]
     NotOpen,
-    /// No such chain, or chain zero itself.
-    #[error("there is no other chain with that name")]
+    /// No such chain.
+    #[error("there is no chain with that name")]
     UnknownChain,
+    /// Chain zero has no proofs of its own.
+    #[error("chain zero's blocks are proven inside the proofs of other chains: name one of those")]
+    ChainZero,
     /// The block is not final.
     #[error("no block is final at that height")]
     NotFinal,
@@ -129,7 +132,10 @@ struct PlannedBlock {
 
 /// Plans the proof that the chain's block at `height` is final and under a checkpoint.
 pub fn plan(ledger: &Ledger, chain: &ChainId, height: Height) -> Result<Plan, NoProof> {
-    let chain = ledger.chain(chain).filter(|chain| !chain.id().is_zero()).ok_or(NoProof::UnknownChain)?;
+    let chain = ledger.chain(chain).ok_or(NoProof::UnknownChain)?;
+    if chain.id().is_zero() {
+        return Err(NoProof::ChainZero);
+    }
     let recorded_at = *chain.records.get(&height).ok_or(NoProof::NotFinal)?;
     let zero = ledger.chains().first().ok_or(NoProof::NotOpen)?;
     let (first, _) = zero.sets.first_key_value().ok_or(NoProof::NotOpen)?;

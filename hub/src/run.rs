@@ -30,9 +30,9 @@ pub const KEY_PURPOSE: &str = "hub";
 pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     let config: Config = files::load(config_file)?;
     let genesis = read_genesis_for(config.network, &config.genesis_file)?;
-    std::fs::create_dir_all(&config.data_dir)
-        .with_context(|| format!("data directory {}", config.data_dir.display()))?;
     let _lock = DirLock::acquire(&config.data_dir)?;
+    // Whatever keeps it from working is said before a door opens.
+    let key = config.follow.is_none().then(|| open_key(&config, &genesis)).transpose()?;
     let started = Instant::now();
     let replica = Replica::open(&config.data_dir, genesis.clone())?;
     let height = replica.ledger().tip().map(|(height, _)| height.0);
@@ -42,23 +42,22 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     let health = Health::new("palisade-hub", env!("CARGO_PKG_VERSION"), config.network)?;
     let meters = Meters::new(&health)?;
     let server = Server::bind(&config.listen).await?;
-    tracing::info!(address = %server.address(), "listening");
     let door = Door { hub: hub.clone(), follower: config.follow.is_some() };
     let limits = Limits { body_bytes: palisade_protocol::message::MAX_MESSAGE + 1, ..Limits::default() };
     let routes = serve::router(api::router(door), health.clone(), limits);
     let stopped = shutdown.clone();
     let work = async {
-        let done = match &config.follow {
-            None => solo(&config, &genesis, hub, &meters, &shutdown).await,
-            Some(leader) => {
+        let done = match (&config.follow, key) {
+            (Some(leader), _) => {
                 follow(HubClient::new(leader.url().clone()), hub, &meters, &health, &shutdown).await
             }
+            (None, Some(key)) => solo(&key, hub, &meters, &shutdown).await,
+            (None, None) => Ok(()),
         };
         shutdown.trigger();
         done
     };
-    let (served, worked) = tokio::join!(server.run(routes, &stopped), work);
-    served?;
+    let ((), worked) = tokio::join!(server.run(routes, &stopped), work);
     worked
 }
 
@@ -140,16 +139,9 @@ impl Meters {
 }
 
 /// Makes one block an interval, and counts votes as they come.
-async fn solo(
-    config: &Config,
-    genesis: &Genesis,
-    hub: Arc<Hub>,
-    meters: &Meters,
-    shutdown: &Shutdown,
-) -> anyhow::Result<()> {
-    let key = open_key(config, genesis)?;
+async fn solo(key: &Keypair, hub: Arc<Hub>, meters: &Meters, shutdown: &Shutdown) -> anyhow::Result<()> {
     tokio::select! {
-        ended = make_blocks(&key, &hub, meters, shutdown) => ended,
+        ended = make_blocks(key, &hub, meters, shutdown) => ended,
         never = hub.clone().count_votes() => match never {},
     }
 }
@@ -180,7 +172,8 @@ async fn make_blocks(
 fn open_key(config: &Config, genesis: &Genesis) -> anyhow::Result<Keypair> {
     let password = PasswordSource::usual(config.password_file.clone()).read("Password of the hub's key: ")?;
     let weakest = KdfCost::for_network(genesis.network());
-    let (_, secret) = keyfile::open::<32>(&config.key_file, KEY_PURPOSE, &password, weakest)?;
+    let file = config.key_file.as_ref().context("`key_file` is missing")?;
+    let (_, secret) = keyfile::open::<32>(file, KEY_PURPOSE, &password, weakest)?;
     let key = Keypair::from_seckey_slice(SECP256K1, secret.expose())?;
     let found = HubKey::from(key.x_only_public_key().0);
     let wanted = genesis.document().hub_key;

@@ -1,5 +1,7 @@
 """Claims about final blocks, the sets that made them final, and keys that came out (docs/protocol.md, section 7)."""
 
+from itertools import permutations
+
 from history import power
 from wire import *
 
@@ -20,11 +22,18 @@ def finality(facts):
         facts.need(certified, f"{where}: the log holds a certificate of the block under the set")
         snapshot(facts, f"{where}/set", entry["chain"], entry["set"])
         votes(facts, where, entry, ballot, terms)
-    for chain in facts.report["chains"]:
-        for fp in (fp for fp in facts.report["fps"] if fp["chain"] == chain["id"]):
-            entries = [entry for entry in facts.report["finality"] if entry["chain"] == chain["id"]]
-            without = [entry for entry in entries if all(vote["key"] != fp["key"] for vote in entry["votes"])]
-            facts.need(without, f"finality shows a block of {chain['id']} that became final without {fp['name']}")
+    stops(facts)
+
+
+def stops(facts):
+    """Step 2.3 stops each operator in turn: for each it names another block of each chain, which that operator has not voted for."""
+    named = [ref for step in facts.report["steps"] if step["n"] == "2.3" for ref in step["refs"]]
+    entries = [facts.report["finality"][int(ref.split("/")[1])] for ref in named if ref.startswith("finality/")]
+    for chain in (chain["id"] for chain in facts.report["chains"]):
+        keys = [fp["key"] for fp in facts.report["fps"] if fp["chain"] == chain]
+        voters = [{vote["key"] for vote in entry["votes"]} for entry in entries if entry["chain"] == chain]
+        matches = (all(key not in voted for key, voted in zip(keys, order)) for order in permutations(voters, len(keys)))
+        facts.need(any(matches), f"step 2.3 names for each operator a block of {chain} that became final without it")
 
 
 def set_header(facts, chain, told):

@@ -33,6 +33,8 @@ pub struct Plan {
     pub unbonding_blocks: u32,
     /// What is burned if a provider is caught.
     pub slashed: Amount,
+    /// What miners get of it at least.
+    pub slashing_fee: Amount,
     /// One line for each provider.
     pub providers: Vec<String>,
     /// Where rewards go.
@@ -55,6 +57,7 @@ impl Plan {
             unbonding_fee: params.unbonding_fee(),
             unbonding_blocks: contract.unbonding_time.get().into(),
             slashed: params.slashing_amount(contract.coin.value),
+            slashing_fee: params.min_slash_fee(),
             providers: Vec::new(),
             payout: String::new(),
             confirmed_first: false,
@@ -96,8 +99,10 @@ impl fmt::Display for Plan {
         writeln!(f, "  rewards to:    {}", self.payout)?;
         writeln!(
             f,
-            "  risk:          {} are burned if one of these providers signs two blocks at one height",
-            amount::show(self.slashed)
+            "  risk:          if one of these providers signs two blocks at one height, {} are burned, {} go to miners, and the rest waits {}",
+            amount::show(self.slashed),
+            amount::show(self.slashing_fee),
+            show_blocks(self.unbonding_blocks)
         )?;
         if self.confirmed_first {
             writeln!(
@@ -180,6 +185,7 @@ mod tests {
             unbonding_fee: Amount::from_sat(2_000),
             unbonding_blocks: 144,
             slashed: Amount::from_sat(5_000_000),
+            slashing_fee: Amount::from_sat(2_000),
             providers: vec!["zero: anna (02ab)".into()],
             payout: "bcrt1p".into(),
             confirmed_first: false,
@@ -189,13 +195,13 @@ mod tests {
     #[test]
     fn the_holder_is_told_what_it_means_before_coins_are_locked() {
         let expected = "\
-Lock 0.5 BTC (50,000,000 sat) for 2000 blocks (about 13 days).
+Lock 0.5 BTC (50,000,000 sat) for 2000 blocks (about 14 days).
   fee:           0.00000308 BTC (308 sat)
   withdraw:      from block 2112, about 5 Dec 2026
   leave early:   any time, for a fee of 0.00002 BTC (2,000 sat), then wait 144 blocks (about 24 hours)
   power to:      zero: anna (02ab)
   rewards to:    bcrt1p
-  risk:          0.05 BTC (5,000,000 sat) are burned if one of these providers signs two blocks at one height
+  risk:          if one of these providers signs two blocks at one height, 0.05 BTC (5,000,000 sat) are burned, 0.00002 BTC (2,000 sat) go to miners, and the rest waits 144 blocks (about 24 hours)
 ";
         assert_eq!(plan().to_string(), expected);
     }

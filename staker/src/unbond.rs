@@ -3,6 +3,7 @@
 use crate::amount;
 use crate::ask::{confirm, progress};
 use crate::exit;
+use crate::failures;
 use crate::finish;
 use crate::record::StakeRecord;
 use crate::session::Session;
@@ -45,6 +46,8 @@ pub struct Unbonding {
     /// When it can be withdrawn, about.
     #[serde(skip)]
     pub withdraw_on: Moment,
+    /// Whether it was handed to Bitcoin.
+    pub sent: bool,
     /// The signed transaction, hex, where it was to be printed instead of sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raw: Option<String>,
@@ -52,7 +55,10 @@ pub struct Unbonding {
 
 impl fmt::Display for Unbonding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Leave stake {} early.", self.stake)?;
+        match self.sent {
+            true => writeln!(f, "Sent: stake {} leaves early.", self.stake)?,
+            false => writeln!(f, "Leave stake {} early.", self.stake)?,
+        }
         writeln!(f, "  left:        {}", amount::show(Amount::from_sat(self.amount_sat)))?;
         writeln!(f, "  fee:         {}", amount::show(Amount::from_sat(self.fee_sat)))?;
         writeln!(
@@ -102,14 +108,30 @@ impl Unbond {
             fee_sat: record.amount_sat.saturating_sub(left.to_sat()),
             unbonding_blocks: contract.unbonding_time.get(),
             withdraw_on: Moment::now().after_blocks(u32::from(contract.unbonding_time.get()) + 1),
+            sent: false,
             raw: self.print.then(|| serialize_hex(&tx)),
         };
         if self.print {
             return Ok(summary);
         }
+        check_there(session, &record).await?;
         confirm(&summary, self.yes)?;
         finish::send(&session.node, &tx).await?;
-        Ok(summary)
+        Ok(Unbonding { sent: true, ..summary })
+    }
+}
+
+/// Refuses to leave what is not there, or not any more.
+async fn check_there(session: &Session, record: &StakeRecord) -> Result<(), Failure> {
+    let there = session.node.tx_out(record.outpoint, true).await.map_err(failures::node)?;
+    match there {
+        Some(_) => Ok(()),
+        None if !record.broadcast => Err(Failure::not_now("nothing is locked yet, so there is nothing to leave")),
+        None => Err(Failure::failed(format_args!(
+            "the stake's coins are not in output {} any more, or a transaction that moves them waits for its block",
+            record.outpoint
+        ))
+        .hint(format_args!("palisade-staker status {}", record.name()))),
     }
 }
 

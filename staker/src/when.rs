@@ -91,17 +91,18 @@ impl Span {
     }
 }
 
-/// `2000 blocks (about 13 days)`.
+/// `2000 blocks (about 14 days)`.
 pub fn show_blocks(blocks: u32) -> String {
     let unit = if blocks == 1 { "block" } else { "blocks" };
     format!("{blocks} {unit} ({})", about(u64::from(blocks) * BLOCK_S))
 }
 
 fn about(seconds: u64) -> String {
+    let nearest = |unit: u64| (seconds + unit / 2) / unit;
     let (number, unit) = match seconds {
-        0..7_200 => (seconds / 60, "minute"),
-        7_200..172_800 => (seconds / 3_600, "hour"),
-        _ => (seconds / DAY_S, "day"),
+        0..7_200 => (nearest(60), "minute"),
+        7_200..172_800 => (nearest(3_600), "hour"),
+        _ => (nearest(DAY_S), "day"),
     };
     format!("about {number} {unit}{}", if number == 1 { "" } else { "s" })
 }
@@ -213,7 +214,7 @@ mod tests {
             (0, "0 blocks (about 0 minutes)"),
             (1, "1 block (about 10 minutes)"),
             (18, "18 blocks (about 3 hours)"),
-            (2_000, "2000 blocks (about 13 days)"),
+            (2_000, "2000 blocks (about 14 days)"),
         ] {
             assert_eq!(show_blocks(count), text);
         }

@@ -49,6 +49,8 @@ pub struct Withdrawal {
     pub fee_sat: u64,
     /// Where it arrives.
     pub to: String,
+    /// Whether it was handed to Bitcoin.
+    pub sent: bool,
     /// The signed transaction, hex, where it was to be printed instead of sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raw: Option<String>,
@@ -56,7 +58,10 @@ pub struct Withdrawal {
 
 impl fmt::Display for Withdrawal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Withdraw stake {}.", self.stake)?;
+        match self.sent {
+            true => writeln!(f, "Sent: stake {} is withdrawn with the next block.", self.stake)?,
+            false => writeln!(f, "Withdraw stake {}.", self.stake)?,
+        }
         writeln!(f, "  arrives:     {}", amount::show(Amount::from_sat(self.amount_sat)))?;
         writeln!(f, "  at:          {}", self.to)?;
         writeln!(f, "  fee:         {}", amount::show(Amount::from_sat(self.fee_sat)))?;
@@ -93,6 +98,7 @@ pub async fn withdraw(
         amount_sat: tx.output.iter().map(|output| output.value.to_sat()).sum(),
         fee_sat: fee.to_sat(),
         to: destination.to_string(),
+        sent: false,
         raw: terms.print.then(|| serialize_hex(&tx)),
     };
     if terms.print {
@@ -100,7 +106,7 @@ pub async fn withdraw(
     }
     confirm(&summary, terms.yes)?;
     send(node, &tx).await?;
-    Ok(summary)
+    Ok(Withdrawal { sent: true, ..summary })
 }
 
 /// The output that holds the coins now, if its timelock is over or somebody signs ahead.

@@ -56,8 +56,7 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
         shutdown.trigger();
         done
     };
-    let (served, worked) = tokio::join!(server.run(routes, &shutdown), work);
-    served?;
+    let ((), worked) = tokio::join!(server.run(routes, &shutdown), work);
     worked
 }
 

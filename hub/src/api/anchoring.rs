@@ -117,6 +117,7 @@ impl From<NoProof> for ApiError {
     fn from(why: NoProof) -> Self {
         match &why {
             NoProof::UnknownChain => not_found("chain"),
+            NoProof::ChainZero => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "chain-zero", &why),
             NoProof::NotOpen | NoProof::NotFinal => {
                 Self::new(StatusCode::NOT_FOUND, "not-final", &why).can_be_retried()
             }

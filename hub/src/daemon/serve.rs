@@ -1,14 +1,14 @@
 //! The HTTP door of a process: `/health`, `/metrics` and its own API behind one set of limits.
 //!
-//! Promises: a body and a request's time are bounded, every refusal is an [`ApiError`], and after a request to stop
-//! the door closes within [`DRAIN`] whatever its clients do.
+//! Promises: connections, a head's time, a body and a request's time are bounded, every refusal is an [`ApiError`], and
+//! after a request to stop the door closes within [`DRAIN`] whatever its clients do.
 //!
 //! Not here: authentication and TLS. Messages authenticate themselves; a remote door belongs behind a proxy.
 
-use std::future::IntoFuture;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -17,7 +17,12 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::api::ApiError;
 use super::endpoint::ListenAddr;
@@ -26,6 +31,18 @@ use super::shutdown::Shutdown;
 
 /// The time that open connections have to end after a request to stop.
 pub const DRAIN: Duration = Duration::from_secs(2);
+
+/// What all connections together may cost.
+struct Crowd {
+    /// Connections that are open at a time. Whoever comes next waits outside until one closes.
+    connections: usize,
+    /// Longest time that a connection may be open without the whole head of a request.
+    head_time: Duration,
+}
+
+const CROWD: Crowd = Crowd { connections: 512, head_time: Duration::from_secs(10) };
+/// Pause when the system has no room for another connection.
+const NO_ROOM: Duration = Duration::from_millis(100);
 
 /// What one request may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,9 +122,6 @@ pub enum ServeError {
         /// What the system said.
         cause: io::Error,
     },
-    /// Accepting connections failed for good.
-    #[error("cannot serve: {0}")]
-    Serve(io::Error),
 }
 
 /// A bound address that does not answer yet.
@@ -141,22 +155,51 @@ impl Server {
     }
 
     /// Answers until the stop is requested, then lets requests in flight end for [`DRAIN`].
-    pub async fn run(self, router: Router, shutdown: &Shutdown) -> Result<(), ServeError> {
+    pub async fn run(self, router: Router, shutdown: &Shutdown) {
         tracing::info!(address = %self.address, "listening");
-        let requested = shutdown.clone();
-        let serving = axum::serve(self.listener, router)
-            .with_graceful_shutdown(async move { requested.requested().await })
-            .into_future();
-        let drained = async {
-            shutdown.requested().await;
-            tokio::time::sleep(DRAIN).await;
+        self.serve(router, shutdown, CROWD).await;
+    }
+
+    async fn serve(self, router: Router, shutdown: &Shutdown, crowd: Crowd) {
+        let (seats, open) = (Arc::new(Semaphore::new(crowd.connections)), GracefulShutdown::new());
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(crowd.head_time);
+        while let Some((stream, seat)) = self.next(&seats, shutdown).await {
+            let service = TowerToHyperService::new(router.clone());
+            let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(async move {
+                // A client that breaks off, or sends what is no HTTP, ends its own connection only.
+                let _ = connection.await;
+                drop(seat);
+            });
+        }
+        drop(self.listener);
+        if tokio::time::timeout(DRAIN, open.shutdown()).await.is_err() {
+            tracing::warn!(drain_ms = DRAIN.as_millis(), "connections were still open and are cut");
+        }
+    }
+
+    /// The next connection and its seat; none when the stop is requested.
+    async fn next(
+        &self,
+        seats: &Arc<Semaphore>,
+        shutdown: &Shutdown,
+    ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+        let accepted = async {
+            let seat = seats.clone().acquire_owned().await.ok()?;
+            loop {
+                match self.listener.accept().await {
+                    Ok((stream, _)) => return Some((stream, seat)),
+                    Err(why) => {
+                        tracing::warn!(%why, "no connection was taken");
+                        tokio::time::sleep(NO_ROOM).await;
+                    }
+                }
+            }
         };
         tokio::select! {
-            served = serving => served.map_err(ServeError::Serve),
-            () = drained => {
-                tracing::warn!(drain_ms = DRAIN.as_millis(), "connections were still open and are cut");
-                Ok(())
-            }
+            accepted = accepted => accepted,
+            () = shutdown.requested() => None,
         }
     }
 }

@@ -4,6 +4,7 @@ use clap::Parser;
 use palisade_hub::daemon::endpoint::ListenAddr;
 use palisade_hub::daemon::exit::{self, Failure};
 use palisade_hub::daemon::health::Health;
+use palisade_hub::daemon::lock::DirLock;
 use palisade_hub::daemon::network::Network;
 use palisade_hub::daemon::serve::{self, Limits, Server};
 use palisade_hub::daemon::shutdown::{self, Shutdown};
@@ -37,7 +38,8 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
 }
 
 async fn run(cli: Cli, shutdown: Shutdown) -> anyhow::Result<()> {
-    std::fs::create_dir_all(&cli.dir)?;
+    // Two of them on one file would fork a chain that never forks.
+    let _lock = DirLock::acquire(&cli.dir)?;
     let (chain, disk) = DevChain::open(&cli.dir.join("blocks"), &cli.name)?;
     let listen: ListenAddr = toml::from_str(&format!(
         "address = \"127.0.0.1:0\"\naddress_file = {}",
@@ -48,8 +50,7 @@ async fn run(cli: Cli, shutdown: Shutdown) -> anyhow::Result<()> {
     let health = Health::new("palisade-devchain", env!("CARGO_PKG_VERSION"), network)?;
     let routes = serve::router(devchain::router(chain.clone()), health, Limits::default());
     let every = Duration::from_millis(cli.interval_ms.max(1));
-    let (served, made) =
+    let ((), made) =
         tokio::join!(server.run(routes, &shutdown), chain.run(&cli.name, disk, every, &shutdown));
-    served?;
     made
 }

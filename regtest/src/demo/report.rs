@@ -59,6 +59,8 @@ pub struct Report {
     txs: Vec<Told>,
     stale: Vec<Stale>,
     finality: Vec<(String, u64)>,
+    /// Places of final blocks, each with a key that could not vote for it.
+    absent: Vec<(usize, String)>,
     anchors: Vec<Anchor>,
     timestamps: Vec<Timestamp>,
     reorgs: Vec<Reorg>,
@@ -108,12 +110,22 @@ impl Report {
 
     /// A final block of a chain, whose certificate is looked up at the end. Gives its place, for a step to refer to.
     pub fn finality(&mut self, chain: &str, height: u64) -> String {
+        format!("finality/{}", self.final_block(chain, height))
+    }
+
+    /// The same of a block that became final while the holder of a key was stopped.
+    pub fn finality_without(&mut self, chain: &str, height: u64, key: &str) -> String {
+        let index = self.final_block(chain, height);
+        self.absent.push((index, key.to_owned()));
+        format!("finality/{index}")
+    }
+
+    fn final_block(&mut self, chain: &str, height: u64) -> usize {
         let block = (chain.to_owned(), height);
-        let index = self.finality.iter().position(|known| *known == block).unwrap_or_else(|| {
+        self.finality.iter().position(|known| *known == block).unwrap_or_else(|| {
             self.finality.push(block);
             self.finality.len() - 1
-        });
-        format!("finality/{index}")
+        })
     }
 
     /// A step of the story. Its transactions and their stakes are referred to by themselves, its other facts by

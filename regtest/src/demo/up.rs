@@ -42,7 +42,9 @@ fn ready_file(dir: &Path) -> PathBuf {
 
 fn running(dir: &Path) -> Option<u32> {
     let pid: u32 = std::fs::read_to_string(pid_file(dir)).ok()?.trim().parse().ok()?;
-    Path::new(&format!("/proc/{pid}")).exists().then_some(pid)
+    // The number may be somebody else's by now.
+    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+    line.contains("keep-up").then_some(pid)
 }
 
 /// Starts the network in the background, waits until it is ready, and gives the commands to try.

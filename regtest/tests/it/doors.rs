@@ -80,7 +80,7 @@ async fn every_bad_request_gets_a_typed_error_and_the_network_goes_on() {
         (Method::GET, &format!("timestamps/{id}"), vec![], 404, "not_found"),
         (Method::GET, &format!("timestamps/{id}/ots"), vec![], 404, "not_found"),
         (Method::GET, "root", vec![], 404, "not-final"),
-        (Method::GET, "proofs/zero/20", vec![], 404, "not_found"),
+        (Method::GET, "proofs/zero/20", vec![], 422, "chain-zero"),
         (Method::GET, "proofs/nobody/20", vec![], 404, "not_found"),
         (Method::GET, "proofs/nobody/x", vec![], 400, "malformed_request"),
     ] {

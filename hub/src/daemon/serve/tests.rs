@@ -21,7 +21,7 @@ struct Door {
     address: SocketAddr,
     health: Health,
     shutdown: Shutdown,
-    running: JoinHandle<Result<(), ServeError>>,
+    running: JoinHandle<()>,
 }
 
 async fn open(own: Router, limits: Limits) -> Door {
@@ -92,7 +92,7 @@ async fn a_body_that_never_ends_does_not_hold_the_door() {
 
 #[tokio::test]
 async fn a_request_in_flight_is_answered_before_the_door_closes() {
-    let (entered, leave) = (std::sync::Arc::new(Notify::new()), std::sync::Arc::new(Notify::new()));
+    let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (entering, leaving) = (entered.clone(), leave.clone());
     let handler = async move || {
         entering.notify_one();
@@ -105,7 +105,7 @@ async fn a_request_in_flight_is_answered_before_the_door_closes() {
     door.shutdown.trigger();
     leave.notify_one();
     assert_eq!(asked.await.unwrap().unwrap().text().await.unwrap(), "answered");
-    door.running.await.unwrap().unwrap();
+    door.running.await.unwrap();
     assert!(TcpStream::connect(door.address).await.is_err());
 }
 
@@ -121,7 +121,34 @@ async fn clients_that_stay_cannot_keep_a_process_from_stopping() {
     reqwest::get(format!("{}/health", door.base)).await.unwrap();
     door.shutdown.trigger();
     let closed = tokio::time::timeout(DRAIN + Duration::from_secs(2), door.running).await;
-    closed.expect("the door closes in time").unwrap().unwrap();
+    closed.expect("the door closes in time").unwrap();
+}
+
+#[tokio::test]
+async fn whoever_sends_no_request_gives_the_seat_up_and_who_waits_outside_is_answered() {
+    let health = Health::new("palisade-test", "0.0.1", bitcoin::Network::Regtest.into()).unwrap();
+    let server = Server::bind(&ListenAddr::any_loopback_port()).await.unwrap();
+    let (address, shutdown) = (server.address(), Shutdown::manual());
+    let (router, stop) = (router(Router::new(), health, Limits::default()), shutdown.clone());
+    let crowd = Crowd { connections: 3, head_time: Duration::from_millis(300) };
+    let running = tokio::spawn(async move { server.serve(router, &stop, crowd).await });
+    let mut silent = Vec::new();
+    for said in ["", "GET /health HTTP/1.1\r\n", "GET /health HTTP/1.1\r\nhost: h\r\nx: "] {
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        connection.write_all(said.as_bytes()).await.unwrap();
+        silent.push(connection);
+    }
+    // All seats are taken: this one is answered only because those are sent away.
+    let answer = reqwest::get(format!("http://{address}/health")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    for mut connection in silent {
+        let mut rest = Vec::new();
+        // Closed or reset, and with or without a word: it has ended.
+        let _ = connection.read_to_end(&mut rest).await;
+        assert!(!rest.starts_with(b"HTTP/1.1 200"), "{rest:?}");
+    }
+    shutdown.trigger();
+    running.await.unwrap();
 }
 
 fn listen(address: &str, file: &Path) -> ListenAddr {

@@ -65,15 +65,14 @@ fn member(log: &Log, chain: &ChainId, member: &Member) -> Value {
     entry
 }
 
-/// Fails unless some block of each chain became final without the vote of each operator of that chain.
-pub fn check_each_was_absent(finality: &[Value], providers: &[Value]) -> anyhow::Result<()> {
-    for provider in providers {
-        let voted = |entry: &Value| {
-            entry["votes"].as_array().into_iter().flatten().any(|vote| vote["key"] == provider["key"])
-        };
-        let absent = finality.iter().any(|entry| entry["chain"] == provider["chain"] && !voted(entry));
-        let (name, chain) = (&provider["name"], &provider["chain"]);
-        ensure!(absent, "no block of chain {chain} in the report became final without {name}");
+/// Fails if a key has voted for a block that became final while its holder was stopped.
+pub fn check_absent(finality: &[Value], absent: &[(usize, String)]) -> anyhow::Result<()> {
+    for (index, key) in absent {
+        let entry = finality.get(*index).context("the final block")?;
+        let votes = entry["votes"].as_array().context("votes")?;
+        let voted = votes.iter().any(|vote| vote["key"] == **key);
+        let (chain, height) = (&entry["chain"], &entry["height"]);
+        ensure!(!voted, "{key} has voted for block {height} of chain {chain} while its operator was stopped");
     }
     Ok(())
 }

@@ -49,7 +49,7 @@ impl Report {
         let txs = bitcoin::transactions(from.node.rpc(), &self.txs, &self.stale).await?;
         let fps = hub::providers(&log);
         let finality = finality::finality(&log, &self.finality)?;
-        finality::check_each_was_absent(&finality, &fps)?;
+        finality::check_absent(&finality, &self.absent)?;
         let stakes = hub::stakes(&log, from.stakes)?;
         let steps =
             self.steps.iter().map(|step| told(step, &txs, &stakes)).collect::<anyhow::Result<Vec<_>>>()?;
