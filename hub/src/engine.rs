@@ -6,7 +6,7 @@
 use crate::checkpoints::{self, ShareError};
 use crate::ledger::{Event, Ledger, Rejected};
 use crate::queue::{Bounds, Full, Queue, Waiting};
-use crate::replica::{ReplicaError, replay_again};
+use crate::replica::{self, ReplicaError};
 use crate::store::{Store, StoreError};
 use crate::timestamps::{self, MAX_DIGESTS};
 use crate::votes::{self, VoteBook, VoteError};
@@ -35,7 +35,7 @@ const WAITING_DIGESTS: Bounds = Bounds { items: 8 * MAX_DIGESTS, bytes: usize::M
 /// Most votes that are judged and kept at once: what comes meanwhile is next.
 const VOTES: Bounds = Bounds { items: 1_000, bytes: usize::MAX };
 /// Most votes that wait.
-const WAITING_VOTES: Bounds = Bounds { items: 10_000, bytes: usize::MAX };
+const WAITING_VOTES: Bounds = Bounds { items: 10_000, bytes: 64 << 20 };
 
 /// What became of a message: where it is, or why not.
 pub type Answer = Result<(Hash32, Height), Rejected>;
@@ -109,7 +109,8 @@ impl Hub {
     /// Queues a vote to be judged and counted; the answer comes when a good one is on disk. What follows from it stands in
     /// the next block.
     pub fn vote(&self, vote: Vote) -> Result<oneshot::Receiver<VoteAnswer>, Full> {
-        self.votes.put(vote, 0)
+        let size = size_of::<Vote>() + size_of_val(vote.path.as_slice());
+        self.votes.put(vote, size)
     }
 
     /// Counts votes as they come, for as long as it is polled. Nothing else counts them.
@@ -230,14 +231,7 @@ impl Hub {
     /// Replays a block that another hub made, and keeps it (follower). After a block that is refused, all is as before it.
     pub fn follow_block(&self, block: &Block) -> Result<(), ReplicaError> {
         let mut ledger = self.ledger.write().unwrap_or_else(PoisonError::into_inner);
-        let events = match ledger.replay(block) {
-            Ok(events) => events,
-            Err(why) => {
-                *ledger = replay_again(&self.store, ledger.genesis().clone())?;
-                return Err(why.into());
-            }
-        };
-        self.store.append(block, &events, &[])?;
+        replica::take(&mut ledger, &self.store, block)?;
         drop(ledger);
         self.announce(block.header.height);
         Ok(())
