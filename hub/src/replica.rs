@@ -100,32 +100,31 @@ impl Replica {
 
     /// Replays one block and keeps it.
     pub fn take(&mut self, block: &Block) -> Result<Vec<Event>, ReplicaError> {
-        match self.ledger.replay(block) {
-            Ok(events) => {
-                self.store.append(block, &events, &[])?;
-                Ok(events)
-            }
-            Err(why) => {
-                self.rebuild()?;
-                Err(why.into())
-            }
-        }
-    }
-
-    /// A refused block may have changed the ledger: begin anew from what was kept. Rare, and the price of not copying the
-    /// state at every block.
-    fn rebuild(&mut self) -> Result<(), ReplicaError> {
-        self.ledger = replay_again(&self.store, self.ledger.genesis().clone())?;
-        Ok(())
+        take(&mut self.ledger, &self.store, block)
     }
 }
 
-/// The state before a block that was refused. That the own log is not valid any more is no fault of the hub's.
-pub(crate) fn replay_again(store: &Store, genesis: Arc<Genesis>) -> Result<Ledger, StoreError> {
-    replay_log(store, genesis).map_err(|why| match why {
-        ReplicaError::Store(why) => why,
-        why @ (ReplicaError::Invalid(_) | ReplicaError::Hub(_)) => StoreError::Changed(why.to_string()),
-    })
+/// Replays a block that somebody else made on a ledger, and keeps it. A refused block may have changed the ledger, so it
+/// begins anew from what was kept: rare, and the price of not copying the state at every block.
+pub(crate) fn take(ledger: &mut Ledger, store: &Store, block: &Block) -> Result<Vec<Event>, ReplicaError> {
+    match ledger.replay(block) {
+        Ok(events) => {
+            store.append(block, &events, &[])?;
+            Ok(events)
+        }
+        Err(why) => {
+            *ledger = replay_log(store, ledger.genesis().clone()).map_err(own_fault)?;
+            Err(why.into())
+        }
+    }
+}
+
+/// That the own log was valid and is not any more is no fault of the hub's.
+fn own_fault(why: ReplicaError) -> ReplicaError {
+    match why {
+        ReplicaError::Invalid(why) => StoreError::Changed(why.to_string()).into(),
+        why => why,
+    }
 }
 
 /// The state that follows from all blocks of a log.

@@ -32,7 +32,10 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     let genesis = read_genesis_for(config.network, &config.genesis_file)?;
     let _lock = DirLock::acquire(&config.data_dir)?;
     // Whatever keeps it from working is said before a door opens.
-    let key = config.follow.is_none().then(|| open_key(&config, &genesis)).transpose()?;
+    let role = match &config.follow {
+        Some(leader) => Role::Follower(HubClient::new(leader.url().clone())),
+        None => Role::Maker(open_key(&config, &genesis)?),
+    };
     let started = Instant::now();
     let replica = Replica::open(&config.data_dir, genesis.clone())?;
     let height = replica.ledger().tip().map(|(height, _)| height.0);
@@ -42,23 +45,26 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     let health = Health::new("palisade-hub", env!("CARGO_PKG_VERSION"), config.network)?;
     let meters = Meters::new(&health)?;
     let server = Server::bind(&config.listen).await?;
-    let door = Door { hub: hub.clone(), follower: config.follow.is_some() };
+    let door = Door { hub: hub.clone(), follower: matches!(role, Role::Follower(_)) };
     let limits = Limits { body_bytes: palisade_protocol::message::MAX_MESSAGE + 1, ..Limits::default() };
     let routes = serve::router(api::router(door), health.clone(), limits);
     let stopped = shutdown.clone();
     let work = async {
-        let done = match (&config.follow, key) {
-            (Some(leader), _) => {
-                follow(HubClient::new(leader.url().clone()), hub, &meters, &health, &shutdown).await
-            }
-            (None, Some(key)) => solo(&key, hub, &meters, &shutdown).await,
-            (None, None) => Ok(()),
+        let done = match role {
+            Role::Follower(leader) => follow(leader, hub, &meters, &health, &shutdown).await,
+            Role::Maker(key) => solo(&key, hub, &meters, &shutdown).await,
         };
         shutdown.trigger();
         done
     };
     let ((), worked) = tokio::join!(server.run(routes, &stopped), work);
     worked
+}
+
+/// What a hub does: makes blocks and signs them, or replays those of another.
+enum Role {
+    Maker(Keypair),
+    Follower(HubClient),
 }
 
 struct Meters {
