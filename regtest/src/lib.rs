@@ -3,10 +3,19 @@
 mod bitcoind;
 pub mod demo;
 pub mod devchain;
+pub mod hub;
 pub mod liar;
 pub mod node;
 pub mod process;
 pub mod world;
 
+use std::time::Duration;
+
 pub use bitcoind::{NoBitcoind, bitcoind_path};
 pub use node::Node;
+
+/// What a test waits for must happen within a minute, or the test fails: a fault must not become one that never ends.
+pub async fn in_time<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(Duration::from_secs(60), wait).await;
+    waited.unwrap_or_else(|_| panic!("{what} did not happen in time"))
+}

@@ -1,6 +1,6 @@
 //! Stories of the anchorer.
 
-use crate::party::{Party, WISH, in_time, settle};
+use crate::party::{Party, WISH, settle};
 use bitcoin::{Amount, Transaction, Txid};
 use palisade_checkpointer::anchor::Anchorer;
 use palisade_checkpointer::anchor::wallet::Wallet;
@@ -17,6 +17,7 @@ use palisade_protocol::anchor::Anchor;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::units::Epoch;
+use palisade_regtest::in_time;
 use serde_json::json;
 use std::path::PathBuf;
 

@@ -2,7 +2,7 @@
 //! broadcast because of it.
 
 use crate::anchor::Scene;
-use crate::party::{Party, WISH, in_time, settle};
+use crate::party::{Party, WISH, settle};
 use crate::watch::{leak, watcher};
 use palisade_checkpointer::watch::Watcher;
 use palisade_checkpointer::{Pass, PassError};
@@ -14,6 +14,7 @@ use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
+use palisade_regtest::in_time;
 use palisade_regtest::liar::{Liar, flipped, leaves, versions};
 use palisade_regtest::world::Wish;
 use serde_json::{Value, json};

@@ -8,11 +8,8 @@ use bitcoin::sighash::{Prevouts, SighashCache, TapSighashType};
 use bitcoin::{Address, Amount, Network, OutPoint, ScriptBuf, Transaction, TxOut, Witness};
 use palisade_checkpointer::Pass;
 use palisade_checkpointer::report::Reporter;
-use palisade_hub::api::{self, Door};
 use palisade_hub::bitcoind::{Auth, BitcoinRpc};
 use palisade_hub::client::HubClient;
-use palisade_hub::daemon::endpoint::ListenAddr;
-use palisade_hub::daemon::serve::Server;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::engine::Hub;
 use palisade_hub::ledger::stake::Stake;
@@ -25,6 +22,7 @@ use palisade_protocol::registration::StakeRegistration;
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::transactions::{sighash, witness};
 use palisade_regtest::Node;
+use palisade_regtest::hub::{make_blocks, serve};
 use palisade_regtest::world::{COVENANT, Wish, World, keypair};
 use std::path::Path;
 use std::sync::Arc;
@@ -47,25 +45,10 @@ impl TestHub {
         let replica = Replica::open(directory, world.ledger.genesis().clone()).unwrap();
         let (ledger, store) = replica.into_parts();
         let hub = Hub::new(ledger, store);
-        let server = Server::bind(&ListenAddr::any_loopback_port()).await.unwrap();
-        let client = HubClient::new(format!("http://{}/", server.address()).parse().unwrap());
         let stop = Shutdown::manual();
-        let (routes, stopped) = (api::router(Door { hub: hub.clone(), follower: false }), stop.clone());
-        tokio::spawn(async move { server.run(routes, &stopped).await });
-        let (making, stopped) = (hub.clone(), stop.clone());
-        let maker = tokio::spawn(async move {
-            let make_blocks = async {
-                let mut ticks = tokio::time::interval(Duration::from_millis(10));
-                while !stopped.is_requested() {
-                    ticks.tick().await;
-                    making.make_block(&keypair(signer)).unwrap();
-                }
-            };
-            tokio::select! {
-                () = make_blocks => {}
-                never = making.clone().count_votes() => match never {},
-            }
-        });
+        let client = HubClient::new(serve(&hub, &stop).await.parse().unwrap());
+        let every = Duration::from_millis(10);
+        let maker = tokio::spawn(make_blocks(hub.clone(), keypair(signer), every, stop.clone()));
         Self { hub, client, stop, maker }
     }
 
@@ -221,12 +204,6 @@ impl Party {
         tx.input[0].witness = witness::timelock(&output, &signature).unwrap();
         tx
     }
-}
-
-/// What a test waits for must happen within a minute: a fault must not become a test that never ends.
-pub async fn in_time<T>(what: &str, wait: impl Future<Output = T>) -> T {
-    let waited = tokio::time::timeout(Duration::from_secs(60), wait).await;
-    waited.unwrap_or_else(|_| panic!("{what} did not happen in time"))
 }
 
 /// Passes until nothing is left to do.

@@ -5,11 +5,8 @@ use palisade_covenant::judge::Policy;
 use palisade_covenant::member::Member;
 use palisade_covenant::run::Desk;
 use palisade_covenant::sign::Signer;
-use palisade_hub::api::{self, Door};
 use palisade_hub::client::HubClient;
-use palisade_hub::daemon::endpoint::ListenAddr;
 use palisade_hub::daemon::health::Health;
-use palisade_hub::daemon::serve::Server;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::engine::Hub;
 use palisade_hub::replica::Replica;
@@ -17,6 +14,8 @@ use palisade_protocol::context::ChainId;
 use palisade_protocol::message::Message;
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::Height;
+use palisade_regtest::hub::{make_blocks, serve};
+use palisade_regtest::in_time;
 use palisade_regtest::liar::{self, Liar};
 use palisade_regtest::world::{COVENANT, Wish, World, keypair, pair};
 use std::path::Path;
@@ -62,18 +61,9 @@ async fn start_hub(dir: &Path, world: &World, stop: &Shutdown) -> (Arc<Hub>, Hub
     let (ledger, store) = replica.into_parts();
     let hub = Hub::new(ledger, store);
     world.log.iter().for_each(|block| hub.follow_block(block).unwrap());
-    let server = Server::bind(&ListenAddr::any_loopback_port()).await.unwrap();
-    let client = HubClient::new(format!("http://{}/", server.address()).parse().unwrap());
-    let (routes, stopped) = (api::router(Door { hub: hub.clone(), follower: false }), stop.clone());
-    tokio::spawn(async move { server.run(routes, &stopped).await });
-    let (maker, stopped) = (hub.clone(), stop.clone());
-    tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(Duration::from_millis(10));
-        while !stopped.is_requested() {
-            ticks.tick().await;
-            maker.make_block(&keypair("hub")).unwrap();
-        }
-    });
+    let client = HubClient::new(serve(&hub, stop).await.parse().unwrap());
+    let every = Duration::from_millis(10);
+    tokio::spawn(make_blocks(hub.clone(), keypair("hub"), every, stop.clone()));
     (hub, client)
 }
 
@@ -88,7 +78,7 @@ async fn work_until(desk: &mut Desk, holds: impl Fn() -> bool) {
         stop.trigger();
     };
     let both = async { tokio::join!(desk.work(&stop), watch) };
-    tokio::time::timeout(Duration::from_secs(60), both).await.expect("it happens in time").0.unwrap();
+    in_time("what the desk works for", both).await.0.unwrap();
 }
 
 fn answers_in_log(hub: &Hub) -> usize {

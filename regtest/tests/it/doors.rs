@@ -7,14 +7,12 @@ use palisade_protocol::message::{Headers, Message};
 use palisade_protocol::units::{Epoch, Height};
 use palisade_regtest::demo::network::{Network, edit};
 use palisade_regtest::demo::tell::Tell;
+use palisade_regtest::in_time;
 use palisade_regtest::liar::{Liar, flipped};
 use palisade_regtest::process::Daemon;
 use palisade_regtest::world::{World, provider_key};
 use reqwest::{Client, Method};
 use serde_json::Value;
-use std::time::Duration;
-
-const MINUTE: Duration = Duration::from_secs(60);
 
 async fn ask(url: &str, method: Method, path: &str, body: Vec<u8>) -> (u16, Value) {
     let answer = Client::new().request(method, format!("{url}/{path}")).body(body).send().await.unwrap();
@@ -132,7 +130,7 @@ async fn a_follower_of_another_build_profile_reproduces_every_root_and_takes_no_
             follower.check().unwrap();
         }
     };
-    tokio::time::timeout(MINUTE, caught_up).await.expect("the follower follows");
+    in_time("catching up", caught_up).await;
     // Byte for byte the leader's blocks: a follower keeps none whose root it has not reproduced.
     let path = format!("blocks?from={height}");
     let [own, leaders] = [&url, &network.hub_url].map(|url| ask(url, Method::GET, &path, vec![]));
@@ -168,11 +166,11 @@ async fn a_follower_of_another_build_profile_reproduces_every_root_and_takes_no_
             follower.check().unwrap();
         }
     };
-    tokio::time::timeout(MINUTE, refused).await.expect("the lie is told and refused");
+    in_time("the refusal of a lie", refused).await;
     assert_eq!(height().await, kept);
     liar.be_honest();
     let goes_on = async { while height().await <= kept + 2 {} };
-    tokio::time::timeout(MINUTE, goes_on).await.expect("it goes on");
+    in_time("going on with the truth", goes_on).await;
     follower.stop().await.unwrap();
     network.stop().await.unwrap();
 }
@@ -191,7 +189,7 @@ async fn listen(url: &str, cursor: u64, count: usize) -> Vec<(u64, Value)> {
             text.push_str(std::str::from_utf8(&more).unwrap());
         }
     };
-    tokio::time::timeout(MINUTE, heard).await.expect("events come")
+    in_time("the events", heard).await
 }
 
 /// An event of the stream, once its lines are whole.

@@ -5,12 +5,9 @@ use bitcoin::{Address, Amount, Network, OutPoint, TxOut};
 use clap::{Args, Parser};
 use palisade_checkpointer::Pass;
 use palisade_checkpointer::report::Reporter;
-use palisade_hub::api::{self, Door};
 use palisade_hub::bitcoind::{Auth, BitcoinRpc};
 use palisade_hub::client::HubClient;
-use palisade_hub::daemon::endpoint::ListenAddr;
 use palisade_hub::daemon::private_file;
-use palisade_hub::daemon::serve::Server;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::engine::Hub;
 use palisade_hub::ledger::state::StakeState;
@@ -20,6 +17,8 @@ use palisade_protocol::inclusion::InclusionProof;
 use palisade_protocol::message::{ExpansionConsent, Message};
 use palisade_protocol::stake::StakeId;
 use palisade_regtest::Node;
+use palisade_regtest::hub::{make_blocks, serve};
+use palisade_regtest::in_time;
 use palisade_regtest::world::{COVENANT, World, keypair};
 use palisade_staker::init::Init;
 use palisade_staker::session::Session;
@@ -57,19 +56,10 @@ impl Party {
         let replica = Replica::open(folder.path(), world.ledger.genesis().clone()).unwrap();
         let (ledger, store) = replica.into_parts();
         let hub = Hub::new(ledger, store);
-        let server = Server::bind(&ListenAddr::any_loopback_port()).await.unwrap();
-        let url = format!("http://{}/", server.address());
         let stop = Shutdown::manual();
-        let (routes, stopped) = (api::router(Door { hub: hub.clone(), follower: false }), stop.clone());
-        tokio::spawn(async move { server.run(routes, &stopped).await });
-        let (maker, stopped) = (hub.clone(), stop.clone());
-        tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(Duration::from_millis(20));
-            while !stopped.is_requested() {
-                ticks.tick().await;
-                maker.make_block(&keypair("hub")).unwrap();
-            }
-        });
+        let url = serve(&hub, &stop).await;
+        let every = Duration::from_millis(20);
+        tokio::spawn(make_blocks(hub.clone(), keypair("hub"), every, stop.clone()));
         let signing = watch::Sender::new(3);
         let party = Self { node, hub, url, signing, folder, stop };
         let mut reporter = party.reporter(&world);
@@ -204,8 +194,7 @@ impl Party {
     async fn until(&self, what: &str, holds: impl Fn(&Hub) -> bool) {
         let mut heights = self.hub.heights();
         let wait = heights.wait_for(|_| holds(&self.hub));
-        let waited = tokio::time::timeout(Duration::from_secs(60), wait).await;
-        assert!(waited.is_ok(), "waited in vain until {what}");
+        in_time(what, wait).await.unwrap();
     }
 }
 

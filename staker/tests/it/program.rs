@@ -2,6 +2,7 @@
 
 use crate::party::Party;
 use palisade_hub::ledger::state::StakeState::Active;
+use palisade_regtest::in_time;
 use palisade_regtest::world::provider_key;
 use serde_json::Value;
 use std::path::Path;
@@ -38,7 +39,7 @@ async fn start_waiting(config: &Path, args: &[&str]) -> Child {
         }
         panic!("the program has ended");
     };
-    tokio::time::timeout(Duration::from_secs(60), waits).await.unwrap();
+    in_time("the wait for signatures", waits).await;
     child
 }
 

@@ -4,12 +4,13 @@
 use super::network::{self, listen};
 use super::*;
 use crate::signer::request::CommitRequest;
-use crate::voter::config::{DEFAULT, VoterConfig};
+use crate::voter::config::VoterConfig;
 use palisade_hub::api::{self, Door};
 use palisade_hub::daemon::config::parse;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::message::Message;
+use palisade_regtest::in_time;
 use palisade_regtest::liar::{Liar, leaves, versions};
 use palisade_regtest::world::{Wish, World, bls_secret, pair};
 use std::path::Path;
@@ -87,15 +88,9 @@ impl Scene {
     }
 
     fn config(&self, number: usize, hub: &str) -> VoterConfig {
-        let at = |name: &str| format!("{:?}", self.dir.path().join(name).display().to_string());
-        let text = DEFAULT
-            // Fewer than the log holds commitments for.
-            .replace("epochs_ahead = 336", "epochs_ahead = 8")
-            .replace("\"voter-data\"", &at(&format!("voter {number}")))
-            .replace("\"signer-socket/signer\"", &at("socket/signer"))
-            .replace("\"bitcoind.cookie\"", &at("cookie"))
-            .replace("http://127.0.0.1:8200", hub.trim_end_matches('/'))
-            .replace("http://127.0.0.1:18443", &self.node_url);
+        let text = network::config_text(self.dir.path(), &format!("voter {number}"), hub, &self.node_url);
+        // Fewer than the log holds commitments for.
+        let text = text.replace("epochs_ahead = 336", "epochs_ahead = 8");
         parse(Path::new("voter.toml"), &text).unwrap()
     }
 
@@ -171,12 +166,13 @@ fn first_height(world: &mut World) -> Height {
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
-    let started = Instant::now();
     let mut ticks = tokio::time::interval(Duration::from_millis(5));
-    while !holds() {
-        assert!(started.elapsed() < Duration::from_secs(60), "{what} never happened");
-        ticks.tick().await;
-    }
+    let wait = async {
+        while !holds() {
+            ticks.tick().await;
+        }
+    };
+    in_time(what, wait).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,10 +9,12 @@ use axum::{Json, Router};
 use palisade_hub::api::{self, Door};
 use palisade_hub::daemon::config::parse;
 use palisade_hub::daemon::shutdown::Shutdown;
+use palisade_hub::daemon::template::Template;
 use palisade_hub::engine::Hub;
 use palisade_protocol::context::{ChainIdentity, Terms};
 use palisade_protocol::governance::{Action, NewChain};
 use palisade_regtest::devchain::{self, DevChain};
+use palisade_regtest::hub::make_blocks;
 use palisade_regtest::world::{Wish, World, bls_secret, pair};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -88,6 +90,19 @@ fn world() -> World {
     world
 }
 
+/// A voter's configuration: its data in `data` of a directory that holds the signer's socket and the node's cookie.
+pub(super) fn config_text(dir: &Path, data: &str, hub: &str, node: &str) -> String {
+    let fill = || {
+        Template::new(DEFAULT)
+            .path("data_dir", dir.join(data))?
+            .path("signer_socket", dir.join("socket/signer"))?
+            .text("hub.url", hub)?
+            .text("bitcoin.rpc_url", node)?
+            .path("bitcoin.cookie_file", dir.join("cookie"))
+    };
+    fill().unwrap().finish()
+}
+
 /// A hub that goes on from the world's log.
 pub(super) fn hub_of(world: &World, dir: &Path) -> Arc<Hub> {
     std::fs::create_dir_all(dir).unwrap();
@@ -114,30 +129,12 @@ impl Network {
         let (node_url, node_task) = listen(node(&world)).await;
         let (dev_url, dev_task) = listen(devchain::router(devchain.clone())).await;
         std::fs::write(dir.path().join("cookie"), "__cookie__:x").unwrap();
-        let at = |name: &str| format!("{:?}", dir.path().join(name).display().to_string());
-        let text = DEFAULT
-            .replace("\"voter-data\"", &at("voter"))
-            .replace("\"signer-socket/signer\"", &at("socket/signer"))
-            .replace("\"bitcoind.cookie\"", &at("cookie"))
-            .replace("http://127.0.0.1:8200", &hub_url)
-            .replace("http://127.0.0.1:18443", &node_url);
+        let text = config_text(dir.path(), "voter", &hub_url, &node_url);
         let text = format!("{text}\n[[sources]]\nchain = \"{DEV}\"\nurl = \"{dev_url}\"\n");
         let config = parse(Path::new("voter.toml"), &text).unwrap();
         let mut making = vec![hub_task, node_task, dev_task];
         let (maker, stop) = (hub.clone(), shutdown.clone());
-        making.push(tokio::spawn(async move {
-            let make_blocks = async {
-                let mut ticks = tokio::time::interval(Duration::from_millis(20));
-                while !stop.is_requested() {
-                    ticks.tick().await;
-                    maker.make_block(&keypair("hub")).unwrap();
-                }
-            };
-            tokio::select! {
-                () = make_blocks => {}
-                never = maker.clone().count_votes() => match never {},
-            }
-        }));
+        making.push(tokio::spawn(make_blocks(maker, keypair("hub"), Duration::from_millis(20), stop)));
         let (chain, stop) = (devchain.clone(), shutdown.clone());
         making.push(tokio::spawn(async move {
             chain.run(DEV, disk, Duration::from_millis(20), &stop).await.unwrap();
