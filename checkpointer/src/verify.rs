@@ -2,11 +2,11 @@
 
 use bitcoin::block::Header;
 use clap::Args;
+use palisade_hub::daemon::bounded;
 use palisade_hub::daemon::exit::Failure;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::proof::{FinalityProof, MAX_PROOF, Proven, TrustRoot};
 use std::fmt;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Bytes of a Bitcoin header.
@@ -118,13 +118,8 @@ impl Verify {
 /// Reads a file of at most `max` bytes.
 fn read(path: &Path, max: usize) -> Result<Vec<u8>, Failure> {
     let failed = |why: std::io::Error| Failure::usage(format_args!("cannot read {}: {why}", path.display()));
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(max as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() > max {
-        return Err(Failure::failed(format_args!("{} has more than {max} bytes", path.display())));
-    }
-    Ok(bytes)
+    let bytes = bounded::read(path, max).map_err(failed)?;
+    bytes.ok_or_else(|| Failure::failed(format_args!("{} has more than {max} bytes", path.display())))
 }
 
 fn parse_headers(bytes: &[u8]) -> Result<Vec<Header>, String> {

@@ -1,25 +1,26 @@
 //! Making a finality provider: its keys and its two configurations; and giving it another chain.
 
 use crate::keys;
-use crate::signer::config::{self as signer_config, SignerConfig};
-use crate::voter::config::{self as voter_config, VoterConfig};
+use crate::signer::config::{self as signer_config, ChainConfig, SignerConfig};
+use crate::voter::config::{self as voter_config, SourceConfig, VoterConfig};
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::genesis::read_genesis;
 use palisade_hub::daemon::network::Network;
 use palisade_hub::daemon::password::PasswordSource;
+use palisade_hub::daemon::private_file;
 use palisade_hub::daemon::template::Template;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
 use reqwest::Url;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 /// What a new finality provider needs to know.
@@ -94,7 +95,7 @@ impl Init {
     pub fn run(&self) -> anyhow::Result<Made> {
         let genesis = read_genesis(&self.genesis)?;
         let network = genesis.network();
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+        private_file::create_dir(&self.dir)?;
         let dir = self.dir.canonicalize()?;
         let (signer_config, config) = (dir.join("signer.toml"), dir.join("voter.toml"));
         for path in [&signer_config, &config] {
@@ -103,7 +104,7 @@ impl Init {
         let password =
             PasswordSource::usual(self.password_file.clone()).read_new("Password for the new keys: ")?;
         let keys = dir.join("keys");
-        DirBuilder::new().recursive(true).mode(0o700).create(&keys)?;
+        private_file::create_dir(&keys)?;
         let zero = ChainId::zero();
         let key = keys::create_provider(&keys.join("zero.json"), &zero, &password, network)?;
         let bls = keys::create_bls(&keys.join("bls.json"), &password, network)?;
@@ -221,18 +222,16 @@ impl AddChain {
         let genesis = read_genesis(&signer.genesis_file)?;
         let keys = signer.zero_key_file.parent().context("the key file has no directory")?;
         let key_file = keys.join(format!("{}.json", self.id));
-        let to_signer = table(&NewChains {
-            chains: [NewChain {
-                id: &self.id,
-                genesis: self.genesis_block,
-                incarnation: self.incarnation,
-                epoch_length: self.epoch_length,
-                voted_every: self.voted_every,
-                key_file: &key_file,
-            }],
-        })?;
-        let to_voter =
-            table(&NewSources { sources: [NewSource { chain: &self.id, url: self.source.as_str() }] })?;
+        let chain = ChainConfig {
+            id: self.id.clone(),
+            genesis: self.genesis_block,
+            incarnation: self.incarnation,
+            epoch_length: self.epoch_length,
+            voted_every: self.voted_every,
+            key_file: key_file.clone(),
+        };
+        let to_signer = table("chains", chain)?;
+        let to_voter = table("sources", SourceConfig { chain: self.id.clone(), url: self.source.clone() })?;
         // Both must be good before anything is made.
         ensure!(signer.chains.iter().all(|chain| chain.id != self.id), "the signer has chain {}", self.id);
         let _: SignerConfig = files::parse(&self.signer_config, &extended(&self.signer_config, &to_signer)?)?;
@@ -247,36 +246,9 @@ impl AddChain {
     }
 }
 
-/// What is appended to the signer's configuration.
-#[derive(Serialize)]
-struct NewChains<'a> {
-    chains: [NewChain<'a>; 1],
-}
-
-/// What is appended to the voter's.
-#[derive(Serialize)]
-struct NewSources<'a> {
-    sources: [NewSource<'a>; 1],
-}
-
-#[derive(Serialize)]
-struct NewChain<'a> {
-    id: &'a ChainId,
-    genesis: Hash32,
-    incarnation: u32,
-    epoch_length: u64,
-    voted_every: u64,
-    key_file: &'a Path,
-}
-
-#[derive(Serialize)]
-struct NewSource<'a> {
-    chain: &'a ChainId,
-    url: &'a str,
-}
-
-fn table(table: &impl Serialize) -> anyhow::Result<String> {
-    Ok(format!("\n{}", toml::to_string(table)?))
+/// One more table of an array, to be appended to a configuration.
+fn table(name: &str, item: impl Serialize) -> anyhow::Result<String> {
+    Ok(format!("\n{}", toml::to_string(&BTreeMap::from([(name, [item])]))?))
 }
 
 fn extended(path: &Path, more: &str) -> anyhow::Result<String> {

@@ -29,6 +29,7 @@ use tokio_stream::Stream;
 use crate::client::{LogPage, Receipt};
 use crate::ledger::Rejected;
 use crate::queue::Full;
+use crate::votes::VoteError;
 
 /// Longest wait for a block that a request may ask for.
 const MAX_WAIT: Duration = Duration::from_secs(20);
@@ -89,16 +90,31 @@ fn stopping() -> ApiError {
     broken("the hub is stopping")
 }
 
+fn busy(why: impl ToString) -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", why).can_be_retried()
+}
+
+/// What was sent breaks a rule.
+fn refused(rule: &'static str, why: impl ToString, retry: bool) -> ApiError {
+    let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, rule, why);
+    if retry { error.can_be_retried() } else { error }
+}
+
 impl From<Full> for ApiError {
     fn from(why: Full) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", why).can_be_retried()
+        busy(why)
     }
 }
 
 impl From<Rejected> for ApiError {
     fn from(why: Rejected) -> Self {
-        let error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, why.rule(), &why);
-        if why.can_be_retried() { error.can_be_retried() } else { error }
+        refused(why.rule(), &why, why.can_be_retried())
+    }
+}
+
+impl From<VoteError> for ApiError {
+    fn from(why: VoteError) -> Self {
+        refused(why.rule(), &why, why.can_be_retried())
     }
 }
 
@@ -120,13 +136,8 @@ async fn submit(State(door): State<Door>, Api(body): Api<Bytes>) -> Answer<Recei
 async fn vote(State(door): State<Door>, Api(body): Api<Bytes>) -> Answer<Value> {
     only_makers(&door)?;
     let vote = Vote::from_bytes(&body).map_err(Rejected::from)?;
-    match door.hub.vote(vote)?.await.map_err(|_| stopping())? {
-        Ok(()) => Ok(Json(json!({ "counted": true }))),
-        Err(why) => {
-            let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, why.rule(), &why);
-            Err(if why.can_be_retried() { error.can_be_retried() } else { error })
-        }
-    }
+    door.hub.vote(vote)?.await.map_err(|_| stopping())??;
+    Ok(Json(json!({ "counted": true })))
 }
 
 #[derive(Deserialize)]
@@ -177,11 +188,8 @@ async fn events(
     State(door): State<Door>,
     Api(query): Api<Query<EventsQuery>>,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, ApiError> {
-    let busy = |_| {
-        let why = "too many listen to the stream of events already: try again later";
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", why).can_be_retried()
-    };
-    let listener = LISTENERS.try_acquire().map_err(busy)?;
+    let many = |_| busy("too many listen to the stream of events already: try again later");
+    let listener = LISTENERS.try_acquire().map_err(many)?;
     let (sender, receiver) = tokio::sync::mpsc::channel(64);
     tokio::spawn(async move {
         let _listener = listener;

@@ -152,19 +152,17 @@ fn read_decision(given: &str) -> Result<GovernanceMessage, Failure> {
     }
     let unreadable = |why: &dyn std::fmt::Display| Failure::usage(format_args!("--decision: {why}"));
     let is_hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let text = match is_hex(given) {
-        true => given.to_owned(),
-        false => std::fs::read_to_string(given)
-            .map_err(|why| unreadable(&format_args!("neither hex nor a file that can be read: {why}")))?,
-    };
-    let hex = match is_hex(text.trim()) {
-        true => text.trim().to_owned(),
-        false => {
-            let printed: Printed = serde_json::from_str(&text)
-                .map_err(|_| unreadable(&"the file holds neither hex nor what the other command printed"))?;
-            printed.decision
-        }
-    };
+    let mut hex = given.to_owned();
+    if !is_hex(&hex) {
+        let text = std::fs::read_to_string(given)
+            .map_err(|why| unreadable(&format_args!("neither hex nor a file that can be read: {why}")))?;
+        hex = text.trim().to_owned();
+    }
+    if !is_hex(&hex) {
+        let printed: Printed = serde_json::from_str(&hex)
+            .map_err(|_| unreadable(&"the file holds neither hex nor what the other command printed"))?;
+        hex = printed.decision;
+    }
     let bytes = hex::decode(hex).map_err(|why| unreadable(&why))?;
     GovernanceMessage::from_bytes(&bytes).map_err(|why| unreadable(&why))
 }

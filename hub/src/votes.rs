@@ -94,11 +94,8 @@ pub fn judge(votes: Vec<Vote>, ledger: &Ledger) -> Vec<Result<GoodVote, VoteErro
 impl VoteBook {
     /// Whether exactly this vote was counted, so that it needs no judging.
     pub fn has(&self, vote: &Vote, ledger: &Ledger) -> bool {
-        let ballot = &vote.ballot;
-        let chain = ledger.chain_of_votes(&ballot.context);
-        let epoch = chain.map(|chain| chain.terms.epoch_of(ballot.height));
-        let tally = epoch.and_then(|epoch| self.tallies.get(&(ballot.context, epoch)));
-        tally.is_some_and(|tally| tally.has(vote))
+        let place = place_of(&vote.ballot, ledger);
+        place.and_then(|place| self.tallies.get(&place)).is_some_and(|tally| tally.has(vote))
     }
 
     /// Keeps good votes on disk, all at once, and counts them in their order. An error is of the disk: none was counted.
@@ -153,7 +150,7 @@ impl VoteBook {
         self.fresh.retain(|ballot| !final_at(ballot));
         let due = self.fresh.iter().filter_map(|ballot| {
             let chain = ledger.chain_of_votes(&ballot.context)?;
-            let tally = self.tallies.get(&(ballot.context, chain.terms.epoch_of(ballot.height)))?;
+            let tally = self.tallies.get(&place_of(ballot, ledger)?)?;
             ledger.may_vote(chain).then(|| tally.certificate(*ballot))?
         });
         let due = due.collect();
@@ -166,13 +163,15 @@ impl VoteBook {
             let newest = ledger.chain_of_votes(context).and_then(|chain| chain.newest());
             newest.is_some_and(|(newest, _)| epoch.0 + KEPT_EPOCHS > newest.0)
         });
-        self.fresh.retain(|ballot| {
-            let chain = ledger.chain_of_votes(&ballot.context);
-            chain.is_some_and(|chain| {
-                self.tallies.contains_key(&(ballot.context, chain.terms.epoch_of(ballot.height)))
-            })
-        });
+        self.fresh
+            .retain(|ballot| place_of(ballot, ledger).is_some_and(|place| self.tallies.contains_key(&place)));
     }
+}
+
+/// Where a vote is counted.
+fn place_of(ballot: &Ballot, ledger: &Ledger) -> Option<(Context, Epoch)> {
+    let chain = ledger.chain_of_votes(&ballot.context)?;
+    Some((ballot.context, chain.terms.epoch_of(ballot.height)))
 }
 
 /// The chain that a vote is for, and the set of its epoch.

@@ -5,13 +5,12 @@ use anyhow::Context as _;
 use bitcoin::{Address, Network};
 use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
 use palisade_hub::daemon::password::{Password, PasswordSource};
+use palisade_hub::daemon::private_file;
 use palisade_hub::daemon::secret::Secret;
 use palisade_staker::keys::Keys;
 use palisade_staker::purse::Purse;
 use rand::RngCore as _;
 use rand::rngs::OsRng;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 /// Purpose of the key file.
@@ -41,8 +40,8 @@ impl Wallet {
         let keys = Keys::new(&seed, network)?;
         let label = KeyLabel::new(KEY_PURPOSE, &keys.public_id())?;
         keyfile::create(key_file, &label, &seed, password, KdfCost::for_network(network), &mut OsRng)?;
-        let private = DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
-        private.with_context(|| format!("directory {}", data_dir.display()))?;
+        let made = private_file::create_dir(data_dir);
+        made.with_context(|| format!("directory {}", data_dir.display()))?;
         Ok(Purse::create(&data_dir.join(FILE), &keys, network)?.address()?)
     }
 

@@ -6,7 +6,7 @@ use palisade_hub::daemon::network::{MainnetConsent, Network};
 use palisade_protocol::context::{ChainId, ChainIdentity, Terms};
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::hash::Hash32;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// The commented default file, as `init` writes it.
@@ -40,7 +40,7 @@ pub struct SignerConfig {
 }
 
 /// A chain that the signer may sign on. All of it enters what is signed.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChainConfig {
     /// Its name.

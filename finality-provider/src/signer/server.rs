@@ -3,11 +3,12 @@
 use super::frame::{self, FrameError};
 use super::request::{Answer, Refusal, Request, VERSION};
 use super::{Refused, Signer};
+use palisade_hub::daemon::private_file;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_protocol::codec::Wire as _;
-use std::fs::{DirBuilder, Permissions};
+use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -53,7 +54,7 @@ pub fn open(path: &Path) -> Result<UnixListener, DoorError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
+    private_file::create_dir(dir).map_err(io)?;
     let mode = dir.metadata().map_err(io)?.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(DoorError::OpenToOthers { dir: dir.to_owned(), mode });

@@ -9,7 +9,7 @@ use palisade_hub::daemon::node::{BitcoinAuth, BitcoinConfig};
 use palisade_protocol::context::ChainId;
 use reqwest::Url;
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::path::PathBuf;
 
 /// The commented default file, as `init` writes it.
@@ -47,14 +47,18 @@ pub struct VoterConfig {
 }
 
 /// Where a chain's irreversible blocks are read.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
     /// The chain.
     pub chain: ChainId,
     /// Its node.
-    #[serde(deserialize_with = "http_url")]
+    #[serde(deserialize_with = "http_url", serialize_with = "as_text")]
     pub url: Url,
+}
+
+fn as_text<S: Serializer>(url: &Url, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(url)
 }
 
 fn http_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {

@@ -1,7 +1,7 @@
 //! Doors around anchors: shares of checkpoints, timestamps, proofs from files.
 
-use super::{Answer, Door, broken, not_found, only_makers, stopping};
-use crate::checkpoints;
+use super::{Answer, Door, broken, busy, not_found, only_makers, refused, stopping};
+use crate::checkpoints::{self, ShareError};
 use crate::daemon::api::{Api, ApiError};
 use crate::proofs::{self, NoProof};
 use crate::timestamps::{self, NoFile};
@@ -28,12 +28,9 @@ static MAKERS: Semaphore = Semaphore::const_new(2);
 async fn make<E: Into<ApiError> + Send + 'static>(
     file: impl FnOnce() -> Result<Vec<u8>, E> + Send + 'static,
 ) -> Result<Octets, ApiError> {
-    let busy = |_| {
-        let why = "other files are being made: try again in a moment";
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", why).can_be_retried()
-    };
     // The permit goes along: a client that hangs up does not make room while its file is still being made.
-    let permit = MAKERS.try_acquire().map_err(busy)?;
+    let permit =
+        MAKERS.try_acquire().map_err(|_| busy("other files are being made: try again in a moment"))?;
     let work = move || {
         let made = file();
         drop(permit);
@@ -53,13 +50,8 @@ pub(super) async fn share(State(door): State<Door>, Api(body): Api<Bytes>) -> An
     only_makers(&door)?;
     let share = CheckpointShare::from_bytes(&body).map_err(Rejected::from)?;
     let kept = tokio::task::spawn_blocking(move || door.hub.checkpoint(&share)).await.map_err(broken)?;
-    match kept {
-        Ok(()) => Ok(Json(json!({ "kept": true }))),
-        Err(why) => {
-            let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, why.rule(), &why);
-            Err(if why.can_be_retried() { error.can_be_retried() } else { error })
-        }
-    }
+    kept?;
+    Ok(Json(json!({ "kept": true })))
 }
 
 pub(super) async fn checkpoint(State(door): State<Door>, Api(path): Api<Path<u64>>) -> Answer<Value> {
@@ -94,6 +86,12 @@ fn show_stamp(door: &Door, digest: Hash32) -> Answer<Value> {
     Ok(Json(view::timestamp(&door.hub.ledger(), &digest, height, place)))
 }
 
+impl From<ShareError> for ApiError {
+    fn from(why: ShareError) -> Self {
+        refused(why.rule(), &why, why.can_be_retried())
+    }
+}
+
 impl From<NoFile> for ApiError {
     fn from(why: NoFile) -> Self {
         match &why {
@@ -117,11 +115,11 @@ impl From<NoProof> for ApiError {
     fn from(why: NoProof) -> Self {
         match &why {
             NoProof::UnknownChain => not_found("chain"),
-            NoProof::ChainZero => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "chain-zero", &why),
+            NoProof::ChainZero => refused("chain-zero", &why, false),
             NoProof::NotOpen | NoProof::NotFinal => {
                 Self::new(StatusCode::NOT_FOUND, "not-final", &why).can_be_retried()
             }
-            NoProof::TooLong(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too-long", &why),
+            NoProof::TooLong(_) => refused("too-long", &why, false),
             NoProof::NotAnchored => Self::new(StatusCode::NOT_FOUND, "not-anchored", &why).can_be_retried(),
             NoProof::Missing(_) | NoProof::Store(_) => broken(&why),
         }

@@ -6,12 +6,12 @@
 //!
 //! Not here: parameters of the protocol. Those come from the genesis document and the log, never from a file.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
+use super::bounded;
 use super::network::{MainnetConsent, Network};
 use super::private_file;
 
@@ -101,12 +101,8 @@ fn in_key(key: &str) -> String {
 /// Reads and checks the configuration in the file `path`.
 pub fn load<T: DeserializeOwned + Validate>(path: &Path) -> Result<T, ConfigError> {
     let unreadable = |cause| ConfigError::Unreadable { path: path.to_owned(), cause };
-    let file = File::open(path).map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() > MAX_BYTES {
-        return Err(ConfigError::TooLong { path: path.to_owned() });
-    }
+    let bytes = bounded::read(path, MAX_BYTES).map_err(unreadable)?;
+    let bytes = bytes.ok_or_else(|| ConfigError::TooLong { path: path.to_owned() })?;
     let text =
         String::from_utf8(bytes).map_err(|e| unreadable(io::Error::new(io::ErrorKind::InvalidData, e)))?;
     parse(path, &text)

@@ -4,10 +4,12 @@
 //!
 //! Not here: protection against a byte copy of the directory. Software cannot see that; the guides say so.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use super::private_file;
 
 const LOCK_FILE: &str = "lock";
 
@@ -58,7 +60,7 @@ impl DirLock {
             let path = path.to_owned();
             move |cause| LockError::Io { path, cause }
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_error(dir))?;
+        private_file::create_dir(dir).map_err(io_error(dir))?;
         let mode = dir.metadata().map_err(io_error(dir))?.permissions().mode() & 0o7777;
         if mode & 0o022 != 0 {
             return Err(LockError::OpenToOthers { dir: dir.to_owned(), mode });

@@ -1,8 +1,9 @@
-//! Files that only their owner may read: created 0600, never overwritten, refused when others could have read them.
+//! Files that only their owner may read: created 0600, never overwritten, refused when others could have read them. And
+//! directories that only their owner may enter.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -28,6 +29,11 @@ pub enum ReadRefused {
         /// The most bytes accepted.
         limit: usize,
     },
+}
+
+/// Creates the directory `path` and those above it with mode 0700. One that exists stays as it is.
+pub fn create_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Creates `path` with mode 0600 and these bytes, and makes both the file and its directory entry durable.
