@@ -20,7 +20,9 @@ use serde_json::{Value, json};
 pub use answers::{Acceptance, FoundTransaction, MempoolEntry, Scan, ScannedOutput, Tip, UnspentOutput};
 pub use transport::{Auth, RpcError};
 
-use answers::{AcceptInfo, ChainInfo, FeeInfo, HeaderInfo, MempoolInfo, RawTransaction, ScanInfo, TxOutInfo};
+use answers::{
+    AcceptInfo, ChainInfo, FeeInfo, HeaderInfo, MempoolInfo, RawTransaction, ScanInfo, SpendInfo, TxOutInfo,
+};
 use transport::Connection;
 
 /// How long the node may take over an ordinary question.
@@ -29,6 +31,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const SCAN_TIMEOUT: Duration = Duration::from_secs(600);
 /// Most headers that one call of [`BitcoinRpc::headers`] returns: as many as one message of the peer protocol.
 pub const MAX_HEADERS: u32 = 2_000;
+/// Outputs that are asked about in one call.
+const OUTPOINTS: usize = 1_000;
 /// Sent as text, which bitcoind takes for amounts as well as numbers, and exactly. All coins there can be: burning
 /// in OP_RETURN outputs is what anchors do, and the caller has decided on it by building the transaction.
 const ANY_BURN_BTC: &str = "21000000";
@@ -237,6 +241,23 @@ impl BitcoinRpc {
         let found: Option<MempoolInfo> =
             none_if(code::NOT_FOUND, self.call("getmempoolentry", json!([txid])).await)?;
         Ok(found.map(MempoolEntry::from))
+    }
+
+    /// For each output the transaction of the mempool that spends it, if one does.
+    pub async fn spends_in_mempool(&self, outpoints: &[OutPoint]) -> Result<Vec<Option<Txid>>, RpcError> {
+        let mut spends = Vec::with_capacity(outpoints.len());
+        for part in outpoints.chunks(OUTPOINTS) {
+            let asked: Vec<Value> =
+                part.iter().map(|coin| json!({ "txid": coin.txid, "vout": coin.vout })).collect();
+            let method = "gettxspendingprevout";
+            let answer: Vec<SpendInfo> = self.call(method, json!([asked])).await?;
+            let own = answer.iter().map(|found| OutPoint { txid: found.txid, vout: found.vout });
+            if !own.eq(part.iter().copied()) {
+                return Err(RpcError::malformed(method, "it is about other outputs"));
+            }
+            spends.extend(answer.into_iter().map(|found| found.spendingtxid));
+        }
+        Ok(spends)
     }
 
     /// The fee rate that should confirm within `blocks`, or `fallback` while the node has seen too little to say

@@ -102,7 +102,7 @@ impl Daemon {
         let Some(id) = self.child.id() else { return Ok(()) };
         let asked = Command::new("kill").arg("-TERM").arg(id.to_string()).status().await?;
         ensure!(asked.success(), "cannot signal {}", self.name);
-        match tokio::time::timeout(Duration::from_secs(6), self.child.wait()).await {
+        match tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await {
             Ok(ended) => {
                 let status = ended?;
                 ensure!(status.success(), "{} ended with {status} when asked to stop", self.name);
@@ -111,6 +111,18 @@ impl Daemon {
             Err(_) => bail!("{} did not stop within five seconds", self.name),
         }
     }
+}
+
+/// A tool that ended without success.
+#[derive(Debug, thiserror::Error)]
+#[error("{program} failed with {status}: {said}")]
+pub struct Failed {
+    /// Which.
+    pub program: String,
+    /// How it ended.
+    pub status: std::process::ExitStatus,
+    /// What it wrote to its standard error.
+    pub said: String,
 }
 
 /// Polls a condition until it holds; `check` can fail early, for example because a daemon ended.
@@ -133,8 +145,10 @@ pub async fn tool<S: AsRef<OsStr>>(program: &str, args: &[S]) -> anyhow::Result<
     let output = Command::new(binary(program)?).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
     let output =
         tokio::time::timeout(PATIENCE, output).await.with_context(|| format!("{program} hangs"))??;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program} failed with {}: {}", output.status, said.trim());
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(Failed { program: program.to_owned(), status: output.status, said }.into());
+    }
     Ok(String::from_utf8(output.stdout)?)
 }
 

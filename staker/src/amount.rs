@@ -45,7 +45,7 @@ pub fn parse(text: &str) -> Result<Amount, BadAmount> {
 }
 
 /// Takes the commas out of `1,234,567`; `None` if they do not group by threes.
-fn ungroup(number: &str) -> Option<String> {
+pub fn ungroup(number: &str) -> Option<String> {
     let mut groups = number.split(',');
     let first = groups.next()?;
     let rest: Vec<&str> = groups.collect();

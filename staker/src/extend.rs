@@ -70,6 +70,8 @@ struct Wish {
     output: Output,
     lock: palisade_protocol::units::RelativeBlocks,
     payout: ScriptBuf,
+    /// Height at which the old stake can be withdrawn.
+    matures: Option<u32>,
 }
 
 /// The transaction that does it, and the coin that pays for it.
@@ -124,7 +126,8 @@ impl Extend {
         };
         let value = old.coin.value.checked_add(self.add.unwrap_or(Amount::ZERO));
         let value = value.ok_or_else(|| Failure::usage("the amounts do not add up"))?;
-        Ok(Wish { output: Output::staking(&keys, lock), old, value, chosen, former, keys, lock, payout })
+        let (output, matures) = (Output::staking(&keys, lock), known.matures_at().map(|height| height.0));
+        Ok(Wish { old, value, chosen, former, keys, output, lock, payout, matures })
     }
 
     async fn register(
@@ -237,7 +240,11 @@ fn plan(
     let mut plan = Plan::new(&new.contract()?, params, session.purse.height(), Moment::now());
     plan.already = wish.old.coin.value;
     plan.fee = draft.fee;
-    plan.name_providers(session.ledger(), &wish.chosen);
+    plan.withdraw_before = wish.matures.map(|height| {
+        let left = height.saturating_sub(session.purse.height());
+        (height, Moment::now().after_blocks(left))
+    });
+    plan.name_providers(session.ledger(), &wish.chosen, &wish.former);
     plan.payout = show_script(&wish.payout, session.network());
     Ok(plan)
 }

@@ -41,7 +41,11 @@ impl fmt::Display for Balance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "free:     {}", amount::show(Amount::from_sat(self.free_sat)))?;
         if self.reserved_sat > 0 {
-            writeln!(f, "reserved: {}", amount::show(Amount::from_sat(self.reserved_sat)))?;
+            writeln!(
+                f,
+                "reserved: {}: coins that stakes under way will spend; free again once a stake is on Bitcoin, refused, or LAPSED (`status`)",
+                amount::show(Amount::from_sat(self.reserved_sat))
+            )?;
         }
         write!(f, "(confirmed coins up to block {}; stakes are shown by `status`)", self.height)
     }

@@ -182,7 +182,7 @@ impl Stake {
         let params = ledger.params_at(ledger.btc_height()).1;
         let mut plan = Plan::new(&draft.contract, params, session.purse.height(), Moment::now());
         plan.fee = draft.funded.fee;
-        plan.name_providers(ledger, &draft.chosen);
+        plan.name_providers(ledger, &draft.chosen, &[]);
         plan.payout = show_script(&draft.payout, session.network());
         plan.confirmed_first = self.confirmed;
         plan

@@ -5,12 +5,13 @@ use crate::ask::progress;
 use crate::record::StakeRecord;
 use crate::session::Session;
 use crate::when::{Moment, show_blocks};
-use bitcoin::Amount;
+use bitcoin::{Amount, OutPoint, Txid};
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::stake::Stake;
 use palisade_hub::ledger::state::StakeState;
 use palisade_protocol::keys::ProviderKey;
+use palisade_protocol::stake::unbonding_coin;
 use serde::Serialize;
 use std::fmt;
 
@@ -54,6 +55,8 @@ pub struct StakeStatus {
     pub signed: [usize; 2],
     /// What it was spent by, if it was.
     pub spent_by: Option<String>,
+    /// What spends it in the own node's mempool, if something does.
+    pub waiting: Option<Txid>,
     /// What comes next.
     pub next: String,
 }
@@ -67,17 +70,36 @@ pub async fn status(session: &mut Session, name: Option<&str>) -> Result<Status,
         Some(name) => vec![session.book.find(name)?],
         None => session.book.stakes().to_vec(),
     };
+    let waiting = waiting(session, &records).await;
     let ledger = session.ledger();
     let now = Moment::now();
+    let told = records.iter().zip(waiting).map(|(record, waiting)| describe(record, ledger, waiting, now));
     Ok(Status {
         btc_height: ledger.btc_height().0,
         hub_height: ledger.tip().map(|(height, _)| height.0),
-        stakes: records.iter().map(|record| describe(record, ledger, now)).collect(),
+        stakes: told.collect(),
     })
 }
 
+/// For each stake what spends it in the node's mempool. The node is not needed either.
+async fn waiting(session: &Session, records: &[StakeRecord]) -> Vec<Option<Txid>> {
+    let unbonding = |record: &StakeRecord| {
+        record.presigned.as_ref().map(|presigned| unbonding_coin(&presigned.unbonding).outpoint)
+    };
+    // A stake whose unbonding transaction is not known yet is asked about twice.
+    let outputs: Vec<OutPoint> =
+        records.iter().flat_map(|own| [own.outpoint, unbonding(own).unwrap_or(own.outpoint)]).collect();
+    match session.node.spends_in_mempool(&outputs).await {
+        Ok(spends) => spends.chunks(2).map(|own| own.iter().rev().find_map(|spend| *spend)).collect(),
+        Err(why) => {
+            progress(format_args!("Bitcoin node: {why}\n(what waits in its mempool is not shown)"));
+            vec![None; records.len()]
+        }
+    }
+}
+
 /// What is known of one stake.
-pub fn describe(record: &StakeRecord, ledger: &Ledger, now: Moment) -> StakeStatus {
+pub fn describe(record: &StakeRecord, ledger: &Ledger, waiting: Option<Txid>, now: Moment) -> StakeStatus {
     let stake = record.id.and_then(|id| ledger.stakes().find(&id)).map(|(_, stake)| stake);
     let tip = ledger.btc_height().0;
     let height =
@@ -98,7 +120,9 @@ pub fn describe(record: &StakeRecord, ledger: &Ledger, now: Moment) -> StakeStat
         spent_by: stake
             .and_then(|stake| stake.unbonding_spend.or(stake.spend))
             .map(|spend| spend.txid.to_string()),
+        waiting,
         next: match stake {
+            Some(_) if let Some(txid) = waiting => spending(record, &txid),
             Some(stake) => next(stake, record.broadcast, tip, now),
             None if record.broadcast => format!(
                 "handed to Bitcoin, not in the hub's log: `stake --resume {}`; withdrawable {} after its block in any case",
@@ -116,6 +140,13 @@ fn withdraw_at(stake: &Stake) -> Option<u32> {
         Some(_) => stake.unbonded_at(),
     }
     .map(|height| height.0)
+}
+
+/// What comes next for a stake that a transaction without confirmation spends.
+fn spending(record: &StakeRecord, txid: &Txid) -> String {
+    let is_exit = record.presigned.as_ref().is_some_and(|own| own.unbonding.compute_txid() == *txid);
+    let what = if is_exit { "the early exit" } else { "what spends it" };
+    format!("{what} is sent and waits for its first confirmation: {txid}")
 }
 
 /// What comes next for a stake in the ledger, with Bitcoin's tip at a height.
@@ -137,9 +168,11 @@ fn next(stake: &Stake, broadcast: bool, tip: u32, now: Moment) -> String {
             None if broadcast => "handed to Bitcoin; waits for its first block".to_owned(),
             None => format!("the committee has signed, nothing is locked yet: `stake --resume {}`", stake.id),
         },
-        StakeState::Active => {
-            format!("active; can be withdrawn from {}; `unbond` leaves early", when(matures))
-        }
+        StakeState::Active => format!(
+            "active; has power until {}; can be withdrawn from {}; `unbond` leaves early",
+            when(stake.ends_at().map_or(0, |height| height.0)),
+            when(matures)
+        ),
         StakeState::Ending => format!("has no power any more; can be withdrawn from {}", when(matures)),
         StakeState::Unbonding => format!("left early; can be withdrawn from {}", when(matures)),
         StakeState::Exposed => format!(
@@ -227,7 +260,8 @@ mod tests {
         assert_eq!(
             words(StakeState::Active, true),
             format!(
-                "active; can be withdrawn from block {matures}, about 23 Nov 2026; `unbond` leaves early"
+                "active; has power until block {}, about 22 Nov 2026; can be withdrawn from block {matures}, about 23 Nov 2026; `unbond` leaves early",
+                matures - 144
             )
         );
         for (state, broadcast, part) in [
@@ -257,11 +291,11 @@ mod tests {
     fn a_stake_that_the_log_does_not_have_is_told_from_the_book() {
         let mut world = crate::testing::world();
         let mut record = crate::testing::registration(&mut world).unwrap().1;
-        let told = describe(&record, &world.ledger, NOW);
+        let told = describe(&record, &world.ledger, None, NOW);
         assert_eq!((told.state, told.signed), (None, [0, 3]));
         assert!(told.next.contains("nothing is locked"), "{}", told.next);
         record.broadcast = true;
-        let told = describe(&record, &world.ledger, NOW);
+        let told = describe(&record, &world.ledger, None, NOW);
         assert!(
             told.next.contains("withdrawable 300 blocks (about 2 days) after its block"),
             "{}",

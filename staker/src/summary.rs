@@ -7,6 +7,7 @@ use crate::when::{Moment, show_blocks};
 use bitcoin::Amount;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::state::StakeState;
+use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::params::Params;
 use palisade_protocol::stake::Contract;
 use serde::Serialize;
@@ -27,6 +28,12 @@ pub struct Plan {
     pub withdraw_at: u32,
     /// When that is, about.
     pub withdraw_on: Moment,
+    /// Bitcoin height from which it has no power any more.
+    pub power_until: u32,
+    /// When that is, about.
+    pub power_until_on: Moment,
+    /// For an expansion: height and time at which the old stake could have been withdrawn.
+    pub withdraw_before: Option<(u32, Moment)>,
     /// What leaving early costs.
     pub unbonding_fee: Amount,
     /// And how long it takes.
@@ -37,6 +44,8 @@ pub struct Plan {
     pub slashing_fee: Amount,
     /// One line for each provider.
     pub providers: Vec<String>,
+    /// The same for those that stay named without power.
+    pub former: Vec<String>,
     /// Where rewards go.
     pub payout: String,
     /// Broadcast before the committee has signed.
@@ -46,7 +55,8 @@ pub struct Plan {
 impl Plan {
     /// What a contract means under the parameters, with the tip at a height.
     pub fn new(contract: &Contract, params: &Params, tip: u32, now: Moment) -> Self {
-        let lock = u32::from(contract.lock.get());
+        let (lock, unbonding) = (u32::from(contract.lock.get()), u32::from(contract.unbonding_time.get()));
+        let powerful = (lock + 1).saturating_sub(unbonding);
         Self {
             amount: contract.coin.value,
             already: Amount::ZERO,
@@ -54,27 +64,28 @@ impl Plan {
             lock,
             withdraw_at: tip + 1 + lock,
             withdraw_on: now.after_blocks(lock + 1),
+            power_until: tip + powerful,
+            power_until_on: now.after_blocks(powerful),
+            withdraw_before: None,
             unbonding_fee: params.unbonding_fee(),
-            unbonding_blocks: contract.unbonding_time.get().into(),
+            unbonding_blocks: unbonding,
             slashed: params.slashing_amount(contract.coin.value),
             slashing_fee: params.min_slash_fee(),
             providers: Vec::new(),
+            former: Vec::new(),
             payout: String::new(),
             confirmed_first: false,
         }
     }
 
     /// Names the providers as the ledger knows them.
-    pub fn name_providers(&mut self, ledger: &Ledger, chosen: &Chosen) {
-        self.providers = chosen
-            .keys
-            .iter()
-            .zip(&chosen.chains)
-            .map(|(key, chain)| {
-                let operator = ledger.providers().get(key).map_or("?", |provider| &provider.operator);
-                format!("{chain}: {operator} ({key})")
-            })
-            .collect();
+    pub fn name_providers(&mut self, ledger: &Ledger, chosen: &Chosen, former: &[ProviderKey]) {
+        let name = |key: &ProviderKey| match ledger.providers().get(key) {
+            Some(known) => format!("{}: {} ({key})", known.chain, known.operator),
+            None => key.to_string(),
+        };
+        self.providers = chosen.keys.iter().map(name).collect();
+        self.former = former.iter().map(name).collect();
     }
 }
 
@@ -86,7 +97,16 @@ impl fmt::Display for Plan {
             writeln!(f, "  of it new:     {}", amount::show(added))?;
         }
         writeln!(f, "  fee:           {}", amount::show(self.fee))?;
+        writeln!(
+            f,
+            "  power:         from depth k on, until block {}, about {}",
+            self.power_until, self.power_until_on
+        )?;
         writeln!(f, "  withdraw:      from block {}, about {}", self.withdraw_at, self.withdraw_on)?;
+        if let Some((height, on)) = self.withdraw_before {
+            let change = if self.withdraw_at < height { ": this is EARLIER" } else { "" };
+            writeln!(f, "  until now:     from block {height}, about {on}{change}")?;
+        }
         writeln!(
             f,
             "  leave early:   any time, for a fee of {}, then wait {}",
@@ -95,6 +115,12 @@ impl fmt::Display for Plan {
         )?;
         for provider in &self.providers {
             writeln!(f, "  power to:      {provider}")?;
+        }
+        for provider in &self.former {
+            writeln!(
+                f,
+                "  still named:   {provider}: no power, but it can still be slashed for what it has signed"
+            )?;
         }
         writeln!(f, "  rewards to:    {}", self.payout)?;
         writeln!(
@@ -182,11 +208,15 @@ mod tests {
             lock: 2_000,
             withdraw_at: 2_112,
             withdraw_on: Moment(1_795_262_400).after_blocks(2_001),
+            power_until: 1_968,
+            power_until_on: Moment(1_795_262_400).after_blocks(1_857),
+            withdraw_before: None,
             unbonding_fee: Amount::from_sat(2_000),
             unbonding_blocks: 144,
             slashed: Amount::from_sat(5_000_000),
             slashing_fee: Amount::from_sat(2_000),
             providers: vec!["zero: anna (02ab)".into()],
+            former: Vec::new(),
             payout: "bcrt1p".into(),
             confirmed_first: false,
         }
@@ -195,8 +225,9 @@ mod tests {
     #[test]
     fn the_holder_is_told_what_it_means_before_coins_are_locked() {
         let expected = "\
-Lock 0.5 BTC (50,000,000 sat) for 2000 blocks (about 14 days).
+Lock 0.5 BTC (50,000,000 sat) for 2,000 blocks (about 14 days).
   fee:           0.00000308 BTC (308 sat)
+  power:         from depth k on, until block 1968, about 4 Dec 2026
   withdraw:      from block 2112, about 5 Dec 2026
   leave early:   any time, for a fee of 0.00002 BTC (2,000 sat), then wait 144 blocks (about 24 hours)
   power to:      zero: anna (02ab)
@@ -217,5 +248,20 @@ Lock 0.5 BTC (50,000,000 sat) for 2000 blocks (about 14 days).
     fn an_expansion_says_what_is_new() {
         let text = Plan { already: Amount::from_sat(40_000_000), ..plan() }.to_string();
         assert!(text.contains("of it new:     0.1 BTC (10,000,000 sat)"), "{text}");
+        assert!(!text.contains("until now") && !text.contains("still named"), "{text}");
+    }
+
+    #[test]
+    fn an_expansion_says_who_can_still_be_slashed_and_whether_the_lock_ends_earlier() {
+        for (before, earlier) in [(2_111, false), (2_112, false), (2_113, true)] {
+            let before = Some((before, Moment(1_795_262_400)));
+            let text = Plan { withdraw_before: before, former: vec!["dev: bert (03cd)".into()], ..plan() }
+                .to_string();
+            assert_eq!(text.contains("EARLIER"), earlier, "{text}");
+            assert!(
+                text.contains("still named:   dev: bert (03cd): no power, but it can still be slashed"),
+                "{text}"
+            );
+        }
     }
 }

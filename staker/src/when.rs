@@ -2,6 +2,7 @@
 //!
 //! A block is taken for ten minutes. That is an estimate: what binds is the height.
 
+use crate::amount;
 use palisade_protocol::units::RelativeBlocks;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -53,7 +54,10 @@ pub enum BadSpan {
         "`{0}` is no time to lock for: write \"2000 blocks\", \"30 days\", \"6 weeks\" or a date like 2027-03-01"
     )]
     Unreadable(String),
-    /// More blocks than a timelock can have, or none, or a date that is over.
+    /// A day that has begun already.
+    #[error("that day has begun already: write a later date")]
+    Over,
+    /// More blocks than a timelock can have, or none.
     #[error("that is {0} blocks: a timelock has 1 to 65535 (about 455 days)")]
     OutOfRange(u64),
 }
@@ -68,7 +72,8 @@ impl Span {
         }
         let split = trimmed.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(unreadable)?;
         let (number, unit) = trimmed.split_at(split);
-        let number: u32 = number.trim().parse().map_err(|_| unreadable())?;
+        let number = amount::ungroup(number.trim()).ok_or_else(unreadable)?;
+        let number: u32 = number.parse().map_err(|_| unreadable())?;
         let blocks_each = match unit {
             "block" | "blocks" => 1,
             "hour" | "hours" => 6,
@@ -84,6 +89,7 @@ impl Span {
     pub fn blocks(self, now: Moment) -> Result<RelativeBlocks, BadSpan> {
         let blocks = match self {
             Self::Blocks(blocks) => u64::from(blocks),
+            Self::Until(day) if day * DAY_S <= now.0 => return Err(BadSpan::Over),
             Self::Until(day) => (day * DAY_S).saturating_sub(now.0).div_ceil(BLOCK_S),
         };
         let short = u16::try_from(blocks).ok().and_then(|short| RelativeBlocks::new(short).ok());
@@ -94,7 +100,7 @@ impl Span {
 /// `2000 blocks (about 14 days)`.
 pub fn show_blocks(blocks: u32) -> String {
     let unit = if blocks == 1 { "block" } else { "blocks" };
-    format!("{blocks} {unit} ({})", about(u64::from(blocks) * BLOCK_S))
+    format!("{} {unit} ({})", amount::group(blocks.into()), about(u64::from(blocks) * BLOCK_S))
 }
 
 fn about(seconds: u64) -> String {
@@ -157,6 +163,7 @@ mod tests {
             ("2000 blocks", 2_000),
             ("1 block", 1),
             ("2000blocks", 2_000),
+            ("2,000 blocks", 2_000),
             ("12 hours", 72),
             ("30 days", 4_320),
             ("1 day", 144),
@@ -178,6 +185,7 @@ mod tests {
             "-5 days",
             "1.5 days",
             "30 d",
+            "20,00 blocks",
             "5 years",
             "2027-3-1",
             "2027-02-30",
@@ -186,13 +194,13 @@ mod tests {
         for text in unreadable {
             assert_eq!(blocks(text), Err(BadSpan::Unreadable(text.to_owned())), "{text}");
         }
-        for (text, found) in [
-            ("0 blocks", 0),
-            ("65536 blocks", 65_536),
-            ("2026-11-21", 0),
-            ("4000000000 weeks", 4_032_000_000_000),
-        ] {
+        for (text, found) in
+            [("0 blocks", 0), ("65536 blocks", 65_536), ("4000000000 weeks", 4_032_000_000_000)]
+        {
             assert_eq!(blocks(text), Err(BadSpan::OutOfRange(found)), "{text}");
+        }
+        for text in ["2026-11-21", "2019-02-03"] {
+            assert_eq!(blocks(text), Err(BadSpan::Over), "{text}");
         }
     }
 
@@ -214,7 +222,7 @@ mod tests {
             (0, "0 blocks (about 0 minutes)"),
             (1, "1 block (about 10 minutes)"),
             (18, "18 blocks (about 3 hours)"),
-            (2_000, "2000 blocks (about 14 days)"),
+            (2_000, "2,000 blocks (about 14 days)"),
         ] {
             assert_eq!(show_blocks(count), text);
         }

@@ -8,21 +8,12 @@ use bitcoin::{BlockHash, OutPoint, Txid};
 use palisade_hub::bitcoind::Tip;
 use palisade_hub::ledger::stake::{SpendKind, Stake};
 use palisade_protocol::units::BtcHeight;
-use serde::Deserialize;
-use serde_json::{Value, json};
 
 /// Stakes that are looked up in one pass, and blocks that are read: then it is the jobs' turn again.
 const STAKES: usize = 500;
 const BLOCKS: u32 = 50;
-/// Outputs that are asked about in one call.
-const OUTPOINTS: usize = 1_000;
 /// Spends in the mempool that are remembered as looked at.
 const MAX_SEEN: usize = 100_000;
-
-#[derive(Deserialize)]
-struct SpendingTx {
-    spendingtxid: Option<Txid>,
-}
 
 impl Watcher {
     /// Looks stakes up that were registered since the last look: their slashings may stand anywhere below.
@@ -112,20 +103,10 @@ impl Watcher {
     /// Looks at what spends registered stakes in our node's mempool.
     pub(super) async fn read_mempool(&mut self) -> Result<(), PassError> {
         let unknown = |stake: &&Stake| !stake.named().all(|key| self.keys.contains_key(key));
-        let outpoints: Vec<Value> = self
-            .ledger()
-            .stakes()
-            .iter()
-            .filter(unknown)
-            .flat_map(unspent_outputs)
-            .map(|outpoint| json!({ "txid": outpoint.txid, "vout": outpoint.vout }))
-            .collect();
-        let mut spends = Vec::new();
-        for part in outpoints.chunks(OUTPOINTS) {
-            let answer: Vec<SpendingTx> = self.bitcoin.call("gettxspendingprevout", json!([part])).await?;
-            spends.extend(answer.into_iter().filter_map(|found| found.spendingtxid));
-        }
-        for txid in spends {
+        let outpoints: Vec<OutPoint> =
+            self.ledger().stakes().iter().filter(unknown).flat_map(unspent_outputs).collect();
+        let spends = self.bitcoin.spends_in_mempool(&outpoints).await?;
+        for txid in spends.into_iter().flatten() {
             if !self.seen.contains(&txid) {
                 self.look_at(txid, "a slashing in the mempool").await?;
                 if self.seen.len() >= MAX_SEEN {

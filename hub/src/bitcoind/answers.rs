@@ -179,6 +179,13 @@ pub(super) struct MempoolInfo {
 }
 
 #[derive(Deserialize)]
+pub(super) struct SpendInfo {
+    pub(super) txid: Txid,
+    pub(super) vout: u32,
+    pub(super) spendingtxid: Option<Txid>,
+}
+
+#[derive(Deserialize)]
 struct MempoolFees {
     #[serde(with = "bitcoin::amount::serde::as_btc")]
     base: Amount,

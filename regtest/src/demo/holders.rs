@@ -1,7 +1,7 @@
 //! Holders of the demo: people with a wallet of their own, who use the shipped staker as anybody would.
 
 use crate::demo::network::{Network, string, text};
-use crate::process::{json_tool, tool};
+use crate::process::{Failed, json_tool, tool};
 use anyhow::Context as _;
 use bitcoin::{Address, Amount, Transaction, Txid};
 use serde_json::Value;
@@ -60,7 +60,7 @@ impl Holder {
         let all: Vec<&str> = ["--config", &config].into_iter().chain(args.iter().copied()).collect();
         match tool("palisade-staker", &all).await {
             Ok(said) => anyhow::bail!("{} could {}: {said}", self.name, args.join(" ")),
-            Err(why) => Ok(why.to_string()),
+            Err(why) => Ok(why.downcast::<Failed>()?.said),
         }
     }
 

@@ -6,6 +6,9 @@ use bitcoin::{Address, Amount, Txid};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
+/// What backs a registration, until its key has power.
+pub const BACKING_SAT: u64 = 20_000;
+
 /// A chain that operators vote on beside chain zero.
 #[derive(Debug, Clone)]
 pub struct OtherChain {
@@ -69,7 +72,7 @@ impl Operator {
         let address = address.require_network(bitcoin::Network::Regtest)?;
         let mut backings = Vec::new();
         for _ in 0..2 {
-            backings.push(network.node.fund(&address, Amount::from_sat(20_000)).await?);
+            backings.push(network.node.fund(&address, Amount::from_sat(BACKING_SAT)).await?);
         }
         let (signer, voter) = (text(&dir.join("signer.toml")), text(&dir.join("voter.toml")));
         let (length, every) = (chain.epoch_length.to_string(), chain.voted_every.to_string());

@@ -11,7 +11,7 @@ mod hub;
 mod log;
 
 pub use entries::{Anchor, Files, PowerAt, Reorg, Timestamp};
-pub use finish::{Sources, add_step, write};
+pub use finish::{Sources, add_step, proven, write};
 
 use ::bitcoin::{BlockHash, Transaction, Txid};
 use serde::Serialize;
@@ -93,8 +93,12 @@ impl Report {
 
     /// An anchor. Gives its place, for a step to refer to. The certificate of its header is looked up at the end.
     pub fn anchor(&mut self, fact: Anchor) -> String {
-        self.anchors.push(fact);
-        format!("anchors/{}", self.anchors.len() - 1)
+        let known = self.anchors.iter().position(|known| known.txid == fact.txid);
+        let index = known.unwrap_or(self.anchors.len());
+        if known.is_none() {
+            self.anchors.push(fact);
+        }
+        format!("anchors/{index}")
     }
 
     /// A timestamp. Gives its place, for a step to refer to.
@@ -129,7 +133,7 @@ impl Report {
     }
 
     /// A step of the story. Its transactions and their stakes are referred to by themselves, its other facts by
-    /// `section/index`. Blocks mined since the step before belong to it.
+    /// `section/index`. Blocks mined since the step before belong to it: gives its first and last height.
     pub fn step(
         &mut self,
         number: &str,
@@ -138,10 +142,11 @@ impl Report {
         refs: &[String],
         btc: (u32, u32),
         ms: u128,
-    ) {
+    ) -> (u32, u32) {
         let (number, claim) = (number.to_owned(), claim.to_owned());
         let btc = (self.steps.last().map_or(btc.0, |before| before.btc.1), btc.1);
         self.steps.push(Step { number, claim, txs: txs.to_vec(), refs: refs.to_vec(), btc, ms });
+        btc
     }
 
     /// A transaction that the node refused, in its own words. Gives its place, for a step to refer to.

@@ -14,7 +14,7 @@ use crate::demo::holders::Holder;
 use crate::demo::network::{Network, text};
 use crate::demo::operators::{Operator, OtherChain};
 use crate::demo::report::{self, Report, Sources};
-use crate::demo::tell::Tell;
+use crate::demo::tell::{Shown, Tell};
 use anyhow::{Context as _, ensure};
 use bitcoin::{Transaction, Txid};
 use palisade_hub::bitcoind::Acceptance;
@@ -161,9 +161,27 @@ impl Story {
         self.operators.iter_mut().try_for_each(Operator::check)?;
         let to = self.network.node.rpc().tip().await?.height;
         let took = step.began.elapsed();
-        self.report.step(step.number, claim, &step.txs, &step.refs, (step.from, to), took.as_millis());
-        self.tell.step(step.number, claim, took);
+        let btc =
+            self.report.step(step.number, claim, &step.txs, &step.refs, (step.from, to), took.as_millis());
+        let mut txs = Vec::new();
+        for txid in step.txs {
+            txs.push((txid, self.mined_at(txid).await?));
+        }
+        self.tell.step(step.number, claim, took, Shown { btc, txs, refs: step.refs });
         Ok(())
+    }
+
+    /// The height of the block that holds a transaction; none while it waits in the mempool.
+    async fn mined_at(&self, txid: Txid) -> anyhow::Result<Option<u32>> {
+        let rpc = self.network.node.rpc();
+        let found =
+            rpc.raw_transaction(txid).await?.with_context(|| format!("the node does not know {txid}"))?;
+        let Some(block) = found.mined_in else { return Ok(None) };
+        Ok(Some(
+            rpc.height_of(block)
+                .await?
+                .with_context(|| format!("block {block} of {txid} is not on the best chain"))?,
+        ))
     }
 
     /// Mines, with a bar, and never so far that a set in use comes within ten blocks of its expiry: then it waits for the
@@ -215,7 +233,8 @@ impl Story {
         let answers = self.network.node.rpc().test_mempool_accept(std::slice::from_ref(tx)).await?;
         match answers.first() {
             Some(Acceptance::Refused { reason }) => {
-                self.tell.line(format!("bitcoind refuses it {why}: {reason}"));
+                self.tell
+                    .line(format!("bitcoind refuses {} at height {tip}, {why}: {reason}", tx.compute_txid()));
                 Ok(self.report.refused(tx, leaf, tip, reason))
             }
             other => anyhow::bail!("bitcoind would take {} {why}: {other:?}", tx.compute_txid()),

@@ -1,6 +1,7 @@
 //! How the story is told: lines as things happen, a bar while waiting, a table at the end. Without a terminal there are no
 //! escape codes and no bars.
 
+use bitcoin::{Amount, Txid};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
@@ -18,6 +19,23 @@ struct Row {
     number: String,
     claim: String,
     took: Duration,
+    shown: Shown,
+}
+
+/// What shows that a step happened.
+#[derive(Debug, Default)]
+pub struct Shown {
+    /// Bitcoin's tip before and after it.
+    pub btc: (u32, u32),
+    /// Its transactions, each with the height of its block.
+    pub txs: Vec<(Txid, Option<u32>)>,
+    /// Places in the report, as `section/index`.
+    pub refs: Vec<String>,
+}
+
+/// An amount as people read it.
+pub fn btc(sat: u64) -> Amount {
+    Amount::from_sat(sat)
 }
 
 /// A wait that is shown while this lives.
@@ -48,13 +66,13 @@ impl Tell {
     }
 
     /// A step is done; it stands in the table at the end.
-    pub fn step(&mut self, number: &str, claim: &str, took: Duration) {
+    pub fn step(&mut self, number: &str, claim: &str, took: Duration, shown: Shown) {
         println!(
             "  {:>6.1} s  {} {number} {claim}",
             self.started.elapsed().as_secs_f32(),
             self.green("done")
         );
-        self.rows.push(Row { number: number.to_owned(), claim: claim.to_owned(), took });
+        self.rows.push(Row { number: number.to_owned(), claim: claim.to_owned(), took, shown });
     }
 
     /// A bar for a wait of so many units; nothing without a terminal.
@@ -84,11 +102,21 @@ impl Tell {
         Waiting(spinner)
     }
 
-    /// All steps, as a table.
+    /// All steps, as a table: Bitcoin's heights, the time, the transactions with the height of each, and where the report
+    /// has the rest.
     pub fn table(&self) {
         println!("\n{}", self.bold("What happened"));
-        for Row { number, claim, took } in &self.rows {
-            println!("  {number:<5} {:>6.1} s  {claim}", took.as_secs_f32());
+        println!("  {:<5} {:>9}  {:>7}  what, and what shows it", "step", "blocks", "time");
+        for Row { number, claim, took, shown } in &self.rows {
+            let (from, to) = shown.btc;
+            println!("  {number:<5} {:>9}  {:>5.1} s  {claim}", format!("{from}-{to}"), took.as_secs_f32());
+            for (txid, height) in &shown.txs {
+                let place = height.map_or("in the mempool".to_owned(), |height| format!("in block {height}"));
+                println!("{:28}{txid} {place}", "");
+            }
+            if !shown.refs.is_empty() {
+                println!("{:28}report: {}", "", shown.refs.join(", "));
+            }
         }
     }
 

@@ -153,32 +153,41 @@ fn commit() -> String {
     commit.map_or_else(|| "unknown".to_owned(), |commit| commit.trim().to_owned())
 }
 
-/// Adds a step that happened when the rest was read back already: it names a final block of a chain, and the files.
+/// Where a report has a final block of a chain that is under an anchor, that anchor, and the files that prove it.
+pub fn proven(report: &Value, chain: &str, height: &Value, anchor: &Txid) -> anyhow::Result<Vec<String>> {
+    let entries = |section: &str| report[section].as_array().cloned().unwrap_or_default();
+    let block =
+        entries("finality").iter().position(|entry| entry["chain"] == chain && entry["height"] == *height);
+    let txid = anchor.to_string();
+    let above = entries("anchors").iter().position(|entry| entry["txid"] == *txid);
+    let tx = place(anchor, &entries("txs")).context("the anchor's transaction is in the report")?;
+    let mut refs = vec![
+        format!("txs/{tx}"),
+        format!("finality/{}", block.context("the block is in the report")?),
+        format!("anchors/{}", above.context("the anchor is in the report")?),
+    ];
+    refs.extend(["files/proof", "files/headers", "files/root"].map(str::to_owned));
+    Ok(refs)
+}
+
+/// Adds a step that happened when the rest was read back already. Gives Bitcoin's tip before and after it.
 pub fn add_step(
     report: &mut Value,
     number: &str,
     claim: &str,
-    chain: &str,
-    height: &Value,
+    txs: &[Txid],
+    refs: &[String],
     took: Duration,
-) -> anyhow::Result<()> {
-    let finality = report["finality"].as_array().context("a section of final blocks")?;
-    let block = finality.iter().position(|entry| entry["chain"] == chain && entry["height"] == *height);
-    let block = format!("finality/{}", block.context("the block is in the report")?);
+) -> anyhow::Result<(u32, u32)> {
     let last = report["steps"].as_array().and_then(|steps| steps.last()).context("a step before")?;
-    let btc = json!([last["btc"][1], report["node"]["tip"]["height"]]);
+    let btc =
+        [&last["btc"][1], &report["node"]["tip"]["height"]].map(|height| height.as_u64().unwrap_or_default());
     let ms = u64::try_from(took.as_millis())?;
     report["ms"] = json!(report["ms"].as_u64().context("a time")? + ms);
-    let step = json!({
-        "n": number,
-        "claim": claim,
-        "txs": [],
-        "refs": [block, "files/proof", "files/headers", "files/root"],
-        "btc": btc,
-        "ms": ms,
-    });
+    let step = json!({ "n": number, "claim": claim, "txs": txs, "refs": refs, "btc": btc, "ms": ms });
     report["steps"].as_array_mut().context("a section of steps")?.push(step);
-    check(report)
+    check(report)?;
+    Ok((u32::try_from(btc[0])?, u32::try_from(btc[1])?))
 }
 
 /// What must hold of every report: nothing is missing that the story told, and every step names a fact that is there.

@@ -4,6 +4,7 @@
 use super::Story;
 use crate::demo::network::{string, text};
 use crate::demo::report::{self, Anchor, Files, Timestamp};
+use crate::demo::tell::{Shown, btc};
 use crate::process::json_tool;
 use anyhow::{Context as _, ensure};
 use bitcoin::Txid;
@@ -24,15 +25,19 @@ impl Story {
         let mut step = self.begin("3.1").await?;
         let digest = self.stamp().await?;
         let anchored = self.until_anchored(&digest).await?;
-        let anchor = self.read_anchor(&anchored).await?;
+        let anchor = self.read_anchor(anchored["epoch"].as_u64().context("an epoch")?).await?;
         let (epoch, txid) = (anchor.epoch, anchor.txid);
-        self.tell
-            .line(format!("epoch {epoch} is anchored in {txid}, signed by {} members", anchor.signers.len()));
+        let mined = self.mined_at(txid).await?.context("the anchor is in a block")?;
+        self.tell.line(format!(
+            "epoch {epoch} is anchored in {txid}, in block {mined}, signed by {} members",
+            anchor.signers.len()
+        ));
         step.txs.push(txid);
         step.refs.push(self.report.anchor(anchor));
         for (depth, state) in [("k", "CONFIRMED"), ("w", "FINAL")] {
-            self.mine_until(&digest, state).await?;
-            self.tell.line(format!("the anchor is at depth {depth}: {state}"));
+            let blocks = self.mine_until(&digest, state).await?;
+            let tip = self.network.node.rpc().tip().await?.height;
+            self.tell.line(format!("at height {tip} the anchor is at depth {depth} = {blocks}: {state}"));
         }
         self.done(step, "An epoch is anchored, confirmed, final").await?;
         self.digest_gets_its_file(&digest, txid).await
@@ -83,8 +88,8 @@ impl Story {
         Ok(())
     }
 
-    /// Mines until the anchor that covers a digest is as deep as a state says.
-    async fn mine_until(&mut self, digest: &Hash32, state: &str) -> anyhow::Result<()> {
+    /// Mines until the anchor that covers a digest is as deep as a state says. Gives that depth.
+    async fn mine_until(&mut self, digest: &Hash32, state: &str) -> anyhow::Result<u64> {
         let params = self.network.view("params").await?;
         let name = if state == "FINAL" { "w" } else { "k" };
         let wanted = params[0]["params"][name].as_u64().context("a depth")?;
@@ -93,12 +98,12 @@ impl Story {
         let left = u32::try_from(wanted.saturating_sub(depth))?;
         self.mine(left, &format!("the anchor becomes {state}")).await?;
         let there = |view: &Value| view["state"] == state;
-        self.network.until_view(&path, &format!("the anchor is {state}"), there).await.map(|_| ())
+        self.network.until_view(&path, &format!("the anchor is {state}"), there).await?;
+        Ok(wanted)
     }
 
-    /// The anchor as it stands on Bitcoin, with what the hub says of its signers.
-    async fn read_anchor(&mut self, stamped: &Value) -> anyhow::Result<Anchor> {
-        let epoch = stamped["epoch"].as_u64().context("an epoch")?;
+    /// An epoch's anchor as it stands on Bitcoin, with what the hub says of its signers.
+    async fn read_anchor(&mut self, epoch: u64) -> anyhow::Result<Anchor> {
         let checkpoint = self.network.view(&format!("checkpoints/{epoch}")).await?;
         let said = &checkpoint["anchor"];
         let txid: Txid = string(said, "txid")?.parse()?;
@@ -161,6 +166,12 @@ impl Story {
         let file = |name: &str| anyhow::Ok(std::path::PathBuf::from(string(&made, name)?));
         self.report.files(Files { proof: file("proof")?, headers: file("headers")?, root: file("root")? });
         self.report.finality(&chain, height);
+        let anchor: Txid = string(&made["shown"], "anchor_txid")?.parse()?;
+        let found =
+            self.network.node.rpc().raw_transaction(anchor).await?.context("the anchor is on Bitcoin")?;
+        let (_, payload) = Payload::find(&found.transaction)?;
+        let anchor = self.read_anchor(payload.epoch.0).await?;
+        self.report.anchor(anchor);
         Ok(())
     }
 
@@ -192,12 +203,21 @@ impl Story {
         );
         let txid: Txid = string(&shown, "anchor_txid")?.parse()?;
         self.tell.line(format!(
-            "with hub and daemons off: block {} of chain {} is final, under anchor {txid}",
-            shown["height"], shown["chain"]
+            "with hub and daemons off: block {} of chain {} is final, signed by {} of {}, under anchor {txid} in block {}, {} deep",
+            shown["height"],
+            self.chain.id,
+            btc(shown["signed_sat"].as_u64().context("power")?),
+            btc(shown["total_sat"].as_u64().context("power")?),
+            shown["anchor_height"],
+            shown["depth"],
         ));
         let claim = "A block of the development chain is proven final and anchored from files alone, with hub and daemons off";
         let took = step.began.elapsed();
-        self.tell.step(step.number, claim, took);
-        report::add_step(report, step.number, claim, &self.chain.id, &shown["height"], took)
+        let refs = report::proven(report, &self.chain.id, &shown["height"], &txid)?;
+        let btc = report::add_step(report, step.number, claim, &[txid], &refs, took)?;
+        let txs = vec![(txid, self.mined_at(txid).await?)];
+        let refs = refs.into_iter().filter(|place| !place.starts_with("txs/")).collect();
+        self.tell.step(step.number, claim, took, Shown { btc, txs, refs });
+        Ok(())
     }
 }

@@ -2,7 +2,8 @@
 //! unbonding stake are slashed on Bitcoin, the holders withdraw the rest, and finality goes on.
 
 use super::Story;
-use crate::demo::network::{string, text};
+use crate::demo::network::text;
+use crate::demo::tell::btc;
 use crate::process::tool;
 use anyhow::{Context as _, ensure};
 use bitcoin::Txid;
@@ -42,7 +43,7 @@ impl Story {
         self.mine(1, "the slashings confirm").await?;
         for (_, stake) in &named {
             self.network.until_state(&stake.id, "SLASHED").await?;
-            self.tell.line(format!("{}'s stake is slashed", stake.holder.name));
+            self.tell.line(format!("{}'s stake of {} is slashed", stake.holder.name, btc(stake.sat)));
         }
         self.done(step, "Evidence, key out, slashing confirmed for an active and for an unbonding stake")
             .await?;
@@ -57,6 +58,12 @@ impl Story {
             step.txs.push(self.withdraw(stake).await?);
         }
         self.done(step, "Finality goes on; the holders withdraw what the slashing left").await
+    }
+
+    /// Who holds a stake.
+    fn holder_of(&self, id: &str) -> anyhow::Result<&str> {
+        let stake = self.stakes.iter().find(|stake| stake.id == id).context("a stake of the story")?;
+        Ok(&stake.holder.name)
     }
 
     /// Runs the misbehaving program at a height of the newest set that nobody has voted on yet.
@@ -101,8 +108,13 @@ impl Story {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
         self.report.tx(txid, "slash", Some(id), Some("slashing"));
-        self.tell
-            .line(format!("the watcher broadcasts slashing {txid} of stake {}", &string(&view, "id")?[..12]));
+        let found = self.network.node.rpc().raw_transaction(txid).await?.context("it is in the mempool")?;
+        let taken = found.transaction.output.first().context("an output")?.value;
+        let of = if unbonding { "unbonding output" } else { "stake" };
+        self.tell.line(format!(
+            "the watcher broadcasts {txid}: it takes {taken} of the {of} of {}",
+            self.holder_of(id)?
+        ));
         Ok(txid)
     }
 }

@@ -3,8 +3,9 @@
 use super::{Stake, Story};
 use crate::demo::holders::Holder;
 use crate::demo::network::string;
+use crate::demo::tell::btc;
 use anyhow::{Context as _, ensure};
-use bitcoin::{Amount, Transaction, Txid};
+use bitcoin::{Transaction, Txid};
 
 /// Later stakes hold one percent of the power planned for step 1.
 pub(super) const SMALL_SAT: u64 = super::locking::PLANNED_SAT / 100;
@@ -42,7 +43,8 @@ impl Story {
 
     /// A new holder, who has coins with the next block: the transaction that brings them.
     pub(super) async fn funded(&mut self, name: &str) -> anyhow::Result<(Holder, Txid)> {
-        let (holder, txid) = Holder::new(&self.network, name, Amount::from_sat(2 * SMALL_SAT)).await?;
+        let (holder, txid) = Holder::new(&self.network, name, btc(2 * SMALL_SAT)).await?;
+        self.tell.line(format!("{name} gets {} in {txid}", btc(2 * SMALL_SAT)));
         self.report.tx(txid, "fund", None, None);
         Ok((holder, txid))
     }
@@ -73,8 +75,9 @@ impl Story {
         self.mine(1, "the exit confirms").await?;
         self.network.until_state(&stake.id, "UNBONDING").await?;
         self.tell.line(format!(
-            "{} leaves early in {unbonding}: no power from its first confirmation",
-            stake.holder.name
+            "{} leaves early with {} in {unbonding}: no power from its first confirmation",
+            stake.holder.name,
+            btc(stake.sat)
         ));
         Ok(unbonding)
     }
@@ -101,7 +104,11 @@ impl Story {
         let early = stake.holder.signed(&["withdraw", "--yes", "--print", &stake.id]).await?;
         let reference = self.refuse(&early, "timelock", "one block early").await?;
         let said = stake.holder.fails(&["withdraw", "--yes", &stake.id]).await?;
-        self.tell.line(format!("the wallet says: {}", said.lines().next().unwrap_or_default()));
+        self.tell.line(format!(
+            "{}'s wallet says: {}",
+            stake.holder.name,
+            said.lines().next().unwrap_or_default()
+        ));
         self.mine(1, "the last block of the lock").await?;
         self.network.until_state(&stake.id, "WITHDRAWABLE").await?;
         let txid = self.withdraw(stake).await?;
@@ -113,10 +120,16 @@ impl Story {
     pub(super) async fn withdraw(&mut self, stake: &Stake) -> anyhow::Result<Txid> {
         let withdrawn = stake.holder.run(&["withdraw", "--yes", &stake.id]).await?;
         let txid: Txid = string(&withdrawn, "txid")?.parse()?;
+        let back = withdrawn["amount_sat"].as_u64().context("an amount")?;
         self.report.tx(txid, "withdraw", Some(&stake.id), Some("timelock"));
         self.mine(1, "the withdrawal confirms").await?;
-        self.tell.line(format!("{} has {} sat back in {txid}", stake.holder.name, withdrawn["amount_sat"]));
-        ensure!(withdrawn["amount_sat"].as_u64() <= Some(stake.sat), "more came back than was locked");
+        self.tell.line(format!(
+            "{} has {} of {} back in {txid}",
+            stake.holder.name,
+            btc(back),
+            btc(stake.sat)
+        ));
+        ensure!(back <= stake.sat, "more came back than was locked");
         Ok(txid)
     }
 }

@@ -1,9 +1,10 @@
 //! Step 4.3: a holder takes a stake into a larger one in one step. Its power is never interrupted.
 
 use super::exits::{SMALL_SAT, one_signature_short};
-use super::power::sats;
+use super::power::{each, sats};
 use super::{Stake, Story, outpoint_txid};
 use crate::demo::network::string;
+use crate::demo::tell::btc;
 use anyhow::ensure;
 use bitcoin::Txid;
 
@@ -38,13 +39,13 @@ impl Story {
             expanded == before && almost == before,
             "power was {before:?} sat, then {expanded:?}, then {almost:?}"
         );
-        self.tell.line(format!("the old stake is expanded; its {} sat count on until depth k", old.sat));
+        self.tell.line(format!("the old stake is expanded; its {} count on until depth k", btc(old.sat)));
         self.mine(1, "depth k").await?;
         self.network.until_state(&new.id, "ACTIVE").await?;
         let after = sats(&self.power(OPERATOR).await?);
         let wanted: Vec<u64> = before.iter().map(|sat| sat + new.sat - old.sat).collect();
         ensure!(after == wanted, "power is {after:?} sat at depth k instead of {wanted:?}");
-        self.tell.line(format!("power of both keys: {before:?} sat before, {after:?} sat at depth k"));
+        self.tell.line(format!("power of both keys: {} before, {} at depth k", each(&before), each(&after)));
         self.done(step, "A holder extends without leaving; power is not interrupted").await
     }
 
@@ -57,8 +58,10 @@ impl Story {
         ensure!(locked["amount_sat"] == new.sat, "the new stake holds {}", locked["amount_sat"]);
         self.report.tx(txid, "expand", Some(&new.id), Some("unbonding"));
         self.tell.line(format!(
-            "{} takes the stake of {} sat into one of {} sat in {txid}",
-            old.holder.name, old.sat, new.sat
+            "{} takes the stake of {} into one of {} in {txid}",
+            old.holder.name,
+            btc(old.sat),
+            btc(new.sat)
         ));
         self.stakes.push(new.clone());
         Ok((new, txid))

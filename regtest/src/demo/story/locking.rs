@@ -3,15 +3,18 @@
 use super::{Stake, Step, Story, outpoint_txid};
 use crate::demo::holders::Holder;
 use crate::demo::network::string;
-use crate::demo::operators::Operator;
+use crate::demo::operators::{BACKING_SAT, Operator};
+use crate::demo::tell::btc;
 use anyhow::{Context as _, ensure};
-use bitcoin::{Amount, Txid};
+use bitcoin::Txid;
 use serde_json::Value;
 
 /// Operators and their share of the power planned for step 1, in percent.
 pub const OPERATORS: [(&str, u64); 4] = [("dora", 20), ("anna", 30), ("bert", 25), ("carl", 25)];
 /// Holders; the first broadcasts before registering, the others register first.
 const HOLDERS: [&str; 4] = ["dave", "alice", "bob", "carol"];
+/// What each holder's wallet gets.
+const WALLET_SAT: u64 = 60_000_000;
 /// Power planned for step 1.
 pub const PLANNED_SAT: u64 = 100_000_000;
 
@@ -21,6 +24,9 @@ impl Story {
         let mut step = self.begin("1.1").await?;
         for (name, _) in OPERATORS {
             let (operator, backings) = Operator::new(&self.network, name, &self.chain).await?;
+            for txid in &backings {
+                self.tell.line(format!("{name} keeps {} for a registration in {txid}", btc(BACKING_SAT)));
+            }
             backings.iter().for_each(|txid| self.report.tx(*txid, "fund", None, None));
             step.txs.extend(backings);
             self.operators.push(operator);
@@ -33,8 +39,8 @@ impl Story {
             operator.register(&chain).await?;
             let (name, zero) = (operator.name.clone(), operator.zero.clone());
             self.tell.line(format!(
-                "operator {name} registers {zero} for chain zero, and a key for chain {}",
-                chain.id
+                "operator {name} registers {zero} for chain zero, and {} for chain {}",
+                operator.other, chain.id
             ));
             step.refs.extend([format!("fps/{}", 2 * index), format!("fps/{}", 2 * index + 1)]);
         }
@@ -47,7 +53,8 @@ impl Story {
         let mut step = self.begin("1.2").await?;
         let mut holders = Vec::new();
         for name in HOLDERS {
-            let (holder, txid) = Holder::new(&self.network, name, Amount::from_sat(60_000_000)).await?;
+            let (holder, txid) = Holder::new(&self.network, name, btc(WALLET_SAT)).await?;
+            self.tell.line(format!("{name} gets {} in {txid}", btc(WALLET_SAT)));
             self.report.tx(txid, "fund", None, None);
             step.txs.push(txid);
             holders.push(holder);
@@ -96,7 +103,7 @@ impl Story {
         let locked = if after { self.confirm_first(holder, locked).await? } else { locked };
         let id = string(&locked, "id")?;
         let txid = outpoint_txid(&string(&locked, "outpoint")?)?;
-        self.tell.line(format!("{} locks {sat} sat behind {name} in {txid}", holder.name));
+        self.tell.line(format!("{} locks {} behind {name} for {lock} in {txid}", holder.name, btc(sat)));
         self.report.tx(txid, "stake", Some(&id), None);
         self.stakes.push(Stake { id, holder: holder.clone(), sat });
         Ok(txid)
@@ -119,13 +126,19 @@ impl Story {
                 view["signatures"].as_u64() >= view["quorum"].as_u64(),
                 "a stake is verified without quorum"
             );
+            self.tell.line(format!(
+                "{}'s stake in block {} has {} signatures of the committee, {} are needed: VERIFIED",
+                stake.holder.name, view["included"]["height"], view["signatures"], view["quorum"]
+            ));
         }
-        self.mine(5, "up to one block before depth k").await?;
+        let almost = self.mine(5, "up to one block before depth k").await?;
         let early = self.network.stake(&self.stakes[1].id).await?;
         ensure!(early["state"] == "VERIFIED", "a stake is {} one block before depth k", early["state"]);
-        self.mine(1, "depth k").await?;
+        self.tell.line(format!("at height {almost}, one block before depth k = 6, nobody has power"));
+        let deep = self.mine(1, "depth k").await?;
         for stake in self.stakes.clone() {
             self.network.until_state(&stake.id, "ACTIVE").await?;
+            self.tell.line(format!("{}'s {} are ACTIVE at height {deep}", stake.holder.name, btc(stake.sat)));
         }
         let providers = self.network.view("providers").await?;
         for (operator, (_, percent)) in self.operators.iter().zip(OPERATORS) {

@@ -2,6 +2,7 @@
 
 use super::Story;
 use crate::demo::report::PowerAt;
+use crate::demo::tell::btc;
 use anyhow::Context as _;
 use serde_json::Value;
 use std::time::Duration;
@@ -47,4 +48,9 @@ impl Story {
 /// The amounts alone, to compare.
 pub(super) fn sats(power: &[PowerAt]) -> Vec<u64> {
     power.iter().map(|at| at.sat).collect()
+}
+
+/// The amounts as people read them.
+pub(super) fn each(sats: &[u64]) -> String {
+    sats.iter().map(|sat| btc(*sat).to_string()).collect::<Vec<_>>().join(" and ")
 }

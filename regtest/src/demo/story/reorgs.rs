@@ -2,11 +2,12 @@
 //! the breaker until governance resumes, and nobody's exit waits for that.
 
 use super::exits::{PATIENT, SMALL_SAT};
-use super::power::sats;
+use super::power::{each, sats};
 use super::{Stake, Step, Story, outpoint_txid};
 use crate::demo::holders::Holder;
 use crate::demo::network::string;
 use crate::demo::report::{PowerAt, Reorg};
+use crate::demo::tell::btc;
 use crate::node::Reorg as Branch;
 use anyhow::{Context as _, ensure};
 use bitcoin::Txid;
@@ -50,7 +51,7 @@ impl Story {
         ensure!(status["breaker"].is_null(), "the breaker tripped: {}", status["breaker"]);
         let after = self.power(OPERATORS[0]).await?;
         ensure!(sats(&before) == sats(&after), "power changed from {before:?} to {after:?}");
-        self.tell.line(format!("no power changes: both keys have {:?} sat as before", sats(&after)));
+        self.tell.line(format!("no power changes: both keys have {} as before", each(&sats(&after))));
         step.refs.extend([self.reorg(&branch, false, vec![before, after]), format!("stakes/{index}")]);
         self.mine(1, "what was removed comes back").await?;
         self.mined_again(funding).await?;
@@ -79,7 +80,7 @@ impl Story {
         let after = self.power(OPERATORS[1]).await?;
         let wanted: Vec<u64> = before.iter().map(|at| at.sat - stake.sat).collect();
         ensure!(sats(&after) == wanted, "power is {after:?} instead of {wanted:?}");
-        self.tell.line(format!("power of both keys: {:?} sat before, {wanted:?} sat now", sats(&before)));
+        self.tell.line(format!("power of both keys: {} before, {} now", each(&sats(&before)), each(&wanted)));
         let waits = self.network.node.rpc().mempool_entry(locked).await?;
         ensure!(waits.is_some(), "the stake is not back in the mempool");
         step.refs.extend([self.reorg(&branch, true, vec![before.clone(), after]), format!("stakes/{index}")]);
@@ -126,14 +127,18 @@ impl Story {
         accept.iter().for_each(|power| decision.extend(["--accept", power]));
         let receipt = self.network.govern(&decision).await?;
         self.tell.line(format!(
-            "governance resumes in hub block {} and accepts {}",
+            "governance resumes in hub block {} and accepts the power of {}",
             receipt["height"],
-            accept.join(", ")
+            accepted
+                .iter()
+                .map(|(chain, sat)| format!("{} for {chain}", btc(*sat)))
+                .collect::<Vec<_>>()
+                .join(", ")
         ));
         self.network.until_state(&stake.id, "ACTIVE").await?;
         let back = self.power(OPERATORS[1]).await?;
         ensure!(sats(&back) == sats(&before), "power is {back:?} instead of {before:?}");
-        self.tell.line(format!("{}'s stake has its power back", stake.holder.name));
+        self.tell.line(format!("{}'s stake has its power of {} back", stake.holder.name, btc(stake.sat)));
         for (chain, height) in self.further(&began, 3).await? {
             self.tell.line(format!("chain {chain} goes on: final up to height {height}"));
             step.refs.push(self.report.finality(&chain, height));
