@@ -50,7 +50,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    exit::finish(carry_out(Cli::parse()))
+    let cli = Cli::parse();
+    let format = Format::from_flag(cli.json);
+    exit::finish(carry_out(cli), format)
 }
 
 fn carry_out(cli: Cli) -> Result<(), Failure> {

@@ -81,9 +81,16 @@ pub struct Withdraw {
     password_file: Option<PathBuf>,
 }
 
+impl Cli {
+    /// The form that results, and failures, are asked in.
+    pub fn format(&self) -> Format {
+        Format::from_flag(self.json)
+    }
+}
+
 /// Does what the command line says and prints the result.
 pub async fn carry_out(cli: Cli) -> Result<(), Failure> {
-    let format = Format::from_flag(cli.json);
+    let format = cli.format();
     let open = || Session::open(&cli.config);
     match cli.command {
         Command::Init(init) => format.print(&init.run().await?),

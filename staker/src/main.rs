@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let format = cli.format();
     let outcome = shutdown::run(|shutdown| async move {
         tokio::select! {
             outcome = carry_out(cli) => outcome,
@@ -15,5 +16,5 @@ fn main() -> ExitCode {
                 .hint("what was begun is written down; `palisade-staker status` says how it stands")),
         }
     });
-    exit::finish(outcome.map_err(Failure::failed).and_then(|outcome| outcome))
+    exit::finish(outcome.map_err(Failure::failed).and_then(|outcome| outcome), format)
 }

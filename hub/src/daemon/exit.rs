@@ -7,6 +7,12 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use serde::Serialize;
+use serde_json::json;
+
+use super::config::ConfigError;
+use super::lock::LockError;
+use crate::bitcoind::RpcError;
+use crate::client::HubError;
 
 /// How a command ended. The numbers are part of the interface: scripts branch on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,22 +77,39 @@ impl Display for Failure {
     }
 }
 
-/// An error with its causes, outermost first, on one line.
+/// An error with its causes, outermost first, on one line. A cause that says so makes the exit code another than 1.
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::failed(format_args!("{error:#}"))
+        let later = |why: &(dyn std::error::Error + 'static)| {
+            why.downcast_ref::<HubError>().is_some_and(HubError::can_be_retried)
+                || why.downcast_ref::<RpcError>().is_some_and(RpcError::can_be_retried)
+                || matches!(why.downcast_ref(), Some(LockError::Held { .. }))
+        };
+        let exit = match () {
+            () if error.chain().any(|why| why.is::<ConfigError>()) => Exit::Usage,
+            () if error.chain().any(later) => Exit::NotNow,
+            () => Exit::Failed,
+        };
+        Self::new(exit, format_args!("{error:#}"))
     }
 }
 
-/// Ends `main`: prints a failure to standard error and gives the exit code.
-pub fn finish(outcome: Result<(), Failure>) -> ExitCode {
-    ExitCode::from(report(outcome, io::stderr()) as u8)
+/// Ends `main`: prints a failure to standard error, in the form that results were asked in, and gives the exit code.
+pub fn finish(outcome: Result<(), Failure>, format: Format) -> ExitCode {
+    ExitCode::from(report(outcome, format, io::stderr()) as u8)
 }
 
-fn report(outcome: Result<(), Failure>, mut talk: impl Write) -> Exit {
+fn report(outcome: Result<(), Failure>, format: Format, mut talk: impl Write) -> Exit {
     let Err(failure) = outcome else { return Exit::Done };
+    let said = match format {
+        Format::Text => failure.to_string(),
+        Format::Json => {
+            let Failure { exit, message, hint } = &failure;
+            json!({ "error": message, "hint": hint, "exit_code": *exit as u8 }).to_string()
+        }
+    };
     // With standard error gone there is nobody left to tell; the exit code still says it.
-    let _ = writeln!(talk, "{failure}");
+    let _ = writeln!(talk, "{said}");
     failure.exit
 }
 
@@ -191,9 +214,30 @@ mod tests {
             (Err(Failure::not_now("later").hint("wait")), 3, "error: later\nhint: wait\n"),
         ] {
             let mut talk = Vec::new();
-            assert_eq!(report(outcome, &mut talk) as u8, code);
+            assert_eq!(report(outcome, Format::Text, &mut talk) as u8, code);
             assert_eq!(String::from_utf8(talk).unwrap(), said);
         }
-        assert_eq!(report(Err(Failure::failed("x")), Broken(ErrorKind::BrokenPipe)), Exit::Failed);
+        let gone = Broken(ErrorKind::BrokenPipe);
+        assert_eq!(report(Err(Failure::failed("x")), Format::Text, gone), Exit::Failed);
+    }
+
+    #[test]
+    fn scripts_get_failures_as_json_too() {
+        let mut talk = Vec::new();
+        report(Err(Failure::not_now("later").hint("wait")), Format::Json, &mut talk);
+        let said: serde_json::Value = serde_json::from_slice(&talk).unwrap();
+        assert_eq!(said, json!({ "error": "later", "hint": "wait", "exit_code": 3 }));
+    }
+
+    #[test]
+    fn the_cause_decides_on_the_exit_code() {
+        let held = || LockError::Held { file: "data/lock".into(), holder: Some(7) };
+        for (error, exit) in [
+            (anyhow::anyhow!("broken"), Exit::Failed),
+            (anyhow::Error::new(held()).context("cannot begin"), Exit::NotNow),
+            (anyhow::Error::new(ConfigError::TooLong { path: "x.toml".into() }), Exit::Usage),
+        ] {
+            assert_eq!(Failure::from(error).exit(), exit);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! `make demo`: the whole story on a real bitcoind. `make up`, `make down`: the network left running.
 
 use clap::{Parser, Subcommand};
-use palisade_hub::daemon::exit::{self, Failure};
+use palisade_hub::daemon::exit::{self, Failure, Format};
 use palisade_hub::daemon::shutdown::{self, Shutdown};
 use palisade_regtest::demo::{story, up};
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = shutdown::run(|shutdown| run(cli, shutdown)).map_err(Failure::failed);
-    exit::finish(done.and_then(|done| done))
+    exit::finish(done.and_then(|done| done), Format::Text)
 }
 
 async fn run(cli: Cli, shutdown: Shutdown) -> Result<(), Failure> {

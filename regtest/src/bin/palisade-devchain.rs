@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use palisade_hub::daemon::endpoint::ListenAddr;
-use palisade_hub::daemon::exit::{self, Failure};
+use palisade_hub::daemon::exit::{self, Failure, Format};
 use palisade_hub::daemon::health::Health;
 use palisade_hub::daemon::lock::DirLock;
 use palisade_hub::daemon::network::Network;
@@ -29,7 +29,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    exit::finish(carry_out(cli))
+    exit::finish(carry_out(cli), Format::Text)
 }
 
 fn carry_out(cli: Cli) -> Result<(), Failure> {

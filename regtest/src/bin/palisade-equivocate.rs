@@ -5,7 +5,7 @@
 use anyhow::{Context as _, ensure};
 use clap::Parser;
 use palisade_hub::client::HubClient;
-use palisade_hub::daemon::exit::{self, Failure};
+use palisade_hub::daemon::exit::{self, Failure, Format};
 use palisade_hub::daemon::genesis::read_genesis;
 use palisade_hub::daemon::keyfile::{self, KdfCost};
 use palisade_hub::daemon::password::PasswordSource;
@@ -61,7 +61,7 @@ struct Cli {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = shutdown::run(|_| async move { cli.run().await }).map_err(Failure::failed);
-    exit::finish(done.and_then(|done| Ok(done?)))
+    exit::finish(done.and_then(|done| Ok(done?)), Format::Text)
 }
 
 impl Cli {

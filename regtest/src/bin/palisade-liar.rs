@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use clap::Parser;
 use palisade_hub::client::{HubClient, LogPage};
 use palisade_hub::daemon::endpoint::ListenAddr;
-use palisade_hub::daemon::exit::{self, Failure};
+use palisade_hub::daemon::exit::{self, Failure, Format};
 use palisade_hub::daemon::genesis::read_genesis;
 use palisade_hub::daemon::keyfile::{self, KdfCost};
 use palisade_hub::daemon::password::PasswordSource;
@@ -62,7 +62,7 @@ struct Liar {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = shutdown::run(|shutdown| async move { run(cli, shutdown).await }).map_err(Failure::failed);
-    exit::finish(done.and_then(|done| Ok(done?)))
+    exit::finish(done.and_then(|done| Ok(done?)), Format::Text)
 }
 
 async fn run(cli: Cli, shutdown: Shutdown) -> anyhow::Result<()> {

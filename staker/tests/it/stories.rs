@@ -51,7 +51,7 @@ async fn coins_are_staked_wait_the_timelock_out_and_come_back() {
     party.until_state(&id, Active).await;
     let told = status::status(&mut open(&config), Some(&id[..8])).await.unwrap();
     let words = &told.stakes[0].next;
-    assert!(words.starts_with("active; can be withdrawn from block"), "{words}");
+    assert!(words.starts_with("active; has power until block"), "{words}");
 
     // One block early bitcoind refuses, and we before it; then both accept.
     party.mine(192).await;
@@ -80,6 +80,9 @@ async fn leaving_early_needs_no_hub_and_a_backup_is_enough_to_withdraw() {
     std::fs::write(&config, text).unwrap();
     let unbonding = args::<Unbond>(&[&id, "--yes"]).run(&mut open(&config)).await.unwrap();
     assert_eq!((unbonding.amount_sat, unbonding.fee_sat), (498_000, 2_000));
+    let told = status::status(&mut open(&config), Some(&id)).await.unwrap();
+    let next = &told.stakes[0].next;
+    assert!(next.starts_with("the early exit is sent and waits for its first confirmation"), "{next}");
     party.node.mine(144).await.unwrap();
 
     // Everything of the wallet is gone, but the backup and the password.
