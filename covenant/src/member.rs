@@ -8,6 +8,7 @@ use palisade_hub::ledger::stake::Stake;
 use palisade_hub::ledger::state::StakeState;
 use palisade_protocol::codec::{DecodeError, Wire as _};
 use palisade_protocol::covenant::{BadAnswer, MAX_REASON};
+use palisade_protocol::keys::CovenantKey;
 use palisade_protocol::message::Message;
 use palisade_protocol::stake::StakeId;
 
@@ -58,10 +59,15 @@ impl Member {
         Self { signer, policy, audit }
     }
 
+    /// Its key.
+    pub fn key(&self) -> CovenantKey {
+        self.signer.member()
+    }
+
     /// What the log lacks of this member. A stake that has its quorum is answered too: another member may be missing when
     /// the stake is expanded or slashed.
     pub fn wanted(&self, stake: &Stake) -> Option<Wanted> {
-        let member = self.signer.member();
+        let member = self.key();
         stake.contract.keys.committee().index_of(&member)?;
         let signed = stake.signatures.contains_key(&member);
         match stake.state {

@@ -146,6 +146,7 @@ impl Desk {
             match self.catch_up(wait).await {
                 Ok(()) => {
                     self.health.recover("log");
+                    self.look_for_seat();
                     self.answer_all().await?;
                 }
                 Err(ReplicaError::Store(why)) => return Err(why.into()),
@@ -172,6 +173,17 @@ impl Desk {
                 return Ok(());
             }
             wait = Duration::ZERO;
+        }
+    }
+
+    /// Whoever is in no committee is asked for nothing: that is no fault, but nobody should take it for work.
+    fn look_for_seat(&self) {
+        let (ledger, key) = (self.replica.ledger(), self.member.key());
+        if ledger.params_at(ledger.btc_height()).1.committee().members().contains(&key) {
+            self.health.recover("committee");
+        } else {
+            self.health
+                .degrade("committee", format!("the hub's parameters name no committee with the key {key}"));
         }
     }
 

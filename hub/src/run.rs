@@ -26,6 +26,9 @@ use std::time::{Duration, Instant};
 /// Purpose of the hub's key file.
 pub const KEY_PURPOSE: &str = "hub";
 
+/// A follower that gets no more blocks than this at once has caught up with its leader.
+const NEAR: usize = 2;
+
 /// Runs until it is told to stop.
 pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     let config: Config = files::load(config_file)?;
@@ -196,14 +199,23 @@ async fn follow(
     health: &Health,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
+    health.degrade("leader", "the leader has not been reached yet");
     loop {
         let page = tokio::select! {
             page = follow_page(&leader, &hub) => page,
             () = shutdown.requested() => return Ok(()),
         };
         match page {
-            Ok(()) => {
-                health.recover("leader");
+            Ok(blocks) => {
+                match hub.ledger().tip() {
+                    Some((height, _)) if blocks > NEAR => {
+                        health.degrade(
+                            "leader",
+                            format!("behind the leader: replaying its log, now at height {height}"),
+                        );
+                    }
+                    _ => health.recover("leader"),
+                }
                 meters.update(&hub, 0);
             }
             Err(why @ ReplicaError::Store(_)) => return Err(why.into()),
@@ -216,12 +228,14 @@ async fn follow(
     }
 }
 
-async fn follow_page(leader: &HubClient, hub: &Arc<Hub>) -> Result<(), ReplicaError> {
+/// Replays what the leader has next, and says how many blocks that were.
+async fn follow_page(leader: &HubClient, hub: &Arc<Hub>) -> Result<usize, ReplicaError> {
     let next = hub.ledger().next_height();
-    for block in leader.blocks(next, Duration::from_secs(10)).await? {
-        tokio::task::block_in_place(|| hub.follow_block(&block))?;
+    let blocks = leader.blocks(next, Duration::from_secs(10)).await?;
+    for block in &blocks {
+        tokio::task::block_in_place(|| hub.follow_block(block))?;
     }
-    Ok(())
+    Ok(blocks.len())
 }
 
 fn log(hub_height: u64, event: &Event) {

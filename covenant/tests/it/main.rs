@@ -41,6 +41,10 @@ fn world(stakes: u64) -> (World, Vec<StakeId>) {
 }
 
 fn desk(dir: &Path, world: &World, hub: &HubClient) -> (Desk, Health) {
+    desk_of(COVENANT[0], dir, world, hub)
+}
+
+fn desk_of(name: &str, dir: &Path, world: &World, hub: &HubClient) -> (Desk, Health) {
     let policy = Policy {
         max_stake_sat: MAX_STAKE,
         max_window_sat: u64::MAX,
@@ -51,7 +55,7 @@ fn desk(dir: &Path, world: &World, hub: &HubClient) -> (Desk, Health) {
     let audit = Audit::open(&dir.join("audit.sqlite")).unwrap();
     let replica = Replica::open(dir, world.ledger.genesis().clone()).unwrap();
     let health = Health::new("palisade-covenant", "0", bitcoin::Network::Regtest.into()).unwrap();
-    let member = Member::new(Signer::new(pair(COVENANT[0])), policy, audit);
+    let member = Member::new(Signer::new(pair(name)), policy, audit);
     (Desk::new(member, replica, hub.clone(), health.clone()).unwrap(), health)
 }
 
@@ -127,6 +131,27 @@ fn caught_up(health: &Health, tip: Height) -> bool {
 }
 
 /// A hub that alters one place of the block that registers a stake.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_in_no_committee_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (world, _) = world(1);
+    let stop = Shutdown::manual();
+    let (hub, client) = start_hub(dir.path(), &world, &stop).await;
+    for (name, reasons) in [(COVENANT[1], 0), ("somebody else", 1)] {
+        let own = dir.path().join(name);
+        std::fs::create_dir(&own).unwrap();
+        let (mut desk, health) = desk_of(name, &own, &world, &client);
+        let beyond = hub.ledger().next_height().plus(2);
+        work_until(&mut desk, || {
+            hub.ledger().next_height() > beyond && health.report().reasons.len() == reasons
+        })
+        .await;
+        let said = health.report().reasons.concat();
+        assert_eq!(said.contains("no committee with the key"), reasons == 1, "{said}");
+    }
+    stop.trigger();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_signs_nothing_for_a_hub_that_lies() {
     let (world, ids) = world(2);

@@ -11,7 +11,7 @@ mod power;
 mod reorgs;
 
 use crate::demo::holders::Holder;
-use crate::demo::network::{Network, text};
+use crate::demo::network::{Network, governance_key, text};
 use crate::demo::operators::{Operator, OtherChain};
 use crate::demo::report::{self, Report, Sources};
 use crate::demo::tell::{Shown, Tell};
@@ -113,9 +113,17 @@ impl Story {
              palisade-staker status\n\
              palisade-staker unbond ID          # leave early; then, 144 blocks later:\n\
              palisade-staker withdraw ID\n\
-             curl {}/status                      # the hub's own words\n\n\
-             `make down` stops everything.",
-            network.hub_url, network.hub_url, network.hub_url
+             curl {}/status                      # the hub's own words\n\
+             curl {}/tip                         # chain {}, voted on beside the hub's own\n\n\
+             Keys of governance: {} and others beside it; every key file here has the password in {}.\n\
+             `make down` stops everything; the next `make up` begins anew and removes this network with its wallets.",
+            network.hub_url,
+            network.hub_url,
+            network.hub_url,
+            self.chain.source.trim_end_matches('/'),
+            self.chain.id,
+            text(&governance_key(&network.dir, 0)),
+            text(&network.password()),
         )
     }
 
