@@ -7,6 +7,7 @@ use clap::Args;
 use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::genesis::read_genesis;
 use palisade_hub::daemon::network::Network;
+use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::daemon::template::Template;
 use std::path::{Path, PathBuf};
@@ -23,12 +24,9 @@ pub struct Init {
     /// Where the hub's API is.
     #[arg(long, default_value = "http://127.0.0.1:8200")]
     pub hub: String,
-    /// Where our bitcoind's RPC is.
-    #[arg(long, default_value = "http://127.0.0.1:18443")]
-    pub bitcoin: String,
-    /// The file with its RPC credentials.
-    #[arg(long)]
-    pub cookie: PathBuf,
+    /// The own bitcoind.
+    #[command(flatten)]
+    pub node: NodeArgs,
     /// File with the password for the seed of the wallet that pays for anchors.
     #[arg(long)]
     pub password_file: Option<PathBuf>,
@@ -72,12 +70,12 @@ impl Init {
     }
 
     fn config_text(&self, dir: &Path, network: Network) -> anyhow::Result<String> {
-        Ok(Template::new(config::DEFAULT)
+        Ok(self
+            .node
+            .fill(Template::new(config::DEFAULT))?
             .text("network", network)?
             .path("genesis_file", self.genesis.canonicalize()?)?
             .text("hub.url", &self.hub)?
-            .text("bitcoin.rpc_url", &self.bitcoin)?
-            .file("bitcoin.cookie_file", Some(&self.cookie))?
             .path("report.data_dir", dir.join("report-data"))?
             .path("report.listen.address_file", dir.join("report.address"))?
             .path("watch.data_dir", dir.join("watch-data"))?

@@ -6,10 +6,10 @@ use bitcoin::consensus::encode::serialize;
 use clap::Args;
 use palisade_hub::bitcoind::MAX_HEADERS;
 use palisade_hub::client::HubClient;
+use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::proof::{FinalityProof, TrustRoot};
-use palisade_staker::node_args::NodeArgs;
 use std::fmt;
 use std::path::PathBuf;
 

@@ -67,7 +67,7 @@ impl From<ReplicaError> for PassError {
         match why {
             ReplicaError::Hub(why) => Self::Hub(why),
             ReplicaError::Store(why) => Self::Files(why.into()),
-            ReplicaError::Invalid(_) => Self::Log(why),
+            ReplicaError::Invalid(_) | ReplicaError::Unusable { .. } => Self::Log(why),
         }
     }
 }

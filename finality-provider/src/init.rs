@@ -8,6 +8,7 @@ use clap::Args;
 use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::genesis::read_genesis;
 use palisade_hub::daemon::network::Network;
+use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::daemon::private_file;
 use palisade_hub::daemon::template::Template;
@@ -35,12 +36,9 @@ pub struct Init {
     /// Where the hub's API is.
     #[arg(long, default_value = "http://127.0.0.1:8200")]
     pub hub: Url,
-    /// Where the own bitcoind's RPC is.
-    #[arg(long, default_value = "http://127.0.0.1:18443")]
-    pub bitcoin: Url,
-    /// The cookie file of the own bitcoind.
-    #[arg(long)]
-    pub cookie: PathBuf,
+    /// The own bitcoind.
+    #[command(flatten)]
+    pub node: NodeArgs,
     /// The signer's socket, at most 107 bytes; in the directory by default. Its directory must be 0700.
     #[arg(long)]
     pub socket: Option<PathBuf>,
@@ -155,13 +153,12 @@ impl Init {
 
     fn voter_text(&self, dir: &Path, network: Network) -> anyhow::Result<String> {
         let text = self
-            .shared(voter_config::DEFAULT, network)?
+            .node
+            .fill(self.shared(voter_config::DEFAULT, network)?)?
             .path("data_dir", dir.join("voter-data"))?
             .path("signer_socket", self.socket(dir)?)?
             .path("funding_key_file", dir.join("keys/funding.json"))?
             .text("hub.url", &self.hub)?
-            .text("bitcoin.rpc_url", &self.bitcoin)?
-            .file("bitcoin.cookie_file", Some(&self.cookie))?
             .text("listen.address", self.listen)?
             .path("listen.address_file", dir.join("voter.address"))?
             .finish();
@@ -278,8 +275,12 @@ mod tests {
             dir: dir.join("a provider"),
             genesis,
             hub: "http://127.0.0.1:1".parse().unwrap(),
-            bitcoin: "http://127.0.0.1:2".parse().unwrap(),
-            cookie: dir.join(".cookie"),
+            node: NodeArgs {
+                url: "http://127.0.0.1:2".to_owned(),
+                cookie: Some(dir.join(".cookie")),
+                user: None,
+                user_password: None,
+            },
             socket: None,
             listen: "127.0.0.1:0".parse().unwrap(),
             signer_listen: Some("127.0.0.1:0".parse().unwrap()),

@@ -12,7 +12,7 @@ use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use palisade_protocol::block::MessageBytes;
-use palisade_protocol::codec::Wire as _;
+use palisade_protocol::codec::{DecodeError, Wire as _};
 use palisade_protocol::context::ChainId;
 use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::genesis::GenesisDocument;
@@ -82,6 +82,10 @@ fn not_found(what: &'static str) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is no such {what}"))
 }
 
+fn unreadable(what: &str, why: DecodeError) -> ApiError {
+    refused("encoding", format_args!("not a {what}: {why}"), false)
+}
+
 fn broken(why: impl ToString) -> ApiError {
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", why).can_be_retried()
 }
@@ -135,7 +139,7 @@ async fn submit(State(door): State<Door>, Api(body): Api<Bytes>) -> Answer<Recei
 
 async fn vote(State(door): State<Door>, Api(body): Api<Bytes>) -> Answer<Value> {
     only_makers(&door)?;
-    let vote = Vote::from_bytes(&body).map_err(Rejected::from)?;
+    let vote = Vote::from_bytes(&body).map_err(|why| unreadable("vote", why))?;
     door.hub.vote(vote)?.await.map_err(|_| stopping())??;
     Ok(Json(json!({ "counted": true })))
 }

@@ -21,6 +21,7 @@ pub mod lock;
 pub mod log;
 pub mod network;
 pub mod node;
+pub mod node_args;
 pub mod password;
 pub mod private_file;
 pub mod secret;

@@ -9,7 +9,7 @@ use crate::store::{Store, StoreError};
 use palisade_protocol::block::Block;
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::units::Height;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,14 @@ pub enum ReplicaError {
     /// The own log.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The own log cannot be opened and replayed.
+    #[error("{}: {cause}", file.display())]
+    Unusable {
+        /// Where it is.
+        file: PathBuf,
+        /// Why.
+        cause: Box<ReplicaError>,
+    },
 }
 
 impl ReplicaError {
@@ -35,7 +43,7 @@ impl ReplicaError {
     pub fn can_be_retried(&self) -> bool {
         match self {
             Self::Hub(why) => why.can_be_retried(),
-            Self::Invalid(_) | Self::Store(_) => false,
+            Self::Invalid(_) | Self::Store(_) | Self::Unusable { .. } => false,
         }
     }
 }
@@ -50,9 +58,13 @@ pub struct Replica {
 impl Replica {
     /// Opens the log in `directory` (created if it is missing) and replays it.
     pub fn open(directory: &Path, genesis: Arc<Genesis>) -> Result<Self, ReplicaError> {
-        let store = Store::open(&directory.join("log.sqlite"))?;
-        let ledger = replay_log(&store, genesis)?;
-        Ok(Self { ledger, store })
+        let file = directory.join("log.sqlite");
+        let open = || {
+            let store = Store::open(&file)?;
+            let ledger = replay_log(&store, genesis)?;
+            Ok(Self { ledger, store })
+        };
+        open().map_err(|cause| ReplicaError::Unusable { file: file.clone(), cause: Box::new(cause) })
     }
 
     /// The state after the newest block.

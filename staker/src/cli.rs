@@ -4,7 +4,6 @@ use crate::backup::{self, Backup};
 use crate::extend::Extend;
 use crate::funds;
 use crate::init::Init;
-use crate::node_args::NodeArgs;
 use crate::providers;
 use crate::session::Session;
 use crate::stake::Stake;
@@ -13,6 +12,7 @@ use crate::unbond::Unbond;
 use crate::withdraw::{self, Terms};
 use clap::{Args, Parser, Subcommand};
 use palisade_hub::daemon::exit::{Failure, Format};
+use palisade_hub::daemon::node_args::NodeArgs;
 use std::path::{Path, PathBuf};
 
 /// Stake bitcoin from your own wallet, keep the keys, leave when you like.

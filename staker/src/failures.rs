@@ -34,7 +34,7 @@ pub fn replica(why: ReplicaError) -> Failure {
         why @ ReplicaError::Invalid(_) => Failure::failed(why).hint(
             "the hub lies, or runs other rules: nothing was taken from it; your coins do not depend on it",
         ),
-        why @ ReplicaError::Store(_) => Failure::failed(why),
+        why @ (ReplicaError::Store(_) | ReplicaError::Unusable { .. }) => Failure::failed(why),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use crate::config;
 use crate::keys::{KEY_PURPOSE, Keys};
-use crate::node_args::NodeArgs;
 use crate::purse::Purse;
 use crate::session::connect;
 use bitcoin::Network as BitcoinNetwork;
@@ -13,6 +12,7 @@ use palisade_hub::daemon::genesis::read_genesis_for;
 use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
 use palisade_hub::daemon::lock::DirLock;
 use palisade_hub::daemon::network::{MainnetConsent, Network};
+use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::daemon::secret::Secret;
 use palisade_hub::daemon::template::{NoSuchKey, Template};
@@ -128,16 +128,14 @@ impl Init {
 
     fn config_text(&self, dir: &Path) -> Result<String, Failure> {
         let genesis = self.genesis.canonicalize().map_err(Failure::usage)?;
-        let node = self.node.config_keys()?;
+        let own = self.node.fill(Template::new(config::DEFAULT))?;
         let fill = || {
-            let own = Template::new(config::DEFAULT)
+            let own = own
                 .path("data_dir", dir.join("staker-data"))?
                 .path("genesis_file", genesis)?
                 .path("key_file", dir.join("staker.key.json"))?
                 .file("password_file", self.password_file.as_deref())?
-                .text("hub.url", &self.hub)?
-                .text("bitcoin.rpc_url", &self.node.url)?
-                .replace("bitcoin.cookie_file", &node)?;
+                .text("hub.url", &self.hub)?;
             let network = Value::String(self.network.to_string());
             let consent = self.mainnet.clone().map(|sentence| ("mainnet", Value::String(sentence)));
             let keys: Vec<_> = std::iter::once(("network", network)).chain(consent).collect();

@@ -22,7 +22,6 @@ pub mod funds;
 pub mod init;
 pub mod journal;
 pub mod keys;
-pub mod node_args;
 pub mod providers;
 pub mod purse;
 pub mod record;

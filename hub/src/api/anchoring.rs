@@ -1,6 +1,6 @@
 //! Doors around anchors: shares of checkpoints, timestamps, proofs from files.
 
-use super::{Answer, Door, broken, busy, not_found, only_makers, refused, stopping};
+use super::{Answer, Door, broken, busy, not_found, only_makers, refused, stopping, unreadable};
 use crate::checkpoints::{self, ShareError};
 use crate::daemon::api::{Api, ApiError};
 use crate::proofs::{self, NoProof};
@@ -18,8 +18,6 @@ use palisade_protocol::units::{Epoch, Height};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-
-use crate::ledger::Rejected;
 
 /// Files that are made at a time: making one costs much and asking for one nothing.
 static MAKERS: Semaphore = Semaphore::const_new(2);
@@ -48,7 +46,7 @@ fn octets(bytes: Vec<u8>) -> Octets {
 
 pub(super) async fn share(State(door): State<Door>, Api(body): Api<Bytes>) -> Answer<Value> {
     only_makers(&door)?;
-    let share = CheckpointShare::from_bytes(&body).map_err(Rejected::from)?;
+    let share = CheckpointShare::from_bytes(&body).map_err(|why| unreadable("share of a checkpoint", why))?;
     let kept = tokio::task::spawn_blocking(move || door.hub.checkpoint(&share)).await.map_err(broken)?;
     kept?;
     Ok(Json(json!({ "kept": true })))
@@ -58,7 +56,11 @@ pub(super) async fn checkpoint(State(door): State<Door>, Api(path): Api<Path<u64
     let epoch = Epoch(path.0);
     let ledger = door.hub.ledger();
     let shares = checkpoints::add_up(epoch, &ledger, door.hub.store()).map_err(broken)?;
-    Ok(Json(view::checkpoint(&ledger, epoch, &shares.ok_or_else(|| not_found("set"))?)))
+    Ok(Json(view::checkpoint(
+        &ledger,
+        epoch,
+        &shares.ok_or_else(|| not_found("epoch of chain zero with a set"))?,
+    )))
 }
 
 #[derive(Deserialize)]

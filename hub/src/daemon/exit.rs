@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::config::ConfigError;
 use super::lock::LockError;
+use super::node_args::BadNodeArgs;
 use crate::bitcoind::RpcError;
 use crate::client::HubError;
 
@@ -86,12 +87,25 @@ impl From<anyhow::Error> for Failure {
                 || matches!(why.downcast_ref(), Some(LockError::Held { .. }))
         };
         let exit = match () {
-            () if error.chain().any(|why| why.is::<ConfigError>()) => Exit::Usage,
+            () if error.chain().any(|why| why.is::<ConfigError>() || why.is::<BadNodeArgs>()) => Exit::Usage,
             () if error.chain().any(later) => Exit::NotNow,
             () => Exit::Failed,
         };
-        Self::new(exit, format_args!("{error:#}"))
+        Self::new(exit, one_line(&error))
     }
+}
+
+/// An error and its causes. Many errors of ours say their cause themselves: it is not said twice.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for why in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = why;
+        } else if !text.ends_with(&why) {
+            text = format!("{text}: {why}");
+        }
+    }
+    text
 }
 
 /// Ends `main`: prints a failure to standard error, in the form that results were asked in, and gives the exit code.
@@ -230,10 +244,19 @@ mod tests {
     }
 
     #[test]
+    fn a_cause_that_an_error_says_itself_is_not_said_twice() {
+        let corrupt = crate::store::StoreError::Event(serde_json::from_str::<u8>("x").unwrap_err());
+        let said = one_line(&anyhow::Error::new(corrupt).context("log.sqlite"));
+        assert_eq!(said.matches("expected value").count(), 1, "{said}");
+        assert!(said.starts_with("log.sqlite: message log holds an event"), "{said}");
+    }
+
+    #[test]
     fn the_cause_decides_on_the_exit_code() {
         let held = || LockError::Held { file: "data/lock".into(), holder: Some(7) };
         for (error, exit) in [
             (anyhow::anyhow!("broken"), Exit::Failed),
+            (BadNodeArgs::Nameless.into(), Exit::Usage),
             (anyhow::Error::new(held()).context("cannot begin"), Exit::NotNow),
             (anyhow::Error::new(ConfigError::TooLong { path: "x.toml".into() }), Exit::Usage),
         ] {
