@@ -3,6 +3,7 @@
 mod anchors;
 mod doors;
 mod facts;
+mod interrupt;
 mod ledger;
 mod node;
 mod properties;
