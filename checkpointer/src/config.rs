@@ -116,6 +116,15 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_key_and_mainnet_are_refused() {
+        let refused = |text: &str| parse::<Config>(Path::new("x.toml"), text).unwrap_err().to_string();
+        let unknown = refused(&DEFAULT.replacen("data_dir", "data_dri", 1));
+        assert!(unknown.contains("data_dri"), "{unknown}");
+        let mainnet = refused(&DEFAULT.replace("\"regtest\"\n", "\"bitcoin\"\n"));
+        assert!(mainnet.contains("mainnet needs a second key"), "{mainnet}");
+    }
+
+    #[test]
     fn two_processes_never_share_a_directory() {
         for (name, field) in [("watch-data", "`watch.data_dir`"), ("anchor-data", "`anchor.data_dir`")] {
             let text = DEFAULT.replace(name, "report-data");
