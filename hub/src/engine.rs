@@ -195,7 +195,7 @@ impl Hub {
             }
             answers.push((answer, outcome));
         }
-        messages.extend(self.apply_due(&mut ledger));
+        messages.extend(self.apply_due(&mut ledger)?);
         let stamped = self.digests.take(BATCH);
         // The same digest from several senders stands once.
         let digests: BTreeSet<Hash32> = stamped.iter().map(|waiting| waiting.item).collect();
@@ -218,14 +218,14 @@ impl Hub {
     }
 
     /// Applies what follows from the votes. A refusal is no error: the ledger has moved on, or pauses.
-    fn apply_due(&self, ledger: &mut Ledger) -> Vec<MessageBytes> {
+    fn apply_due(&self, ledger: &mut Ledger) -> Result<Vec<MessageBytes>, StoreError> {
         let mut votes = self.tally();
-        let (evidence, certificates) = votes.take_due(ledger);
+        let (evidence, certificates) = votes.take_due(ledger, &self.store)?;
         let evidence = evidence.into_iter().map(Message::Evidence);
         let certificates =
             certificates.into_iter().map(|certificate| Message::Certificate(Box::new(certificate)));
         let due = evidence.chain(certificates).map(|message| MessageBytes::of(&message));
-        due.filter(|bytes| ledger.apply(bytes).is_ok()).collect()
+        Ok(due.filter(|bytes| ledger.apply(bytes).is_ok()).collect())
     }
 
     /// Replays a block that another hub made, and keeps it (follower). After a block that is refused, all is as before it.

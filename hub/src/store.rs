@@ -204,6 +204,27 @@ impl Store {
         rows.map(|bytes| Ok(Vote::from_bytes(&bytes?)?)).collect()
     }
 
+    /// For each voter at each height where more than one vote is kept, two of them.
+    pub fn double_votes(&self) -> Result<Vec<(Vote, Vote)>, StoreError> {
+        let connection = self.read();
+        let mut statement = connection.prepare(
+            "WITH twice AS (SELECT context, height, voter, min(block) AS first, max(block) AS last
+                 FROM vote GROUP BY context, height, voter HAVING count(*) > 1)
+             SELECT one.bytes, other.bytes FROM twice
+                 JOIN vote AS one ON (one.context, one.height, one.voter, one.block)
+                     = (twice.context, twice.height, twice.voter, twice.first)
+                 JOIN vote AS other ON (other.context, other.height, other.voter, other.block)
+                     = (twice.context, twice.height, twice.voter, twice.last)",
+        )?;
+        let rows =
+            statement.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+        rows.map(|row| {
+            let (one, other) = row?;
+            Ok((Vote::from_bytes(&one)?, Vote::from_bytes(&other)?))
+        })
+        .collect()
+    }
+
     /// Keeps a share of a checkpoint; says whether it is the signer's first of the epoch.
     pub fn keep_share(&self, share: &CheckpointShare) -> Result<bool, StoreError> {
         let added = self

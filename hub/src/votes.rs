@@ -11,8 +11,7 @@ use palisade_protocol::finality::certificate::Certificate;
 use palisade_protocol::finality::evidence::Evidence;
 use palisade_protocol::finality::tally::{GoodVote, Tally, VoteRefused};
 use palisade_protocol::finality::vote::{Ballot, Vote};
-use palisade_protocol::units::{BtcHeight, Epoch, Height};
-use std::collections::btree_map::Entry;
+use palisade_protocol::units::{BtcHeight, Epoch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -74,6 +73,8 @@ pub struct VoteBook {
     /// Heights at which a vote came since the last block.
     fresh: BTreeSet<Ballot>,
     evidence: Vec<Evidence>,
+    /// Whether what was kept before the start of this process has been concluded from.
+    recovered: bool,
 }
 
 /// Judges votes by themselves, on all cores.
@@ -112,16 +113,46 @@ impl VoteBook {
         Ok(votes.into_iter().map(|good| self.count(good, ledger)).collect())
     }
 
-    /// Makes the tally of a vote's epoch if there is none, from what was kept before a restart.
+    /// Makes the tally of a vote's epoch if there is none.
     fn open_tally(&mut self, ballot: &Ballot, ledger: &Ledger, store: &Store) -> Result<(), StoreError> {
         // What has lost its set since it was judged is refused when it is counted.
         let Ok((chain, fixed)) = set_of(ballot, ledger) else { return Ok(()) };
-        let epoch = chain.terms.epoch_of(ballot.height);
-        if let Entry::Vacant(entry) = self.tallies.entry((ballot.context, epoch)) {
-            let end = chain.terms.first_height(epoch.next());
-            let empty = Tally::new(fixed.set.clone(), chain.terms);
-            entry.insert(recover(empty, ballot.context, end, store)?);
+        self.open(chain, fixed, store)
+    }
+
+    /// Makes a set's tally if there is none, from what was kept before a restart. Any of that may lack its certificate: who
+    /// was told that a vote counts need not send it again.
+    fn open(&mut self, chain: &Chain, fixed: &FixedSet, store: &Store) -> Result<(), StoreError> {
+        let epoch = fixed.set.header().epoch;
+        let place = (chain.vote, epoch);
+        if self.tallies.contains_key(&place) {
+            return Ok(());
         }
+        let mut tally = Tally::new(fixed.set.clone(), chain.terms);
+        let (first, end) = (chain.terms.first_height(epoch), chain.terms.first_height(epoch.next()));
+        for vote in store.votes(&chain.vote, first, MAX_STORED)? {
+            let ballot = vote.ballot;
+            // A vote that was kept was good; a second one at its height is evidence, which `recover` sees to.
+            if ballot.height < end && tally.add(vote).is_ok() {
+                self.fresh.insert(ballot);
+            }
+        }
+        self.tallies.insert(place, tally);
+        Ok(())
+    }
+
+    /// Concludes, once, from what was kept before a restart: a process can end between a vote and the block after it.
+    fn recover(&mut self, ledger: &Ledger, store: &Store) -> Result<(), StoreError> {
+        if std::mem::replace(&mut self.recovered, true) {
+            return Ok(());
+        }
+        for chain in ledger.chains() {
+            for fixed in chain.sets.values().rev().take(KEPT_EPOCHS as usize) {
+                self.open(chain, fixed, store)?;
+            }
+        }
+        let twice = store.double_votes()?;
+        self.evidence.extend(twice.iter().filter_map(|(first, second)| Evidence::from_votes(first, second)));
         Ok(())
     }
 
@@ -142,7 +173,12 @@ impl VoteBook {
     }
 
     /// What the next block should hold: evidence, and certificates of blocks that are not final yet, lowest first.
-    pub fn take_due(&mut self, ledger: &Ledger) -> (Vec<Evidence>, Vec<Certificate>) {
+    pub fn take_due(
+        &mut self,
+        ledger: &Ledger,
+        store: &Store,
+    ) -> Result<(Vec<Evidence>, Vec<Certificate>), StoreError> {
+        self.recover(ledger, store)?;
         let final_at = |ballot: &Ballot| {
             let chain = ledger.chain_of_votes(&ballot.context);
             chain.is_none_or(|chain| chain.certified.contains_key(&ballot.height))
@@ -155,7 +191,7 @@ impl VoteBook {
         });
         let due = due.collect();
         self.forget(ledger);
-        (std::mem::take(&mut self.evidence), due)
+        Ok((std::mem::take(&mut self.evidence), due))
     }
 
     fn forget(&mut self, ledger: &Ledger) {
@@ -179,17 +215,4 @@ fn set_of<'a>(ballot: &Ballot, ledger: &'a Ledger) -> Result<(&'a Chain, &'a Fix
     let chain = ledger.chain_of_votes(&ballot.context).ok_or(VoteError::UnknownChain)?;
     let epoch = chain.terms.epoch_of(ballot.height);
     Ok((chain, chain.sets.get(&epoch).ok_or(VoteError::NoSet(epoch))?))
-}
-
-/// Counts the votes that were kept before a restart.
-fn recover(mut tally: Tally, context: Context, end: Height, store: &Store) -> Result<Tally, StoreError> {
-    let epoch = tally.set().header().epoch;
-    let first = tally.terms().first_height(epoch);
-    for vote in store.votes(&context, first, MAX_STORED)? {
-        if vote.ballot.height < end {
-            // A vote that was kept was good; a second one at its height was evidence then, and is in the log.
-            let _ = tally.add(vote);
-        }
-    }
-    Ok(tally)
 }

@@ -1,7 +1,7 @@
 //! Shipped binaries as child processes: started with a user's flags, watched, and always stopped.
 
 use anyhow::{Context as _, bail, ensure};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -24,6 +24,8 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
 #[derive(Debug)]
 pub struct Daemon {
     name: String,
+    path: PathBuf,
+    args: Vec<OsString>,
     child: Child,
     log: PathBuf,
 }
@@ -49,16 +51,24 @@ impl Daemon {
     }
 
     fn start_at<S: AsRef<OsStr>>(path: &Path, program: &str, args: &[S], log: &Path) -> anyhow::Result<Self> {
-        let file = File::options().create(true).append(true).open(log)?;
-        let child = Command::new(path)
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("cannot start {program}"))?;
-        Ok(Self { name: program.to_owned(), child, log: log.to_owned() })
+        let args: Vec<OsString> = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
+        let child = spawn(path, &args, log)?;
+        Ok(Self { name: program.to_owned(), path: path.to_owned(), args, child, log: log.to_owned() })
+    }
+
+    /// Kills it at once (SIGKILL) and waits until it is gone: what it has not written by now is lost.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        ensure!(self.child.try_wait()?.is_none(), "{} had ended before it was killed", self.name);
+        Ok(self.child.kill().await?)
+    }
+
+    /// Starts it again as it was started. `address` is where it writes the address it listens on: the old one goes.
+    pub fn start_again(&mut self, address: Option<&Path>) -> anyhow::Result<()> {
+        if let Some(stale) = address.filter(|file| file.exists()) {
+            std::fs::remove_file(stale)?;
+        }
+        self.child = spawn(&self.path, &self.args, &self.log)?;
+        Ok(())
     }
 
     /// Where it writes what it does.
@@ -123,6 +133,13 @@ pub struct Failed {
     pub status: std::process::ExitStatus,
     /// What it wrote to its standard error.
     pub said: String,
+}
+
+fn spawn(path: &Path, args: &[OsString], log: &Path) -> anyhow::Result<Child> {
+    let file = File::options().create(true).append(true).open(log)?;
+    let mut command = Command::new(path);
+    command.args(args).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).kill_on_drop(true);
+    command.spawn().with_context(|| format!("cannot start {}", path.display()))
 }
 
 /// Polls a condition until it holds; `check` can fail early, for example because a daemon ended.

@@ -4,6 +4,7 @@ mod anchors;
 mod doors;
 mod facts;
 mod interrupt;
+mod kills;
 mod ledger;
 mod node;
 mod properties;
