@@ -1,7 +1,10 @@
 //! Daemons are killed (SIGKILL) at moments that a printed seed draws. What was accepted, signed or sent is there afterwards, and
 //! everything goes on (design, section 10, invariants 4 and 5).
 
+mod covenant;
 mod hub;
+mod process;
+mod signer;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};

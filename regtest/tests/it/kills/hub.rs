@@ -3,6 +3,7 @@
 mod scene;
 
 use super::moments;
+use super::process::HubProcess;
 use palisade_hub::client::{HubClient, Receipt};
 use palisade_hub::replica::Replica;
 use palisade_protocol::block::{Block, MessageBytes};
@@ -15,7 +16,7 @@ use palisade_protocol::units::Height;
 use palisade_regtest::in_time;
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
-use scene::{DEV, Scene, dev};
+use scene::{DEV, Scene, dev, served_votes};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -32,7 +33,7 @@ pub enum Post {
 /// What the hub has answered for good.
 enum Answer {
     Logged(Receipt),
-    /// It was in the log before: the answer of the first time was lost.
+    /// Refused: then it must be in the log, and the answer of the first time was lost.
     Known(Hash32),
     Counted(Box<Vote>),
     Stamped(Hash32, u64),
@@ -50,9 +51,7 @@ async fn send(hub: HubClient, post: Post) -> Result<Answer, Post> {
     match (answer, &post) {
         (Ok(answer), _) => Ok(answer),
         (Err(why), _) if why.can_be_retried() => Err(post),
-        (Err(why), Post::Message(message)) if why.rule() == Some("repeated") => {
-            Ok(Answer::Known(MessageBytes::of(message).id()))
-        }
+        (Err(_), Post::Message(message)) => Ok(Answer::Known(MessageBytes::of(message).id())),
         (Err(why), Post::Vote(vote)) if why.rule() == Some("equivocation") => Ok(Answer::Exposed(vote.key)),
         (Err(why), _) => panic!("{why}"),
     }
@@ -83,10 +82,10 @@ struct Seen {
 
 impl Seen {
     /// Sends all at once, and kills the hub after so many answers. Gives what has no answer.
-    async fn disturbed(&mut self, scene: &mut Scene, posts: Vec<Post>, kill_after: usize) -> Vec<Post> {
-        let reader = tokio::spawn(read_on(scene.hub.clone(), Height(self.blocks.len() as u64)));
+    async fn disturbed(&mut self, hub: &mut HubProcess, posts: Vec<Post>, kill_after: usize) -> Vec<Post> {
+        let reader = tokio::spawn(read_on(hub.client.clone(), Height(self.blocks.len() as u64)));
         let (mut answered, mut unanswered) = (0, Vec::new());
-        let mut sent: JoinSet<_> = posts.into_iter().map(|post| send(scene.hub.clone(), post)).collect();
+        let mut sent: JoinSet<_> = posts.into_iter().map(|post| send(hub.client.clone(), post)).collect();
         while let Some(answer) = sent.join_next().await {
             match answer.unwrap() {
                 Ok(answer) => self.answers.push(answer),
@@ -97,7 +96,7 @@ impl Seen {
             }
             answered += 1;
             if answered == kill_after {
-                scene.daemon.kill().await.unwrap();
+                hub.daemon.kill().await.unwrap();
             }
         }
         assert!(answered >= kill_after, "the hub was not killed");
@@ -106,11 +105,11 @@ impl Seen {
     }
 
     /// Compares what was seen with what the hub serves now, and lets a follower reproduce it.
-    async fn check(&mut self, scene: &Scene, follower: &mut Replica) {
-        follower.catch_up(&scene.hub).await.unwrap();
+    async fn check(&mut self, hub: &HubProcess, follower: &mut Replica) {
+        follower.catch_up(&hub.client).await.unwrap();
         let log = follower.store().blocks(Height(0), u32::MAX).unwrap();
         assert!(log.starts_with(&self.blocks), "a block changed that was shown before");
-        let mut served = scene.hub.blocks(Height(0), Duration::ZERO).await.unwrap();
+        let mut served = hub.client.blocks(Height(0), Duration::ZERO).await.unwrap();
         served.truncate(log.len());
         assert_eq!(log, served, "the follower's own log, which it may have from before the kill");
         let mut ids = BTreeMap::new();
@@ -120,7 +119,7 @@ impl Seen {
                 assert_eq!(twice, None, "a message stands twice in the log");
             }
         }
-        let votes = scene.votes().await;
+        let votes = served_votes(&hub.client).await;
         for answer in &self.answers {
             match answer {
                 Answer::Logged(receipt) => assert_eq!(ids.get(&receipt.id), Some(&receipt.height)),
@@ -128,7 +127,7 @@ impl Seen {
                 Answer::Counted(vote) => assert!(votes.contains(&vote.to_bytes()), "a vote is lost"),
                 Answer::Stamped(digest, height) => {
                     let path = format!("timestamps/{digest}");
-                    let view: Value = scene.hub.get_json(&path, &[]).await.unwrap();
+                    let view: Value = hub.client.get_json(&path, &[]).await.unwrap();
                     assert_eq!(view["hub_height"].as_u64(), Some(*height));
                 }
                 Answer::Exposed(_) => {}
@@ -138,7 +137,7 @@ impl Seen {
     }
 
     /// Waits until the log holds what follows from the votes, though nobody sends one again.
-    async fn conclusions(&self, scene: &Scene, follower: &mut Replica) {
+    async fn conclusions(&self, hub: &HubProcess, follower: &mut Replica) {
         let voted = self.answers.iter().filter_map(|answer| match answer {
             Answer::Counted(vote) => Some(vote.ballot.height),
             _ => None,
@@ -162,7 +161,7 @@ impl Seen {
                 {
                     return;
                 }
-                follower.follow(&scene.hub, Duration::from_secs(10)).await.unwrap();
+                follower.follow(&hub.client, Duration::from_secs(10)).await.unwrap();
             }
         };
         in_time("the conclusions from the votes", there).await;
@@ -172,7 +171,8 @@ impl Seen {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_hub_keeps_what_it_accepted_and_concludes_what_follows_from_it() {
     let mut moments = moments();
-    let mut scene = Scene::start().await;
+    let mut scene = Scene::new();
+    let mut hub = HubProcess::start(&scene.world).await;
     let own = tempfile::tempdir().unwrap();
     let mut follower = Replica::open(own.path(), scene.world.ledger.genesis().clone()).unwrap();
     let (mut seen, mut unanswered) = (Seen::default(), Vec::new());
@@ -181,24 +181,24 @@ async fn a_killed_hub_keeps_what_it_accepted_and_concludes_what_follows_from_it(
         let mut posts = [std::mem::take(&mut unanswered), std::mem::take(round)].concat();
         posts.shuffle(&mut moments);
         let kill_after = moments.gen_range(1..=posts.len());
-        unanswered = seen.disturbed(&mut scene, posts, kill_after).await;
-        scene.start_again().await;
-        seen.check(&scene, &mut follower).await;
-        seen.conclusions(&scene, &mut follower).await;
+        unanswered = seen.disturbed(&mut hub, posts, kill_after).await;
+        hub.start_again().await;
+        seen.check(&hub, &mut follower).await;
+        seen.conclusions(&hub, &mut follower).await;
     }
     // A provider votes twice, and the hub is killed as soon as it says so: the block with the evidence is not made yet.
     let twice = scene.world.vote(&dev(), DEV[0], scene.first_height(), Hash32([9; 32]));
-    let left = seen.disturbed(&mut scene, vec![Post::Vote(Box::new(twice))], 1).await;
+    let left = seen.disturbed(&mut hub, vec![Post::Vote(Box::new(twice))], 1).await;
     assert!(left.is_empty() && matches!(seen.answers.last(), Some(Answer::Exposed(_))));
-    scene.start_again().await;
-    seen.conclusions(&scene, &mut follower).await;
+    hub.start_again().await;
+    seen.conclusions(&hub, &mut follower).await;
     for post in unanswered {
-        seen.answers.push(send(scene.hub.clone(), post).await.unwrap_or_else(|_| panic!("the hub is up")));
+        seen.answers.push(send(hub.client.clone(), post).await.unwrap_or_else(|_| panic!("the hub is up")));
     }
-    seen.check(&scene, &mut follower).await;
+    seen.check(&hub, &mut follower).await;
     let new = tempfile::tempdir().unwrap();
     let mut undisturbed = Replica::open(new.path(), scene.world.ledger.genesis().clone()).unwrap();
     seen.blocks.iter().for_each(|block| drop(undisturbed.take(block).unwrap()));
     assert_eq!(undisturbed.ledger().tree().root(), follower.ledger().tree().root());
-    scene.daemon.stop().await.unwrap();
+    hub.daemon.check().unwrap();
 }

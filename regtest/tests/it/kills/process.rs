@@ -1,0 +1,84 @@
+//! The shipped hub on a log that begins with a world's, and what other daemons need beside it.
+
+use palisade_hub::client::HubClient;
+use palisade_hub::config::DEFAULT;
+use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
+use palisade_hub::daemon::password::Password;
+use palisade_hub::daemon::private_file;
+use palisade_hub::daemon::secret::Secret;
+use palisade_hub::daemon::template::Template;
+use palisade_hub::replica::Replica;
+use palisade_hub::run::KEY_PURPOSE;
+use palisade_regtest::process::Daemon;
+use palisade_regtest::world::{World, keypair, secret};
+use std::path::{Path, PathBuf};
+
+const PASSWORD: &str = "correct horse";
+
+/// A hub that runs in a directory of its own, which holds `genesis.json` and `password` too.
+pub struct HubProcess {
+    pub daemon: Daemon,
+    pub client: HubClient,
+    dir: tempfile::TempDir,
+}
+
+impl HubProcess {
+    /// Starts a hub that goes on where a world's log ends.
+    pub async fn start(world: &World) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        install(dir.path(), world);
+        let config = dir.path().join("hub.toml");
+        let args = [Path::new("run"), Path::new("--config"), &config];
+        let mut daemon = Daemon::start("palisade-hub", &args, &dir.path().join("hub.log")).unwrap();
+        let client = client(&mut daemon, dir.path()).await;
+        Self { daemon, client, dir }
+    }
+
+    /// Starts it again after it was killed.
+    pub async fn start_again(&mut self) {
+        self.daemon.start_again(Some(&address(self.dir.path()))).unwrap();
+        self.client = client(&mut self.daemon, self.dir.path()).await;
+    }
+
+    /// A file in its directory.
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+/// Everything that `palisade-hub init` makes, with the world's genesis and key, and the world's log.
+fn install(dir: &Path, world: &World) {
+    let genesis = world.ledger.genesis();
+    let at = |name: &str| dir.join(name);
+    std::fs::write(at("genesis.json"), serde_json::to_string(genesis.document()).unwrap()).unwrap();
+    private_file::create(&at("password"), PASSWORD.as_bytes()).unwrap();
+    key_file(&at("hub.key.json"), KEY_PURPOSE, "hub");
+    let config = Template::new(DEFAULT).path("data_dir", at("hub-data")).unwrap();
+    let config = config.path("genesis_file", at("genesis.json")).unwrap();
+    let config = config.path("key_file", at("hub.key.json")).unwrap();
+    let config = config.path("password_file", at("password")).unwrap();
+    let config = config.text("listen.address", "127.0.0.1:0").unwrap();
+    let config = config.path("listen.address_file", address(dir)).unwrap();
+    std::fs::write(at("hub.toml"), config.finish()).unwrap();
+    private_file::create_dir(&at("hub-data")).unwrap();
+    let mut log = Replica::open(&at("hub-data"), genesis.clone()).unwrap();
+    world.log.iter().for_each(|block| drop(log.take(block).unwrap()));
+}
+
+/// Writes the key of a name in the world into a file.
+pub fn key_file(path: &Path, purpose: &str, name: &str) {
+    let password = Password::new(PASSWORD.to_owned()).unwrap();
+    let label = KeyLabel::new(purpose, &keypair(name).x_only_public_key().0.to_string()).unwrap();
+    let own = Secret::new(secret(name).secret_bytes());
+    let cost = KdfCost::for_network(bitcoin::Network::Regtest);
+    keyfile::create(path, &label, &own, &password, cost, &mut rand::rngs::OsRng).unwrap();
+}
+
+fn address(dir: &Path) -> PathBuf {
+    dir.join("hub.address")
+}
+
+async fn client(daemon: &mut Daemon, dir: &Path) -> HubClient {
+    let address = daemon.address(&address(dir)).await.unwrap();
+    HubClient::new(format!("http://{address}/").parse().unwrap())
+}

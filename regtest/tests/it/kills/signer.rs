@@ -1,0 +1,145 @@
+//! A signer is killed while rivals ask it for votes on two blocks at each height.
+
+use super::moments;
+use palisade_finality_provider::signer::client::{SignerClient, SignerError};
+use palisade_finality_provider::signer::request::{CommitRequest, VoteRequest};
+use palisade_protocol::context::ChainId;
+use palisade_protocol::finality::vote::Vote;
+use palisade_protocol::hash::{Hash32, sha256};
+use palisade_protocol::units::{Epoch, Height};
+use palisade_regtest::in_time;
+use palisade_regtest::process::{Daemon, json_tool};
+use palisade_regtest::world::World;
+use rand::Rng as _;
+use rusqlite::{Connection, OpenFlags};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use tokio::task::JoinSet;
+
+const PROGRAM: &str = "palisade-finality-provider";
+/// Epochs of chain zero that are committed to and voted in, of four voted heights each.
+const EPOCHS: std::ops::Range<u64> = 1..13;
+const KILLS: usize = 6;
+
+/// A shipped signer in a directory of its own.
+struct SignerProcess {
+    daemon: Daemon,
+    dir: tempfile::TempDir,
+}
+
+impl SignerProcess {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        let world = World::new(1_000_000);
+        let genesis = serde_json::to_string(world.ledger.genesis().document()).unwrap();
+        std::fs::write(at("genesis.json"), genesis).unwrap();
+        palisade_hub::daemon::private_file::create(Path::new(&at("password")), b"correct horse").unwrap();
+        let places = [["--dir", &at("")], ["--genesis", &at("genesis.json")], ["--cookie", &at("none")]];
+        let others = [["--password-file", &at("password")], ["--socket", &at("socket/signer")]];
+        let args = [&["--json", "init"], places.as_flattened(), others.as_flattened()].concat();
+        json_tool(PROGRAM, &args).await.unwrap();
+        let args = ["signer", "--config", &at("signer.toml")];
+        let daemon = Daemon::start(PROGRAM, &args, &dir.path().join("signer.log")).unwrap();
+        Self { daemon, dir }
+    }
+
+    fn client(&self) -> SignerClient {
+        SignerClient::new(&self.dir.path().join("socket/signer"))
+    }
+
+    async fn kill_and_start(&mut self) {
+        self.daemon.kill().await.unwrap();
+        self.daemon.start_again(None).unwrap();
+    }
+
+    /// Its record, and those that it has put aside.
+    fn records(&self) -> Vec<PathBuf> {
+        let data = self.dir.path().join("signer-data");
+        let aside = (1..).map(|n| data.join(format!("record.aside.{n}"))).take_while(|dir| dir.exists());
+        let dirs = aside.chain([data.clone()]);
+        dirs.map(|dir| dir.join("record.sqlite")).collect()
+    }
+
+    /// All votes in all records.
+    fn recorded(&self) -> BTreeSet<(Height, Hash32)> {
+        let mut votes = BTreeSet::new();
+        for path in self.records() {
+            // What the kill left half done is rolled back in a copy: the signer holds its own file.
+            let copy = tempfile::tempdir().unwrap();
+            for suffix in ["", "-journal"] {
+                let name = format!("record.sqlite{suffix}");
+                let _ = std::fs::copy(path.with_file_name(&name), copy.path().join(&name));
+            }
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+            let record = Connection::open_with_flags(copy.path().join("record.sqlite"), flags).unwrap();
+            let mut statement = record.prepare("SELECT height, digest FROM vote").unwrap();
+            let rows = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?)));
+            votes.extend(
+                rows.unwrap().map(|row| row.unwrap()).map(|(h, d)| (Height(h.unsigned_abs()), Hash32(d))),
+            );
+        }
+        votes
+    }
+}
+
+fn block(height: Height, rival: u8) -> Hash32 {
+    sha256(&[&height.0.to_be_bytes(), &[rival]])
+}
+
+/// Asks for votes on its own blocks, epoch by epoch, until the signer is gone; sends on what it got.
+async fn ask_on(client: SignerClient, rival: u8, votes: tokio::sync::mpsc::UnboundedSender<Vote>) {
+    for epoch in EPOCHS.cycle() {
+        let commit = CommitRequest { chain: ChainId::zero(), epoch: Epoch(epoch) };
+        let Ok(root) = client.commit(commit).await.map(|commitment| commitment.root) else { return };
+        for height in (0..4).map(|place| Height(epoch * 20 + place * 5)) {
+            let request = VoteRequest { chain: ChainId::zero(), height, block: block(height, rival), root };
+            match client.vote(request).await {
+                Ok(vote) => votes.send(vote).unwrap(),
+                Err(SignerError::Refused { rule, .. }) => assert_eq!(rule, "already-voted"),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_signer_signs_no_height_twice_and_loses_no_record() {
+    let mut moments = moments();
+    let mut signer = SignerProcess::start().await;
+    let mut votes = Vec::new();
+    for _ in 0..KILLS {
+        let up = async { while signer.client().identity().await.is_err() {} };
+        in_time("the signer's start", up).await;
+        let (sender, mut given) = tokio::sync::mpsc::unbounded_channel();
+        let mut rivals = JoinSet::new();
+        for rival in 0..4 {
+            rivals.spawn(ask_on(signer.client(), rival, sender.clone()));
+        }
+        drop(sender);
+        for _ in 0..moments.gen_range(1..40) {
+            votes.push(in_time("a vote", given.recv()).await.unwrap());
+        }
+        signer.kill_and_start().await;
+        while let Some(vote) = given.recv().await {
+            votes.push(vote);
+        }
+        rivals.join_all().await;
+    }
+    let up = async { while signer.client().identity().await.is_err() {} };
+    in_time("the signer's start", up).await;
+    let (recorded, mut kept) = (signer.recorded(), BTreeMap::new());
+    for vote in votes {
+        assert!(recorded.contains(&(vote.ballot.height, vote.ballot.block)), "a vote left without a record");
+        let first = *kept.entry(vote.nonce.to_bytes()).or_insert(vote.ballot);
+        assert_eq!(first, vote.ballot, "two messages under one nonce give the key away");
+    }
+    // Who comes with another block at a height that this record has signed is refused.
+    let client = signer.client();
+    let root = client.commit(CommitRequest { chain: ChainId::zero(), epoch: Epoch(1) }).await.unwrap().root;
+    let request = |block| VoteRequest { chain: ChainId::zero(), height: Height(20), block, root };
+    let _ = client.vote(request(block(Height(20), 0))).await;
+    let refused = client.vote(request(Hash32([9; 32]))).await.unwrap_err();
+    assert!(matches!(&refused, SignerError::Refused { rule, .. } if rule == "already-voted"), "{refused}");
+    signer.daemon.check().unwrap();
+}
