@@ -209,6 +209,18 @@ impl Node {
         self.launch().await
     }
 
+    /// Kills the node and starts it again. What is in blocks is there again; what waited in the mempool is not.
+    ///
+    /// A node gets the blocks that it had not yet written from its peers. This one has none, so it writes them first.
+    pub async fn kill_and_start(&mut self) -> Result<(), NodeError> {
+        self.rpc.call::<serde_json::Value>("gettxoutsetinfo", json!(["none"])).await?;
+        if let Some(mut child) = self.process.take() {
+            let ended = child.kill().and_then(|()| child.wait());
+            ended.map_err(|source| system("killing", &self.program, source))?;
+        }
+        self.launch().await
+    }
+
     /// The node's RPC.
     pub fn rpc(&self) -> &BitcoinRpc {
         &self.rpc

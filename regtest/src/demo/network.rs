@@ -181,6 +181,27 @@ impl Network {
         Ok(())
     }
 
+    /// Kills a daemon, named by the place of its address without the ending.
+    pub async fn kill(&mut self, name: &str) -> anyhow::Result<()> {
+        self.daemon(name)?.kill().await
+    }
+
+    /// Starts a daemon again that was killed.
+    pub async fn start_again(&mut self, name: &str) -> anyhow::Result<()> {
+        let address = self.dir.join(name).with_extension("address");
+        let daemon = self.daemon(name)?;
+        daemon.start_again(Some(&address))?;
+        daemon.address(&address).await.map(|_| ())
+    }
+
+    fn daemon(&mut self, name: &str) -> anyhow::Result<&mut Daemon> {
+        let log = self.dir.join(name).with_extension("log");
+        self.daemons
+            .iter_mut()
+            .find(|daemon| daemon.log() == log)
+            .with_context(|| format!("no daemon {name}"))
+    }
+
     /// Fails if a daemon has ended.
     pub fn check(&mut self) -> anyhow::Result<()> {
         self.daemons.iter_mut().try_for_each(Daemon::check)

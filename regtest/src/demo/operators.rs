@@ -2,6 +2,7 @@
 
 use crate::demo::network::{Network, edit, string, text};
 use crate::process::{Daemon, json_tool, wait_for};
+use anyhow::Context as _;
 use bitcoin::{Address, Amount, Txid};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -124,6 +125,22 @@ impl Operator {
         Ok(())
     }
 
+    /// Kills the signer and starts it again.
+    pub async fn kill_signer(&mut self) -> anyhow::Result<()> {
+        let (signer, _) = self.running.as_mut().context("a running operator")?;
+        signer.kill().await?;
+        signer.start_again(None)
+    }
+
+    /// Kills the voter and starts it again.
+    pub async fn kill_voter(&mut self) -> anyhow::Result<()> {
+        let (address, (_, voter)) =
+            (self.dir.join("voter.address"), self.running.as_mut().context("a running operator")?);
+        voter.kill().await?;
+        voter.start_again(Some(&address))?;
+        voter.address(&address).await.map(|_| ())
+    }
+
     /// Has the voter follow another hub from its next start on.
     pub fn follow(&self, from: &str, to: &str) -> anyhow::Result<()> {
         let line = |url: &str| format!("\nurl = \"{url}");
@@ -154,6 +171,11 @@ impl Operator {
     /// Where its voter keeps the hub blocks that it refused.
     pub fn refusals(&self) -> PathBuf {
         self.dir.join("voter-data/refusals")
+    }
+
+    /// The signer's socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// Where its keys and records are.

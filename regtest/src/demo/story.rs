@@ -73,6 +73,28 @@ impl Story {
         Ok(story)
     }
 
+    /// The story up to final blocks of both chains.
+    pub async fn until_final(dir: &Path) -> anyhow::Result<Self> {
+        let mut story = Self::begin_network(dir).await?;
+        story.blocks_become_final().await?;
+        Ok(story)
+    }
+
+    /// The network, to be disturbed.
+    pub fn network_mut(&mut self) -> &mut Network {
+        &mut self.network
+    }
+
+    /// The operators.
+    pub fn operators_mut(&mut self) -> &mut [Operator] {
+        &mut self.operators
+    }
+
+    /// The id of a stake: that of operator `index` comes `index`-th.
+    pub fn stake_id(&self, index: usize) -> &str {
+        &self.stakes[index].id
+    }
+
     /// The network that the story is told on.
     pub fn network(&self) -> &Network {
         &self.network

@@ -2,7 +2,9 @@
 //! everything goes on (design, section 10, invariants 4 and 5).
 
 mod covenant;
+mod gate;
 mod hub;
+mod network;
 mod process;
 mod signer;
 

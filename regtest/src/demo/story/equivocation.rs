@@ -19,7 +19,6 @@ impl Story {
         let leaving = self.small_stake("gwen", GUILTY, "2000 blocks").await?;
         let stake = self.stakes[leaving].clone();
         step.txs.push(self.unbond(&stake).await?);
-        self.operators[GUILTY].stop().await?;
         let said = self.equivocate().await?;
         self.tell.line(said.trim());
         let key = self.operators[GUILTY].other.clone();
@@ -66,8 +65,9 @@ impl Story {
         Ok(&stake.holder.name)
     }
 
-    /// Runs the misbehaving program at a height of the newest set that nobody has voted on yet.
-    async fn equivocate(&mut self) -> anyhow::Result<String> {
+    /// The smallest operator stops, and runs the misbehaving program at a height of the newest set that nobody has voted on yet.
+    pub async fn equivocate(&mut self) -> anyhow::Result<String> {
+        self.operators[GUILTY].stop().await?;
         let chains = self.network.view("chains").await?;
         let all = chains.as_array().context("a list of chains")?;
         let own = all.iter().find(|own| own["id"] == *self.chain.id).context("the chain")?;

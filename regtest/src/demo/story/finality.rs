@@ -46,7 +46,7 @@ impl Story {
     }
 
     /// Waits until both chains are final for `heights` more voted heights.
-    pub(super) async fn further(
+    pub async fn further(
         &mut self,
         began: &[(String, u64)],
         heights: u64,
@@ -67,7 +67,7 @@ impl Story {
     }
 
     /// What is final now, to compare with later.
-    pub(super) async fn final_now(&self) -> anyhow::Result<Vec<(String, u64)>> {
+    pub async fn final_now(&self) -> anyhow::Result<Vec<(String, u64)>> {
         self.finality().await
     }
 
