@@ -1,11 +1,13 @@
 //! What holds in every history (design, section 10): power is what the states say, states are what the facts say, a
-//! refused message changes nothing, and a log gives the same roots to everybody.
+//! refused message changes nothing, and a log gives the same roots to everybody, also to a hub that ended in the middle of it.
 
+mod crash;
 mod model;
 mod player;
 
 use player::{Act, Player};
 use proptest::prelude::*;
+use proptest::sample::Index;
 
 fn act() -> impl Strategy<Value = Act> {
     let stake = 0..8usize;
@@ -46,9 +48,11 @@ proptest! {
     #[test]
     fn power_is_what_the_states_say_and_states_are_what_the_facts_say(
         acts in prop::collection::vec(act(), 20..60),
+        crashes in prop::collection::vec(any::<(Index, Index)>(), 0..3),
     ) {
         let mut player = Player::new();
         acts.iter().for_each(|act| player.play(act));
         player.check_replay();
+        crash::check_crashes(&player.world, &crashes);
     }
 }
