@@ -6,5 +6,6 @@ mod facts;
 mod ledger;
 mod node;
 mod properties;
+mod refusals;
 mod spends;
 mod timestamps;
