@@ -160,7 +160,7 @@ fn stored(world: &World, height: u64, digests: &[Hash32]) -> (tempfile::TempDir,
     (dir, store)
 }
 
-fn headers(world: &World, from: BtcHeight) -> Vec<Header> {
+pub(super) fn headers(world: &World, from: BtcHeight) -> Vec<Header> {
     world.chain[from.0 as usize..].iter().map(|block| block.header).collect()
 }
 
@@ -192,16 +192,16 @@ fn a_digest_leads_by_a_standard_file_to_the_block_that_holds_the_anchor() {
 }
 
 /// Chain zero final over many epochs, its anchors on Bitcoin, and a block of the other chain with its proof.
-struct Proof {
-    world: World,
-    root: TrustRoot,
-    proof: FinalityProof,
-    headers: Vec<Header>,
+pub(super) struct Proof {
+    pub(super) world: World,
+    pub(super) root: TrustRoot,
+    pub(super) proof: FinalityProof,
+    pub(super) headers: Vec<Header>,
 }
 
 /// Anchors the given epochs, mining `spread` Bitcoin blocks in each epoch, and asks for the proof of a block that is
 /// recorded in epoch 5.
-fn proof(anchored: &[u64], spread: u32) -> Proof {
+pub(super) fn proof(anchored: &[u64], spread: u32) -> Proof {
     let mut world = world(105);
     for epoch in 5..12 {
         world.mine(spread);

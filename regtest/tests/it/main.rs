@@ -5,6 +5,7 @@ mod doors;
 mod facts;
 mod ledger;
 mod node;
+mod proofs;
 mod properties;
 mod refusals;
 mod spends;
