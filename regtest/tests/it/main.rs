@@ -2,6 +2,8 @@
 
 mod anchors;
 mod doors;
+#[path = "../../../protocol/tests/it/edits.rs"]
+mod edits;
 mod facts;
 mod ledger;
 mod node;

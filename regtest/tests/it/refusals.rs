@@ -23,13 +23,13 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 });
 
 /// What is accepted and where, and what is refused and where.
-struct Pair {
+pub(super) struct Pair {
     accepted: (World, MessageBytes),
     refused: (World, MessageBytes),
 }
 
 /// A rule's name and how it is broken.
-type Row = (&'static str, fn(World) -> Pair);
+pub(super) type Row = (&'static str, fn(World) -> Pair);
 
 /// The good message beside a broken one, in one world.
 fn beside(world: World, good: &Message, broken: &Message) -> Pair {
@@ -70,9 +70,14 @@ fn refusal(world: &mut World, message: MessageBytes) -> Rejected {
     why
 }
 
-fn rows() -> impl Iterator<Item = &'static Row> {
+pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
     let parts = [registrations::ROWS, bitcoin_facts::ROWS, finality::ROWS, governance::ROWS];
     parts.into_iter().flatten()
+}
+
+/// A row's good message, and the world that takes it.
+pub(super) fn accepted((_, make): &Row) -> (World, MessageBytes) {
+    make(WORLD.clone()).accepted
 }
 
 fn check(rows: &[Row]) {
@@ -133,7 +138,7 @@ fn bytes_that_are_no_message_are_refused_by_name() {
 }
 
 /// Bytes as a block of the log carries them, whatever they say.
-fn raw(bytes: &[u8]) -> MessageBytes {
+pub(super) fn raw(bytes: &[u8]) -> MessageBytes {
     let length = u32::try_from(bytes.len()).expect("short bytes");
     MessageBytes::from_bytes(&[&length.to_be_bytes(), bytes].concat()).expect("short bytes")
 }
