@@ -1,4 +1,5 @@
 //! Shares of checkpoints: what members of chain zero's sets sign by BLS, added up to anchors.
+//! Source: docs/protocol.md, section 9.1.
 
 use crate::ledger::Ledger;
 use crate::store::{Store, StoreError};

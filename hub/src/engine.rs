@@ -1,7 +1,7 @@
 //! The solo engine: one process makes the blocks.
 //!
 //! One block per interval, empty or not, so messages cannot speed the clock up. A block is on disk before anybody hears
-//! of it: answers, readers and followers come after.
+//! of it: answers, readers and followers come after. Source: docs/protocol.md, section 8.1.
 
 use crate::checkpoints::{self, ShareError};
 use crate::ledger::{Event, Ledger, Rejected};

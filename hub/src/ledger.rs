@@ -3,7 +3,7 @@
 //! `apply` takes a message and changes the state or names the rule that the message breaks; `finish_block` closes a block
 //! and gives its header. The same messages give the same roots on any machine: no I/O, no clock, no randomness, no
 //! floats, no hash maps, no panics. Every message authenticates itself; there are no accounts.
-//! The work of a block is proportional to what changed.
+//! The work of a block is proportional to what changed. Source: docs/protocol.md, section 8.
 
 #![cfg_attr(
     not(test),

@@ -1,4 +1,5 @@
 //! Proofs of finality for verifiers that have nothing but files: put together from the ledger and its log.
+//! Source: docs/protocol.md, section 9.4.
 
 use crate::ledger::Ledger;
 use crate::ledger::anchors::{Anchored, Milestone};

@@ -1,7 +1,7 @@
 //! A replica: a daemon's own copy of the log and of the state that follows from it.
 //!
 //! Every block is replayed, so every signature and proof in it is checked and every root reproduced, before it is kept.
-//! What a daemon decides, it decides on this state, whatever the hub's API shows.
+//! What a daemon decides, it decides on this state, whatever the hub's API shows. Source: docs/protocol.md, section 8.1.
 
 use crate::client::{HubClient, HubError};
 use crate::ledger::{BadBlock, Event, Ledger};

@@ -1,4 +1,5 @@
 //! Timestamps: from a digest through the log, the state and an anchor to a Bitcoin block, as a standard `.ots` file.
+//! Source: docs/protocol.md, section 9.3.
 
 use crate::ledger::Ledger;
 use crate::ledger::anchors::{Anchored, Milestone};

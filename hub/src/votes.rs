@@ -1,6 +1,7 @@
 //! The hub's tally: votes of the sets that the ledger has fixed, on disk before they count.
 //!
 //! Votes never enter the log. What does is what follows from them: certificates and evidence, which any replica checks.
+//! Source: docs/protocol.md, section 7.3.
 
 use crate::cores;
 use crate::ledger::Ledger;

@@ -6,7 +6,7 @@
 //! R0 and `sG - eP = T - R0` for an odd one, e being BIP-340's challenge over R0.x, the signer's key and the message.
 //!
 //! Not here: the transactions that are signed. The scheme is that of secp256k1-zkp's pull request 299, with T even.
-//! Source: docs/protocol.md, Adaptor signatures.
+//! Source: docs/protocol.md, section 3.4.
 
 use crate::curve::{self, KeyPair, Point, Scalar, SecretScalar, Signature, XOnlyPublicKey, byte_value};
 use crate::hash::tagged;

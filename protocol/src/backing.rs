@@ -1,6 +1,7 @@
 //! Backings: a Bitcoin output that stands behind a registration, so that registering costs something and needs no account.
 //!
 //! The output is proven to be on Bitcoin, and its owner signs a readable text by its script (BIP-322).
+//! Source: docs/protocol.md, section 5.1.
 
 use crate::bip322::{self, Bip322Invalid};
 use crate::inclusion::{InclusionProof, InclusionRefused};

@@ -8,7 +8,7 @@
 //! taproot. A witness that is accepted has one form only: strict DER, low S, no item more than the script needs.
 //!
 //! Not here: the *full* and *proof of funds* forms, time locks, text encodings (base64, the `smp` prefix). Whether the
-//! output exists, and what the text must say, is for the caller to judge.
+//! output exists, and what the text must say, is for the caller to judge. Source: docs/protocol.md, section 3.6.
 
 use bitcoin::absolute::LockTime;
 use bitcoin::consensus::encode::deserialize;

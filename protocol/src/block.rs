@@ -1,4 +1,5 @@
 //! Hub blocks: messages in order, and a header that commits to them and to the state after them.
+//! Source: docs/protocol.md, section 8.1.
 
 use crate::codec::{DecodeError, Reader, Wire};
 use crate::hash::{Hash32, tagged};

@@ -9,7 +9,7 @@
 //! that order (an FP of chain zero registers with its proof of possession).
 //!
 //! Every value of these types is a point of the right subgroup and not infinity: that is checked once, when bytes are
-//! parsed. A check answers with one `Result`, never with a bool beside an error.
+//! parsed. A check answers with one `Result`, never with a bool beside an error. Source: docs/protocol.md, section 3.5.
 
 use crate::codec::{DecodeError, Reader, Wire};
 use crate::hash::{Hash32, sha256};

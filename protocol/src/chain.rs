@@ -12,7 +12,7 @@
 //! Not checked, because headers alone do not show it: transactions, and the signatures of signet's challenge. Versions
 //! (BIP 34, 65 and 66 refuse old ones from some heights on) are left out as well: who can outwork Bitcoin on an old
 //! version can do it on a new one, and the heights would be one more fact to get wrong.
-//! Source: docs/protocol.md, Facts from Bitcoin.
+//! Source: docs/protocol.md, section 4.1.
 
 mod accept;
 mod rules;

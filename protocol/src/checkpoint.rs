@@ -1,5 +1,5 @@
 //! Checkpoints: the members of an epoch's set sign its last voted header by BLS, so that one short signature can stand
-//! for all of them in Bitcoin. Source: docs/protocol.md, Anchors.
+//! for all of them in Bitcoin. Source: docs/protocol.md, section 9.1.
 
 use crate::bls::{BlsInvalid, BlsPublicKey, BlsSignature};
 use crate::codec::Wire as _;

@@ -2,7 +2,7 @@
 //!
 //! One value has one encoding: [`Wire::from_bytes`] refuses trailing bytes and anything that would not be written the
 //! same way again. Lengths are compared with what is left of the input before anything is allocated, so hostile input
-//! costs no more memory than its own size. Source: docs/protocol.md, Encoding.
+//! costs no more memory than its own size. Source: docs/protocol.md, section 1.1.
 
 use bitcoin::consensus::encode as btc;
 use bitcoin::hashes::Hash as _;

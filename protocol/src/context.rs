@@ -1,4 +1,5 @@
 //! Chains, their terms, and the signing contexts that keep a signature from meaning anything elsewhere.
+//! Source: docs/protocol.md, sections 1.6 and 3.1.
 
 use crate::codec::{DecodeError, Reader, Wire};
 use crate::hash::{Hash32, tagged};

@@ -1,4 +1,5 @@
 //! What a committee member answers to a registration: signatures on everything, or a refusal with its reason.
+//! Source: docs/protocol.md, section 5.6.
 
 use crate::adaptor::{self, AdaptorSignature};
 use crate::codec::Wire as _;

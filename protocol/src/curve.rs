@@ -5,7 +5,7 @@
 //! verify-only build needs this half alone, and a pure-Rust backend can take its place.
 //!
 //! Every function is total: what has probability 2^-128 or less has a defined result and no panic.
-//! Source: BIP-340; docs/protocol.md, EOTS.
+//! Source: BIP-340; docs/protocol.md, section 3.2.
 
 mod bytes;
 mod secret;

@@ -7,7 +7,7 @@
 //! Not here: which message deserves a signature, and which nonces are spent. Both are the signer's duty, and so is
 //! the check of a fresh signature with [`verify`] before it is released: a fault inside [`sign`] (a flipped bit in
 //! the challenge) and a repetition without the fault would be two equations as well.
-//! Source: docs/protocol.md, EOTS.
+//! Source: docs/protocol.md, section 3.2.
 
 use crate::curve::{self, KeyPair, Scalar, SecretScalar, XOnlyPublicKey, byte_value};
 use crate::hash::sha256;

@@ -1,4 +1,4 @@
-//! Finality: who may vote, how votes are counted, and what makes a block final.
+//! Finality: who may vote, how votes are counted, and what makes a block final. Source: docs/protocol.md, section 7.
 
 pub mod certificate;
 pub mod commitment;
@@ -6,3 +6,6 @@ pub mod evidence;
 pub mod set;
 pub mod tally;
 pub mod vote;
+
+#[cfg(test)]
+mod tests;

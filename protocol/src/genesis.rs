@@ -1,4 +1,5 @@
 //! The genesis document: what a hub is born with and can never change. Its hash is the hub's id.
+//! Source: docs/protocol.md, section 1.7.
 
 use crate::chain::{BaseRefused, HeaderChain, HeaderRules, RulesRefused};
 use crate::codec::Wire;

@@ -1,5 +1,5 @@
 //! Governance: m of n keys that the genesis names. They change future parameters, register chains and resume after the
-//! breaker. They can never move coins.
+//! breaker. They can never move coins. Source: docs/protocol.md, section 8.4.
 
 use crate::codec::{DecodeError, Reader, Wire};
 use crate::context::{ChainId, Context, Terms};

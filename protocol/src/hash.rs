@@ -1,4 +1,4 @@
-//! Hashes of our own formats: SHA-256, always with a tag or a tree prefix in front.
+//! Hashes of our own formats: SHA-256, always with a tag or a tree prefix in front. Source: docs/protocol.md, section 1.3.
 
 use crate::codec::{DecodeError, Reader, Wire};
 use bitcoin::hashes::{Hash as _, HashEngine as _, sha256};

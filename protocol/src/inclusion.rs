@@ -15,7 +15,7 @@
 //!
 //! A transaction id covers no witness, so neither does a proof: witnesses are refused rather than carried unproven, and
 //! one transaction in one block has exactly one proof. Not here: whether the block is on the best chain, and how deep;
-//! [`crate::chain`] knows. Source: docs/protocol.md, Inclusion.
+//! [`crate::chain`] knows. Source: docs/protocol.md, section 4.2.
 
 use crate::wire;
 use bitcoin::block::Header;

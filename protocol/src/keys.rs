@@ -1,6 +1,7 @@
 //! Public keys by role. A key of one role never stands where another belongs.
 //!
 //! All are x-only keys of secp256k1 (BIP-340), checked to be points when they are made, and ordered by their bytes.
+//! Source: docs/protocol.md, section 1.2.
 
 use crate::codec::{DecodeError, Reader, Wire};
 use bitcoin::secp256k1::schnorr::Signature;

@@ -1,4 +1,5 @@
 //! Messages: everything that can change the ledger. Each authenticates itself by signatures or Bitcoin proofs.
+//! Source: docs/protocol.md, section 5.1.
 
 use crate::codec::Wire as _;
 use crate::context::Context;

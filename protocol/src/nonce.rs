@@ -4,7 +4,7 @@
 //! counter is the first from 0 up with `0 < k < n`, and key is the secret key in its even-y form. Candidates are
 //! rejected, never reduced, so k is uniform. The seed is born with a signer's record and is in no backup: a restored
 //! signer derives other nonces than the lost one, and so cannot repeat any of its nonces for another message.
-//! Source: docs/protocol.md, Nonces.
+//! Source: docs/protocol.md, section 3.3.
 
 use crate::context::Context;
 use crate::curve::{KeyPair, SecretScalar};

@@ -1,6 +1,6 @@
 //! The taproot outputs that hold stakes, and the descriptors that describe them.
 //!
-//! The internal key is BIP-341's NUMS point, so nobody can spend by key. Trees (docs/protocol.md, Outputs):
+//! The internal key is BIP-341's NUMS point, so nobody can spend by key. Trees (docs/protocol.md, section 2.2):
 //! staking `{ slashing, { unbonding, timelock } }`, unbonding `{ slashing, timelock }`, change of a slashing `timelock`.
 
 use crate::keys::{ProviderKey, StakerKey};

@@ -1,7 +1,7 @@
 //! Parameters: numbers that governance sets, in versions, each valid from a Bitcoin height on.
 //!
 //! A version is judged as a whole when it is made: no admissible stake under it can be unslashable, unable to unbond, or
-//! able to leave before it can be slashed. Source: docs/protocol.md, Parameters.
+//! able to leave before it can be slashed. Source: docs/protocol.md, section 2.5.
 
 use crate::codec::{DecodeError, Reader, Wire};
 use crate::keys::CovenantKey;

@@ -1,4 +1,4 @@
-//! Finality providers: how a key for one chain is registered.
+//! Finality providers: how a key for one chain is registered. Source: docs/protocol.md, section 5.4.
 
 use crate::backing::Backing;
 use crate::bls::{BlsPossession, BlsPublicKey};

@@ -1,7 +1,7 @@
 //! Registrations: what a holder sends to have a stake judged and counted, and the rules that it must keep.
 //!
 //! The same function judges in the staker, the hub and every covenant member. What depends on the ledger (which keys are
-//! whose, what is on Bitcoin) the ledger checks on top.
+//! whose, what is on Bitcoin) the ledger checks on top. Source: docs/protocol.md, sections 3.7 and 5.5.
 
 use crate::backing::Backing;
 use crate::context::ChainId;

@@ -1,6 +1,6 @@
 //! The leaf scripts of stakes: who can move the coins, and when.
 //!
-//! Byte for byte those that wallets and Babylon's tools already know (docs/protocol.md, Scripts). Keys inside one multisig
+//! Byte for byte those that wallets and Babylon's tools already know (docs/protocol.md, section 2.1). Keys inside one multisig
 //! are sorted by their bytes; a multisig of one key is a plain CHECKSIG; no key stands twice in a script. Keys are pushed as
 //! the bytes that they are: making points of them would cost more than all the rest of a script.
 

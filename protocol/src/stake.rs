@@ -1,4 +1,4 @@
-//! Stakes: what is locked, for whom, and the transactions that were agreed on before.
+//! Stakes: what is locked, for whom, and the transactions that were agreed on before. Source: docs/protocol.md, section 2.4.
 
 use crate::codec::{DecodeError, Reader, Wire};
 use crate::hash::Hash32;

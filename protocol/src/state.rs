@@ -1,6 +1,6 @@
 //! The state root: one hash over everything the ledger holds, made so that any part can be proven shortly.
 //!
-//! A fixed list of sections, each a tree of its own in order of registration (docs/protocol.md, State).
+//! A fixed list of sections, each a tree of its own in order of registration (docs/protocol.md, section 8.2).
 
 use crate::hash::Hash32;
 use crate::tree::{Tree, leaf_hash};

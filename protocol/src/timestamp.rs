@@ -10,7 +10,7 @@
 //! hashed. Not here: calendars, file digests other than SHA-256, the operation keccak256 (it leads to Ethereum only);
 //! and whether a header is on the best chain, which the caller knows.
 //!
-//! Source: the reference implementation (`opentimestamps` 0.4.5 on PyPI), whose limits are ours; docs/protocol.md.
+//! Source: the reference implementation (`opentimestamps` 0.4.5 on PyPI), whose limits are ours; docs/protocol.md, section 9.3.
 
 mod attestation;
 mod encoding;

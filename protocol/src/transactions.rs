@@ -1,7 +1,7 @@
 //! The transactions of a stake: how each is built, and what another's must be to be accepted.
 //!
 //! Integer arithmetic only. Every signature is a BIP-340 signature over the BIP-341 sighash of a script path with
-//! SIGHASH_DEFAULT. Shapes: docs/protocol.md, Transactions.
+//! SIGHASH_DEFAULT. Shapes: docs/protocol.md, section 2.4.
 
 pub mod slashing;
 pub mod spend;

@@ -2,6 +2,7 @@
 //! largest power of two. An odd node at the end of a level moves up unchanged, which is the same tree seen from below.
 //!
 //! [`Tree`] is an accumulator: append, replace in place and truncate cost a path each, whatever the size.
+//! Source: docs/protocol.md, sections 1.4 and 1.5.
 
 use crate::hash::{Hash32, sha256};
 

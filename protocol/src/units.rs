@@ -1,4 +1,5 @@
 //! Quantities that could be mistaken for one another, each a type of its own. Amounts are [`bitcoin::Amount`].
+//! Source: docs/protocol.md, section 1.1.
 
 use crate::codec::{DecodeError, Reader, Wire};
 use serde::{Deserialize, Serialize};

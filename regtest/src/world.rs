@@ -80,7 +80,7 @@ pub fn provider_key(name: &str) -> ProviderKey {
 }
 
 /// Bitcoin, a ledger on top of it, and everybody's keys.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct World {
     /// The best chain, from the genesis block on.
     pub chain: Vec<Block>,
@@ -435,8 +435,14 @@ impl World {
         self.ledger.stakes().find(id).expect("a registered stake").1
     }
 
-    /// A decision of two of the three governance members.
+    /// A decision of two of the three governance members is made.
     pub fn govern(&mut self, action: Action) -> Result<Hash32, Rejected> {
+        let decision = self.decision(action);
+        self.send(&Message::Governance(decision))
+    }
+
+    /// The next decision, signed by two of the three governance members.
+    pub fn decision(&self, action: Action) -> GovernanceMessage {
         let sequence = self.ledger.next_decision();
         let message = governance::message(&self.ledger.contexts().governance, sequence, &action);
         let mut signatures: Vec<_> = GOVERNANCE[..2]
@@ -444,7 +450,7 @@ impl World {
             .map(|name| GovernanceSignature { key: x_only(name).into(), signature: schnorr(name, &message) })
             .collect();
         signatures.sort_unstable_by_key(|signature| signature.key);
-        self.send(&Message::Governance(GovernanceMessage { sequence, action, signatures }))
+        GovernanceMessage { sequence, action, signatures }
     }
 
     /// The nonces of a named provider for an epoch of a chain.

@@ -1,4 +1,4 @@
-//! What a key should vote on next: the rules of docs/protocol.md, Finality, seen from one voter. Pure.
+//! What a key should vote on next: the rules of docs/protocol.md, section 7, seen from one voter. Pure.
 
 use crate::signer::request::LastVote;
 use palisade_hub::ledger::Ledger;

@@ -1,4 +1,4 @@
-//! Judging the newest hub header before voting up to it (docs/protocol.md, The hub is chain zero). Pure.
+//! Judging the newest hub header before voting up to it (docs/protocol.md, section 7.6). Pure.
 //!
 //! That its root reproduces is settled before: a header whose root does not never becomes part of the own ledger.
 

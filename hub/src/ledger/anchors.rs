@@ -2,6 +2,7 @@
 //!
 //! For each epoch the first anchor in Bitcoin's order that a quorum of its set signed is the checkpoint. An anchor of the same
 //! epoch for another header is void, and an alarm: more than a third of the set signed twice.
+//! Source: docs/protocol.md, sections 9.2 and 9.3.
 
 use super::stake::Place;
 use super::{Event, Ledger, Rejected};

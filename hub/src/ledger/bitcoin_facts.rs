@@ -1,4 +1,5 @@
 //! Facts from Bitcoin: headers, inclusions, spends. A rollback withdraws the facts of the lost blocks, going forward.
+//! Source: docs/protocol.md, sections 5.3 and 5.8.
 
 use super::stake::{Place, Spend, SpendKind};
 use super::stakes::Watched;

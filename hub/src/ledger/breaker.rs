@@ -1,7 +1,7 @@
 //! The circuit breaker: what trips it, and what that stops.
 //!
 //! While tripped no stake gains power and no set changes; losses count at once, other chains' votes pause, exits and
-//! slashing go on. Only governance resumes.
+//! slashing go on. Only governance resumes. Source: docs/protocol.md, section 8.3.
 
 use super::{Event, Ledger};
 use palisade_protocol::context::ChainId;

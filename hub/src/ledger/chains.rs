@@ -1,4 +1,4 @@
-//! Chains: their terms, their sets, and the blocks that are final.
+//! Chains: their terms, their sets, and the blocks that are final. Source: docs/protocol.md, section 8.2.
 
 use bitcoin::{Amount, BlockHash};
 use palisade_protocol::codec::Wire as _;

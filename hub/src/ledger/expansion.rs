@@ -1,4 +1,4 @@
-//! Expansions: a stake that becomes a larger or longer one without leaving.
+//! Expansions: a stake that becomes a larger or longer one without leaving. Source: docs/protocol.md, section 5.7.
 
 use super::state::StakeState;
 use super::{Ledger, Rejected};

@@ -1,4 +1,4 @@
-//! Commitments, certificates and evidence.
+//! Commitments, certificates and evidence. Source: docs/protocol.md, sections 7.1, 7.4 and 7.5.
 
 use super::{Event, Ledger, Rejected};
 use palisade_protocol::context::ChainId;

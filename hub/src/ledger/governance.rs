@@ -1,4 +1,4 @@
-//! Decisions of governance.
+//! Decisions of governance. Source: docs/protocol.md, section 8.4.
 
 use super::chains::Chain;
 use super::{Event, Ledger, Rejected};

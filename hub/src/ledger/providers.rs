@@ -1,4 +1,5 @@
 //! Finality providers: their keys, their power, and the nonce roots that make them eligible.
+//! Source: docs/protocol.md, sections 5.4 and 7.1.
 
 use bitcoin::{Amount, OutPoint};
 use palisade_protocol::bls::BlsPublicKey;

@@ -1,4 +1,4 @@
-//! Registrations of providers and stakes, and the committee's answers.
+//! Registrations of providers and stakes, and the committee's answers. Source: docs/protocol.md, sections 5.4 to 5.6.
 
 use super::providers::Provider;
 use super::stake::{Expansion, Stake};

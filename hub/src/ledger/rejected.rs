@@ -1,4 +1,5 @@
 //! Why the ledger refuses a message. The message changes nothing; the answer names the rule.
+//! Source: docs/protocol.md, section 5.2.
 
 use bitcoin::{BlockHash, OutPoint};
 use palisade_protocol::anchor::BadAnchor;

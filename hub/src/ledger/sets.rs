@@ -1,4 +1,5 @@
 //! How sets come to be: at the end of a block, from the state that the block's root commits to.
+//! Source: docs/protocol.md, section 7.2.
 
 use super::chains::{Chain, FixedSet};
 use super::{Event, Ledger, Trip};

@@ -1,4 +1,4 @@
-//! One stake in the ledger: the facts known about it, and what follows from them.
+//! One stake in the ledger: the facts known about it, and what follows from them. Source: docs/protocol.md, section 6.1.
 
 use super::state::StakeState;
 use bitcoin::relative::LockTime;

@@ -1,7 +1,7 @@
 //! All stakes: their facts, the heights at which they change by themselves, and the power that they give.
 //!
 //! Power is never added or taken by hand: after every change of a stake's facts its contribution is computed anew and the
-//! difference is booked. So power always equals what the states say.
+//! difference is booked. So power always equals what the states say. Source: docs/protocol.md, sections 6.1 and 6.2.
 
 use super::providers::Providers;
 use super::stake::{Place, Spend, SpendKind, Stake, Transition};

@@ -1,7 +1,7 @@
 //! The log of `docs/vectors`: sixty-two blocks whose state roots were made in Python from the specification alone.
 //!
 //! Providers, a stake that is answered, included and active, two chains' sets, a certificate, evidence, a trip of the breaker
-//! and governance: a leaf that is spelt in another way (docs/protocol.md, State) gives another root.
+//! and governance: a leaf that is spelt in another way (docs/protocol.md, section 8.2) gives another root.
 
 use palisade_hub::ledger::state::StakeState;
 use palisade_hub::ledger::{BadBlock, Event, Ledger};

@@ -146,3 +146,18 @@ fn a_key_that_the_set_does_not_name_signs_nothing() {
     assert_eq!(anchor.verify(&CONTEXT, nine.set.header(), &signers), Err(BadAnchor::Key(3)));
     assert_eq!(anchor.verify(&CONTEXT, nine.set.header(), &signers[1..]), Err(BadAnchor::Signers));
 }
+
+#[test]
+fn a_transaction_that_fits_no_timestamp_file_carries_no_anchor() {
+    let anchor = nine().anchor(&[0]);
+    let of_size = |size: usize| {
+        let short = carrying([anchor.script(), ScriptBuf::new()]).base_size();
+        // The length of a script of some hundred bytes takes two bytes more than that of an empty one.
+        let transaction = carrying([anchor.script(), vec![0x6a; size - short - 2].into()]);
+        assert_eq!(transaction.base_size(), size);
+        Anchor::find(&transaction)
+    };
+    assert_eq!(of_size(MAX_ANCHOR_TRANSACTION), Ok((0, anchor.clone())));
+    let longer = MAX_ANCHOR_TRANSACTION + 1;
+    assert_eq!(of_size(longer), Err(BadAnchor::TooLong(longer)));
+}

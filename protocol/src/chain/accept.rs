@@ -1,4 +1,4 @@
-//! Accepting headers: all of a batch, or nothing.
+//! Accepting headers: all of a batch, or nothing. Source: docs/protocol.md, section 4.1.
 
 use super::{Block, HeaderChain, Tip, median_time};
 use crate::units::BtcHeight;

@@ -1,4 +1,4 @@
-//! What a network demands of a header's target.
+//! What a network demands of a header's target. Source: docs/protocol.md, section 4.1.
 
 use bitcoin::consensus::Params;
 use bitcoin::{CompactTarget, Network, Target};

@@ -1,5 +1,5 @@
 //! Certificates: votes of more than two thirds of a set for one block, with all that is needed to judge them from the
-//! set's hash alone.
+//! set's hash alone. Source: docs/protocol.md, section 7.4.
 
 use super::set::{Member, Set, SetHeader};
 use super::vote::{BadVote, Ballot, Vote};

@@ -1,4 +1,5 @@
 //! Commitments: a provider fixes the nonces of an epoch before it can know what it will vote on.
+//! Source: docs/protocol.md, section 7.1.
 
 use crate::codec::Wire as _;
 use crate::context::{Context, Terms};

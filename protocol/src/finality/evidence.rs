@@ -1,4 +1,5 @@
 //! Evidence: what shows that a provider's key is out. The key itself, or two votes at one height that share a nonce.
+//! Source: docs/protocol.md, section 7.5.
 
 use super::vote::{Ballot, Vote};
 use crate::curve::KeyPair;

@@ -1,4 +1,5 @@
 //! Sets: who votes in an epoch, with how much power, under which nonce roots. Fixed before the epoch begins.
+//! Source: docs/protocol.md, section 7.2.
 
 use crate::codec::Wire as _;
 use crate::context::Context;

@@ -1,4 +1,5 @@
 //! The tally: votes of one set, counted. Needs only the set and the votes, so it runs wherever a chain is busy.
+//! Source: docs/protocol.md, section 7.3.
 
 use super::certificate::Certificate;
 use super::evidence::Evidence;

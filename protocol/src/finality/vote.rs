@@ -1,4 +1,5 @@
 //! Votes: an EOTS signature over a block of a chain, by the one nonce that its height has.
+//! Source: docs/protocol.md, section 7.3.
 
 use super::commitment::is_committed;
 use super::set::Member;

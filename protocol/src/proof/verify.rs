@@ -1,6 +1,7 @@
 //! Judging a proof. In three passes: which sets chain zero had, which anchors are checkpoints under them, and whether each
 //! certificate was given in time. The last needs the first two: a checkpoint may lie in a later epoch than what it dates. That
 //! is no circle, because what is dated is the certificate with its signatures: when the anchor was mined, they were made.
+//! Source: docs/protocol.md, section 9.4.
 
 use super::{ChainBlock, Checkpoint, CheckpointSigner, FinalityProof, Step, TrustRoot, set_leaf};
 use crate::anchor::{Anchor, BadAnchor, Signer};

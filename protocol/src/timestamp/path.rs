@@ -78,7 +78,7 @@ impl Path {
         Ok(self)
     }
 
-    /// To the root of one of our trees (docs/protocol.md, Trees), whose leaf at `index` of `size` holds the message;
+    /// To the root of one of our trees (docs/protocol.md, section 1.4), whose leaf at `index` of `size` holds the message;
     /// `siblings` from the leaf up.
     pub fn tree(self, index: u64, size: u64, siblings: &[Hash32]) -> Result<Self, PathRefused> {
         let shape = PathRefused::TreeShape { index, siblings: siblings.len() };

@@ -243,6 +243,8 @@ fn a_way_that_the_standard_client_would_not_read_is_not_written() {
     );
     assert!(path().transaction(&spending(MESSAGE_MAX - 200, &[3; 32])).is_ok());
     assert_eq!(path().transaction(&spending(40, &[4; 32])), Err(PathRefused::NotInTransaction));
+    assert_eq!(path().tagged("tag", &[4; 64]), Err(PathRefused::NotInBytes));
+    assert!(path().tagged("tag", &[&[4][..], &[3; 32], &[5]].concat()).is_ok());
 
     let longest = (0..OPS_MAX).try_fold(path(), |path, _| path.step(&[], &[])).unwrap();
     let read = TimestampFile::parse(&longest.clone().attest(1).unwrap().serialize()).unwrap();

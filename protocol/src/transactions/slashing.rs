@@ -1,4 +1,5 @@
 //! The slashing transactions: what equivocation costs, signed by the holder before the coins are locked.
+//! Source: docs/protocol.md, section 2.4.
 
 use super::unbonding::presigned;
 use super::{CannotBuild, Coin};

@@ -1,4 +1,5 @@
 //! Spends that the holder signs when the time has come: withdrawals, and expansions into a new stake.
+//! Source: docs/protocol.md, section 2.4.
 
 use super::{CannotBuild, Coin};
 use crate::units::RelativeBlocks;

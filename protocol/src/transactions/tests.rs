@@ -6,6 +6,7 @@ mod building;
 mod descriptors;
 mod forgeries;
 mod parties;
+mod properties;
 mod refusals;
 mod slashing_checks;
 mod spends;

@@ -1,4 +1,4 @@
-//! The unbonding transaction: an early exit, agreed on before the coins are locked.
+//! The unbonding transaction: an early exit, agreed on before the coins are locked. Source: docs/protocol.md, section 2.4.
 
 use super::{CannotBuild, Coin};
 use crate::outputs::Output;

@@ -2,6 +2,7 @@
 //!
 //! A script's multisig reads its signatures from the top of the stack in key order, so they are written in reverse; who
 //! does not sign leaves an empty element. The multisig wants exactly the quorum: one signature more fails like one less.
+//! Source: docs/protocol.md, section 2.3.
 
 use crate::keys::{CovenantKey, ProviderKey};
 use crate::outputs::{Leaf, Output};

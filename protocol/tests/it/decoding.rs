@@ -4,6 +4,7 @@
 //! What is edited are valid encodings: each byte string of the vectors that a decoder takes, and values put together from
 //! them where the vectors have none.
 
+use crate::edits::edit;
 use crate::vectors::VECTORS;
 use bitcoin::hex::FromHex as _;
 use palisade_protocol::anchor::Anchor;
@@ -134,48 +135,6 @@ static VALID: LazyLock<Vec<Vec<&'static [u8]>>> = LazyLock::new(|| {
         |door: &Door| SEEDS.iter().map(Vec::as_slice).filter(|bytes| (door.read)(bytes).is_some()).collect();
     doors().map(taken).collect()
 });
-
-#[derive(Debug, Clone)]
-enum Edit {
-    Flip(Index, u8),
-    Cut(Index),
-    Extend(Vec<u8>),
-    /// Removes bytes, or puts others in their place.
-    Splice(Index, usize, Vec<u8>),
-    /// A number so large that no input is so long.
-    Claim(Index, usize),
-}
-
-impl Edit {
-    fn apply(&self, bytes: &mut Vec<u8>) {
-        let len = bytes.len();
-        match self {
-            Self::Flip(at, bits) if len > 0 => bytes[at.index(len)] ^= bits,
-            Self::Cut(at) => bytes.truncate(at.index(len + 1)),
-            Self::Extend(more) => bytes.extend(more),
-            Self::Splice(at, removed, put) => {
-                let from = at.index(len + 1);
-                bytes.splice(from..len.min(from + removed), put.iter().copied());
-            }
-            Self::Claim(at, width) if len > 0 => {
-                let from = at.index(len);
-                bytes[from..len.min(from + width)].fill(0xff);
-            }
-            Self::Flip(..) | Self::Claim(..) => {}
-        }
-    }
-}
-
-fn edit() -> impl Strategy<Value = Edit> {
-    let some = || prop::collection::vec(any::<u8>(), 1..8);
-    prop_oneof![
-        4 => (any::<Index>(), 1..=255u8).prop_map(|(at, bits)| Edit::Flip(at, bits)),
-        1 => any::<Index>().prop_map(Edit::Cut),
-        1 => some().prop_map(Edit::Extend),
-        2 => (any::<Index>(), 0..8usize, some()).prop_map(|(at, removed, put)| Edit::Splice(at, removed, put)),
-        2 => (any::<Index>(), 1..9usize).prop_map(|(at, width)| Edit::Claim(at, width)),
-    ]
-}
 
 /// Ends well at every door, and what is taken is written the same way again.
 fn every_door_answers(bytes: &[u8]) {

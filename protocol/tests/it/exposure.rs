@@ -4,6 +4,8 @@
 //! Members of random power vote for one of two blocks, for both, for none, or try to vote for the second one with the
 //! nonce of another height. What the certificates show is worked out here with numbers only.
 
+mod heights;
+
 use bitcoin::Amount;
 use palisade_protocol::context::{Context, Terms};
 use palisade_protocol::curve::KeyPair;
@@ -52,25 +54,32 @@ impl Party {
         !matches!(self.conduct, Conduct::Both | Conduct::Evades)
     }
 
-    fn nonces(&self) -> Vec<SecretNonce> {
-        let seed = NonceSeed::from_bytes([7; 32]);
-        (0..PLACES).map(|place| nonce::derive(&self.pair, &seed, &CONTEXT, height(place))).collect()
-    }
-
-    fn member(&self) -> Member {
-        let nonce_root = nonce_tree(self.nonces().iter().map(SecretNonce::public)).root();
-        let power = Amount::from_sat(self.power);
-        Member { key: self.key(), power, bls_hash: Hash32::ZERO, nonce_root }
-    }
-
-    /// A vote with the nonce of a place, whichever the ballot's is.
     fn vote(&self, ballot: Ballot, place: u64) -> Vote {
-        let mut nonces = self.nonces();
-        let path = nonce_tree(nonces.iter().map(SecretNonce::public)).path(place as usize).unwrap();
-        let secret = nonces.remove(place as usize);
-        let (key, nonce) = (self.key(), secret.public());
-        Vote { ballot, key, nonce, signature: eots::sign(&self.pair, secret, &ballot.message()), path }
+        vote(&self.pair, ballot, place)
     }
+}
+
+/// The nonces of the epoch in which a place lies: the first epoch has the places below [`PLACES`].
+fn nonces(pair: &KeyPair, place: u64) -> Vec<SecretNonce> {
+    let seed = NonceSeed::from_bytes([7; 32]);
+    let first = place / PLACES * PLACES;
+    (first..first + PLACES).map(|place| nonce::derive(pair, &seed, &CONTEXT, height(place))).collect()
+}
+
+/// A member of the set of the epoch in which a place lies.
+fn member(pair: &KeyPair, power: u64, place: u64) -> Member {
+    let nonce_root = nonce_tree(nonces(pair, place).iter().map(SecretNonce::public)).root();
+    let power = Amount::from_sat(power);
+    Member { key: pair.public().into(), power, bls_hash: Hash32::ZERO, nonce_root }
+}
+
+/// A vote with the nonce of a place, whichever the ballot's is.
+fn vote(pair: &KeyPair, ballot: Ballot, place: u64) -> Vote {
+    let (mut nonces, index) = (nonces(pair, place), (place % PLACES) as usize);
+    let path = nonce_tree(nonces.iter().map(SecretNonce::public)).path(index).unwrap();
+    let secret = nonces.remove(index);
+    let (key, nonce) = (pair.public().into(), secret.public());
+    Vote { ballot, key, nonce, signature: eots::sign(pair, secret, &ballot.message()), path }
 }
 
 fn height(place: u64) -> Height {
@@ -108,7 +117,8 @@ fn parties() -> impl Strategy<Value = Vec<Party>> {
 
 /// The set, as it was fixed with this expiry: sets that differ in nothing else agree.
 fn set(parties: &[Party], expiry: u32) -> Set {
-    Set::new(CONTEXT, EPOCH, BtcHeight(expiry), parties.iter().map(Party::member).collect()).unwrap()
+    let members = parties.iter().map(|party| member(&party.pair, party.power, 0)).collect();
+    Set::new(CONTEXT, EPOCH, BtcHeight(expiry), members).unwrap()
 }
 
 fn total(parties: &[Party], counts: impl Fn(&Party) -> bool) -> u128 {

@@ -6,6 +6,7 @@
 mod babylon_go;
 mod btc_staking_ts;
 mod decoding;
+mod edits;
 mod exposure;
 mod parse;
 mod specification;

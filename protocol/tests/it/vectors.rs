@@ -2,6 +2,7 @@
 
 mod finality;
 mod foundations;
+mod rules;
 mod stakes;
 
 use bitcoin::hex::FromHex;

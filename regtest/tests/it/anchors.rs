@@ -15,16 +15,16 @@ use palisade_protocol::proof::{BadBlock, BadStep, FinalityProof, Refused, TrustR
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
 use palisade_regtest::world::{Wish, World};
 
-const ZERO: [&str; 4] = ["anna", "bert", "carl", "dora"];
-const DEV: [&str; 4] = ["dev anna", "dev bert", "dev carl", "dev dora"];
+pub(super) const ZERO: [&str; 4] = ["anna", "bert", "carl", "dora"];
+pub(super) const DEV: [&str; 4] = ["dev anna", "dev bert", "dev carl", "dev dora"];
 const LAST: u64 = 24;
 
-fn dev() -> ChainId {
+pub(super) fn dev() -> ChainId {
     "dev".parse().expect("a name")
 }
 
 /// Four operators of equal power on chain zero and on another chain, and final blocks of chain zero up to `height`.
-fn world(height: u64) -> World {
+pub(super) fn world(height: u64) -> World {
     let mut world = World::new(4_000_000);
     world.mine(20);
     let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 4_000_000 };
@@ -42,7 +42,7 @@ fn world(height: u64) -> World {
 }
 
 /// The header at the end of an epoch.
-fn end_of(world: &World, epoch: u64) -> Hash32 {
+pub(super) fn end_of(world: &World, epoch: u64) -> Hash32 {
     world.ledger.own_header(Epoch(epoch)).expect("the epoch is over")
 }
 
@@ -160,7 +160,7 @@ fn stored(world: &World, height: u64, digests: &[Hash32]) -> (tempfile::TempDir,
     (dir, store)
 }
 
-fn headers(world: &World, from: BtcHeight) -> Vec<Header> {
+pub(super) fn headers(world: &World, from: BtcHeight) -> Vec<Header> {
     world.chain[from.0 as usize..].iter().map(|block| block.header).collect()
 }
 
@@ -192,16 +192,16 @@ fn a_digest_leads_by_a_standard_file_to_the_block_that_holds_the_anchor() {
 }
 
 /// Chain zero final over many epochs, its anchors on Bitcoin, and a block of the other chain with its proof.
-struct Proof {
-    world: World,
-    root: TrustRoot,
-    proof: FinalityProof,
-    headers: Vec<Header>,
+pub(super) struct Proof {
+    pub(super) world: World,
+    pub(super) root: TrustRoot,
+    pub(super) proof: FinalityProof,
+    pub(super) headers: Vec<Header>,
 }
 
 /// Anchors the given epochs, mining `spread` Bitcoin blocks in each epoch, and asks for the proof of a block that is
 /// recorded in epoch 5.
-fn proof(anchored: &[u64], spread: u32) -> Proof {
+pub(super) fn proof(anchored: &[u64], spread: u32) -> Proof {
     let mut world = world(105);
     for epoch in 5..12 {
         world.mine(spread);

@@ -2,11 +2,15 @@
 
 mod anchors;
 mod doors;
+#[path = "../../../protocol/tests/it/edits.rs"]
+mod edits;
 mod facts;
 mod interrupt;
 mod kills;
 mod ledger;
 mod node;
+mod proofs;
 mod properties;
+mod refusals;
 mod spends;
 mod timestamps;

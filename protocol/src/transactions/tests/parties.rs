@@ -1,12 +1,13 @@
 //! Everybody who signs for a stake, every path by which its outputs are spent, and the stack of each.
 //!
 //! Shared: the tests of this crate judge the stacks by Bitcoin Core's interpreter, those of `regtest` by a node, so
-//! nothing here is named but what this crate makes public. Stacks are put together from the scripts' rules alone.
+//! nothing here is named but what this crate makes public, and `key_pair`, which whoever includes this file brings along.
+//! Stacks are put together from the scripts' rules alone.
 
+use super::key_pair;
 use bitcoin::hashes::Hash as _;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use palisade_protocol::curve::KeyPair;
-use palisade_protocol::hash::sha256;
 use palisade_protocol::keys::{CovenantKey, ProviderKey, StakerKey};
 use palisade_protocol::outputs::{Leaf, Output};
 use palisade_protocol::scripts::{Committee, StakeKeys};
@@ -118,10 +119,6 @@ impl Parties {
         stack.extend(path.reveal(path.leaf));
         stack
     }
-}
-
-pub(super) fn key_pair(name: &str) -> KeyPair {
-    KeyPair::from_secret_bytes(&sha256(&[name.as_bytes()]).0).unwrap()
 }
 
 pub(super) fn sorted(role: &str, count: usize) -> Vec<KeyPair> {

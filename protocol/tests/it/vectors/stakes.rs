@@ -46,7 +46,7 @@ fn outputs_have_the_scripts_keys_control_blocks_and_descriptors() {
     }
 }
 
-fn sample() -> (&'static Value, StakeRegistration, Judged) {
+pub(super) fn sample() -> (&'static Value, StakeRegistration, Judged) {
     let vector = vectors("stake");
     let Message::Stake(registration) = message(&vector["registration"]) else { panic!("another message") };
     let params = Params::new(json(&vector["params"])).unwrap();
@@ -54,7 +54,7 @@ fn sample() -> (&'static Value, StakeRegistration, Judged) {
     (vector, *registration, judged)
 }
 
-fn header(value: &Value) -> Header {
+pub(super) fn header(value: &Value) -> Header {
     deserialize(&bytes(value)).expect("a header")
 }
 

@@ -1,0 +1,144 @@
+//! Every rule by which the ledger refuses a message, each broken alone: beside the refused message stands the one that is
+//! accepted, which differs in nothing else, or the world in which the same message is accepted.
+
+mod bitcoin_facts;
+mod finality;
+mod governance;
+mod registrations;
+
+use super::anchors::world;
+use palisade_hub::ledger::Rejected;
+use palisade_protocol::block::MessageBytes;
+use palisade_protocol::codec::Wire as _;
+use palisade_protocol::message::{Headers, Message};
+use palisade_regtest::world::World;
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+/// Four operators on two chains, final blocks, and Bitcoin deep above everything.
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let mut world = world(85);
+    world.mine(10);
+    world
+});
+
+/// What is accepted and where, and what is refused and where.
+pub(super) struct Pair {
+    accepted: (World, MessageBytes),
+    refused: (World, MessageBytes),
+}
+
+/// A rule's name and how it is broken.
+pub(super) type Row = (&'static str, fn(World) -> Pair);
+
+/// The good message beside a broken one, in one world.
+fn beside(world: World, good: &Message, broken: &Message) -> Pair {
+    let (good, broken) = (MessageBytes::of(good), MessageBytes::of(broken));
+    Pair { accepted: (world.clone(), good), refused: (world, broken) }
+}
+
+/// One message before and after something has happened.
+fn too_late(world: World, message: &Message, happens: impl FnOnce(&mut World)) -> Pair {
+    let (mut after, message) = (world.clone(), MessageBytes::of(message));
+    happens(&mut after);
+    Pair { accepted: (world, message.clone()), refused: (after, message) }
+}
+
+/// One message before and after that on which it depends.
+fn too_early(world: World, message: &Message, happens: impl FnOnce(&mut World)) -> Pair {
+    let Pair { accepted, refused } = too_late(world, message, happens);
+    Pair { accepted: refused, refused: accepted }
+}
+
+/// Gives a world the blocks that another has more, and nothing else of it.
+fn catch_up(world: &mut World, ahead: &World) {
+    let headers = ahead.chain[world.chain.len()..].iter().map(|block| block.header).collect();
+    world.chain.clone_from(&ahead.chain);
+    world.send(&Message::Headers(Headers { headers })).expect("a longer chain");
+}
+
+/// Sends what must be refused, and sees to it that nothing changes.
+fn refusal(world: &mut World, message: MessageBytes) -> Rejected {
+    let mut before = world.ledger.clone();
+    let why = world.send_bytes(message).expect_err("it must be refused");
+    assert_eq!(before.finish_block(), world.ledger.clone().finish_block(), "{why}");
+    assert_eq!(before.tree().root(), {
+        let mut after = world.ledger.clone();
+        after.finish_block();
+        after.tree().root()
+    });
+    why
+}
+
+pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
+    let parts = [registrations::ROWS, bitcoin_facts::ROWS, finality::ROWS, governance::ROWS];
+    parts.into_iter().flatten()
+}
+
+/// A row's good message, and the world that takes it.
+pub(super) fn accepted((_, make): &Row) -> (World, MessageBytes) {
+    make(WORLD.clone()).accepted
+}
+
+fn check(rows: &[Row]) {
+    for (place, (rule, make)) in rows.iter().enumerate() {
+        let Pair { accepted: (mut world, good), refused: (mut elsewhere, broken) } = make(WORLD.clone());
+        let why = refusal(&mut elsewhere, broken);
+        assert_eq!(why.rule(), *rule, "row {place}: {why}");
+        let answer = world.send_bytes(good.clone());
+        assert!(answer.is_ok(), "row {place}, {rule}: {answer:?}");
+        // No message counts twice.
+        refusal(&mut world, good);
+    }
+}
+
+#[test]
+fn registrations_are_refused_for_each_reason_alone() {
+    check(registrations::ROWS);
+}
+
+#[test]
+fn facts_from_bitcoin_are_refused_for_each_reason_alone() {
+    check(bitcoin_facts::ROWS);
+}
+
+#[test]
+fn messages_of_finality_are_refused_for_each_reason_alone() {
+    check(finality::ROWS);
+}
+
+#[test]
+fn decisions_and_batches_are_refused_for_each_reason_alone() {
+    check(governance::ROWS);
+}
+
+#[test]
+fn every_rule_of_the_specification_has_a_row() {
+    let page = include_str!("../../../docs/protocol.md");
+    let section = page.split("## 5.2 Refusals").nth(1).and_then(|rest| rest.split("## 5.3").next());
+    let cells = section.expect("section 5.2").lines().filter(|line| line.starts_with("| `"));
+    let names = cells.flat_map(|line| line.split('|').nth(1).expect("a first cell").split(','));
+    let names: BTreeSet<_> = names.map(|name| name.trim().trim_matches('`')).collect();
+    let provoked: BTreeSet<_> = rows().map(|(rule, _)| *rule).collect();
+    assert!(names.len() >= 35, "{names:?}");
+    assert_eq!(provoked, names);
+}
+
+#[test]
+fn bytes_that_are_no_message_are_refused_by_name() {
+    let spoils: [fn(&mut Vec<u8>); 3] =
+        [|bytes| bytes.push(0), |bytes| bytes.truncate(2), |bytes| bytes[0] = 14];
+    for spoil in spoils {
+        let mut world = WORLD.clone();
+        let mut bytes = Message::Headers(Headers { headers: Vec::new() }).to_bytes();
+        spoil(&mut bytes);
+        let why = refusal(&mut world, raw(&bytes));
+        assert_eq!(why.rule(), "encoding", "{why}");
+    }
+}
+
+/// Bytes as a block of the log carries them, whatever they say.
+pub(super) fn raw(bytes: &[u8]) -> MessageBytes {
+    let length = u32::try_from(bytes.len()).expect("short bytes");
+    MessageBytes::from_bytes(&[&length.to_be_bytes(), bytes].concat()).expect("short bytes")
+}
