@@ -5,6 +5,7 @@ mod doors;
 mod facts;
 mod interrupt;
 mod ledger;
+mod lies;
 mod node;
 mod properties;
 mod spends;
