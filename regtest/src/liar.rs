@@ -80,6 +80,18 @@ impl Liar {
         });
     }
 
+    /// From now on, alters every field of a path's answers, such as receipts.
+    pub fn alter_answer(&self, path: &str) {
+        let path = path.to_owned();
+        self.tell(move |asked, answer| {
+            let lies = asked == path;
+            for field in leaves(answer).iter().filter(|_| lies) {
+                answer.pointer_mut(field).into_iter().for_each(alter);
+            }
+            lies
+        });
+    }
+
     /// From now on, shows other bytes in the place of a block.
     pub fn replace_block(&self, block: &Block, other: &[u8]) {
         let (truth, lie) = (hex::encode(block.to_bytes()), hex::encode(other));

@@ -109,6 +109,7 @@ async fn no_altered_field_of_the_hubs_answers_gets_an_anchor_made() {
     });
     anchorer.pass().await.unwrap();
     assert_eq!((scene.flying().await.1, rows(&flights, "version")), (epoch, 1));
+    liar.check_doors(&["GET /blocks", "GET /checkpoints/{}", "GET /genesis"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,6 +165,7 @@ async fn no_altered_field_of_the_hubs_answers_gets_anything_reported() {
     liar.be_honest();
     settle(&mut reporter).await;
     assert_eq!(liar.posted().len(), posted, "the log shows that it is told");
+    liar.check_doors(&["GET /blocks", "GET /genesis", "POST /messages"]);
 }
 
 /// Passes until the watcher has heard the lie and has looked at everything twice since.
@@ -248,8 +250,8 @@ async fn no_altered_field_of_the_hubs_answers_gets_anybody_slashed() {
         assert_eq!(rows(&book(&folder), "leaked"), 0, "{name}");
     }
 
-    // The truth, to the watcher that was lied to last.
-    liar.be_honest();
+    // The truth, but for a receipt, to the watcher that was lied to last.
+    liar.alter_answer("/messages");
     let mut watcher = watcher(&party, liar.url());
     let both = async {
         while watcher.pass().await.is_ok_and(|pass| pass == Pass::Worked) || watcher.jobs().len() < 2 {}
@@ -259,4 +261,5 @@ async fn no_altered_field_of_the_hubs_answers_gets_anybody_slashed() {
     assert_eq!(liar.posted(), ["/messages"], "otto's evidence");
     let mempool: Vec<String> = party.node.rpc().call("getrawmempool", json!([])).await.unwrap();
     assert_eq!(mempool.len(), 2);
+    liar.check_doors(&["GET /blocks", "GET /votes", "POST /messages"]);
 }
