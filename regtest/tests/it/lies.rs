@@ -133,7 +133,7 @@ async fn a_hub_that_follows_a_liar_takes_and_shows_nothing_of_an_altered_block()
     }
     liar.be_honest();
     follow_page(&client, &follower).await.unwrap();
-    assert_eq!(own.blocks(truth.header.height, Duration::ZERO).await.unwrap(), [truth.clone()]);
+    assert_eq!(own.blocks(truth.header.height, Duration::ZERO).await.unwrap(), vec![truth.clone()]);
     assert_eq!(follower.ledger().tip(), leader.ledger().tip());
     liar.check_doors(&["GET /blocks"]);
     stop.trigger();

@@ -77,7 +77,7 @@ pub(super) fn node(world: &World) -> Router {
 }
 
 /// One operator's keys are registered on both chains; one stake names both.
-fn world() -> World {
+pub(super) fn world() -> World {
     let mut world = World::new(400_000);
     world.mine(1);
     let chain = NewChain { id: dev(), genesis: devchain::genesis(DEV), terms: DEV_TERMS };
