@@ -13,6 +13,7 @@ use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
 use palisade_protocol::block::Block;
 use palisade_protocol::codec::Wire as _;
+use palisade_protocol::units::Height;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -102,6 +103,22 @@ impl Liar {
         });
     }
 
+    /// From now on, shows no block of a height or above.
+    pub fn hide_blocks(&self, from: Height) {
+        self.tell(move |path, answer| {
+            let blocks = answer["blocks"].as_array_mut().filter(|_| path == "/blocks");
+            let hidden = |block: &Value| {
+                let start = block.as_str().and_then(|hex| hex.get(..16)).expect("a block");
+                u64::from_str_radix(start, 16).expect("a height") >= from.0
+            };
+            blocks.is_some_and(|blocks| {
+                let before = blocks.len();
+                blocks.retain(|block| !hidden(block));
+                blocks.len() < before
+            })
+        });
+    }
+
     /// Passes everything on from now on.
     pub fn be_honest(&self) {
         self.with(|moment| moment.lie = None);
@@ -126,6 +143,12 @@ impl Liar {
         assert_eq!(asked, wanted, "the doors that were asked");
         let believed: Vec<_> = doors.iter().filter(|(_, altered)| **altered == 0).collect();
         assert!(believed.is_empty(), "no answer was ever altered of {believed:?}");
+    }
+
+    /// How many answers of a door were altered, by all that count together.
+    pub fn lied_at(&self, door: &str) -> usize {
+        let doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        doors.get(door).copied().unwrap_or_default()
     }
 
     fn note(&self, door: String, altered: bool) {

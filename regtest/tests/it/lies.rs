@@ -1,9 +1,16 @@
 //! A log that a liar alters: no byte of any kind of message can be another one, whoever signs the block, and a hub that
 //! follows a liar shows only what it has reproduced.
 
+use bitcoin::Network;
+use clap::Parser as _;
 use palisade_hub::client::HubClient;
+use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
+use palisade_hub::daemon::password::Password;
+use palisade_hub::daemon::private_file;
+use palisade_hub::daemon::secret::Secret;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::engine::Hub;
+use palisade_hub::governance::{self, Governance};
 use palisade_hub::ledger::Ledger;
 use palisade_hub::replica::Replica;
 use palisade_hub::run::follow_page;
@@ -12,16 +19,20 @@ use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::finality::evidence::Evidence;
 use palisade_protocol::genesis::Genesis;
+use palisade_protocol::governance::GovernanceMessage;
 use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::Height;
-use palisade_regtest::hub::serve;
+use palisade_regtest::hub::{make_blocks, serve};
 use palisade_regtest::liar::{Liar, flipped, stolen_byte, versions};
 use palisade_regtest::world::{COVENANT, Wish, World};
+use palisade_regtest::world::{keypair, secret};
+use rand::rngs::OsRng;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -136,5 +147,73 @@ async fn a_hub_that_follows_a_liar_takes_and_shows_nothing_of_an_altered_block()
     assert_eq!(own.blocks(truth.header.height, Duration::ZERO).await.unwrap(), vec![truth.clone()]);
     assert_eq!(follower.ledger().tip(), leader.ledger().tip());
     liar.check_doors(&["GET /blocks"]);
+    stop.trigger();
+}
+
+/// The command line of governance.
+#[derive(clap::Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Governance,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn governance_numbers_a_decision_by_the_log_and_shows_what_that_holds() {
+    let world = world();
+    let (hub, dir) = hub_of(world.ledger.genesis(), &world.log);
+    let stop = Shutdown::manual();
+    let liar = Liar::start(&serve(&hub, &stop).await).await;
+    tokio::spawn(make_blocks(hub.clone(), keypair("hub"), Duration::from_millis(20), stop.clone()));
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let document = serde_json::to_vec(world.ledger.genesis().document()).unwrap();
+    std::fs::write(file("genesis"), document).unwrap();
+    private_file::create(Path::new(&file("password")), b"we decide").unwrap();
+    let password = Password::new("we decide".to_owned()).unwrap();
+    for name in ["governance 0", "governance 1"] {
+        let key = keypair(name).x_only_public_key().0.to_string();
+        let (label, cost) = (KeyLabel::new("governance", &key), KdfCost::for_network(Network::Regtest));
+        let secret = Secret::new(secret(name).secret_bytes());
+        keyfile::create(Path::new(&file(name)), &label.unwrap(), &secret, &password, cost, &mut OsRng)
+            .unwrap();
+    }
+    let (genesis, password, keys) =
+        (file("genesis"), file("password"), ["governance 0", "governance 1"].map(file));
+    let decide = async |id: &str, keys: &[String]| {
+        let block = Hash32([9; 32]).to_string();
+        let mut args =
+            vec!["", "register-chain", "--id", id, "--genesis-block", &block, "--epoch-length", "50"];
+        args.extend(["--voted-every", "5", "--minimum-power", "1000", "--genesis", &genesis]);
+        args.extend(["--hub", liar.url(), "--password-file", &password]);
+        keys.iter().for_each(|key| args.extend(["--key", key]));
+        governance::run(Cli::try_parse_from(args).unwrap().command).await
+    };
+    // The block of the decision before: whoever alters it could have a later number signed.
+    let truth = world.log.iter().find(|block| kinds(block).contains(&13)).unwrap();
+    for (name, bytes) in versions(truth, &world.ledger.contexts().hub) {
+        liar.replace_block(truth, &bytes);
+        decide("other", &keys).await.expect_err(&name);
+        assert!(liar.told() > 0 && liar.posted().is_empty(), "{name}");
+    }
+    // What the hub says besides its log.
+    liar.tell(|path, answer| {
+        let lies = path == "/status";
+        if lies {
+            answer["next_decision"] = 7.into();
+        }
+        lies
+    });
+    let begun = decide("other", &keys[..1]).await.unwrap();
+    let bytes = hex::decode(begun["decision"].as_str().unwrap()).unwrap();
+    assert_eq!(GovernanceMessage::from_bytes(&bytes).unwrap().sequence, 1);
+    liar.alter_answer("/messages");
+    let shown = decide("other", &keys).await.unwrap();
+    assert_eq!(liar.told(), 1);
+    let block = hub.store().blocks(Height(shown["height"].as_u64().unwrap()), 1).unwrap().remove(0);
+    assert_eq!(json!(block.messages[0].id()), shown["id"]);
+    // A hub that says that it took a decision, and hides the block that should hold it.
+    liar.hide_blocks(hub.ledger().next_height());
+    let why = decide("third", &keys).await.unwrap_err().to_string();
+    assert!(why.contains("its log does not hold"), "{why}");
+    liar.check_doors(&["GET /blocks", "POST /messages"]);
     stop.trigger();
 }

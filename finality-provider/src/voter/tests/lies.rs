@@ -15,6 +15,7 @@ use palisade_protocol::message::Message;
 use palisade_regtest::hub::make_blocks;
 use palisade_regtest::in_time;
 use palisade_regtest::liar::{Liar, alter, leaves, versions};
+use palisade_regtest::memory_node;
 use palisade_regtest::world::{World, bls_secret, pair, provider_key};
 use std::path::Path;
 use std::time::Duration;
@@ -71,7 +72,7 @@ impl Scene {
         close_the_block_of_everything(&mut world, epoch);
 
         std::fs::write(dir.path().join("cookie"), "__cookie__:x").unwrap();
-        let (node_url, _) = listen(network::node(&world)).await;
+        let (node_url, _) = listen(memory_node::router(&world.chain)).await;
         let hub = network::hub_of(&world, &dir.path().join("hub"));
         tokio::spawn(hub.clone().count_votes());
         let (hub_url, _) = listen(api::router(Door { hub: hub.clone(), follower: false })).await;
@@ -149,7 +150,8 @@ impl Scene {
         let final_height = || self.hub.ledger().chains()[0].last_final().unwrap().0;
         until("votes and commitments go on", || final_height() >= tip.plus(15) && roots() > before + 10)
             .await;
-        until("the share", || last.liar.posted().iter().any(|path| path == "/checkpoints")).await;
+        let doors = ["POST /checkpoints", "POST /messages", "POST /votes"];
+        until("false receipts", || doors.iter().all(|door| self.liar.lied_at(door) > 0)).await;
         last.stop().await.unwrap();
     }
 
