@@ -8,6 +8,7 @@ use palisade_checkpointer::prove::Prove;
 use palisade_checkpointer::watch::Watcher;
 use palisade_checkpointer::{Pass, PassError};
 use palisade_hub::client::HubClient;
+use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::engine::Hub;
 use palisade_hub::replica::Replica;
@@ -23,7 +24,6 @@ use palisade_regtest::hub::serve;
 use palisade_regtest::liar::{Liar, flipped, leaves, versions};
 use palisade_regtest::world::{Wish, World};
 use palisade_regtest::{in_time, memory_node};
-use palisade_staker::node_args::NodeArgs;
 use serde_json::{Value, json};
 use std::path::Path;
 
