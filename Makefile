@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help deps bitcoind build binaries check test demo report up down bench clean
+.PHONY: help deps bitcoind build binaries check test demo report replay up down bench clean
 
 # An empty BITCOIND is the same as none. See regtest/bitcoind/provision.sh for where a bitcoind comes from.
 find-bitcoind = BITCOIND="$$(regtest/bitcoind/provision.sh)"; export BITCOIND
@@ -49,6 +49,11 @@ demo: binaries ## the whole story on a real regtest bitcoind; DEMO_DIR=DIR keeps
 report: ## check what a demo reported, with plain Python: REPORT=PATH; SELF_TEST=1 alters every field too
 	@test -n "$(REPORT)" || { echo "which report? make report REPORT=PATH; 'make demo' ends with the path of its own" >&2; exit 2; }
 	exec python3 -B regtest/report/check.py $(if $(SELF_TEST),--self-test) "$(REPORT)"
+
+replay: deps ## replay the whole log of a demo in the dev build: REPORT=PATH
+	@test -n "$(REPORT)" || { echo "which report? make replay REPORT=PATH; 'make demo' ends with the path of its own" >&2; exit 2; }
+	cargo build --locked --package palisade-regtest --bin palisade-demo
+	exec "$(or $(CARGO_TARGET_DIR),target)/debug/palisade-demo" replay "$(REPORT)"
 
 up: binaries ## the same network left running, for hands-on staking
 	@$(find-bitcoind)

@@ -14,9 +14,11 @@ use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::genesis::read_genesis;
 use palisade_hub::daemon::password::PasswordSource;
+use palisade_hub::replica::read_log;
 use palisade_protocol::backing::Backing;
 use palisade_protocol::bip322;
 use palisade_protocol::context::ChainId;
+use palisade_protocol::genesis::Genesis;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::inclusion::InclusionProof;
 use palisade_protocol::keys::ProviderKey;
@@ -27,6 +29,7 @@ use rand::rngs::OsRng;
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Pause between two attempts.
@@ -79,7 +82,7 @@ impl fmt::Display for Registered {
 
 /// Everybody whom a registration needs.
 struct Parties {
-    hub_id: Hash32,
+    genesis: Arc<Genesis>,
     hub: HubClient,
     bitcoin: BitcoinRpc,
     signer: SignerClient,
@@ -103,18 +106,19 @@ impl Register {
         for coin in parties.coins().await? {
             let message = self.message(&parties, &coin, own.key).await?;
             match self.submit(&parties.hub, &message).await {
-                Ok(receipt) => {
+                Ok(_) => {
                     return Ok(Registered {
+                        hub_height: Some(parties.find(&message).await?),
                         chain: self.chain.clone(),
                         key: own.key,
                         backing: Some(coin.outpoint),
-                        message: Some(receipt.id),
-                        hub_height: Some(receipt.height),
+                        message: Some(message.id()),
                     });
                 }
                 // Another key, or a stake, stands on this coin.
                 Err(HubError::Refused { rule, .. }) if rule == "backing-used" => {}
                 Err(HubError::Refused { rule, .. }) if rule == "repeated" => {
+                    parties.check_known(&own.key).await?;
                     let (chain, key) = (self.chain.clone(), own.key);
                     return Ok(Registered { chain, key, backing: None, message: None, hub_height: None });
                 }
@@ -134,7 +138,7 @@ impl Register {
         key: ProviderKey,
     ) -> anyhow::Result<Message> {
         let proof = parties.prove(coin).await?;
-        let text = ProviderRegistration::text(&parties.hub_id, &self.chain, &key);
+        let text = ProviderRegistration::text(&parties.genesis.id(), &self.chain, &key);
         let random = keys::random_bytes(&mut OsRng)?;
         let witness = bip322::sign_p2tr_key_path(&parties.funding, text.as_bytes(), &random)?;
         let backing = Backing { proof, vout: coin.outpoint.vout, witness };
@@ -176,13 +180,33 @@ impl Parties {
             PasswordSource::usual(config.password_file.clone()).read("Password of the funding key: ")?;
         let (funding, address) = keys::open_funding(&config.funding_key_file, &password, genesis.network())?;
         Ok(Self {
-            hub_id: genesis.id(),
             hub: HubClient::new(config.hub.url().clone()),
             bitcoin: config.bitcoin_rpc()?,
             signer: SignerClient::new(&config.signer_socket),
             funding,
             address,
+            genesis,
         })
+    }
+
+    /// The block of the hub's log that holds a message which the hub says it took.
+    async fn find(&self, message: &Message) -> Result<Height, Failure> {
+        let id = message.id();
+        let read = read_log(&self.hub, self.genesis.clone(), Some(id)).await;
+        let lie =
+            || Failure::failed(format_args!("the hub says that it took {id}, and its log does not hold it"));
+        read.map_err(Failure::failed)?.1.ok_or_else(lie)
+    }
+
+    /// Fails unless the hub's log holds the registration of a key.
+    async fn check_known(&self, key: &ProviderKey) -> Result<(), Failure> {
+        let (ledger, _) = read_log(&self.hub, self.genesis.clone(), None).await.map_err(Failure::failed)?;
+        let lie = || {
+            Failure::failed(format_args!(
+                "the hub says that {key} is registered, and its log does not hold that"
+            ))
+        };
+        ledger.providers().get(key).map(|_| ()).ok_or_else(lie)
     }
 
     /// Confirmed coins of the operator, oldest first. A coinbase is none: it can vanish with its block.

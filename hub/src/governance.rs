@@ -6,6 +6,7 @@ use crate::daemon::genesis::read_genesis;
 use crate::daemon::keyfile::{self, KdfCost, KeyLabel};
 use crate::daemon::password::PasswordSource;
 use crate::daemon::secret::Secret;
+use crate::replica::read_log;
 use anyhow::Context as _;
 use bitcoin::secp256k1::{Keypair, Message as Digest, SECP256K1, SecretKey};
 use clap::{Args, Subcommand};
@@ -114,11 +115,6 @@ fn accepted(text: &str) -> Result<AcceptedPower, String> {
     Ok(AcceptedPower { chain, power: bitcoin::Amount::from_sat(sat) })
 }
 
-#[derive(Deserialize)]
-struct Next {
-    next_decision: u64,
-}
-
 /// Carries a command out and says what came of it, as JSON.
 pub async fn run(command: Governance) -> Result<serde_json::Value, Failure> {
     match command {
@@ -202,11 +198,14 @@ fn keygen(
     Ok(serde_json::json!({ "key": key, "file": file }))
 }
 
+/// The number of the decision comes from the log: a hub that named a later one would get a decision that it could carry out
+/// when it likes.
 async fn decide(action: Action, how: &How) -> Result<serde_json::Value, Failure> {
-    let next: Next =
-        HubClient::new(how.hub.clone()).get_json("status", &[]).await.map_err(Failure::failed)?;
-    sign_and_submit(GovernanceMessage { sequence: next.next_decision, action, signatures: Vec::new() }, how)
+    let (ledger, _) = read_log(&HubClient::new(how.hub.clone()), read_genesis(&how.genesis)?, None)
         .await
+        .map_err(Failure::failed)?;
+    let sequence = ledger.next_decision();
+    sign_and_submit(GovernanceMessage { sequence, action, signatures: Vec::new() }, how).await
 }
 
 async fn sign_and_submit(mut decision: GovernanceMessage, how: &How) -> Result<serde_json::Value, Failure> {
@@ -219,9 +218,16 @@ async fn sign_and_submit(mut decision: GovernanceMessage, how: &How) -> Result<s
             serde_json::json!({ "signatures_missing": left, "decision": hex::encode(decision.to_bytes()) }),
         );
     }
-    let receipt = HubClient::new(how.hub.clone()).submit(&Message::Governance(decision)).await;
-    let receipt = receipt.map_err(Failure::failed)?;
-    Ok(serde_json::json!({ "id": receipt.id, "height": receipt.height }))
+    let (hub, message) = (HubClient::new(how.hub.clone()), Message::Governance(decision));
+    hub.submit(&message).await.map_err(Failure::failed)?;
+    let id = message.id();
+    let (_, found) = read_log(&hub, genesis, Some(id)).await.map_err(Failure::failed)?;
+    let height = found.ok_or_else(|| {
+        Failure::failed(format_args!(
+            "the hub says that it took the decision, and its log does not hold {id}"
+        ))
+    })?;
+    Ok(serde_json::json!({ "id": id, "height": height }))
 }
 
 fn sign(decision: &mut GovernanceMessage, genesis: &Genesis, how: &How) -> anyhow::Result<()> {

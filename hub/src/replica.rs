@@ -8,6 +8,7 @@ use crate::ledger::{BadBlock, Event, Ledger};
 use crate::store::{Store, StoreError};
 use palisade_protocol::block::Block;
 use palisade_protocol::genesis::Genesis;
+use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::Height;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -113,6 +114,27 @@ impl Replica {
     /// Replays one block and keeps it.
     pub fn take(&mut self, block: &Block) -> Result<Vec<Event>, ReplicaError> {
         take(&mut self.ledger, &self.store, block)
+    }
+}
+
+/// The state that follows from a hub's whole log, and the block that holds a message, if one does: for tools that ask once
+/// and keep no log. What a hub says besides its log is not believed here either.
+pub async fn read_log(
+    hub: &HubClient,
+    genesis: Arc<Genesis>,
+    message: Option<Hash32>,
+) -> Result<(Ledger, Option<Height>), ReplicaError> {
+    let (mut ledger, mut found) = (Ledger::new(genesis), None);
+    loop {
+        let blocks = hub.blocks(ledger.next_height(), Duration::ZERO).await?;
+        if blocks.is_empty() {
+            return Ok((ledger, found));
+        }
+        for block in &blocks {
+            ledger.replay(block)?;
+            let holds = block.messages.iter().any(|own| Some(own.id()) == message);
+            found = found.or(holds.then_some(block.header.height));
+        }
     }
 }
 

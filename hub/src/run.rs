@@ -228,8 +228,9 @@ async fn follow(
     }
 }
 
-/// Replays what the leader has next, and says how many blocks that were.
-async fn follow_page(leader: &HubClient, hub: &Arc<Hub>) -> Result<usize, ReplicaError> {
+/// Asks another hub for what comes next, waits a while if that is nothing yet, and replays and keeps what is right of it. Says
+/// how many blocks that were.
+pub async fn follow_page(leader: &HubClient, hub: &Arc<Hub>) -> Result<usize, ReplicaError> {
     let next = hub.ledger().next_height();
     let blocks = leader.blocks(next, Duration::from_secs(10)).await?;
     for block in &blocks {

@@ -84,9 +84,10 @@ fn number(value: u64) -> i64 {
 /// An open log.
 #[derive(Debug)]
 pub struct Store {
-    writer: Mutex<Connection>,
-    /// Sees what was committed, and can change nothing.
+    /// Sees what was committed, and can change nothing. Closed before the writer: only the last one that may write makes one
+    /// file of the log when it closes.
     reader: Mutex<Connection>,
+    writer: Mutex<Connection>,
 }
 
 impl Store {
@@ -319,5 +320,15 @@ mod tests {
         assert_eq!(page(6), [6]);
         assert!(page(7).is_empty());
         assert_eq!(store.blocks(Height(2), 2).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_log_that_was_closed_is_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.sqlite");
+        Store::open(&path).unwrap().append(&block(0, 1), &[], &[]).unwrap();
+        let copy = dir.path().join("copy.sqlite");
+        std::fs::copy(&path, &copy).unwrap();
+        assert_eq!(Store::open(&copy).unwrap().blocks(Height(0), 9).unwrap(), [block(0, 1)]);
     }
 }

@@ -1,22 +1,25 @@
 //! A proxy before a hub that alters what the hub answers, one place at a time, and remembers what it was asked and sent.
 //!
 //! What is asked and sent goes through unchanged, so that what a daemon does because of a lie shows at the real hub too.
-//! It is for tests: what does not go as they expect is a panic.
+//! It is for tests: what does not go as they expect is a panic. [`versions`] makes false blocks for it to show.
 
-use crate::world::schnorr;
+mod versions;
+
+pub use versions::{stolen_byte, versions};
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
-use bitcoin::BlockHash;
-use bitcoin::hashes::Hash as _;
-use palisade_protocol::block::{Block, HubHeader, message_tree};
+use palisade_protocol::block::Block;
 use palisade_protocol::codec::Wire as _;
-use palisade_protocol::context::Context;
+use palisade_protocol::units::Height;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What is done to the answer of a path, such as `/blocks`. Says whether anything was altered.
+/// What is done to the answer of a path, such as `/blocks`. Says whether anything was altered. An answer that is not JSON
+/// is its bytes in hex.
 type Lie = Box<dyn FnMut(&str, &mut Value) -> bool + Send>;
 
 #[derive(Default)]
@@ -32,16 +35,27 @@ pub struct Liar {
     hub: String,
     url: String,
     moment: Arc<Mutex<Moment>>,
+    /// The doors of the hub that were asked, each with how many of its answers were altered.
+    doors: Arc<Mutex<BTreeMap<String, usize>>>,
     http: reqwest::Client,
 }
 
 impl Liar {
     /// Listens before a hub, and is honest at first.
     pub async fn start(hub: &str) -> Self {
+        Self::listen(hub.trim_end_matches('/').to_owned(), Arc::default()).await
+    }
+
+    /// Another one before the same hub, with lies of its own. The two count together at which doors they lied.
+    pub async fn another(&self) -> Self {
+        Self::listen(self.hub.clone(), self.doors.clone()).await
+    }
+
+    async fn listen(hub: String, doors: Arc<Mutex<BTreeMap<String, usize>>>) -> Self {
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/", listener.local_addr().expect("an address"));
-        let liar = Self { hub: hub.trim_end_matches('/').to_owned(), url, moment: Arc::default(), http };
+        let liar = Self { hub, url, moment: Arc::default(), doors, http };
         let routes = Router::new().fallback(forward).with_state(liar.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
         liar
@@ -67,6 +81,18 @@ impl Liar {
         });
     }
 
+    /// From now on, alters every field of a path's answers, such as receipts.
+    pub fn alter_answer(&self, path: &str) {
+        let path = path.to_owned();
+        self.tell(move |asked, answer| {
+            let lies = asked == path;
+            for field in leaves(answer).iter().filter(|_| lies) {
+                answer.pointer_mut(field).into_iter().for_each(alter);
+            }
+            lies
+        });
+    }
+
     /// From now on, shows other bytes in the place of a block.
     pub fn replace_block(&self, block: &Block, other: &[u8]) {
         let (truth, lie) = (hex::encode(block.to_bytes()), hex::encode(other));
@@ -74,6 +100,22 @@ impl Liar {
             let blocks = answer["blocks"].as_array_mut().filter(|_| path == "/blocks");
             let found = blocks.and_then(|blocks| blocks.iter_mut().find(|block| **block == *truth));
             found.map(|block| *block = Value::from(lie.clone())).is_some()
+        });
+    }
+
+    /// From now on, shows no block of a height or above.
+    pub fn hide_blocks(&self, from: Height) {
+        self.tell(move |path, answer| {
+            let blocks = answer["blocks"].as_array_mut().filter(|_| path == "/blocks");
+            let hidden = |block: &Value| {
+                let start = block.as_str().and_then(|hex| hex.get(..16)).expect("a block");
+                u64::from_str_radix(start, 16).expect("a height") >= from.0
+            };
+            blocks.is_some_and(|blocks| {
+                let before = blocks.len();
+                blocks.retain(|block| !hidden(block));
+                blocks.len() < before
+            })
         });
     }
 
@@ -92,6 +134,28 @@ impl Liar {
         self.with(|moment| moment.posted.clone())
     }
 
+    /// Fails unless exactly these doors of the hub were asked through this proxy and [others](Self::another) of its kind,
+    /// and it lied at each of them: a program that begins to ask for more must be lied to there too. In a door's path each
+    /// part behind the first is `{}`.
+    pub fn check_doors(&self, wanted: &[&str]) {
+        let doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked: Vec<&str> = doors.keys().map(String::as_str).collect();
+        assert_eq!(asked, wanted, "the doors that were asked");
+        let believed: Vec<_> = doors.iter().filter(|(_, altered)| **altered == 0).collect();
+        assert!(believed.is_empty(), "no answer was ever altered of {believed:?}");
+    }
+
+    /// How many answers of a door were altered, by all that count together.
+    pub fn lied_at(&self, door: &str) -> usize {
+        let doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        doors.get(door).copied().unwrap_or_default()
+    }
+
+    fn note(&self, door: String, altered: bool) {
+        let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        *doors.entry(door).or_default() += usize::from(altered);
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut Moment) -> T) -> T {
         act(&mut self.moment.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -101,19 +165,35 @@ async fn forward(State(liar): State<Liar>, method: Method, uri: Uri, body: Bytes
     if method == Method::POST {
         liar.with(|moment| moment.posted.push(uri.path().to_owned()));
     }
+    let door = format!("{method} {}", door(uri.path()));
+    liar.note(door.clone(), false);
     let asked = uri.path_and_query().map_or("/", |asked| asked.as_str());
     let sent = liar.http.request(method, format!("{}{asked}", liar.hub)).body(body).send().await;
     // A hub that has stopped answers nothing through its proxy either.
     let Ok(answer) = sent else { return (StatusCode::BAD_GATEWAY, Vec::new()) };
     let status = answer.status();
     let Ok(truth) = answer.bytes().await else { return (StatusCode::BAD_GATEWAY, Vec::new()) };
-    let Ok(mut value) = serde_json::from_slice::<Value>(&truth) else { return (status, truth.to_vec()) };
+    let json = serde_json::from_slice::<Value>(&truth).ok();
+    let is_json = json.is_some();
+    let mut value = json.unwrap_or_else(|| hex::encode(&truth).into());
     let altered = liar.with(|moment| {
         let altered = moment.lie.as_mut().is_some_and(|lie| lie(uri.path(), &mut value));
         moment.told += usize::from(altered);
         altered
     });
-    (status, if altered { value.to_string().into_bytes() } else { truth.to_vec() })
+    liar.note(door, altered);
+    let lie = || match value.as_str().filter(|_| !is_json) {
+        Some(bytes) => hex::decode(bytes).expect("hex"),
+        None => value.to_string().into_bytes(),
+    };
+    (status, if altered { lie() } else { truth.to_vec() })
+}
+
+/// A path whose parts behind the first are places for any.
+fn door(path: &str) -> String {
+    let mut parts = path.trim_start_matches('/').split('/');
+    let first = parts.next().unwrap_or_default();
+    format!("/{first}{}", parts.map(|_| "/{}").collect::<String>())
 }
 
 /// Pointers to every field of an answer that holds no other fields.
@@ -149,77 +229,4 @@ pub fn alter(value: &mut Value) {
 pub fn flipped(bytes: &[u8], place: usize) -> Vec<u8> {
     let flip = |(index, byte): (usize, &u8)| if index == place { byte ^ 1 } else { *byte };
     bytes.iter().enumerate().map(flip).collect()
-}
-
-/// Places in each message of a block that are altered, evenly spread from its first byte to its last.
-const PLACES: usize = 8;
-
-/// False versions of a block, each altered in one place, with the name of the place: bits of every header field, of the
-/// signature, of the count of messages, of each message's length and of its bytes; then, signed again with the hub's own
-/// key as a thief of it would (`context` is chain zero's hub context), other header fields, a message less and one twice.
-pub fn versions(block: &Block, context: &Context) -> Vec<(String, Vec<u8>)> {
-    let bytes = block.to_bytes();
-    let mut places = Vec::new();
-    let mut at = 0;
-    let fields = [
-        ("height", 8),
-        ("previous", 32),
-        ("message root", 32),
-        ("state root", 32),
-        ("Bitcoin tip", 32),
-        ("Bitcoin height", 4),
-        ("signature", 64),
-        ("count of messages", 2),
-    ];
-    for (name, length) in fields {
-        places.extend([(format!("{name}, first byte"), at), (format!("{name}, last byte"), at + length - 1)]);
-        at += length;
-    }
-    for (index, message) in block.messages.iter().enumerate() {
-        places.extend((0..4).map(|byte| (format!("length of message {index}, byte {byte}"), at + byte)));
-        at += 4;
-        let last = message.as_slice().len() - 1;
-        let spread = (0..PLACES).map(|part| last * part / (PLACES - 1));
-        places.extend(spread.map(|byte| (format!("message {index}, byte {byte}"), at + byte)));
-        at += last + 1;
-    }
-    assert_eq!(at, bytes.len(), "the layout of a block");
-    places.dedup_by_key(|(_, place)| *place);
-    let mut versions: Vec<_> =
-        places.into_iter().map(|(name, place)| (name, flipped(&bytes, place))).collect();
-    versions.extend(stolen(block, context));
-    versions
-}
-
-/// Versions that a thief of the hub's key can sign.
-fn stolen(block: &Block, context: &Context) -> Vec<(String, Vec<u8>)> {
-    let version = |what: &str, change: fn(&mut Block)| {
-        let mut block = block.clone();
-        change(&mut block);
-        block.signature = schnorr("hub", &HubHeader::signing_message(context, &block.header.hash()));
-        (format!("{what}, signed again"), block.to_bytes())
-    };
-    let mut versions = vec![
-        version("height", |block| block.header.height.0 += 1),
-        version("previous", |block| block.header.previous.0[0] ^= 1),
-        version("message root", |block| block.header.message_root.0[0] ^= 1),
-        version("state root", |block| block.header.state_root.0[0] ^= 1),
-        version("Bitcoin tip", |block| block.header.btc_tip = BlockHash::all_zeros()),
-        version("Bitcoin height", |block| block.header.btc_height.0 += 1),
-    ];
-    if !block.messages.is_empty() {
-        versions.push(version("a message less", |block| {
-            block.messages.pop();
-            set_root(block);
-        }));
-        versions.push(version("a message twice", |block| {
-            block.messages.extend(block.messages.last().cloned());
-            set_root(block);
-        }));
-    }
-    versions
-}
-
-fn set_root(block: &mut Block) {
-    block.header.message_root = message_tree(block.messages.iter().map(|message| message.id())).root();
 }

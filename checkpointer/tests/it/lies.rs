@@ -4,19 +4,26 @@
 use crate::anchor::Scene;
 use crate::party::{Party, WISH, settle};
 use crate::watch::{leak, watcher};
+use palisade_checkpointer::prove::Prove;
 use palisade_checkpointer::watch::Watcher;
 use palisade_checkpointer::{Pass, PassError};
 use palisade_hub::client::HubClient;
+use palisade_hub::daemon::node_args::NodeArgs;
+use palisade_hub::daemon::shutdown::Shutdown;
+use palisade_hub::engine::Hub;
+use palisade_hub::replica::Replica;
 use palisade_protocol::block::Block;
 use palisade_protocol::codec::Wire as _;
-use palisade_protocol::context::ChainId;
+use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::finality::vote::Vote;
+use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
-use palisade_protocol::units::Height;
-use palisade_regtest::in_time;
+use palisade_protocol::units::{Epoch, Height};
+use palisade_regtest::hub::serve;
 use palisade_regtest::liar::{Liar, flipped, leaves, versions};
-use palisade_regtest::world::Wish;
+use palisade_regtest::world::{Wish, World};
+use palisade_regtest::{in_time, memory_node};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -109,6 +116,7 @@ async fn no_altered_field_of_the_hubs_answers_gets_an_anchor_made() {
     });
     anchorer.pass().await.unwrap();
     assert_eq!((scene.flying().await.1, rows(&flights, "version")), (epoch, 1));
+    liar.check_doors(&["GET /blocks", "GET /checkpoints/{}", "GET /genesis"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,8 +139,7 @@ async fn no_altered_field_of_the_hubs_answers_gets_anything_reported() {
     let mut reporter = party.reporter_at(liar.url(), "report");
     let next = reporter.replica().ledger().next_height();
     let epoch = party.hub.hub.ledger().first_open_epoch(&ChainId::zero());
-    let commitment =
-        party.world.commitment(&ChainId::zero(), "anna", palisade_protocol::units::Epoch(epoch.0 + 20));
+    let commitment = party.world.commitment(&ChainId::zero(), "anna", Epoch(epoch.0 + 20));
     party.hub.client.submit(&commitment).await.unwrap();
     let truth = block_with(&party, next, |message| matches!(message, Message::Commitment(_)));
     let mark = reporter.mark();
@@ -164,6 +171,7 @@ async fn no_altered_field_of_the_hubs_answers_gets_anything_reported() {
     liar.be_honest();
     settle(&mut reporter).await;
     assert_eq!(liar.posted().len(), posted, "the log shows that it is told");
+    liar.check_doors(&["GET /blocks", "GET /genesis", "POST /messages"]);
 }
 
 /// Passes until the watcher has heard the lie and has looked at everything twice since.
@@ -248,8 +256,8 @@ async fn no_altered_field_of_the_hubs_answers_gets_anybody_slashed() {
         assert_eq!(rows(&book(&folder), "leaked"), 0, "{name}");
     }
 
-    // The truth, to the watcher that was lied to last.
-    liar.be_honest();
+    // The truth, but for a receipt, to the watcher that was lied to last.
+    liar.alter_answer("/messages");
     let mut watcher = watcher(&party, liar.url());
     let both = async {
         while watcher.pass().await.is_ok_and(|pass| pass == Pass::Worked) || watcher.jobs().len() < 2 {}
@@ -259,4 +267,79 @@ async fn no_altered_field_of_the_hubs_answers_gets_anybody_slashed() {
     assert_eq!(liar.posted(), ["/messages"], "otto's evidence");
     let mempool: Vec<String> = party.node.rpc().call("getrawmempool", json!([])).await.unwrap();
     assert_eq!(mempool.len(), 2);
+    liar.check_doors(&["GET /blocks", "GET /votes", "POST /messages"]);
+}
+
+const DEV: &str = "dev";
+
+/// A world in which a block of a development chain can be proven final and anchored.
+fn provable() -> World {
+    let (mut world, dev) = (World::new(400_000), DEV.parse::<ChainId>().unwrap());
+    world.mine(1);
+    let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 400_000 };
+    let chain = NewChain { id: dev.clone(), genesis: Hash32([5; 32]), terms };
+    world.govern(Action::RegisterChain(chain)).unwrap();
+    world.register_provider(&ChainId::zero(), "anna");
+    world.register_provider(&dev, "dev anna");
+    let wish = Wish { holder: "alice", sat: 500_000, providers: &["anna", "dev anna"], lock: 2_000 };
+    world.active_stake(&wish);
+    world.commit(&ChainId::zero(), "anna", 1..12);
+    world.commit(&dev, "dev anna", 4..8);
+    world.finalise_until(&["anna"], 105);
+    let certificate = world.certificate(&dev, &["dev anna"], Height(200), Hash32([7; 32]));
+    world.send(&certificate).unwrap();
+    world.finalise_until(&["anna"], 125);
+    let epoch = Epoch(5);
+    let anchor = world.anchor(&["anna"], epoch, world.ledger.own_header(epoch).unwrap());
+    let tx = world.mine_anchor(&anchor);
+    let proof = world.proof(&tx);
+    world.send(&Message::Anchor(proof)).unwrap();
+    world.mine(1);
+    world.close();
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_altered_byte_of_the_hubs_files_is_written_as_a_proof() {
+    let (world, dir, stop) = (provable(), tempfile::tempdir().unwrap(), Shutdown::manual());
+    let mut replica = Replica::open(dir.path(), world.ledger.genesis().clone()).unwrap();
+    world.log.iter().for_each(|block| drop(replica.take(block).unwrap()));
+    let (ledger, store) = replica.into_parts();
+    let liar = Liar::start(&serve(&Hub::new(ledger, store), &stop).await).await;
+    let node = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", node.local_addr().unwrap());
+    let router = memory_node::router(&world.chain);
+    tokio::spawn(async move { axum::serve(node, router).await });
+    let cookie = dir.path().join("cookie");
+    std::fs::write(&cookie, "__cookie__:x").unwrap();
+    let prove = Prove {
+        chain: DEV.parse().unwrap(),
+        height: 200,
+        hub: liar.url().parse().unwrap(),
+        node: NodeArgs { url, cookie: Some(cookie), user: None, user_password: None },
+        out: dir.path().join("out"),
+    };
+    let client = HubClient::new(prove.hub.clone());
+    // A prime stride comes by every field; that no byte at all can be another is tested on the files.
+    for (path, stride) in [("proofs/dev/200", 101), ("root", 7)] {
+        liar.be_honest();
+        let truth = client.get_bytes(path).await.unwrap();
+        for place in (0..truth.len()).step_by(stride) {
+            let (asked, lie) = (format!("/{path}"), hex::encode(flipped(&truth, place)));
+            liar.tell(move |path, answer| {
+                let lies = path == asked;
+                if lies {
+                    *answer = lie.clone().into();
+                }
+                lies
+            });
+            let name = format!("byte {place} of {path}");
+            prove.run().await.expect_err(&name);
+            assert!(liar.told() == 1 && !prove.out.exists(), "{name}");
+        }
+    }
+    liar.be_honest();
+    assert_eq!(prove.run().await.unwrap().shown.height, 200);
+    liar.check_doors(&["GET /proofs/{}/{}", "GET /root"]);
+    stop.trigger();
 }

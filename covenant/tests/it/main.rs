@@ -10,13 +10,14 @@ use palisade_hub::daemon::health::Health;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::engine::Hub;
 use palisade_hub::replica::Replica;
+use palisade_protocol::block::Block;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::message::Message;
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::Height;
 use palisade_regtest::hub::{make_blocks, serve};
 use palisade_regtest::in_time;
-use palisade_regtest::liar::{self, Liar};
+use palisade_regtest::liar::{Liar, versions};
 use palisade_regtest::world::{COVENANT, Wish, World, keypair, pair};
 use std::path::Path;
 use std::sync::Arc;
@@ -130,7 +131,35 @@ fn caught_up(health: &Health, tip: Height) -> bool {
     height.is_some_and(|height| height.parse::<u64>().unwrap() >= tip.0)
 }
 
-/// A hub that alters one place of the block that registers a stake.
+/// Puts a desk before a liar that alters one place of a block, for each place, with a copy of the files in `files`:
+/// nothing is sent because of it, and no act is added to the audit log. Gives the liar, for the truth.
+async fn check_lies(files: &Path, world: &World, hub: &Hub, url: &str, block: &Block) -> Liar {
+    let acts = |dir: &Path| Audit::open(&dir.join("audit.sqlite")).unwrap().entries().unwrap().len();
+    let before = acts(files);
+    let first = Liar::start(url).await;
+    let versions = versions(block, &hub.ledger().contexts().hub);
+    assert!(versions.len() > 40, "{}", versions.len());
+    for (name, bytes) in versions {
+        let dir = copy_of(files);
+        let liar = first.another().await;
+        liar.replace_block(block, &bytes);
+        let (mut desk, health) = desk(dir.path(), world, &HubClient::new(liar.url().parse().unwrap()));
+        work_until(&mut desk, || liar.told() > 0 && !health.report().reasons.is_empty()).await;
+        assert_eq!(liar.posted(), Vec::<String>::new(), "{name}");
+        assert_eq!(acts(dir.path()), before, "{name}");
+    }
+    first
+}
+
+fn copy_of(files: &Path) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(files).unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
+    }
+    dir
+}
+
+/// A hub that alters one place of the block that registers stakes, and then what it says of the answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_in_no_committee_says_so() {
     let dir = tempfile::tempdir().unwrap();
@@ -158,26 +187,56 @@ async fn a_member_signs_nothing_for_a_hub_that_lies() {
     let stop = Shutdown::manual();
     let hub_dir = tempfile::tempdir().unwrap();
     let (hub, client) = start_hub(hub_dir.path(), &world, &stop).await;
-    let block = world.log.last().unwrap();
-    let versions = liar::versions(block, &world.ledger.contexts().hub);
-    assert!(versions.len() > 40, "{}", versions.len());
-    for (name, bytes) in versions {
-        let dir = tempfile::tempdir().unwrap();
-        let liar = Liar::start(client.url().as_str()).await;
-        liar.replace_block(block, &bytes);
-        let (mut desk, health) = desk(dir.path(), &world, &HubClient::new(liar.url().parse().unwrap()));
-        work_until(&mut desk, || liar.told() > 0 && !health.report().reasons.is_empty()).await;
-        assert_eq!(liar.posted(), Vec::<String>::new(), "{name}");
-        let audit = Audit::open(&dir.path().join("audit.sqlite")).unwrap();
-        assert!(audit.entries().unwrap().is_empty(), "{name}");
-    }
+    let dir = tempfile::tempdir().unwrap();
+    drop(Audit::open(&dir.path().join("audit.sqlite")).unwrap());
+    let liar = check_lies(dir.path(), &world, &hub, client.url().as_str(), world.log.last().unwrap()).await;
     assert_eq!(answers_in_log(&hub), 0);
 
-    // The truth, through the same proxy: both stakes are answered.
-    let dir = tempfile::tempdir().unwrap();
-    let liar = Liar::start(client.url().as_str()).await;
+    // The truth but for receipts, through such a proxy: both stakes are answered, once.
+    liar.alter_answer("/messages");
     let (mut desk, _) = desk(dir.path(), &world, &HubClient::new(liar.url().parse().unwrap()));
     work_until(&mut desk, || answers_in_log(&hub) == ids.len()).await;
     assert_eq!(liar.posted(), ["/messages", "/messages"]);
+    liar.check_doors(&["GET /blocks", "POST /messages"]);
+    stop.trigger();
+}
+
+/// A hub that alters one place of the block after which the member's consent to an expansion is wanted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_consents_to_no_expansion_for_a_hub_that_lies() {
+    let mut world = World::new(1_000_000);
+    world.mine(1);
+    world.register_provider(&ChainId::zero(), "anna");
+    let wish = Wish { holder: "alice", sat: 20_000, providers: &["anna"], lock: 300 };
+    let (old, tx) = world.register_stake(&wish);
+    // Without the member, whose audit log would lack the answer.
+    for other in &COVENANT[1..4] {
+        let answer = world.answer(other, world.stake(&old));
+        world.send(&answer).unwrap();
+    }
+    world.include(&old, &tx);
+    world.mine(world.stake(&old).k);
+    let expansion = world.expansion(&old, &Wish { sat: 30_000, ..wish }, &[]);
+    let new = StakeId(world.send(&Message::Stake(Box::new(expansion))).unwrap());
+    world.close();
+    let stop = Shutdown::manual();
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (hub, client) = start_hub(dirs[0].path(), &world, &stop).await;
+    let signed = || hub.ledger().stakes().find(&new).unwrap().1.signatures.len();
+    work_until(&mut desk(dirs[1].path(), &world, &client).0, || signed() == 1).await;
+    let mut height = Height(0);
+    for other in &COVENANT[1..3] {
+        height = client.submit(&world.answer(other, world.stake(&new))).await.unwrap().height;
+    }
+    let block = hub.store().blocks(height, 1).unwrap().remove(0);
+    let liar = check_lies(dirs[1].path(), &world, &hub, client.url().as_str(), &block).await;
+    let consents = || hub.ledger().stakes().find(&new).unwrap().1.consents.len();
+    assert_eq!(consents(), 0);
+
+    liar.alter_answer("/messages");
+    let (mut desk, _) = desk(dirs[1].path(), &world, &HubClient::new(liar.url().parse().unwrap()));
+    work_until(&mut desk, || consents() == 1).await;
+    assert_eq!(liar.posted(), ["/messages"]);
+    liar.check_doors(&["GET /blocks", "POST /messages"]);
     stop.trigger();
 }

@@ -3,6 +3,7 @@
 
 mod lies;
 mod network;
+mod register;
 
 use super::*;
 use crate::signer::record::Record;

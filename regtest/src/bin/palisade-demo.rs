@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use palisade_hub::daemon::exit::{self, Failure, Format};
 use palisade_hub::daemon::shutdown::{self, Shutdown};
-use palisade_regtest::demo::{story, up};
+use palisade_regtest::demo::{report, story, up};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -20,6 +20,11 @@ enum Command {
     Up,
     /// Stop what `up` started.
     Down,
+    /// Replay the log of a report with this build.
+    Replay {
+        /// The report.
+        report: PathBuf,
+    },
     /// What `up` runs in the background.
     #[command(hide = true)]
     KeepUp,
@@ -36,6 +41,7 @@ async fn run(cli: Cli, shutdown: Shutdown) -> Result<(), Failure> {
         None => demo(&directory("demo", true)?, shutdown).await,
         Some(Command::Up) => say(&up::up(&directory("up", false)?).await?),
         Some(Command::Down) => say(&up::down(&directory("up", false)?).await?),
+        Some(Command::Replay { report }) => say(&report::replay(&report)?),
         Some(Command::KeepUp) => Ok(up::keep_up(&directory("up", false)?, shutdown).await?),
     }
 }

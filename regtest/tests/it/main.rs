@@ -8,6 +8,7 @@ mod facts;
 mod interrupt;
 mod kills;
 mod ledger;
+mod lies;
 mod node;
 mod proofs;
 mod properties;

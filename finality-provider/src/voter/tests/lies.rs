@@ -3,16 +3,20 @@
 
 use super::network::{self, listen};
 use super::*;
-use crate::signer::request::CommitRequest;
+use crate::signer::request::{CommitRequest, VoteRequest};
 use crate::voter::config::VoterConfig;
+use crate::voter::journal::Journal;
 use palisade_hub::api::{self, Door};
 use palisade_hub::daemon::config::parse;
 use palisade_hub::daemon::shutdown::Shutdown;
-use palisade_protocol::finality::vote::Vote;
+use palisade_protocol::finality::certificate::Certificate;
+use palisade_protocol::finality::vote::{Ballot, Vote};
 use palisade_protocol::message::Message;
+use palisade_regtest::hub::make_blocks;
 use palisade_regtest::in_time;
-use palisade_regtest::liar::{Liar, leaves, versions};
-use palisade_regtest::world::{Wish, World, bls_secret, pair};
+use palisade_regtest::liar::{Liar, alter, leaves, versions};
+use palisade_regtest::memory_node;
+use palisade_regtest::world::{World, bls_secret, pair, provider_key};
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -23,7 +27,7 @@ struct Scene {
     dir: TempDir,
     world: World,
     hub: Arc<palisade_hub::engine::Hub>,
-    hub_url: String,
+    liar: Liar,
     node_url: String,
     shutdown: Shutdown,
 }
@@ -33,6 +37,8 @@ type Told<'a> = (String, Box<dyn FnOnce(&Liar) + 'a>);
 
 /// Voters that are open at a time: a signer takes no more than 32 connections.
 const AT_A_TIME: usize = 20;
+/// The number of the voter that lacks commitments and a checkpoint's share.
+const LAST: usize = usize::MAX;
 
 /// A voter behind its own liar.
 struct Lied {
@@ -46,10 +52,7 @@ struct Lied {
 impl Scene {
     async fn start() -> Self {
         let dir = TempDir::new().unwrap();
-        let mut world = World::new(400_000);
-        world.mine(1);
-        world.register_provider(&ChainId::zero(), "anna");
-        world.active_stake(&Wish { holder: "holder", sat: 500_000, providers: &["anna"], lock: 2_000 });
+        let mut world = network::world();
         let shutdown = Shutdown::manual();
         let signer = signer(&dir.path().join("signer"), &world);
         // All that a voter wants to commit to is in the log, so that it has nothing to send but votes.
@@ -58,18 +61,18 @@ impl Scene {
             let commitment = signer.commit(&request).unwrap();
             // The first epochs may be closed to commitments.
             let _ = world.send(&Message::Commitment(commitment));
+            // The development chain's key is not this signer's.
+            let other = world.commitment(&network::dev(), "dev anna", Epoch(epoch));
+            let _ = world.send(&other);
         }
         let socket = dir.path().join("socket/signer");
         let listener = server::open(&socket).unwrap();
-        tokio::spawn(server::serve(signer, listener, server::own_uid().unwrap(), shutdown.clone()));
-        let height = first_height(&mut world);
-        world.close_until(height.0);
-        world.mine(1);
-        world.register_provider(&ChainId::zero(), "otto");
-        assert_eq!(world.close().0.height, height);
+        tokio::spawn(server::serve(signer.clone(), listener, server::own_uid().unwrap(), shutdown.clone()));
+        let epoch = finish_an_epoch(&mut world, &signer);
+        close_the_block_of_everything(&mut world, epoch);
 
         std::fs::write(dir.path().join("cookie"), "__cookie__:x").unwrap();
-        let (node_url, _) = listen(network::node(&world)).await;
+        let (node_url, _) = listen(memory_node::router(&world.chain)).await;
         let hub = network::hub_of(&world, &dir.path().join("hub"));
         tokio::spawn(hub.clone().count_votes());
         let (hub_url, _) = listen(api::router(Door { hub: hub.clone(), follower: false })).await;
@@ -80,7 +83,10 @@ impl Scene {
         for block in &world.log[..world.log.len() - 1] {
             replica.take(block).unwrap();
         }
-        Self { dir, world, hub, hub_url, node_url, shutdown }
+        // They have sent their share of the checkpoint, too.
+        Journal::open(&log.join("journal.sqlite")).unwrap().note_checkpoint(epoch).unwrap();
+        let liar = Liar::start(&hub_url).await;
+        Self { dir, world, hub, liar, node_url, shutdown }
     }
 
     fn last_block(&self) -> &Block {
@@ -89,20 +95,24 @@ impl Scene {
 
     fn config(&self, number: usize, hub: &str) -> VoterConfig {
         let text = network::config_text(self.dir.path(), &format!("voter {number}"), hub, &self.node_url);
-        // Fewer than the log holds commitments for.
-        let text = text.replace("epochs_ahead = 336", "epochs_ahead = 8");
+        // Fewer than the log holds commitments for, but for the last one's.
+        let text = text.replace(
+            "epochs_ahead = 336",
+            if number == LAST { "epochs_ahead = 60" } else { "epochs_ahead = 8" },
+        );
         parse(Path::new("voter.toml"), &text).unwrap()
     }
 
     /// A voter that goes on from the log without the last block, and is told a lie from the start.
     async fn lied(&self, number: usize, name: String, lie: impl FnOnce(&Liar)) -> Lied {
-        let liar = Liar::start(&self.hub_url).await;
+        let liar = self.liar.another().await;
         lie(&liar);
         let config = self.config(number, liar.url());
         std::fs::create_dir_all(&config.data_dir).unwrap();
         if !config.data_dir.join("log.sqlite").exists() {
-            std::fs::copy(self.dir.path().join("log/log.sqlite"), config.data_dir.join("log.sqlite"))
-                .unwrap();
+            for file in ["log.sqlite", "journal.sqlite"] {
+                std::fs::copy(self.dir.path().join("log").join(file), config.data_dir.join(file)).unwrap();
+            }
         }
         let health = Health::new("test", "0", config.network).unwrap();
         let voter = Arc::new(Voter::open(&config, self.world.ledger.genesis().clone(), health).unwrap());
@@ -115,6 +125,34 @@ impl Scene {
     /// The bytes of the signer's record.
     fn record(&self) -> Vec<u8> {
         std::fs::read(self.dir.path().join("signer/record.sqlite")).unwrap()
+    }
+
+    /// A voter that lacks commitments and a share goes on while every answer to what it sends is altered: the log says
+    /// what was taken.
+    async fn go_on_with_false_receipts(&self) {
+        std::fs::remove_file(self.dir.path().join("log/journal.sqlite")).unwrap();
+        drop(Journal::open(&self.dir.path().join("log/journal.sqlite")).unwrap());
+        let (hub, stop) = (self.hub.clone(), self.shutdown.clone());
+        tokio::spawn(make_blocks(hub, keypair("hub"), Duration::from_millis(20), stop));
+        let false_receipts = |liar: &Liar| {
+            liar.tell(|path, answer| {
+                let fields = leaves(answer);
+                let lies = ["/votes", "/messages", "/checkpoints"].contains(&path);
+                for field in fields.iter().filter(|_| lies) {
+                    answer.pointer_mut(field).into_iter().for_each(alter);
+                }
+                lies
+            });
+        };
+        let last = self.lied(LAST, "false receipts".to_owned(), false_receipts).await;
+        let roots = || self.hub.ledger().providers().get(&provider_key("anna")).unwrap().roots.len();
+        let (before, tip) = (roots(), self.hub.ledger().chains()[0].last_final().unwrap().0);
+        let final_height = || self.hub.ledger().chains()[0].last_final().unwrap().0;
+        until("votes and commitments go on", || final_height() >= tip.plus(15) && roots() > before + 10)
+            .await;
+        let doors = ["POST /checkpoints", "POST /messages", "POST /votes"];
+        until("false receipts", || doors.iter().all(|door| self.liar.lied_at(door) > 0)).await;
+        last.stop().await.unwrap();
     }
 
     fn votes(&self) -> Vec<Vote> {
@@ -152,6 +190,49 @@ fn signer(dir: &Path, world: &World) -> Arc<Signer> {
     let genesis = world.ledger.genesis();
     let chains = vec![ChainSigner::new(genesis.zero(), genesis.document().zero, pair("anna"))];
     Arc::new(Signer::new(genesis, chains, bls_secret("anna"), Record::open(dir).unwrap().0).unwrap())
+}
+
+/// The only operator votes for every block of an epoch, and for the first of the next one.
+fn finish_an_epoch(world: &mut World, signer: &Signer) -> Epoch {
+    let first = first_height(world);
+    let terms = world.ledger.chains()[0].terms;
+    let (epoch, zero) = (terms.epoch_of(first), ChainId::zero());
+    for height in (0..=terms.voted_heights()).map(|number| first.plus(number * terms.voted_every)) {
+        world.close_until(height.0);
+        let block = world.close().0.hash();
+        let chain = &world.ledger.chains()[0];
+        let set = chain.sets[&terms.epoch_of(height)].set.clone();
+        let (vote, root) = (chain.vote, set.members()[0].nonce_root);
+        let vote_of = VoteRequest { chain: zero.clone(), height, block, root };
+        let votes = [signer.vote(&vote_of).unwrap()];
+        let ballot = Ballot { context: vote, height, block };
+        let certificate = Certificate::assemble(ballot, &set, &votes);
+        world.send(&Message::Certificate(Box::new(certificate))).unwrap();
+        world.close();
+    }
+    assert_eq!(world.ledger.chains()[0].last_ended(), Some(epoch));
+    epoch
+}
+
+/// The next block to be voted on: headers, the epoch's anchor with its BLS signatures, a provider and its commitment, and
+/// the development chain's commitments or, if it has a set, its certificate.
+fn close_the_block_of_everything(world: &mut World, epoch: Epoch) {
+    let zero = ChainId::zero();
+    let next = world.ledger.next_height().0.next_multiple_of(5);
+    world.close_until(next);
+    let header = world.ledger.own_header(epoch).unwrap();
+    let tx = world.mine_anchor(&world.anchor(&["anna"], epoch, header));
+    let proof = world.proof(&tx);
+    world.send(&Message::Anchor(proof)).unwrap();
+    world.register_provider(&zero, "otto");
+    let open = world.ledger.first_open_epoch(&zero);
+    let commitment = world.commitment(&zero, "otto", open);
+    world.send(&commitment).unwrap();
+    let dev = world.ledger.chain(&network::dev()).unwrap();
+    let (height, block) = (dev.terms.first_height(*dev.sets.keys().next().unwrap()), Hash32([8; 32]));
+    let certificate = world.certificate(&network::dev(), &["dev anna"], height, block);
+    world.send(&certificate).unwrap();
+    world.close();
 }
 
 /// Closes blocks until chain zero has opened, and gives the first height to be voted on.
@@ -213,21 +294,27 @@ async fn no_altered_field_of_the_hubs_answers_gets_anything_signed_or_sent() {
     assert!(scene.record() == record, "the signer's record was written");
     assert_eq!(scene.votes(), []);
 
-    // The truth, to the same voters: each sends the vote that it kept back.
-    for some in names.chunks(AT_A_TIME) {
-        let mut voters = Vec::new();
-        for (number, name) in some {
-            voters.push(scene.lied(*number, name.clone(), |_| ()).await);
-        }
-        for voter in voters {
-            until(&voter.name, || voter.liar.posted().iter().any(|path| path == "/votes")).await;
-            let voted = voter.voter.journal.voted(&ChainId::zero()).unwrap();
-            assert_eq!(voted, BTreeMap::from([(truth.header.height, truth.header.hash())]), "{}", voter.name);
-            voter.stop().await.unwrap();
-        }
+    // The truth, to some of them: each sends the vote that it kept back.
+    let mut voters = Vec::new();
+    for (number, name) in names.iter().take(AT_A_TIME) {
+        voters.push(scene.lied(*number, name.clone(), |_| ()).await);
+    }
+    for voter in voters {
+        until(&voter.name, || voter.liar.posted().iter().any(|path| path == "/votes")).await;
+        let voted = voter.voter.journal.voted(&ChainId::zero()).unwrap();
+        assert_eq!(voted, BTreeMap::from([(truth.header.height, truth.header.hash())]), "{}", voter.name);
+        voter.stop().await.unwrap();
     }
     assert!(scene.record() != record);
     let [vote] = &scene.votes()[..] else { panic!("one vote") };
     assert_eq!(vote.ballot.block, truth.header.hash());
+    scene.go_on_with_false_receipts().await;
+    scene.liar.check_doors(&[
+        "GET /blocks",
+        "GET /genesis",
+        "POST /checkpoints",
+        "POST /messages",
+        "POST /votes",
+    ]);
     scene.shutdown.trigger();
 }

@@ -4,8 +4,7 @@ use super::*;
 use crate::signer::request::CommitRequest;
 use crate::voter::config::{DEFAULT, VoterConfig};
 use crate::voter::status::Status;
-use axum::routing::post;
-use axum::{Json, Router};
+use axum::Router;
 use palisade_hub::api::{self, Door};
 use palisade_hub::daemon::config::parse;
 use palisade_hub::daemon::shutdown::Shutdown;
@@ -15,8 +14,8 @@ use palisade_protocol::context::{ChainIdentity, Terms};
 use palisade_protocol::governance::{Action, NewChain};
 use palisade_regtest::devchain::{self, DevChain};
 use palisade_regtest::hub::make_blocks;
+use palisade_regtest::memory_node;
 use palisade_regtest::world::{Wish, World, bls_secret, pair};
-use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -55,29 +54,8 @@ pub(super) async fn listen(router: Router) -> (String, JoinHandle<()>) {
     (url, tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }))
 }
 
-/// What the voter asks of its Bitcoin node, answered from blocks.
-pub(super) fn node(world: &World) -> Router {
-    let blocks = Arc::new(world.chain.clone());
-    let answer = move |Json(request): Json<Value>| async move {
-        let tip = blocks.last().unwrap().block_hash();
-        let found = match (request["method"].as_str().unwrap(), &request["params"][0]) {
-            ("getblockchaininfo", _) => {
-                json!({ "chain": "regtest", "blocks": blocks.len() - 1, "bestblockhash": tip })
-            }
-            ("getblockhash", height) => json!(blocks[height.as_u64().unwrap() as usize].block_hash()),
-            ("getblock", hash) => {
-                let block = blocks.iter().find(|block| json!(block.block_hash()) == *hash).unwrap();
-                json!(bitcoin::consensus::encode::serialize_hex(block))
-            }
-            (method, _) => panic!("{method} is not asked by a voter"),
-        };
-        Json(json!({ "jsonrpc": "2.0", "id": request["id"], "result": found, "error": null }))
-    };
-    Router::new().route("/", post(answer))
-}
-
 /// One operator's keys are registered on both chains; one stake names both.
-fn world() -> World {
+pub(super) fn world() -> World {
     let mut world = World::new(400_000);
     world.mine(1);
     let chain = NewChain { id: dev(), genesis: devchain::genesis(DEV), terms: DEV_TERMS };
@@ -126,7 +104,7 @@ impl Network {
         let shutdown = Shutdown::manual();
         let (devchain, disk) = DevChain::open(&dir.path().join("devchain"), DEV).unwrap();
         let (hub_url, hub_task) = listen(front).await;
-        let (node_url, node_task) = listen(node(&world)).await;
+        let (node_url, node_task) = listen(memory_node::router(&world.chain)).await;
         let (dev_url, dev_task) = listen(devchain::router(devchain.clone())).await;
         std::fs::write(dir.path().join("cookie"), "__cookie__:x").unwrap();
         let text = config_text(dir.path(), "voter", &hub_url, &node_url);

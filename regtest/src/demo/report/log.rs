@@ -5,7 +5,7 @@ use anyhow::{Context as _, ensure};
 use palisade_hub::client::HubClient;
 use palisade_hub::ledger::Ledger;
 use palisade_protocol::block::{Block, HubHeader, MessageBytes};
-use palisade_protocol::codec::Wire as _;
+use palisade_protocol::codec::{Reader, Wire as _};
 use palisade_protocol::finality::certificate::Certificate;
 use palisade_protocol::finality::evidence::Evidence;
 use palisade_protocol::genesis::{Genesis, GenesisDocument};
@@ -39,6 +39,26 @@ impl Log {
         }
         ensure!(!log.blocks.is_empty(), "the hub's log is empty");
         Ok(log)
+    }
+
+    /// Reads the two files that stand beside a report and replays the log from the genesis document on: every root that a
+    /// header claims must come out of this build too. Gives the last header.
+    pub fn replay(genesis: &Path, log: &Path) -> anyhow::Result<HubHeader> {
+        let document = GenesisDocument::from_bytes(&std::fs::read(genesis)?)?;
+        let mut ledger = Ledger::new(Arc::new(Genesis::new(document)?));
+        let (bytes, mut tip) = (std::fs::read(log)?, None);
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let line = rest.iter().position(|byte| *byte == b'\n').context("a line of text")?;
+            let hashes = std::str::from_utf8(&rest[..line])?.split(' ').count() - 1;
+            let mut reader = Reader::new(&rest[line + 1..]);
+            reader.take(32 * hashes)?;
+            let block = Block::from_bytes(reader.bytes("block", usize::MAX)?)?;
+            ledger.replay(&block)?;
+            tip = Some(block.header);
+            rest = &rest[rest.len() - reader.left()..];
+        }
+        tip.context("the log is empty")
     }
 
     /// The last header.
