@@ -27,9 +27,9 @@ pub struct Verify {
     /// The trust root, from somebody you trust.
     #[arg(long)]
     pub root: PathBuf,
-    /// Bitcoin blocks that must lie above the anchor.
-    #[arg(long, default_value_t = 0)]
-    pub min_depth: u32,
+    /// Bitcoin blocks that must lie above the anchor; by default as many as make it final by the hub's parameters.
+    #[arg(long)]
+    pub min_depth: Option<u32>,
 }
 
 /// What was proven.
@@ -107,8 +107,9 @@ impl Verify {
         let root = TrustRoot::from_bytes(&root).map_err(|why| refused(&format_args!("root file: {why}")))?;
         let headers = parse_headers(&headers).map_err(|why| refused(&why))?;
         let proven = proof.verify(&root, &headers).map_err(|why| refused(&why))?;
-        if proven.depth < self.min_depth {
-            let (found, wanted) = (proven.depth, self.min_depth);
+        let wanted = self.min_depth.unwrap_or(proven.final_depth);
+        if proven.depth < wanted {
+            let found = proven.depth;
             return Err(refused(&format_args!("the anchor is {found} blocks deep, {wanted} are wanted")));
         }
         Ok(proven.into())
@@ -140,7 +141,7 @@ mod tests {
     fn files_that_are_missing_torn_or_too_long_are_named_and_nothing_is_said_to_hold() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        let verify = || Verify { proof: at("p"), headers: at("h"), root: at("r"), min_depth: 0 };
+        let verify = || Verify { proof: at("p"), headers: at("h"), root: at("r"), min_depth: None };
         assert!(verify().run().unwrap_err().to_string().contains("cannot read"));
         std::fs::write(at("p"), [0; 10]).unwrap();
         std::fs::write(at("h"), [0; 81]).unwrap();

@@ -7,7 +7,7 @@ use crate::engine::Hub;
 use crate::view;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -191,13 +191,16 @@ struct EventsQuery {
 async fn events(
     State(door): State<Door>,
     Api(query): Api<Query<EventsQuery>>,
+    headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, ApiError> {
+    // What a client of such streams sends by itself when it comes again.
+    let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let many = |_| busy("too many listen to the stream of events already: try again later");
     let listener = LISTENERS.try_acquire().map_err(many)?;
     let (sender, receiver) = tokio::sync::mpsc::channel(64);
     tokio::spawn(async move {
         let _listener = listener;
-        let mut cursor = query.cursor;
+        let mut cursor = seen.unwrap_or(query.cursor);
         let mut heights = door.hub.heights();
         while !sender.is_closed() {
             heights.mark_unchanged();

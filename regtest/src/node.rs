@@ -316,7 +316,8 @@ fn client(port: u16, datadir: &Path) -> Result<BitcoinRpc, RpcError> {
     BitcoinRpc::new(url(port), Auth::Cookie(cookie(datadir)))
 }
 
-fn free_port() -> Result<u16, NodeError> {
+/// A port that nobody listens on now, and that the system gives to no outgoing connection.
+pub fn free_port() -> Result<u16, NodeError> {
     let mut last = None;
     for _ in 0..100 {
         let port = rand::thread_rng().gen_range(PORTS);

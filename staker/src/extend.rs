@@ -239,12 +239,9 @@ fn plan(
 ) -> Result<Plan, Failure> {
     let mut plan = Plan::new(&new.contract()?, params, session.purse.height(), Moment::now());
     plan.already = wish.old.coin.value;
-    plan.fee = draft.fee;
-    plan.withdraw_before = wish.matures.map(|height| {
-        let left = height.saturating_sub(session.purse.height());
-        (height, Moment::now().after_blocks(left))
-    });
-    plan.name_providers(session.ledger(), &wish.chosen, &wish.former);
-    plan.payout = show_script(&wish.payout, session.network());
+    plan.fee = Some(draft.fee);
+    plan.replaces(wish.matures, session.purse.height(), Moment::now());
+    plan.name_providers(session.ledger(), &wish.chosen.keys, &wish.former);
+    plan.payout = Some(show_script(&wish.payout, session.network()));
     Ok(plan)
 }

@@ -22,6 +22,7 @@ use palisade_protocol::scripts::StakeKeys;
 use palisade_protocol::stake::Contract;
 use palisade_protocol::transactions::Coin;
 use palisade_protocol::units::RelativeBlocks;
+use std::collections::BTreeSet;
 
 /// Blocks within which a transaction should confirm when no fee rate is given.
 const FEE_TARGET: u16 = 6;
@@ -76,6 +77,9 @@ impl Stake {
         session.catch_up().await?;
         if let Some(name) = &self.resume {
             let record = session.book.find(name)?;
+            if !record.broadcast {
+                confirm(&plan_again(session, &record)?, self.yes)?;
+            }
             let keys = session.keys()?;
             return self.go_on(session, record, &keys).await;
         }
@@ -181,9 +185,9 @@ impl Stake {
         let ledger = session.ledger();
         let params = ledger.params_at(ledger.btc_height()).1;
         let mut plan = Plan::new(&draft.contract, params, session.purse.height(), Moment::now());
-        plan.fee = draft.funded.fee;
-        plan.name_providers(ledger, &draft.chosen, &[]);
-        plan.payout = show_script(&draft.payout, session.network());
+        plan.fee = Some(draft.funded.fee);
+        plan.name_providers(ledger, &draft.chosen.keys, &[]);
+        plan.payout = Some(show_script(&draft.payout, session.network()));
         plan.confirmed_first = self.confirmed;
         plan
     }
@@ -199,6 +203,32 @@ impl Draft {
             expands: None,
         }
     }
+}
+
+/// What a stake that was begun before means now.
+fn plan_again(session: &Session, record: &StakeRecord) -> Result<Plan, Failure> {
+    let (ledger, tip, now) = (session.ledger(), session.purse.height(), Moment::now());
+    let params = ledger.params_at(ledger.btc_height()).1;
+    let mut plan = Plan::new(&record.contract()?, params, tip, now);
+    let old = record.expands.and_then(|id| ledger.stakes().find(&id)).map(|(_, old)| old);
+    let coins = session.purse.coins(&BTreeSet::new());
+    let spent = |outpoint: OutPoint| {
+        let own = coins.iter().find(|coin| coin.outpoint == outpoint).map(|coin| coin.output.value);
+        own.or(old
+            .map(|old| old.contract.coin)
+            .filter(|coin| coin.outpoint == outpoint)
+            .map(|coin| coin.value))
+    };
+    let inputs = record.staking_tx.input.iter().map(|input| spent(input.previous_output));
+    let outputs: Amount = record.staking_tx.output.iter().map(|output| output.value).sum();
+    plan.fee = inputs.sum::<Option<Amount>>().and_then(|paid| paid.checked_sub(outputs));
+    if let Some(old) = old {
+        plan.already = old.contract.coin.value;
+        plan.replaces(old.matures_at().map(|height| height.0), tip, now);
+    }
+    plan.name_providers(ledger, &record.providers, &record.former);
+    plan.confirmed_first = record.registration.is_none();
+    Ok(plan)
 }
 
 /// The timelock asked for, or the shortest.

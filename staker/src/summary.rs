@@ -2,7 +2,6 @@
 
 use crate::amount;
 use crate::record::StakeRecord;
-use crate::register::Chosen;
 use crate::when::{Moment, show_blocks};
 use bitcoin::Amount;
 use palisade_hub::ledger::Ledger;
@@ -20,8 +19,8 @@ pub struct Plan {
     pub amount: Amount,
     /// Of it, what was locked before, for an expansion.
     pub already: Amount,
-    /// What miners get.
-    pub fee: Amount,
+    /// What miners get, if that is known.
+    pub fee: Option<Amount>,
     /// For how many blocks.
     pub lock: u32,
     /// Height of the first block that may hold a withdrawal, if the next block holds the stake.
@@ -46,8 +45,8 @@ pub struct Plan {
     pub providers: Vec<String>,
     /// The same for those that stay named without power.
     pub former: Vec<String>,
-    /// Where rewards go.
-    pub payout: String,
+    /// Where rewards go, if that is still to be decided.
+    pub payout: Option<String>,
     /// Broadcast before the committee has signed.
     pub confirmed_first: bool,
 }
@@ -60,7 +59,7 @@ impl Plan {
         Self {
             amount: contract.coin.value,
             already: Amount::ZERO,
-            fee: Amount::ZERO,
+            fee: None,
             lock,
             withdraw_at: tip + 1 + lock,
             withdraw_on: now.after_blocks(lock + 1),
@@ -73,18 +72,23 @@ impl Plan {
             slashing_fee: params.min_slash_fee(),
             providers: Vec::new(),
             former: Vec::new(),
-            payout: String::new(),
+            payout: None,
             confirmed_first: false,
         }
     }
 
+    /// Compares it with the stake that it expands, which can be withdrawn from a height on.
+    pub fn replaces(&mut self, matures: Option<u32>, tip: u32, now: Moment) {
+        self.withdraw_before = matures.map(|height| (height, now.after_blocks(height.saturating_sub(tip))));
+    }
+
     /// Names the providers as the ledger knows them.
-    pub fn name_providers(&mut self, ledger: &Ledger, chosen: &Chosen, former: &[ProviderKey]) {
+    pub fn name_providers(&mut self, ledger: &Ledger, providers: &[ProviderKey], former: &[ProviderKey]) {
         let name = |key: &ProviderKey| match ledger.providers().get(key) {
             Some(known) => format!("{}: {} ({key})", known.chain, known.operator),
             None => key.to_string(),
         };
-        self.providers = chosen.keys.iter().map(name).collect();
+        self.providers = providers.iter().map(name).collect();
         self.former = former.iter().map(name).collect();
     }
 }
@@ -96,7 +100,9 @@ impl fmt::Display for Plan {
             let added = self.amount.checked_sub(self.already).unwrap_or_default();
             writeln!(f, "  of it new:     {}", amount::show(added))?;
         }
-        writeln!(f, "  fee:           {}", amount::show(self.fee))?;
+        if let Some(fee) = self.fee {
+            writeln!(f, "  fee:           {}", amount::show(fee))?;
+        }
         writeln!(
             f,
             "  power:         from depth k on, until block {}, about {}",
@@ -122,7 +128,9 @@ impl fmt::Display for Plan {
                 "  still named:   {provider}: no power, but it can still be slashed for what it has signed"
             )?;
         }
-        writeln!(f, "  rewards to:    {}", self.payout)?;
+        if let Some(payout) = &self.payout {
+            writeln!(f, "  rewards to:    {payout}")?;
+        }
         writeln!(
             f,
             "  risk:          if one of these providers signs two blocks at one height, {} are burned, {} go to miners, and the rest waits {}",
@@ -204,7 +212,7 @@ mod tests {
         Plan {
             amount: Amount::from_sat(50_000_000),
             already: Amount::ZERO,
-            fee: Amount::from_sat(308),
+            fee: Some(Amount::from_sat(308)),
             lock: 2_000,
             withdraw_at: 2_112,
             withdraw_on: Moment(1_795_262_400).after_blocks(2_001),
@@ -217,7 +225,7 @@ mod tests {
             slashing_fee: Amount::from_sat(2_000),
             providers: vec!["zero: anna (02ab)".into()],
             former: Vec::new(),
-            payout: "bcrt1p".into(),
+            payout: Some("bcrt1p".into()),
             confirmed_first: false,
         }
     }

@@ -11,12 +11,14 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 /// Connections that are served at once; more wait.
 const MAX_CONNECTIONS: usize = 32;
+/// How long a connection may stay without a whole request.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Why the door does not open.
 #[derive(Debug, thiserror::Error)]
@@ -75,9 +77,9 @@ pub fn open(path: &Path) -> Result<UnixListener, DoorError> {
 pub async fn serve(signer: Arc<Signer>, listener: UnixListener, uid: u32, shutdown: Shutdown) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let place = places.clone().acquire_owned().await;
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = async { (places.clone().acquire_owned().await, listener.accept().await) };
+        let (place, accepted) = tokio::select! {
+            next = next => next,
             () = shutdown.requested() => return,
         };
         let stream = match accepted {
@@ -110,7 +112,10 @@ pub async fn serve(signer: Arc<Signer>, listener: UnixListener, uid: u32, shutdo
 
 /// One request after the other. What is no request is answered once, and ends the connection.
 async fn converse(signer: Arc<Signer>, mut stream: UnixStream) -> Result<(), FrameError> {
-    while let Some(body) = frame::read(&mut stream).await? {
+    loop {
+        // Whoever asks nothing for so long gives its place to others; clients come again.
+        let Ok(read) = tokio::time::timeout(IDLE, frame::read(&mut stream)).await else { return Ok(()) };
+        let Some(body) = read? else { return Ok(()) };
         let (answer, goes_on) = match Request::from_bytes(&body) {
             Ok(request) => {
                 let signer = signer.clone();
@@ -124,7 +129,6 @@ async fn converse(signer: Arc<Signer>, mut stream: UnixStream) -> Result<(), Fra
             return Ok(());
         }
     }
-    Ok(())
 }
 
 fn refusal(rule: &str, message: &impl ToString) -> Answer {

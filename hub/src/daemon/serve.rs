@@ -1,6 +1,6 @@
 //! The HTTP door of a process: `/health`, `/metrics` and its own API behind one set of limits.
 //!
-//! Promises: connections, a head's time, a body and a request's time are bounded, every refusal is an [`ApiError`], and
+//! Promises: connections, a head's time, a body and a request's time are bounded, every refusal of a request that can be read is an [`ApiError`] (of what is no HTTP the connection ends), and
 //! after a request to stop the door closes within [`DRAIN`] whatever its clients do.
 //!
 //! Not here: authentication and TLS. Messages authenticate themselves; a remote door belongs behind a proxy.

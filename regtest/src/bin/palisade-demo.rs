@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use palisade_hub::daemon::exit::{self, Failure, Format};
 use palisade_hub::daemon::shutdown::{self, Shutdown};
 use palisade_regtest::demo::{report, story, up};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
 async fn run(cli: Cli, shutdown: Shutdown) -> Result<(), Failure> {
     match cli.command {
         None => demo(&directory("demo", true)?, shutdown).await,
-        Some(Command::Up) => say(&up::up(&directory("up", false)?).await?),
+        Some(Command::Up) => say(&up::up(&directory("up", false)?, shutdown).await?),
         Some(Command::Down) => say(&up::down(&directory("up", false)?).await?),
         Some(Command::Replay { report }) => say(&report::replay(&report)?),
         Some(Command::KeepUp) => Ok(up::keep_up(&directory("up", false)?, shutdown).await?),
@@ -47,7 +48,8 @@ async fn run(cli: Cli, shutdown: Shutdown) -> Result<(), Failure> {
 }
 
 fn say(text: &str) -> Result<(), Failure> {
-    println!("{text}");
+    // Whether anybody reads it does not decide what was done.
+    let _ = writeln!(std::io::stdout(), "{text}");
     Ok(())
 }
 
@@ -57,8 +59,7 @@ async fn demo(dir: &Path, shutdown: Shutdown) -> Result<(), Failure> {
         report = story::tell_all(dir) => report?,
         () = shutdown.requested() => return Err(Failure::failed("interrupted: everything that was started is stopped")),
     };
-    println!("report: {}", report.display());
-    Ok(())
+    say(&format!("report: {}", report.display()))
 }
 
 /// `DEMO_DIR`, or a directory under `target`, for the demo a new one.

@@ -2,7 +2,7 @@
 
 use crate::demo::operators::OtherChain;
 use crate::demo::tell::Tell;
-use crate::node::Node;
+use crate::node::{Node, free_port};
 use crate::process::{Daemon, json_tool};
 use anyhow::{Context as _, bail, ensure};
 use bitcoin::address::NetworkUnchecked;
@@ -10,7 +10,6 @@ use bitcoin::{Address, Amount};
 use palisade_hub::client::HubClient;
 use rand::RngCore as _;
 use serde_json::Value;
-use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -40,7 +39,9 @@ pub struct Network {
 impl Network {
     /// Starts bitcoind, hub, covenant and checkpointer in a directory.
     pub async fn start(dir: &Path, tell: &Tell) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(dir)?;
+        std::fs::create_dir_all(dir).with_context(|| format!("directory {}", dir.display()))?;
+        let used = dir.join("bitcoin").exists();
+        ensure!(!used, "{} holds another network: name a new directory", dir.display());
         let node = Node::in_directory(&dir.join("bitcoin")).await?;
         tell.line(format!("bitcoind runs on {}", node.rpc_url()));
         // Coins for everybody: the first blocks pay most.
@@ -57,7 +58,7 @@ impl Network {
             hub,
             hub_url,
             daemons: Vec::new(),
-            sockets: tempfile::tempdir()?,
+            sockets: short_directory()?,
         };
         network.run("palisade-hub", &["run"], "hub/hub.toml", "hub/hub.address").await?;
         tell.line(format!("hub serves {}", network.hub_url));
@@ -333,9 +334,11 @@ async fn make_hub(dir: &Path, url: &str, covenant: &[String], governance: &[Stri
     json_tool("palisade-hub", &args).await.map(|_| ())
 }
 
-/// A port that nobody listens on now.
-fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+/// A private directory whose name is short enough for sockets, wherever temporary files are.
+fn short_directory() -> anyhow::Result<tempfile::TempDir> {
+    let usual = std::env::temp_dir();
+    let short = usual.as_os_str().len() <= 40;
+    Ok(tempfile::tempdir_in(if short { &usual } else { Path::new("/tmp") })?)
 }
 
 fn random_hex() -> String {

@@ -6,6 +6,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
+/// Prints a line. Whether anybody reads it does not decide how the story goes on.
+macro_rules! say {
+    ($($line:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($line)*);
+    }};
+}
+
 /// The storyteller.
 #[derive(Debug)]
 pub struct Tell {
@@ -57,21 +65,17 @@ impl Default for Tell {
 impl Tell {
     /// A chapter begins.
     pub fn chapter(&self, title: &str) {
-        println!("\n{}", self.bold(title));
+        say!("\n{}", self.bold(title));
     }
 
     /// Something happened.
     pub fn line(&self, text: impl AsRef<str>) {
-        println!("  {:>6.1} s  {}", self.started.elapsed().as_secs_f32(), text.as_ref());
+        say!("  {:>6.1} s  {}", self.started.elapsed().as_secs_f32(), text.as_ref());
     }
 
     /// A step is done; it stands in the table at the end.
     pub fn step(&mut self, number: &str, claim: &str, took: Duration, shown: Shown) {
-        println!(
-            "  {:>6.1} s  {} {number} {claim}",
-            self.started.elapsed().as_secs_f32(),
-            self.green("done")
-        );
+        say!("  {:>6.1} s  {} {number} {claim}", self.started.elapsed().as_secs_f32(), self.green("done"));
         self.rows.push(Row { number: number.to_owned(), claim: claim.to_owned(), took, shown });
     }
 
@@ -105,17 +109,17 @@ impl Tell {
     /// All steps, as a table: Bitcoin's heights, the time, the transactions with the height of each, and where the report
     /// has the rest.
     pub fn table(&self) {
-        println!("\n{}", self.bold("What happened"));
-        println!("  {:<5} {:>9}  {:>7}  what, and what shows it", "step", "blocks", "time");
+        say!("\n{}", self.bold("What happened"));
+        say!("  {:<5} {:>9}  {:>7}  what, and what shows it", "step", "blocks", "time");
         for Row { number, claim, took, shown } in &self.rows {
             let (from, to) = shown.btc;
-            println!("  {number:<5} {:>9}  {:>5.1} s  {claim}", format!("{from}-{to}"), took.as_secs_f32());
+            say!("  {number:<5} {:>9}  {:>5.1} s  {claim}", format!("{from}-{to}"), took.as_secs_f32());
             for (txid, height) in &shown.txs {
                 let place = height.map_or("in the mempool".to_owned(), |height| format!("in block {height}"));
-                println!("{:28}{txid} {place}", "");
+                say!("{:28}{txid} {place}", "");
             }
             if !shown.refs.is_empty() {
-                println!("{:28}report: {}", "", shown.refs.join(", "));
+                say!("{:28}report: {}", "", shown.refs.join(", "));
             }
         }
     }

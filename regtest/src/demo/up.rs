@@ -48,7 +48,7 @@ fn running(dir: &Path) -> Option<u32> {
 }
 
 /// Starts the network in the background, waits until it is ready, and gives the commands to try.
-pub async fn up(dir: &Path) -> anyhow::Result<String> {
+pub async fn up(dir: &Path, shutdown: Shutdown) -> anyhow::Result<String> {
     if running(dir).is_some() {
         return Ok(std::fs::read_to_string(ready_file(dir))?);
     }
@@ -75,7 +75,13 @@ pub async fn up(dir: &Path) -> anyhow::Result<String> {
             PATIENCE.as_secs(),
             log.display()
         );
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(100)) => {}
+            () = shutdown.requested() => {
+                down(dir).await?;
+                bail!("interrupted: everything that was started is stopped");
+            }
+        }
     }
     Ok(std::fs::read_to_string(ready_file(dir))?)
 }
@@ -110,7 +116,11 @@ pub async fn down(dir: &Path) -> anyhow::Result<String> {
 
 /// Keeps the network up until it is told to stop: a block now and then, and coins for whoever asks.
 pub async fn keep_up(dir: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
-    let mut story = Story::begin_network(dir).await?;
+    let mut story = tokio::select! {
+        story = Story::begin_network(dir) => story?,
+        // Dropping it stops every process that it started.
+        () = shutdown.requested() => return Ok(()),
+    };
     let (sender, mut wishes) = mpsc::channel(16);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let faucet = format!("http://{}", listener.local_addr()?);

@@ -177,7 +177,11 @@ async fn a_follower_of_another_build_profile_reproduces_every_root_and_takes_no_
 
 /// So many events behind a cursor, each with the cursor to go on from, until the connection is dropped.
 async fn listen(url: &str, cursor: u64, count: usize) -> Vec<(u64, Value)> {
-    let mut stream = Client::new().get(format!("{url}/events?cursor={cursor}")).send().await.unwrap();
+    heard(Client::new().get(format!("{url}/events?cursor={cursor}")), count).await
+}
+
+async fn heard(request: reqwest::RequestBuilder, count: usize) -> Vec<(u64, Value)> {
+    let mut stream = request.send().await.unwrap();
     let mut text = String::new();
     let heard = async {
         loop {
@@ -211,6 +215,9 @@ async fn the_event_stream_goes_on_from_a_cursor_with_nothing_lost_or_repeated() 
     assert!(all.windows(2).all(|pair| pair[0].0 < pair[1].0), "{all:?}");
     for (place, (cursor, _)) in all.iter().enumerate().take(2) {
         assert_eq!(listen(&url, *cursor, 1).await[0], all[place + 1], "behind {cursor}");
+        // A client of such streams that was cut off asks for the same address, and says how far it came.
+        let again = Client::new().get(format!("{url}/events?cursor=0")).header("Last-Event-ID", *cursor);
+        assert_eq!(heard(again, 1).await[0], all[place + 1], "behind {cursor}");
     }
     // What happens while somebody listens reaches them.
     let newest = listen(&url, 0, all.len()).await.last().unwrap().0;

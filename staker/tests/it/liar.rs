@@ -26,7 +26,7 @@ async fn mempool(party: &Party) -> Vec<String> {
 }
 
 async fn resume(config: &Path, id: &str) -> Result<bool, String> {
-    let order: Stake = args(&["--resume", id, "--no-wait"]);
+    let order: Stake = args(&["--resume", id, "--no-wait", "--yes"]);
     order.run(&mut open(config)).await.map(|locked| locked.broadcast).map_err(|why| why.to_string())
 }
 

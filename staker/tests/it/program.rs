@@ -68,11 +68,18 @@ async fn a_program_that_is_stopped_or_killed_while_it_waits_has_lost_nothing() {
         (&"PENDING".into(), &false.into())
     );
 
-    let mut child = start_waiting(&config, &["stake", "--resume", &id]).await;
+    let mut child = start_waiting(&config, &["stake", "--yes", "--resume", &id]).await;
     signal(&child, "-KILL").await;
     assert_eq!(child.wait().await.unwrap().code(), None);
     party.signing.send_replace(3);
-    let locked = json(&run(&config, &["--json", "stake", "--resume", &id]).await);
+    // Nobody can be asked here, and money would move.
+    let unasked = run(&config, &["stake", "--resume", &id]).await;
+    let said = String::from_utf8_lossy(&unasked.stderr);
+    assert_eq!(unasked.status.code(), Some(2), "{said}");
+    assert!(said.contains("Lock 0.005 BTC") && said.contains("fee:") && said.contains("--yes"), "{said}");
+    let status = json(&run(&config, &["--json", "status"]).await);
+    assert_eq!(status["stakes"][0]["broadcast"], false);
+    let locked = json(&run(&config, &["--json", "stake", "--yes", "--resume", &id]).await);
     assert_eq!((&locked["id"], &locked["broadcast"]), (&id.as_str().into(), &true.into()));
     party.mine(7).await;
     party.until_state(&id, Active).await;

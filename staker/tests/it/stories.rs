@@ -117,8 +117,9 @@ async fn nothing_is_locked_before_a_quorum_has_signed() {
     let begun = stake(&config, &["--no-wait"]).await.unwrap();
     assert!(!begun.broadcast);
     let id = begun.id.unwrap();
-    let resume =
-        async || args::<Stake>(&["--resume", &id, "--no-wait"]).run(&mut open(&config)).await.unwrap();
+    let resume = async || {
+        args::<Stake>(&["--resume", &id, "--no-wait", "--yes"]).run(&mut open(&config)).await.unwrap()
+    };
     assert!(!resume().await.broadcast);
     // Its coin is set aside meanwhile.
     let balance = funds::balance(&mut open(&config)).await.unwrap();
@@ -139,7 +140,7 @@ async fn a_stake_can_be_broadcast_first_and_registered_after() {
     let refused = args::<Unbond>(&[&begun.outpoint, "--yes"]).run(&mut open(&config)).await.unwrap_err();
     assert!(refused.to_string().contains("no early exit yet"), "{refused}");
     party.mine(1).await;
-    let done = args::<Stake>(&["--resume", &begun.outpoint]).run(&mut open(&config)).await.unwrap();
+    let done = args::<Stake>(&["--resume", &begun.outpoint, "--yes"]).run(&mut open(&config)).await.unwrap();
     let id = done.id.unwrap();
     party.mine(6).await;
     party.until_state(&id, Active).await;
