@@ -1,6 +1,7 @@
 //! The command line of governance: decide, sign, submit. A decision that lacks signatures is a file to pass on.
 
 use crate::client::HubClient;
+use crate::daemon::bounded;
 use crate::daemon::exit::Failure;
 use crate::daemon::genesis::read_genesis;
 use crate::daemon::keyfile::{self, KdfCost, KeyLabel};
@@ -125,7 +126,8 @@ pub async fn run(command: Governance) -> Result<serde_json::Value, Failure> {
             decide(Action::RegisterChain(NewChain { id, genesis: genesis_block, terms }), &how).await
         }
         Governance::SetParams { params, how } => {
-            let text = std::fs::read_to_string(&params).map_err(Failure::usage)?;
+            let unreadable = |why| Failure::usage(format_args!("--params {}: {why}", params.display()));
+            let text = bounded::read_text(&params).map_err(unreadable)?;
             let document = serde_json::from_str(&text).map_err(Failure::usage)?;
             palisade_protocol::params::Params::new(Clone::clone(&document)).map_err(Failure::usage)?;
             decide(Action::SetParams(Box::new(document)), &how).await
@@ -150,7 +152,7 @@ fn read_decision(given: &str) -> Result<GovernanceMessage, Failure> {
     let is_hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mut hex = given.to_owned();
     if !is_hex(&hex) {
-        let text = std::fs::read_to_string(given)
+        let text = bounded::read_text(given.as_ref())
             .map_err(|why| unreadable(&format_args!("neither hex nor a file that can be read: {why}")))?;
         hex = text.trim().to_owned();
     }
@@ -203,7 +205,7 @@ fn keygen(
 async fn decide(action: Action, how: &How) -> Result<serde_json::Value, Failure> {
     let (ledger, _) = read_log(&HubClient::new(how.hub.clone()), read_genesis(&how.genesis)?, None)
         .await
-        .map_err(Failure::failed)?;
+        .map_err(anyhow::Error::from)?;
     let sequence = ledger.next_decision();
     sign_and_submit(GovernanceMessage { sequence, action, signatures: Vec::new() }, how).await
 }
@@ -219,9 +221,9 @@ async fn sign_and_submit(mut decision: GovernanceMessage, how: &How) -> Result<s
         );
     }
     let (hub, message) = (HubClient::new(how.hub.clone()), Message::Governance(decision));
-    hub.submit(&message).await.map_err(Failure::failed)?;
+    hub.submit(&message).await.map_err(anyhow::Error::from)?;
     let id = message.id();
-    let (_, found) = read_log(&hub, genesis, Some(id)).await.map_err(Failure::failed)?;
+    let (_, found) = read_log(&hub, genesis, Some(id)).await.map_err(anyhow::Error::from)?;
     let height = found.ok_or_else(|| {
         Failure::failed(format_args!(
             "the hub says that it took the decision, and its log does not hold {id}"

@@ -1,6 +1,7 @@
 //! Making a hub: its key, its genesis document and its configuration.
 
 use crate::config;
+use crate::daemon::bounded;
 use crate::daemon::config as files;
 use crate::daemon::keyfile::{self, KdfCost, KeyLabel};
 use crate::daemon::network::Network;
@@ -122,8 +123,10 @@ impl Init {
         let majority = |members: usize| u8::try_from(members / 2 + 1).unwrap_or(u8::MAX);
         let quorum = self.quorum.unwrap_or_else(|| majority(self.covenant.len()));
         let params = match &self.params {
-            Some(file) => serde_json::from_str(&std::fs::read_to_string(file)?)
-                .with_context(|| format!("parameters {}", file.display()))?,
+            Some(file) => serde_json::from_str(
+                &bounded::read_text(file).with_context(|| format!("parameters {}", file.display()))?,
+            )
+            .with_context(|| format!("parameters {}", file.display()))?,
             None => default_params(network, self.covenant.clone(), quorum)?,
         };
         let regtest = network == bitcoin::Network::Regtest;
@@ -150,8 +153,7 @@ impl Init {
             let header = bitcoin::constants::genesis_block(network).header;
             return Ok((vec![HeaderHex(header)], BtcHeight(0)));
         };
-        let text =
-            std::fs::read_to_string(file).with_context(|| format!("base headers {}", file.display()))?;
+        let text = bounded::read_text(file).with_context(|| format!("base headers {}", file.display()))?;
         let headers = text.lines().filter(|line| !line.trim().is_empty()).map(|line| {
             let header = bitcoin::consensus::encode::deserialize_hex(line.trim());
             header.map(HeaderHex).with_context(|| format!("base headers {}", file.display()))

@@ -222,7 +222,12 @@ async fn follow(
             Err(why) => {
                 health.degrade("leader", &why);
                 tracing::warn!(%why, "no blocks");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                // A false block costs a replay of the own log: a liar is not asked often.
+                let pause = Duration::from_secs(if why.can_be_retried() { 1 } else { 30 });
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = shutdown.requested() => return Ok(()),
+                }
             }
         }
     }

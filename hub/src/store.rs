@@ -176,13 +176,16 @@ impl Store {
         .collect()
     }
 
-    /// Keeps votes in one transaction; keeping one again does nothing.
+    /// Keeps votes in one transaction; keeping one again does nothing. Of a voter at a height two are kept: they give its key
+    /// away, and whoever has that can make any number.
     pub fn keep_votes<'a>(&self, votes: impl IntoIterator<Item = &'a Vote>) -> Result<(), StoreError> {
         let mut connection = self.write();
         let transaction = connection.transaction()?;
         for vote in votes {
             let ballot = &vote.ballot;
-            let sql = "INSERT OR IGNORE INTO vote (context, height, voter, block, bytes) VALUES (?1, ?2, ?3, ?4, ?5)";
+            let sql =
+                "INSERT OR IGNORE INTO vote (context, height, voter, block, bytes) SELECT ?1, ?2, ?3, ?4, ?5
+                WHERE (SELECT count(*) FROM vote WHERE (context, height, voter) = (?1, ?2, ?3)) < 2";
             transaction.prepare_cached(sql)?.execute(params![
                 ballot.context.0,
                 number(ballot.height.0),

@@ -28,8 +28,8 @@ pub enum PurseError {
     /// Its file is another wallet's.
     #[error("the wallet file does not belong to this seed and network: {0}")]
     Other(Box<LoadError>),
-    /// There is no wallet yet.
-    #[error("there is no wallet here: run `palisade-staker init` first")]
+    /// There is no wallet in the file, or no file.
+    #[error("there is no wallet in this file")]
     Missing,
     /// The node.
     #[error(transparent)]

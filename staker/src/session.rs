@@ -2,11 +2,12 @@
 //!
 //! Opening it reads the disk only. What a command needs from Bitcoin or the hub, it asks for by name.
 
+use crate::ask::progress;
 use crate::book::Book;
 use crate::config::Config;
 use crate::failures;
 use crate::keys::{KEY_PURPOSE, Keys};
-use crate::purse::Purse;
+use crate::purse::{Purse, PurseError};
 use crate::record::StakeRecord;
 use bitcoin::{BlockHash, Network, OutPoint, Txid};
 use palisade_hub::bitcoind::{Auth, BitcoinRpc};
@@ -62,6 +63,27 @@ pub fn connect(config: &BitcoinConfig) -> Result<BitcoinRpc, Failure> {
     BitcoinRpc::new(config.rpc_url().as_str(), auth).map_err(failures::node)
 }
 
+fn open_keys(config: &Config, network: Network) -> Result<Keys, Failure> {
+    let source = PasswordSource::usual(config.password_file.clone());
+    let password = source.read("Password of the wallet: ").map_err(Failure::failed)?;
+    let weakest = KdfCost::for_network(network);
+    let opened = keyfile::open::<32>(&config.key_file, KEY_PURPOSE, &password, weakest);
+    let (_, seed) = opened.map_err(Failure::failed)?;
+    Ok(Keys::new(&seed, network)?)
+}
+
+/// The wallet in its file. One whose file is gone is made again from the seed, and reads the blocks again.
+fn open_purse(config: &Config, network: Network) -> Result<Purse, Failure> {
+    let file = config.data_dir.join("wallet.jsonl");
+    match Purse::open(&file, network) {
+        Err(PurseError::Missing) => {
+            progress(format_args!("{} is missing: it is made again from the seed", file.display()));
+            Ok(Purse::create(&file, &open_keys(config, network)?, network)?)
+        }
+        opened => Ok(opened?),
+    }
+}
+
 impl Session {
     /// Opens the wallet that a configuration file describes.
     pub fn open(config: &Path) -> Result<Self, Failure> {
@@ -76,7 +98,7 @@ impl Session {
         })?;
         Ok(Self {
             book: Book::open(&config.data_dir.join("stakes.json"))?,
-            purse: Purse::open(&config.data_dir.join("wallet.jsonl"), network)?,
+            purse: open_purse(&config, network)?,
             replica: Replica::open(&config.data_dir, genesis.clone()).map_err(failures::replica)?,
             hub: HubClient::new(config.hub.url().clone()),
             node: connect(&config.bitcoin)?,
@@ -98,12 +120,7 @@ impl Session {
 
     /// Reads the encrypted seed; may ask for the password.
     pub fn keys(&self) -> Result<Keys, Failure> {
-        let source = PasswordSource::usual(self.config.password_file.clone());
-        let password = source.read("Password of the wallet: ").map_err(Failure::failed)?;
-        let weakest = KdfCost::for_network(self.network());
-        let opened = keyfile::open::<32>(&self.config.key_file, KEY_PURPOSE, &password, weakest);
-        let (_, seed) = opened.map_err(Failure::failed)?;
-        Ok(Keys::new(&seed, self.network())?)
+        open_keys(&self.config, self.network())
     }
 
     /// Reads new Bitcoin blocks into the wallet, from a node that is on the right network.

@@ -14,6 +14,7 @@ use super::lock::LockError;
 use super::node_args::BadNodeArgs;
 use crate::bitcoind::RpcError;
 use crate::client::HubError;
+use crate::replica::ReplicaError;
 
 /// How a command ended. The numbers are part of the interface: scripts branch on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +85,7 @@ impl From<anyhow::Error> for Failure {
         let later = |why: &(dyn std::error::Error + 'static)| {
             why.downcast_ref::<HubError>().is_some_and(HubError::can_be_retried)
                 || why.downcast_ref::<RpcError>().is_some_and(RpcError::can_be_retried)
+                || why.downcast_ref::<ReplicaError>().is_some_and(ReplicaError::can_be_retried)
                 || matches!(why.downcast_ref(), Some(LockError::Held { .. }))
         };
         let exit = match () {

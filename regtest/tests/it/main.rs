@@ -15,3 +15,4 @@ mod properties;
 mod refusals;
 mod spends;
 mod timestamps;
+mod votes;

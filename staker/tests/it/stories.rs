@@ -40,6 +40,12 @@ async fn coins_are_staked_wait_the_timelock_out_and_come_back() {
     let config = party.funded("alice", &[400_000, 400_000]).await;
     let balance = funds::balance(&mut open(&config)).await.unwrap();
     assert_eq!((balance.free_sat, balance.reserved_sat), (800_000, 0));
+    // A wallet file that is gone, or empty, is made again from the seed.
+    let wallet = config.with_file_name("staker-data").join("wallet.jsonl");
+    std::fs::remove_file(&wallet).unwrap();
+    assert_eq!(funds::balance(&mut open(&config)).await.unwrap().free_sat, 800_000);
+    std::fs::write(&wallet, "").unwrap();
+    assert_eq!(funds::balance(&mut open(&config)).await.unwrap().free_sat, 800_000);
 
     let locked = stake(&config, &[]).await.unwrap();
     assert!(locked.broadcast);
