@@ -1,6 +1,6 @@
 //! The HTTP door of a process: `/health`, `/metrics` and its own API behind one set of limits.
 //!
-//! Promises: connections, a head's time, a body and a request's time are bounded, every refusal of a request that can be read is an [`ApiError`] (of what is no HTTP the connection ends), and
+//! Promises: connections, a head's time, a body, a request's time and the time to take the answer are bounded, every refusal of a request that can be read is an [`ApiError`] (of what is no HTTP the connection ends), and
 //! after a request to stop the door closes within [`DRAIN`] whatever its clients do.
 //!
 //! Not here: authentication and TLS. Messages authenticate themselves; a remote door belongs behind a proxy.
@@ -21,6 +21,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -38,9 +39,12 @@ struct Crowd {
     connections: usize,
     /// Longest time that a connection may be open without the whole head of a request.
     head_time: Duration,
+    /// Longest time that bytes may lie here because the client does not take them.
+    stall_time: Duration,
 }
 
-const CROWD: Crowd = Crowd { connections: 512, head_time: Duration::from_secs(10) };
+const CROWD: Crowd =
+    Crowd { connections: 512, head_time: Duration::from_secs(10), stall_time: Duration::from_secs(20) };
 /// Pause when the system has no room for another connection.
 const NO_ROOM: Duration = Duration::from_millis(100);
 
@@ -165,6 +169,11 @@ impl Server {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(crowd.head_time);
         while let Some((stream, seat)) = self.next(&seats, shutdown).await {
+            // The system closes a connection whose client does not read.
+            if let Err(why) = SockRef::from(&stream).set_tcp_user_timeout(Some(crowd.stall_time)) {
+                tracing::warn!(%why, "a connection was closed before its first request");
+                continue;
+            }
             let service = TowerToHyperService::new(router.clone());
             let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
             tokio::spawn(async move {

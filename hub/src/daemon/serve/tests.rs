@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use axum::routing::post;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -130,7 +130,7 @@ async fn whoever_sends_no_request_gives_the_seat_up_and_who_waits_outside_is_ans
     let server = Server::bind(&ListenAddr::any_loopback_port()).await.unwrap();
     let (address, shutdown) = (server.address(), Shutdown::manual());
     let (router, stop) = (router(Router::new(), health, Limits::default()), shutdown.clone());
-    let crowd = Crowd { connections: 3, head_time: Duration::from_millis(300) };
+    let crowd = Crowd { connections: 3, head_time: Duration::from_millis(300), ..CROWD };
     let running = tokio::spawn(async move { server.serve(router, &stop, crowd).await });
     let mut silent = Vec::new();
     for said in ["", "GET /health HTTP/1.1\r\n", "GET /health HTTP/1.1\r\nhost: h\r\nx: "] {
@@ -147,6 +147,27 @@ async fn whoever_sends_no_request_gives_the_seat_up_and_who_waits_outside_is_ans
         let _ = connection.read_to_end(&mut rest).await;
         assert!(!rest.starts_with(b"HTTP/1.1 200"), "{rest:?}");
     }
+    shutdown.trigger();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_takes_no_answer_gives_the_seat_up() {
+    let health = Health::new("palisade-test", "0.0.1", bitcoin::Network::Regtest.into()).unwrap();
+    let server = Server::bind(&ListenAddr::any_loopback_port()).await.unwrap();
+    let (address, shutdown) = (server.address(), Shutdown::manual());
+    let large = Router::new().route("/large", get(async || vec![7_u8; 32 << 20]));
+    let (router, stop) = (router(large, health, Limits::default()), shutdown.clone());
+    let crowd = Crowd { connections: 1, stall_time: Duration::from_millis(500), ..CROWD };
+    let running = tokio::spawn(async move { server.serve(router, &stop, crowd).await });
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(2_048).unwrap();
+    let mut greedy = socket.connect(address).await.unwrap();
+    greedy.write_all(b"GET /large HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+    // The only seat is taken: this one is answered only because the other is sent away.
+    let answer = reqwest::get(format!("http://{address}/health"));
+    let answer = tokio::time::timeout(Duration::from_secs(30), answer).await.expect("a seat").unwrap();
+    assert_eq!(answer.status(), 200);
     shutdown.trigger();
     running.await.unwrap();
 }
