@@ -1,7 +1,8 @@
 //! The HTTP door of a process: `/health`, `/metrics` and its own API behind one set of limits.
 //!
-//! Promises: connections, a head's time, a body, a request's time and the time to take the answer are bounded, every refusal of a request that can be read is an [`ApiError`] (of what is no HTTP the connection ends), and
-//! after a request to stop the door closes within [`DRAIN`] whatever its clients do.
+//! Promises: connections, a head's time, a body, a request's time and the time to take the answer are bounded; every refusal
+//! of a request that can be read is an [`ApiError`], and what is no HTTP ends its connection; after a request to stop the door
+//! closes within [`DRAIN`] whatever its clients do.
 //!
 //! Not here: authentication and TLS. Messages authenticate themselves; a remote door belongs behind a proxy.
 
