@@ -52,7 +52,7 @@ report: ## check what a demo reported, with plain Python: REPORT=PATH; SELF_TEST
 
 replay: deps ## replay the whole log of a demo in the dev build: REPORT=PATH
 	@test -n "$(REPORT)" || { echo "which report? make replay REPORT=PATH; 'make demo' ends with the path of its own" >&2; exit 2; }
-	cargo build --locked --package palisade-regtest --bin palisade-demo
+	cargo build --workspace --locked
 	exec "$(or $(CARGO_TARGET_DIR),target)/debug/palisade-demo" replay "$(REPORT)"
 
 up: binaries ## the same network left running, for hands-on staking
