@@ -16,9 +16,9 @@ use palisade_protocol::units::Height;
 use palisade_regtest::in_time;
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
-use scene::{DEV, Scene, dev, served_votes};
+use scene::{DEV, Scene, dev, served_votes, voted_height};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -136,7 +136,8 @@ impl Seen {
         self.blocks = log;
     }
 
-    /// Waits until the log holds what follows from the votes, though nobody sends one again.
+    /// Waits until the log holds what follows from the votes, though nobody sends one again. Blocks become final in order:
+    /// those above one whose votes were lost with the hub wait for it.
     async fn conclusions(&self, hub: &HubProcess, follower: &mut Replica) {
         let voted = self.answers.iter().filter_map(|answer| match answer {
             Answer::Counted(vote) => Some(vote.ballot.height),
@@ -144,8 +145,8 @@ impl Seen {
         });
         let mut voters: BTreeMap<Height, usize> = BTreeMap::new();
         voted.for_each(|height| *voters.entry(height).or_default() += 1);
-        let quorum: BTreeSet<Height> =
-            voters.into_iter().filter(|(_, count)| *count >= 3).map(|(height, _)| height).collect();
+        let quorum = |height: &Height| voters.get(height).is_some_and(|count| *count >= 3);
+        let due: Vec<Height> = (0..).map(voted_height).take_while(quorum).collect();
         let exposed = self.answers.iter().filter_map(|answer| match answer {
             Answer::Exposed(key) => Some(key),
             _ => None,
@@ -156,7 +157,7 @@ impl Seen {
                 let ledger = follower.ledger();
                 let certified = &ledger.chain(&dev()).unwrap().certified;
                 let out = |key| ledger.providers().get(key).is_some_and(|own| own.exposed_at.is_some());
-                if quorum.iter().all(|height| certified.contains_key(height))
+                if due.iter().all(|height| certified.contains_key(height))
                     && exposed.iter().all(|key| out(key))
                 {
                     return;
@@ -187,7 +188,7 @@ async fn a_killed_hub_keeps_what_it_accepted_and_concludes_what_follows_from_it(
         seen.conclusions(&hub, &mut follower).await;
     }
     // A provider votes twice, and the hub is killed as soon as it says so: the block with the evidence is not made yet.
-    let twice = scene.world.vote(&dev(), DEV[0], scene.first_height(), Hash32([9; 32]));
+    let twice = scene.world.vote(&dev(), DEV[0], voted_height(0), Hash32([9; 32]));
     let left = seen.disturbed(&mut hub, vec![Post::Vote(Box::new(twice))], 1).await;
     assert!(left.is_empty() && matches!(seen.answers.last(), Some(Answer::Exposed(_))));
     hub.start_again().await;

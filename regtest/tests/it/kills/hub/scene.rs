@@ -26,6 +26,11 @@ pub fn dev() -> ChainId {
     "dev".parse().unwrap()
 }
 
+/// A height that is voted on: they are numbered from 0, lowest first.
+pub fn voted_height(number: u64) -> Height {
+    TERMS.first_height(EPOCH).plus(number * TERMS.voted_every)
+}
+
 /// A world with a set that votes, and coins for all that is going to be registered.
 pub struct Scene {
     pub world: World,
@@ -44,8 +49,7 @@ impl Scene {
     fn round(&mut self, round: u64) -> Vec<Post> {
         let numbers = |kind: usize| round * SHARE[kind]..(round + 1) * SHARE[kind];
         let mut posts = Vec::new();
-        for number in numbers(0) {
-            let height = self.first_height().plus(number * TERMS.voted_every);
+        for height in numbers(0).map(voted_height) {
             let vote =
                 |name: &&str| self.world.vote(&dev(), name, height, sha256(&[&height.0.to_be_bytes()]));
             posts.extend(DEV.iter().map(vote).map(|vote| Post::Vote(Box::new(vote))));
@@ -60,11 +64,6 @@ impl Scene {
         }
         posts.extend(numbers(3).map(|number| Post::Digest(sha256(&[b"digest", &number.to_be_bytes()]))));
         posts
-    }
-
-    /// The first height that is voted on.
-    pub fn first_height(&self) -> Height {
-        TERMS.first_height(EPOCH)
     }
 }
 
