@@ -14,7 +14,7 @@ use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::genesis::read_genesis;
 use palisade_hub::daemon::password::PasswordSource;
-use palisade_hub::replica::read_log;
+use palisade_hub::replica::{find_in_log, read_log};
 use palisade_protocol::backing::Backing;
 use palisade_protocol::bip322;
 use palisade_protocol::context::ChainId;
@@ -192,15 +192,15 @@ impl Parties {
     /// The block of the hub's log that holds a message which the hub says it took.
     async fn find(&self, message: &Message) -> Result<Height, Failure> {
         let id = message.id();
-        let read = read_log(&self.hub, self.genesis.clone(), Some(id)).await;
+        let found = find_in_log(&self.hub, self.genesis.clone(), id).await;
         let lie =
             || Failure::failed(format_args!("the hub says that it took {id}, and its log does not hold it"));
-        read.map_err(Failure::failed)?.1.ok_or_else(lie)
+        found.map_err(Failure::failed)?.ok_or_else(lie)
     }
 
     /// Fails unless the hub's log holds the registration of a key.
     async fn check_known(&self, key: &ProviderKey) -> Result<(), Failure> {
-        let (ledger, _) = read_log(&self.hub, self.genesis.clone(), None).await.map_err(Failure::failed)?;
+        let ledger = read_log(&self.hub, self.genesis.clone(), drop).await.map_err(Failure::failed)?;
         let lie = || {
             Failure::failed(format_args!(
                 "the hub says that {key} is registered, and its log does not hold that"

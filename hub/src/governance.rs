@@ -7,7 +7,7 @@ use crate::daemon::genesis::read_genesis;
 use crate::daemon::keyfile::{self, KdfCost, KeyLabel};
 use crate::daemon::password::PasswordSource;
 use crate::daemon::secret::Secret;
-use crate::replica::read_log;
+use crate::replica::{find_in_log, read_log};
 use anyhow::Context as _;
 use bitcoin::secp256k1::{Keypair, Message as Digest, SECP256K1, SecretKey};
 use clap::{Args, Subcommand};
@@ -203,10 +203,8 @@ fn keygen(
 /// The number of the decision comes from the log: a hub that named a later one would get a decision that it could carry out
 /// when it likes.
 async fn decide(action: Action, how: &How) -> Result<serde_json::Value, Failure> {
-    let (ledger, _) = read_log(&HubClient::new(how.hub.clone()), read_genesis(&how.genesis)?, None)
-        .await
-        .map_err(anyhow::Error::from)?;
-    let sequence = ledger.next_decision();
+    let read = read_log(&HubClient::new(how.hub.clone()), read_genesis(&how.genesis)?, drop).await;
+    let sequence = read.map_err(anyhow::Error::from)?.next_decision();
     sign_and_submit(GovernanceMessage { sequence, action, signatures: Vec::new() }, how).await
 }
 
@@ -223,7 +221,7 @@ async fn sign_and_submit(mut decision: GovernanceMessage, how: &How) -> Result<s
     let (hub, message) = (HubClient::new(how.hub.clone()), Message::Governance(decision));
     hub.submit(&message).await.map_err(anyhow::Error::from)?;
     let id = message.id();
-    let (_, found) = read_log(&hub, genesis, Some(id)).await.map_err(anyhow::Error::from)?;
+    let found = find_in_log(&hub, genesis, id).await.map_err(anyhow::Error::from)?;
     let height = found.ok_or_else(|| {
         Failure::failed(format_args!(
             "the hub says that it took the decision, and its log does not hold {id}"

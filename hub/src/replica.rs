@@ -117,25 +117,39 @@ impl Replica {
     }
 }
 
-/// The state that follows from a hub's whole log, and the block that holds a message, if one does: for tools that ask once
+/// The state that follows from a hub's whole log, each block of which is shown once it is replayed: for tools that ask once
 /// and keep no log. What a hub says besides its log is not believed here either.
 pub async fn read_log(
     hub: &HubClient,
     genesis: Arc<Genesis>,
-    message: Option<Hash32>,
-) -> Result<(Ledger, Option<Height>), ReplicaError> {
-    let (mut ledger, mut found) = (Ledger::new(genesis), None);
+    mut see: impl FnMut(Block),
+) -> Result<Ledger, ReplicaError> {
+    let mut ledger = Ledger::new(genesis);
     loop {
         let blocks = hub.blocks(ledger.next_height(), Duration::ZERO).await?;
         if blocks.is_empty() {
-            return Ok((ledger, found));
+            return Ok(ledger);
         }
-        for block in &blocks {
-            ledger.replay(block)?;
-            let holds = block.messages.iter().any(|own| Some(own.id()) == message);
-            found = found.or(holds.then_some(block.header.height));
+        for block in blocks {
+            ledger.replay(&block)?;
+            see(block);
         }
     }
+}
+
+/// The block of a hub's log that holds a message, if one does.
+pub async fn find_in_log(
+    hub: &HubClient,
+    genesis: Arc<Genesis>,
+    message: Hash32,
+) -> Result<Option<Height>, ReplicaError> {
+    let mut found = None;
+    let see = |block: Block| {
+        let holds = block.messages.iter().any(|own| own.id() == message);
+        found = found.or(holds.then_some(block.header.height));
+    };
+    read_log(hub, genesis, see).await?;
+    Ok(found)
 }
 
 /// Replays a block that somebody else made on a ledger, and keeps it. A refused block may have changed the ledger, so it

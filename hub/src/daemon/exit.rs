@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::config::ConfigError;
 use super::lock::LockError;
-use super::node_args::BadNodeArgs;
+use super::node::BadNodeArgs;
 use crate::bitcoind::RpcError;
 use crate::client::HubError;
 use crate::replica::ReplicaError;
@@ -88,10 +88,12 @@ impl From<anyhow::Error> for Failure {
                 || why.downcast_ref::<ReplicaError>().is_some_and(ReplicaError::can_be_retried)
                 || matches!(why.downcast_ref(), Some(LockError::Held { .. }))
         };
-        let exit = match () {
-            () if error.chain().any(|why| why.is::<ConfigError>() || why.is::<BadNodeArgs>()) => Exit::Usage,
-            () if error.chain().any(later) => Exit::NotNow,
-            () => Exit::Failed,
+        let exit = if error.chain().any(|why| why.is::<ConfigError>() || why.is::<BadNodeArgs>()) {
+            Exit::Usage
+        } else if error.chain().any(later) {
+            Exit::NotNow
+        } else {
+            Exit::Failed
         };
         Self::new(exit, one_line(&error))
     }

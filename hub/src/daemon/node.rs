@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::endpoint::{EndpointRefused, base_url};
 use super::password::{Password, PasswordError, PasswordSource};
+use super::template::NoSuchKey;
 
 /// Longest cookie file read: bitcoind writes 75 bytes.
 const MAX_COOKIE_BYTES: usize = 1024;
@@ -55,6 +56,25 @@ pub struct BitcoinCredentials {
     pub user: String,
     /// The password.
     pub password: Password,
+}
+
+/// Flags that do not name a Bitcoin node.
+#[derive(Debug, thiserror::Error)]
+pub enum BadNodeArgs {
+    /// There is no way for the node to know us.
+    #[error("the Bitcoin node must know us: --cookie FILE, or --bitcoin-user and --bitcoin-password-file")]
+    Nameless,
+    /// A path that is none.
+    #[error("{}: {cause}", path.display())]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The configuration is another.
+    #[error(transparent)]
+    Key(#[from] NoSuchKey),
 }
 
 /// Why there are no credentials now. Asking again can help: bitcoind may not have written its cookie yet.

@@ -1,8 +1,9 @@
 //! The flags that name a Bitcoin node.
 
 use super::exit::Failure;
+use super::node::BadNodeArgs;
 use super::password::PasswordSource;
-use super::template::{NoSuchKey, Template};
+use super::template::Template;
 use crate::bitcoind::{Auth, BitcoinRpc};
 use clap::Args;
 use std::path::{Path, PathBuf, absolute};
@@ -60,25 +61,6 @@ impl NodeArgs {
         };
         Ok(config.text("bitcoin.rpc_url", &self.url)?.replace("bitcoin.cookie_file", &known)?)
     }
-}
-
-/// Flags that do not name a Bitcoin node.
-#[derive(Debug, thiserror::Error)]
-pub enum BadNodeArgs {
-    /// There is no way for the node to know us.
-    #[error("the Bitcoin node must know us: --cookie FILE, or --bitcoin-user and --bitcoin-password-file")]
-    Nameless,
-    /// A path that is none.
-    #[error("{}: {cause}", path.display())]
-    Path {
-        /// The path.
-        path: PathBuf,
-        /// What the system said.
-        cause: std::io::Error,
-    },
-    /// The configuration is another.
-    #[error(transparent)]
-    Key(#[from] NoSuchKey),
 }
 
 impl From<BadNodeArgs> for Failure {

@@ -155,12 +155,12 @@ fn commit() -> String {
 
 /// Where a report has a final block of a chain that is under an anchor, that anchor, and the files that prove it.
 pub fn proven(report: &Value, chain: &str, height: &Value, anchor: &Txid) -> anyhow::Result<Vec<String>> {
-    let entries = |section: &str| report[section].as_array().cloned().unwrap_or_default();
+    let entries = |section: &str| report[section].as_array().map_or(&[][..], Vec::as_slice);
     let block =
         entries("finality").iter().position(|entry| entry["chain"] == chain && entry["height"] == *height);
     let txid = anchor.to_string();
     let above = entries("anchors").iter().position(|entry| entry["txid"] == *txid);
-    let tx = place(anchor, &entries("txs")).context("the anchor's transaction is in the report")?;
+    let tx = place(anchor, entries("txs")).context("the anchor's transaction is in the report")?;
     let mut refs = vec![
         format!("txs/{tx}"),
         format!("finality/{}", block.context("the block is in the report")?),

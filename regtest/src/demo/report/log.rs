@@ -4,6 +4,7 @@
 use anyhow::{Context as _, ensure};
 use palisade_hub::client::HubClient;
 use palisade_hub::ledger::Ledger;
+use palisade_hub::replica::read_log;
 use palisade_protocol::block::{Block, HubHeader, MessageBytes};
 use palisade_protocol::codec::{Reader, Wire as _};
 use palisade_protocol::finality::certificate::Certificate;
@@ -13,7 +14,6 @@ use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The log up to its end, and the state that follows from it.
 pub struct Log {
@@ -26,19 +26,10 @@ impl Log {
     /// Reads the whole log from a hub and replays it.
     pub async fn read(hub: &HubClient) -> anyhow::Result<Self> {
         let genesis = Genesis::new(hub.genesis().await?)?;
-        let mut log = Self { ledger: Ledger::new(Arc::new(genesis)), blocks: Vec::new() };
-        loop {
-            let page = hub.blocks(log.ledger.next_height(), Duration::ZERO).await?;
-            if page.is_empty() {
-                break;
-            }
-            for block in page {
-                log.ledger.replay(&block)?;
-                log.blocks.push(block);
-            }
-        }
-        ensure!(!log.blocks.is_empty(), "the hub's log is empty");
-        Ok(log)
+        let mut blocks = Vec::new();
+        let ledger = read_log(hub, Arc::new(genesis), |block| blocks.push(block)).await?;
+        ensure!(!blocks.is_empty(), "the hub's log is empty");
+        Ok(Self { ledger, blocks })
     }
 
     /// Reads the two files that stand beside a report and replays the log from the genesis document on: every root that a

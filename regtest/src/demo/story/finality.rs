@@ -8,7 +8,7 @@ impl Story {
     /// Waits until both chains have final blocks in this many epochs' worth of heights.
     pub(super) async fn blocks_become_final(&mut self) -> anyhow::Result<()> {
         let mut step = self.begin("2.2").await?;
-        let began = self.finality().await?;
+        let began = self.final_now().await?;
         let after = self.further(&began, 3).await?;
         for (chain, height) in &after {
             self.tell.line(format!("chain {chain} is final up to height {height}"));
@@ -23,7 +23,7 @@ impl Story {
         let mut step = self.begin("2.3").await?;
         for index in 0..self.operators.len() {
             self.operators[index].stop().await?;
-            let began = self.finality().await?;
+            let began = self.final_now().await?;
             // The first of these blocks may have its vote: it was cast before the operator stopped.
             for (chain, height) in self.further(&began, 2).await? {
                 let own = &self.operators[index];
@@ -39,7 +39,7 @@ impl Story {
     }
 
     /// Both chains' newest final heights; 0 where there is none.
-    async fn finality(&self) -> anyhow::Result<Vec<(String, u64)>> {
+    pub async fn final_now(&self) -> anyhow::Result<Vec<(String, u64)>> {
         let chains = self.network.view("chains").await?;
         let chains = chains.as_array().context("a list of chains")?.clone();
         Ok(chains.iter().map(|chain| (name(chain), chain["final_height"].as_u64().unwrap_or(0))).collect())
@@ -63,12 +63,7 @@ impl Story {
         let what = "both chains have more final blocks";
         let _waiting = self.tell.wait(what);
         self.network.until_view("chains", what, reached).await?;
-        self.finality().await
-    }
-
-    /// What is final now, to compare with later.
-    pub async fn final_now(&self) -> anyhow::Result<Vec<(String, u64)>> {
-        self.finality().await
+        self.final_now().await
     }
 
     /// Waits until an operator stands in the sets of both chains' current epochs.
@@ -76,7 +71,7 @@ impl Story {
         let _waiting = self.tell.wait("the operator comes back into the sets in use");
         let keys = [self.operators[index].zero.clone(), self.operators[index].other.clone()];
         for (chain, key) in ["zero".to_owned(), self.chain.id.clone()].into_iter().zip(keys) {
-            let began = self.finality().await?;
+            let began = self.final_now().await?;
             let length = if chain == "zero" { 20 } else { self.chain.epoch_length };
             let height = began.iter().find(|(id, _)| *id == chain).map_or(0, |(_, height)| *height);
             let mut epoch = height / length;

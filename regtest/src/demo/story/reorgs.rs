@@ -227,9 +227,7 @@ impl Story {
     }
 
     async fn mined_again(&self, txid: Txid) -> anyhow::Result<()> {
-        let found = self.network.node.rpc().raw_transaction(txid).await?.context("a known transaction")?;
-        let block = found.mined_in.with_context(|| format!("{txid} was not mined again"))?;
-        let height = self.network.node.rpc().height_of(block).await?.context("on the best chain")?;
+        let height = self.mined_at(txid).await?.with_context(|| format!("{txid} was not mined again"))?;
         self.tell.line(format!("{txid} is mined again, at height {height}"));
         Ok(())
     }
