@@ -8,7 +8,8 @@ from wire import *
 
 PROOF = {"txs", "finality", "anchors", "reorgs", "refusals", "refused"}
 NAMED = ["fps", "finality", "equivocations", "refusals", "anchors", "timestamps", "reorgs", "refused"]
-NEEDED = ["chains", "params", "fps", "txs", "stakes", "finality", "equivocations", "refused", "steps"]
+NEEDED = ["chains", "params", "txs", "stakes", "files", "steps", *NAMED]
+CHAPTERS = set("123456")
 
 
 def steps(facts):
@@ -33,6 +34,7 @@ def steps(facts):
         facts.need((i == 0 or begin == height) and begin <= end, f"{where}: heights go on from {height}")
         facts.need(step["n"] not in numbers, f"{where}: {step['n']} stands once")
         height, numbers = end, numbers + [step["n"]]
+    facts.need({number[0] for number in numbers} == CHAPTERS, "the story is told to its end")
     facts.need(height == facts.report["node"]["tip"]["height"], "the last step ends at the node's tip")
     every_fact_is_named(facts)
     facts.need(sum(step["ms"] for step in facts.report["steps"]) <= facts.report["ms"], "steps took no longer than the story")

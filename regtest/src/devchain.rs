@@ -44,6 +44,11 @@ pub fn genesis(name: &str) -> Hash32 {
     block_hash(name, 0, &Hash32::ZERO)
 }
 
+/// The hash of a block that the chain never made: what a misbehaving provider would vote for at a height.
+pub fn rival(name: &str, height: u64) -> Hash32 {
+    block_hash(name, height, &Hash32([0xff; 32]))
+}
+
 impl DevChain {
     /// Opens the chain in a file of hashes, or begins it.
     pub fn open(file: &Path, name: &str) -> anyhow::Result<(Arc<Self>, File)> {

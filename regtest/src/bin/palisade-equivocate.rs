@@ -1,4 +1,5 @@
-//! A finality provider that misbehaves: signs two blocks at one height with one nonce, which no shipped binary can.
+//! A finality provider that misbehaves: signs another block at a height that its signer has voted at, with the same nonce, which
+//! no shipped binary can.
 //!
 //! It works as a thief of the operator's disk would: with the key file, its password, and the seed in the signer's record.
 
@@ -15,7 +16,7 @@ use palisade_protocol::curve::KeyPair;
 use palisade_protocol::eots::{self, SecretNonce};
 use palisade_protocol::finality::commitment::nonce_tree;
 use palisade_protocol::finality::vote::{Ballot, Vote};
-use palisade_protocol::hash::{Hash32, sha256};
+use palisade_protocol::hash::Hash32;
 use palisade_protocol::nonce::{self, NonceSeed};
 use palisade_protocol::units::Height;
 use reqwest::Url;
@@ -53,9 +54,12 @@ struct Cli {
     /// Every so many heights are voted on.
     #[arg(long)]
     voted_every: u64,
-    /// Where to vote twice.
+    /// Where it votes again.
     #[arg(long)]
     height: u64,
+    /// Hash of the other block.
+    #[arg(long)]
+    block: Hash32,
 }
 
 fn main() -> ExitCode {
@@ -88,19 +92,15 @@ impl Cli {
         let derive = |height| nonce::derive(&pair, &seed, &context, height);
         let tree = nonce_tree(heights.map(|height| derive(height).public()));
         let path = tree.path(index).context("a leaf")?;
-        let hub = HubClient::new(self.hub.clone());
-        let mut refusals = Vec::new();
-        for name in ["one", "another"] {
-            let secret: SecretNonce = derive(height);
-            let nonce = secret.public();
-            let ballot = Ballot { context, height, block: sha256(&[name.as_bytes()]) };
-            let signature = eots::sign(&pair, secret, &ballot.message());
-            let vote = Vote { ballot, key: pair.public().into(), nonce, signature, path: path.clone() };
-            refusals.push(hub.vote(&vote).await.err());
-        }
-        let second = refusals.pop().flatten().context("the hub counted both votes")?;
-        ensure!(second.rule() == Some("equivocation"), "{second}");
-        println!("voted for two blocks at height {height}: {second}");
+        let secret: SecretNonce = derive(height);
+        let nonce = secret.public();
+        let ballot = Ballot { context, height, block: self.block };
+        let signature = eots::sign(&pair, secret, &ballot.message());
+        let vote = Vote { ballot, key: pair.public().into(), nonce, signature, path };
+        let refused = HubClient::new(self.hub.clone()).vote(&vote).await.err();
+        let refused = refused.context("the hub counted the vote: nobody had voted there with this key")?;
+        ensure!(refused.rule() == Some("equivocation"), "{refused}");
+        println!("voted for another block at height {height}: {refused}");
         Ok(())
     }
 }

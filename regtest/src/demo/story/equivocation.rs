@@ -4,9 +4,11 @@
 use super::Story;
 use crate::demo::network::text;
 use crate::demo::tell::btc;
+use crate::devchain::rival;
 use crate::process::tool;
 use anyhow::{Context as _, ensure};
 use bitcoin::Txid;
+use palisade_protocol::units::Height;
 use serde_json::Value;
 
 /// The smallest operator.
@@ -65,14 +67,25 @@ impl Story {
         Ok(&stake.holder.name)
     }
 
-    /// The smallest operator stops, and runs the misbehaving program at a height of the newest set that nobody has voted on yet.
+    /// The smallest operator stops, and runs the misbehaving program at the newest height of the development chain that its
+    /// signer has voted at.
     pub async fn equivocate(&mut self) -> anyhow::Result<String> {
         self.operators[GUILTY].stop().await?;
         let chains = self.network.view("chains").await?;
         let all = chains.as_array().context("a list of chains")?;
         let own = all.iter().find(|own| own["id"] == *self.chain.id).context("the chain")?;
         let newest = own["newest_set"].as_u64().context("a set")?;
-        let height = (newest + 1) * self.chain.epoch_length - self.chain.voted_every;
+        let from = Height(newest.saturating_sub(1) * self.chain.epoch_length);
+        let votes = self.network.hub.votes(&self.chain.id, from).await?;
+        let key = &self.operators[GUILTY].other;
+        let voted =
+            votes.iter().rfind(|vote| vote.key.to_string() == *key).context("a vote of the operator's")?;
+        let height = voted.ballot.height.0;
+        self.tell.line(format!(
+            "operator {} has voted for block {} at height {height} of chain {}, and votes for another one there",
+            self.operators[GUILTY].name, voted.ballot.block, self.chain.id
+        ));
+        let rival = rival(&self.chain.id, height).to_string();
         let dir = self.operators[GUILTY].dir();
         let key = text(&dir.join(format!("keys/{}.json", self.chain.id)));
         let record = text(&dir.join("signer-data/record.sqlite"));
@@ -90,6 +103,7 @@ impl Story {
             ["--epoch-length", &length],
             ["--voted-every", &every],
             ["--height", &height],
+            ["--block", &rival],
         ];
         tool("palisade-equivocate", &args.concat()).await
     }
