@@ -195,6 +195,7 @@ def hub():
     header_hash = tagged("palisade/1/header", header)
     signing = tagged("palisade/1/signed-header", zero(7) + header_hash)
     block = header + bip340(secret("hub"), signing) + items([blob(message) for message in messages])
+    checkpoint = tagged("palisade/1/checkpoint", zero(3) + u64(4) + header_hash)
     return {
         "messages": [message.hex() for message in messages],
         "ids": [name.hex() for name in ids],
@@ -203,11 +204,11 @@ def hub():
         "signing_message": signing.hex(),
         "block": block.hex(),
         "checkpoint_epoch": 4,
-        "checkpoint_message": tagged("palisade/1/checkpoint", zero(3) + u64(4) + header_hash).hex(),
+        "checkpoint_message": checkpoint.hex(),
         "batch_height": 8,
         "batch_count": 9,
         "batch_message": tagged("palisade/1/batch", zero(7) + u64(8) + sha256(b"state") + u32(9)).hex(),
-        "anchor": (b"plsd\x01" + u64(4) + header_hash + b"\xa0\x40" + BLS_POSSESSION).hex(),
+        "anchor": (b"plsd\x01" + u64(4) + header_hash + b"\xa0\x40" + bls.sign(BLS_SECRET, checkpoint)).hex(),
         "anchor_signers": [0, 2, 9],
     }
 

@@ -1,5 +1,6 @@
 """The sample that the vectors are about: a hub on regtest, one stake, and an epoch of votes."""
 
+import bls
 from primitives import *
 from stakes import *
 
@@ -9,14 +10,8 @@ REGTEST_GENESIS = bytes.fromhex(
     "0100000000000000000000000000000000000000000000000000000000000000000000003ba3edfd7a7b12b27ac72c3e67768f61"
     "7fc81bc3888a51323a9fb8aa4b1e5e4adae5494dffff7f2002000000"
 )
-# Made by our own code from SHA-256 of "bls fp 0" as key material: pairings are not written anew here.
-BLS_KEY = bytes.fromhex(
-    "aed193d87cc9974bf68d42403da22dc0e1ecb3ccb1848b94db22938dc65e83d579a7638d6492c6d4121fcb769af2a481"
-    "17b223c6c8c91823392f270c45102280fbcb07454b4766828da33a38741dd94d085d71d96daa3f98840421bd7b2bada9"
-)
-BLS_POSSESSION = bytes.fromhex(
-    "918606f2611f11340fda88efbe50cd005d38b9fdaa31184ec63aa865783115ffcd1ce3d24441c9ffd5254c43a4e459ff"
-)
+BLS_SECRET = bls.secret_key(sha256(b"bls fp 0"))
+BLS_KEY, BLS_POSSESSION = bls.public_key(BLS_SECRET), bls.possession(BLS_SECRET)
 GOVERNANCE = ["governance 2", "governance 0", "governance 1", "governance 0"]
 COVENANT = ["covenant 2", "covenant 0", "covenant 1"]
 

@@ -1,6 +1,7 @@
 """Claims about anchors and timestamps on Bitcoin (docs/protocol.md, section 9), and the files for an offline verifier."""
 
 from proof import check as judge_proof
+from proof import checkpoint_message
 from transactions import parse
 from wire import *
 
@@ -33,13 +34,16 @@ def anchors(facts):
         facts.need(r.take(5) == b"plsd\x01" and r.number(8) == entry["epoch"], f"{where}: the payload is of the epoch")
         facts.need(r.take(32) == head, f"{where}: the payload names the header")
         bitmap = r.take((len(members) + 7) // 8)
-        r.take(48)
+        signature = r.take(48)
         r.end()
         bits = [j for j in range(8 * len(bitmap)) if bitmap[j // 8] & 0x80 >> j % 8]
         facts.need(bits and bits[-1] < len(members), f"{where}: spare bits are zero")
         facts.need(entry["signers"] == [members[j]["key"] for j in bits], f"{where}: signers are those of the bitmap")
         signed, total = sum(members[j]["sat"] for j in bits), sum(member["sat"] for member in members)
         facts.need(3 * signed > 2 * total, f"{where}: {signed} of {total} sat signed, more than two thirds")
+        keys = tuple(bytes.fromhex(members[j]["bls"]) for j in bits)
+        signed = bls.verify(keys, checkpoint_message(facts, entry["epoch"], head), signature)
+        facts.need(signed, f"{where}: the signature of those signers")
 
 
 def op_return(payload):

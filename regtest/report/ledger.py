@@ -58,13 +58,15 @@ def fps(facts):
     for i, (told, (_, _, real)) in enumerate(zip(facts.report["fps"], registered)):
         facts.need(told["key"] == real["key"].hex(), f"fps/{i}: key")
         facts.need(told["name"] == real["operator"] and told["chain"] == real["chain"], f"fps/{i}: name and chain")
-        bls = real["bls"][0].hex() if real["bls"] else None
-        facts.need(told.get("bls") == bls and (bls is not None) == (real["chain"] == "zero"), f"fps/{i}: bls")
+        key, possession = real["bls"] or (None, None)
+        facts.need(told.get("bls") == (key and key.hex()) and bool(key) == (real["chain"] == "zero"), f"fps/{i}: bls")
+        holds = key is None or bls.verify((key,), key, possession, bls.POSSESSION)
+        facts.need(holds, f"fps/{i}: the BLS key's proof of possession")
         of = next(chain for chain in facts.report["chains"] if chain["id"] == real["chain"])
         named = context(facts.hub_id, facts.log.born["magic"], real["chain"], bytes.fromhex(of["genesis"]), 0, 4)
         back = real["backing"]["proof"]["tx"].id + u32(real["backing"]["vout"])
         operator = blob(real["operator"].encode())
-        data = named + real["key"] + operator + (sha256(real["bls"][0]) if bls else bytes(32)) + back
+        data = named + real["key"] + operator + (sha256(key) if key else bytes(32)) + back
         message = tagged("palisade/1/provider", data)
         facts.need(verifies(real["key"], message, real["signature"]), f"fps/{i}: the key's signature")
     facts.fps = {content["key"].hex(): content for _, _, content in registered}

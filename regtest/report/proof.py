@@ -1,5 +1,5 @@
 """The proof file: from the trust root by certificates to the set of a block of another chain, its certificate, and the anchor
-above the hub's record of it. Everything that `verify` judges, but for the anchors' BLS signatures."""
+above the hub's record of it. Everything that `verify` judges."""
 
 from finality import climb
 from wire import *
@@ -176,6 +176,9 @@ def date(facts, where, own, sets, headers, first):
     facts.need(top == sets[epoch]["members"], f"{where}: signers are members")
     power = sum(each["power"] for each in own["signers"])
     facts.need(3 * power > 2 * sets[epoch]["total"], f"{where}: more than two thirds signed")
+    keys, signature = tuple(each["bls"] for each in own["signers"]), payload.take(48)
+    signed = bls.verify(keys, checkpoint_message(facts, epoch, head["hash"]), signature)
+    facts.need(signed, f"{where}: the signature of those signers")
     blocks = {double(headers[i : i + 80]): i for i in range(0, len(headers), 80)}
     facts.need(proof["block"] in blocks, f"{where}: its block is among the headers")
     at, index = proof["tx"].id, proof["index"]
@@ -185,6 +188,12 @@ def date(facts, where, own, sets, headers, first):
     facts.need(at == headers[start + 36 : start + 68] and index == 0, f"{where}: its transaction is in the block")
     facts.need(first + start // 80 <= sets[epoch]["expiry"], f"{where}: in time")
     return first + start // 80
+
+
+def checkpoint_message(facts, epoch, header):
+    """What the members of chain zero's set sign: section 9.1."""
+    checkpoints = context(facts.hub_id, facts.log.born["magic"], "zero", facts.hub_id, 0, 3)
+    return tagged("palisade/1/checkpoint", checkpoints + u64(epoch) + header)
 
 
 def final_block(facts, own, dates, tip):

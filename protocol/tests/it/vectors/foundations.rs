@@ -5,12 +5,13 @@ use bitcoin::{OutPoint, ScriptBuf, Witness};
 use palisade_protocol::adaptor::{self, AdaptorSignature};
 use palisade_protocol::anchor::Anchor;
 use palisade_protocol::block::{Block, HubHeader, MessageBytes, message_tree};
+use palisade_protocol::bls::BlsSecretKey;
 use palisade_protocol::checkpoint;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::{ChainId, ChainIdentity, Purpose};
 use palisade_protocol::eots::{self, EotsSignature, PublicNonce};
 use palisade_protocol::governance::{Action, GovernanceMessage, message as governance_message};
-use palisade_protocol::hash::Hash32;
+use palisade_protocol::hash::{Hash32, sha256};
 use palisade_protocol::message::{Message, TimestampBatch};
 use palisade_protocol::nonce::{self, NonceSeed};
 use palisade_protocol::state::{Section, StateTree};
@@ -191,6 +192,8 @@ fn an_anchor_names_epoch_header_and_signers() {
     assert_eq!(anchor.header, hash(&vector["header_hash"]));
     assert_eq!(anchor.signers(), json::<Vec<u16>>(&vector["anchor_signers"]));
     assert_eq!(anchor.to_bytes(), bytes(&vector["anchor"]));
+    let signer = BlsSecretKey::from_key_material(&sha256(&[b"bls fp 0"]).0).unwrap();
+    assert_eq!(anchor.signature, signer.sign(&array::<32>(&vector["checkpoint_message"])));
 }
 
 #[test]
