@@ -181,11 +181,8 @@ def date(facts, where, own, sets, headers, first):
     facts.need(signed, f"{where}: the signature of those signers")
     blocks = {double(headers[i : i + 80]): i for i in range(0, len(headers), 80)}
     facts.need(proof["block"] in blocks, f"{where}: its block is among the headers")
-    at, index = proof["tx"].id, proof["index"]
-    for sibling in proof["path"]:
-        at, index = double(sibling + at if index % 2 else at + sibling), index // 2
     start = blocks[proof["block"]]
-    facts.need(at == headers[start + 36 : start + 68] and index == 0, f"{where}: its transaction is in the block")
+    facts.need(included(proof, headers[start + 36 : start + 68]), f"{where}: its transaction is in the block")
     facts.need(first + start // 80 <= sets[epoch]["expiry"], f"{where}: in time")
     return first + start // 80
 

@@ -90,6 +90,9 @@ class Transaction:
         body = compact(len(ins)) + b"".join(ins) + compact(len(outs)) + b"".join(outs)
         return le32(self.version) + body + le32(self.locktime)
 
+    def is_coinbase(self):
+        return [each[:2] for each in self.inputs] == [(bytes(32), 0xFFFFFFFF)]
+
     def spends(self):
         return [f"{txid[::-1].hex()}:{vout}" for txid, vout, _, _ in self.inputs]
 
@@ -147,8 +150,27 @@ def verifies(public, message, signature):
 
 def inclusion(r):
     proof = {"block": r.take(32), "tx": Transaction(r.blob()), "index": r.number(4), "path": r.hashes()}
-    proof["coinbase"], proof["coinbase_path"] = r.blob(), r.hashes()
+    proof["coinbase"], proof["coinbase_path"] = Transaction(r.blob()), r.hashes()
     return proof
+
+
+def included(proof, merkle_root):
+    """Whether an inclusion proof leads to a block's Merkle root: section 4.2."""
+    tx, coinbase = proof["tx"], proof["coinbase"]
+    shape = len(proof["path"]) == len(proof["coinbase_path"]) <= 32 and len(tx.stripped()) != 64
+    shape = shape and not any(tx.witnesses + coinbase.witnesses)
+    kinds = coinbase.is_coinbase() and tx.is_coinbase() == (proof["index"] == 0)
+    ways = [(coinbase.id, 0, proof["coinbase_path"]), (tx.id, proof["index"], proof["path"])]
+    return shape and kinds and all(merkle_top(*each) == merkle_root for each in ways)
+
+
+def merkle_top(at, index, path):
+    """Where a path leads; nowhere if the index is beyond the tree or a right child repeats its sibling."""
+    for sibling in path:
+        if index % 2 and sibling == at:
+            return None
+        at, index = double(sibling + at if index % 2 else at + sibling), index // 2
+    return at if index == 0 else None
 
 
 def backing(r):

@@ -1,6 +1,5 @@
 //! The network of the demo: a real bitcoind and every shipped daemon, each started with a user's flags.
 
-use crate::demo::operators::OtherChain;
 use crate::demo::tell::Tell;
 use crate::node::{Node, free_port};
 use crate::process::{Daemon, json_tool};
@@ -34,6 +33,21 @@ pub struct Network {
     daemons: Vec<Daemon>,
     /// Sockets have short names only.
     sockets: tempfile::TempDir,
+}
+
+/// A chain that operators vote on beside chain zero.
+#[derive(Debug, Clone)]
+pub struct OtherChain {
+    /// Its name.
+    pub id: String,
+    /// Hash of its genesis block.
+    pub genesis: String,
+    /// Heights in an epoch.
+    pub epoch_length: u64,
+    /// Every so many heights are voted on.
+    pub voted_every: u64,
+    /// Where its blocks are read.
+    pub source: String,
 }
 
 impl Network {

@@ -1,6 +1,6 @@
 //! Operators of the demo: each runs a signer and a voter, with a key for chain zero and one for the development chain.
 
-use crate::demo::network::{Network, edit, string, text};
+use crate::demo::network::{Network, OtherChain, edit, string, text};
 use crate::process::{Daemon, json_tool, wait_for};
 use anyhow::Context as _;
 use bitcoin::{Address, Amount, Txid};
@@ -9,21 +9,6 @@ use std::path::{Path, PathBuf};
 
 /// What backs a registration, until its key has power.
 pub const BACKING_SAT: u64 = 20_000;
-
-/// A chain that operators vote on beside chain zero.
-#[derive(Debug, Clone)]
-pub struct OtherChain {
-    /// Its name.
-    pub id: String,
-    /// Hash of its genesis block.
-    pub genesis: String,
-    /// Heights in an epoch.
-    pub epoch_length: u64,
-    /// Every so many heights are voted on.
-    pub voted_every: u64,
-    /// Where its blocks are read.
-    pub source: String,
-}
 
 /// Somebody who votes.
 #[derive(Debug)]

@@ -11,8 +11,8 @@ mod power;
 mod reorgs;
 
 use crate::demo::holders::Holder;
-use crate::demo::network::{Network, governance_key, text};
-use crate::demo::operators::{Operator, OtherChain};
+use crate::demo::network::{Network, OtherChain, governance_key, text};
+use crate::demo::operators::Operator;
 use crate::demo::report::{self, Report, Sources};
 use crate::demo::tell::{Shown, Tell};
 use anyhow::{Context as _, ensure};
