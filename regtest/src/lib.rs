@@ -5,7 +5,6 @@ pub mod demo;
 pub mod devchain;
 pub mod hub;
 pub mod liar;
-pub mod memory_node;
 pub mod node;
 pub mod process;
 pub mod world;

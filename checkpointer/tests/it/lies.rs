@@ -23,7 +23,7 @@ use palisade_protocol::units::{Epoch, Height};
 use palisade_regtest::hub::serve;
 use palisade_regtest::liar::{Liar, flipped, leaves, versions};
 use palisade_regtest::world::{Wish, World};
-use palisade_regtest::{in_time, memory_node};
+use palisade_regtest::{Node, in_time};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -306,12 +306,8 @@ async fn no_altered_byte_of_the_hubs_files_is_written_as_a_proof() {
     world.log.iter().for_each(|block| drop(replica.take(block).unwrap()));
     let (ledger, store) = replica.into_parts();
     let liar = Liar::start(&serve(&Hub::new(ledger, store), &stop).await).await;
-    let node = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", node.local_addr().unwrap());
-    let router = memory_node::router(&world.chain);
-    tokio::spawn(async move { axum::serve(node, router).await });
-    let cookie = dir.path().join("cookie");
-    std::fs::write(&cookie, "__cookie__:x").unwrap();
+    let node = Node::of(&world).await.unwrap();
+    let (url, cookie) = (node.rpc_url(), node.cookie_path());
     let prove = Prove {
         chain: DEV.parse().unwrap(),
         height: 200,

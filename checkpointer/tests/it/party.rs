@@ -1,11 +1,6 @@
 //! Everybody else: a hub in this process, a node, and the holder, provider and committee whose keys the world knows.
 
-use bitcoin::hashes::Hash as _;
-use bitcoin::key::TapTweak as _;
-use bitcoin::secp256k1::schnorr::Signature;
-use bitcoin::secp256k1::{Keypair, Message as Digest, SECP256K1};
-use bitcoin::sighash::{Prevouts, SighashCache, TapSighashType};
-use bitcoin::{Address, Amount, Network, OutPoint, ScriptBuf, Transaction, TxOut, Witness};
+use bitcoin::{Amount, OutPoint, Transaction, TxOut};
 use palisade_checkpointer::Pass;
 use palisade_checkpointer::report::Reporter;
 use palisade_hub::bitcoind::{Auth, BitcoinRpc};
@@ -23,7 +18,7 @@ use palisade_protocol::stake::StakeId;
 use palisade_protocol::transactions::{sighash, witness};
 use palisade_regtest::Node;
 use palisade_regtest::hub::{make_blocks, serve};
-use palisade_regtest::world::{COVENANT, Wish, World, keypair};
+use palisade_regtest::world::{COVENANT, Wish, World, address, key_path, keypair, schnorr, unbonding};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,7 +146,8 @@ impl Party {
     pub fn signed(&self, registration: &StakeRegistration, holder: &str) -> Transaction {
         let mut tx = registration.staking_tx.clone();
         let value = tx.output[0].value + Amount::from_sat(1_000);
-        sign_key_path(&mut tx, holder, &TxOut { value, script_pubkey: address(holder) });
+        let coin = TxOut { value, script_pubkey: address(holder) };
+        tx.input[0].witness = key_path(holder, &tx, 0, &[coin]);
         tx
     }
 
@@ -176,13 +172,7 @@ impl Party {
 
     /// The unbonding transaction of a stake, with the signatures of holder and committee.
     pub fn unbonding(&self, id: &StakeId, holder: &str) -> Transaction {
-        let stake = self.stake(id);
-        let signature = schnorr(&keypair(holder), &stake.sighashes.unbonding);
-        let committee = stake.signatures.iter().map(|(member, own)| (*member, own.unbonding)).collect();
-        let mut tx = stake.presigned.unbonding.clone();
-        let (output, keys) = (stake.contract.output(), &stake.contract.keys);
-        tx.input[0].witness = witness::unbonding(&output, keys, &signature, &committee).unwrap();
-        tx
+        unbonding(&self.stake(id), holder)
     }
 
     /// The withdrawal of an unbonding output.
@@ -200,7 +190,7 @@ impl Party {
         )
         .unwrap();
         let digest = sighash(&tx, 0, &[spent], &output, Leaf::Timelock).unwrap();
-        let signature = schnorr(&keypair(holder), &digest);
+        let signature = schnorr(holder, &digest);
         tx.input[0].witness = witness::timelock(&output, &signature).unwrap();
         tx
     }
@@ -211,24 +201,6 @@ pub async fn settle(reporter: &mut Reporter) {
     while reporter.pass().await.unwrap() == Pass::Worked {}
 }
 
-fn address(name: &str) -> ScriptBuf {
-    let key = keypair(name).x_only_public_key().0;
-    Address::p2tr(SECP256K1, key, None, Network::Regtest).script_pubkey()
-}
-
 fn coin_of(name: &str, sat: u64) -> TxOut {
     TxOut { value: Amount::from_sat(sat), script_pubkey: address(name) }
-}
-
-fn schnorr(key: &Keypair, message: &[u8; 32]) -> Signature {
-    SECP256K1.sign_schnorr(&Digest::from_digest(*message), key)
-}
-
-fn sign_key_path(tx: &mut Transaction, name: &str, spent: &TxOut) {
-    let digest = SighashCache::new(&*tx)
-        .taproot_key_spend_signature_hash(0, &Prevouts::All(&[spent]), TapSighashType::Default)
-        .unwrap();
-    let key = keypair(name).tap_tweak(SECP256K1, None).to_keypair();
-    let signature = schnorr(&key, &digest.to_byte_array());
-    tx.input[0].witness = Witness::from_slice(&[signature.serialize()]);
 }

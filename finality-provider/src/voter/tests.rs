@@ -1,5 +1,5 @@
 //! Stories of one operator: the real voter, the real signer behind its socket, the hub's real engine and API, and the
-//! development chain, on a Bitcoin that was mined in memory. What a node would answer is read from those blocks.
+//! development chain, and a real Bitcoin node that was given a world's blocks.
 
 mod lies;
 mod network;
@@ -67,10 +67,17 @@ async fn a_restarted_voter_goes_on_and_a_lost_record_returns_within_epochs() {
             why.contains("not-committed") || why.contains("other-root")
         })
         .await;
-    let set = network.newest_zero_epoch();
-    voter.until("later sets are fixed", |_| network.newest_zero_epoch().0 > set.0 + 1).await;
-    let (epoch, named) = network.newest_zero_root();
-    assert_eq!(network.signers_root(epoch).await, named, "they name the new record's roots");
+    // How many sets more are fixed before the new commitments are in depends on the machine.
+    let mut found = None;
+    for _ in 0..20 {
+        let (set, named) = network.newest_zero_root();
+        found = (network.signers_root(set).await == named).then_some(set);
+        if found.is_some() {
+            break;
+        }
+        voter.until("a later set is fixed", |_| network.newest_zero_epoch() > set).await;
+    }
+    assert!(found.is_some(), "no later set names the new record's root");
     voter.stop().await;
     network.stop().await;
 }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Node, NodeError, blocks};
+use crate::world::World;
 
 /// What a reorganisation did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,15 +57,35 @@ impl Node {
         };
         let replaced = self.blocks_above(fork_height, old_tip.height).await?;
         let branch = self.branch(fork_height, new_blocks, keep).await?;
-        for block in &branch {
+        let new_tip = self.submit(&branch).await?;
+        Ok(Reorg { fork_height, old_tip, new_tip, removed: removed(&replaced, keep) })
+    }
+
+    /// Starts a node in a temporary directory whose best chain is the world's.
+    pub async fn of(world: &World) -> Result<Self, NodeError> {
+        let node = Self::temporary().await?;
+        node.follow(world).await?;
+        Ok(node)
+    }
+
+    /// Hands the node those blocks of the world that its best chain lacks. The world's chain must have more work.
+    pub async fn follow(&self, world: &World) -> Result<Tip, NodeError> {
+        let mut shared = self.rpc.tip().await?.height.min(world.btc_height());
+        while self.rpc.block_hash(shared).await? != Some(world.block_hash(shared)) {
+            shared -= 1; // the genesis block is everybody's
+        }
+        self.submit(&world.chain[shared as usize + 1..]).await
+    }
+
+    /// Hands the node blocks, the last of which is to be its tip.
+    async fn submit(&self, blocks: &[Block]) -> Result<Tip, NodeError> {
+        for block in blocks {
             self.rpc.submit_block(block).await?;
         }
-        let new_tip = self.rpc.tip().await?;
-        match branch.last().map(Block::block_hash) {
-            Some(wanted) if wanted != new_tip.hash => {
-                Err(NodeError::NotFollowed { wanted, found: new_tip.hash })
-            }
-            _ => Ok(Reorg { fork_height, old_tip, new_tip, removed: removed(&replaced, keep) }),
+        let tip = self.rpc.tip().await?;
+        match blocks.last().map(Block::block_hash) {
+            Some(wanted) if wanted != tip.hash => Err(NodeError::NotFollowed { wanted, found: tip.hash }),
+            _ => Ok(tip),
         }
     }
 

@@ -12,11 +12,11 @@ use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_protocol::finality::certificate::Certificate;
 use palisade_protocol::finality::vote::{Ballot, Vote};
 use palisade_protocol::message::Message;
+use palisade_protocol::units::BtcHeight;
 use palisade_regtest::hub::make_blocks;
-use palisade_regtest::in_time;
 use palisade_regtest::liar::{Liar, alter, leaves, versions};
-use palisade_regtest::memory_node;
 use palisade_regtest::world::{World, bls_secret, pair, provider_key};
+use palisade_regtest::{Node, in_time};
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -28,7 +28,7 @@ struct Scene {
     world: World,
     hub: Arc<palisade_hub::engine::Hub>,
     liar: Liar,
-    node_url: String,
+    node: Node,
     shutdown: Shutdown,
 }
 
@@ -71,8 +71,7 @@ impl Scene {
         let epoch = finish_an_epoch(&mut world, &signer);
         close_the_block_of_everything(&mut world, epoch);
 
-        std::fs::write(dir.path().join("cookie"), "__cookie__:x").unwrap();
-        let (node_url, _) = listen(memory_node::router(&world.chain)).await;
+        let node = Node::of(&world).await.unwrap();
         let hub = network::hub_of(&world, &dir.path().join("hub"));
         tokio::spawn(hub.clone().count_votes());
         let (hub_url, _) = listen(api::router(Door { hub: hub.clone(), follower: false })).await;
@@ -83,10 +82,13 @@ impl Scene {
         for block in &world.log[..world.log.len() - 1] {
             replica.take(block).unwrap();
         }
-        // They have sent their share of the checkpoint, too.
-        Journal::open(&log.join("journal.sqlite")).unwrap().note_checkpoint(epoch).unwrap();
+        // They have sent their share of the checkpoint, and searched their node's blocks, too.
+        let journal = Journal::open(&log.join("journal.sqlite")).unwrap();
+        journal.note_checkpoint(epoch).unwrap();
+        let (base, deep) = (BtcHeight(0), judge::deep_height(&world.ledger));
+        assert_eq!(scan::search(node.rpc(), &journal, base, deep).await.unwrap(), deep);
         let liar = Liar::start(&hub_url).await;
-        Self { dir, world, hub, liar, node_url, shutdown }
+        Self { dir, world, hub, liar, node, shutdown }
     }
 
     fn last_block(&self) -> &Block {
@@ -94,7 +96,7 @@ impl Scene {
     }
 
     fn config(&self, number: usize, hub: &str) -> VoterConfig {
-        let text = network::config_text(self.dir.path(), &format!("voter {number}"), hub, &self.node_url);
+        let text = network::config_text(self.dir.path(), &format!("voter {number}"), hub, &self.node);
         // Fewer than the log holds commitments for, but for the last one's.
         let text = text.replace(
             "epochs_ahead = 336",

@@ -12,9 +12,9 @@ use palisade_hub::daemon::template::Template;
 use palisade_hub::engine::Hub;
 use palisade_protocol::context::{ChainIdentity, Terms};
 use palisade_protocol::governance::{Action, NewChain};
+use palisade_regtest::Node;
 use palisade_regtest::devchain::{self, DevChain};
 use palisade_regtest::hub::make_blocks;
-use palisade_regtest::memory_node;
 use palisade_regtest::world::{Wish, World, bls_secret, pair};
 use std::path::Path;
 use std::time::Duration;
@@ -33,6 +33,7 @@ pub(super) fn dev() -> ChainId {
 pub(super) struct Network {
     dir: TempDir,
     pub(super) hub: Arc<Hub>,
+    node: Node,
     lie: Arc<Mutex<Option<Hash32>>>,
     devchain: Arc<DevChain>,
     config: VoterConfig,
@@ -68,15 +69,15 @@ pub(super) fn world() -> World {
     world
 }
 
-/// A voter's configuration: its data in `data` of a directory that holds the signer's socket and the node's cookie.
-pub(super) fn config_text(dir: &Path, data: &str, hub: &str, node: &str) -> String {
+/// A voter's configuration: its data in `data` of a directory that holds the signer's socket.
+pub(super) fn config_text(dir: &Path, data: &str, hub: &str, node: &Node) -> String {
     let fill = || {
         Template::new(DEFAULT)
             .path("data_dir", dir.join(data))?
             .path("signer_socket", dir.join("socket/signer"))?
             .text("hub.url", hub)?
-            .text("bitcoin.rpc_url", node)?
-            .path("bitcoin.cookie_file", dir.join("cookie"))
+            .text("bitcoin.rpc_url", &node.rpc_url())?
+            .path("bitcoin.cookie_file", node.cookie_path())
     };
     fill().unwrap().finish()
 }
@@ -104,20 +105,20 @@ impl Network {
         let shutdown = Shutdown::manual();
         let (devchain, disk) = DevChain::open(&dir.path().join("devchain"), DEV).unwrap();
         let (hub_url, hub_task) = listen(front).await;
-        let (node_url, node_task) = listen(memory_node::router(&world.chain)).await;
+        let node = Node::of(&world).await.unwrap();
         let (dev_url, dev_task) = listen(devchain::router(devchain.clone())).await;
-        std::fs::write(dir.path().join("cookie"), "__cookie__:x").unwrap();
-        let text = config_text(dir.path(), "voter", &hub_url, &node_url);
+        let text = config_text(dir.path(), "voter", &hub_url, &node);
         let text = format!("{text}\n[[sources]]\nchain = \"{DEV}\"\nurl = \"{dev_url}\"\n");
         let config = parse(Path::new("voter.toml"), &text).unwrap();
-        let mut making = vec![hub_task, node_task, dev_task];
+        let mut making = vec![hub_task, dev_task];
         let (maker, stop) = (hub.clone(), shutdown.clone());
         making.push(tokio::spawn(make_blocks(maker, keypair("hub"), Duration::from_millis(20), stop)));
         let (chain, stop) = (devchain.clone(), shutdown.clone());
         making.push(tokio::spawn(async move {
             chain.run(DEV, disk, Duration::from_millis(20), &stop).await.unwrap();
         }));
-        let network = Self { dir, hub, lie, devchain, config, shutdown, signer: Mutex::default(), making };
+        let network =
+            Self { dir, hub, node, lie, devchain, config, shutdown, signer: Mutex::default(), making };
         network.start_signer();
         network
     }

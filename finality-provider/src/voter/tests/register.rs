@@ -1,21 +1,20 @@
 //! `register` before a hub that lies: it says that a key is registered only when the log, replayed, holds that.
 
-use super::network::{self, listen};
+use super::network;
 use super::*;
 use crate::keys::create_funding;
 use crate::register::{Register, Registered};
-use bitcoin::hashes::Hash as _;
-use bitcoin::{Amount, OutPoint, TxOut, Txid};
+use bitcoin::{Amount, TxOut};
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::password::Password;
 use palisade_hub::daemon::private_file;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_protocol::context::ChainIdentity;
 use palisade_protocol::message::Message;
+use palisade_regtest::Node;
 use palisade_regtest::hub::{make_blocks, serve};
 use palisade_regtest::liar::{Liar, alter, versions};
-use palisade_regtest::memory_node;
-use palisade_regtest::world::{bls_secret, pair, provider_key, transaction};
+use palisade_regtest::world::{bls_secret, pair, provider_key};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,15 +37,13 @@ async fn register_shows_a_key_as_registered_only_when_the_log_holds_that() {
     private_file::create(&file("password"), b"otto's coins").unwrap();
     let password = Password::new("otto's coins".to_owned()).unwrap();
     let address = create_funding(&file("funding.json"), &password, NETWORK).unwrap();
-    for vout in 0..2 {
-        let output = TxOut { value: Amount::from_sat(10_000), script_pubkey: address.script_pubkey() };
-        world.mempool.push(transaction(vec![OutPoint { txid: Txid::all_zeros(), vout }], vec![output]));
+    for _ in 0..2 {
+        world.pay(TxOut { value: Amount::from_sat(10_000), script_pubkey: address.script_pubkey() });
     }
     world.mine(1);
     world.close();
     let genesis = world.ledger.genesis().clone();
     std::fs::write(file("genesis.json"), serde_json::to_vec(genesis.document()).unwrap()).unwrap();
-    std::fs::write(file("cookie"), "__cookie__:x").unwrap();
 
     let hub = network::hub_of(&world, &file("hub"));
     let stop = Shutdown::manual();
@@ -63,7 +60,7 @@ async fn register_shows_a_key_as_registered_only_when_the_log_holds_that() {
     let signer = Arc::new(Signer::new(&genesis, chains, bls_secret("otto"), record).unwrap());
     let listener = server::open(&file("socket/signer")).unwrap();
     tokio::spawn(server::serve(signer, listener, server::own_uid().unwrap(), stop.clone()));
-    let (node, _) = listen(memory_node::router(&world.chain)).await;
+    let node = Node::of(&world).await.unwrap();
     let text = network::config_text(dir.path(), "voter", liar.url(), &node);
     let quoted = |path: PathBuf| format!("{:?}", path.display().to_string());
     let text = text
