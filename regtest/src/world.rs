@@ -31,7 +31,8 @@ use std::sync::Arc;
 
 /// Committee members of the world.
 pub const COVENANT: [&str; 5] = ["covenant 0", "covenant 1", "covenant 2", "covenant 3", "covenant 4"];
-const GOVERNANCE: [&str; 3] = ["governance 0", "governance 1", "governance 2"];
+/// Members of governance; two must sign.
+pub const GOVERNANCE: [&str; 3] = ["governance 0", "governance 1", "governance 2"];
 
 /// Bitcoin, a ledger on top of it, and everybody's keys.
 #[derive(Debug, Clone)]

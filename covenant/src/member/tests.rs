@@ -19,7 +19,10 @@ fn every_accepted_registration_is_signed_and_the_ledger_takes_the_answer() {
     for sat in [9_999, 10_000, 10_001, 77_777, 1_000_000, 500_000_000_000, 500_000_000_001] {
         for lock in [199, 200, 4_321, 65_535] {
             for providers in [&PROVIDERS[..1], &PROVIDERS[..], &PROVIDERS[1..]] {
-                let registration = world.registration(&Wish { holder: "alice", sat, providers, lock });
+                // What a stake is worth is its transaction's business, which is not mined here.
+                let (coin, _, proof) = world.fund("alice", 10_000);
+                let wish = Wish { holder: "alice", sat, providers, lock };
+                let (registration, _) = world.registration_with(&wish, (coin, proof));
                 let sent = world.send(&Message::Stake(Box::new(registration)));
                 let Ok(id) = sent.map(StakeId) else {
                     rejected += 1;

@@ -1,6 +1,7 @@
 //! Stories of one operator: the real voter, the real signer behind its socket, the hub's real engine and API, and the
 //! development chain, and a real Bitcoin node that was given a world's blocks.
 
+mod bitcoin;
 mod lies;
 mod network;
 mod register;
@@ -8,6 +9,7 @@ mod register;
 use super::*;
 use crate::signer::record::Record;
 use crate::signer::{ChainSigner, Signer, server};
+use crate::voter::status::Status;
 use axum::extract::{Query, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};

@@ -5,7 +5,7 @@ mod covenant;
 mod gate;
 mod hub;
 mod network;
-mod process;
+pub(crate) mod process;
 mod signer;
 
 use rand::rngs::StdRng;

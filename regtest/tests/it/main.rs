@@ -13,6 +13,7 @@ mod node;
 mod proofs;
 mod properties;
 mod refusals;
+mod reorgs;
 mod spends;
 mod timestamps;
 mod votes;

@@ -3,7 +3,6 @@
 use super::*;
 use crate::signer::request::CommitRequest;
 use crate::voter::config::{DEFAULT, VoterConfig};
-use crate::voter::status::Status;
 use axum::Router;
 use palisade_hub::api::{self, Door};
 use palisade_hub::daemon::config::parse;
@@ -33,7 +32,7 @@ pub(super) fn dev() -> ChainId {
 pub(super) struct Network {
     dir: TempDir,
     pub(super) hub: Arc<Hub>,
-    node: Node,
+    pub(super) node: Node,
     lie: Arc<Mutex<Option<Hash32>>>,
     devchain: Arc<DevChain>,
     config: VoterConfig,
@@ -44,7 +43,7 @@ pub(super) struct Network {
 
 /// A voter at work.
 pub(super) struct Running {
-    voter: Arc<Voter>,
+    pub(super) voter: Arc<Voter>,
     shutdown: Shutdown,
     work: JoinHandle<anyhow::Result<()>>,
 }
@@ -95,9 +94,13 @@ pub(super) fn hub_of(world: &World, dir: &Path) -> Arc<Hub> {
 
 impl Network {
     pub(super) async fn start() -> Self {
+        Self::of(&world()).await
+    }
+
+    /// A hub that goes on from a world's log, and a node that has its blocks.
+    pub(super) async fn of(world: &World) -> Self {
         let dir = TempDir::new().unwrap();
-        let world = world();
-        let hub = hub_of(&world, &dir.path().join("hub"));
+        let hub = hub_of(world, &dir.path().join("hub"));
         let lie = Arc::new(Mutex::new(None));
         let state = Lie { hub: hub.clone(), root: lie.clone() };
         let door = Door { hub: hub.clone(), follower: false };
@@ -105,7 +108,7 @@ impl Network {
         let shutdown = Shutdown::manual();
         let (devchain, disk) = DevChain::open(&dir.path().join("devchain"), DEV).unwrap();
         let (hub_url, hub_task) = listen(front).await;
-        let node = Node::of(&world).await.unwrap();
+        let node = Node::of(world).await.unwrap();
         let (dev_url, dev_task) = listen(devchain::router(devchain.clone())).await;
         let text = config_text(dir.path(), "voter", &hub_url, &node);
         let text = format!("{text}\n[[sources]]\nchain = \"{DEV}\"\nurl = \"{dev_url}\"\n");
@@ -164,6 +167,14 @@ impl Network {
         let sources = self.config.sources.clone();
         let work = tokio::spawn(async move { worker.work(&sources, &stop).await });
         Running { voter, shutdown, work }
+    }
+
+    /// Closes the world's block and sends what it holds to the hub.
+    pub(super) async fn tell(&self, world: &mut World) {
+        world.close();
+        for message in &world.log.last().unwrap().messages {
+            self.hub.submit(message.clone()).unwrap().await.unwrap().unwrap();
+        }
     }
 
     pub(super) fn lie(&self, root: Hash32) {
