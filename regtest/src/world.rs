@@ -45,7 +45,7 @@ pub struct World {
     pub ledger: Ledger,
     /// The blocks of the log.
     pub log: Vec<HubBlock>,
-    /// Coins that were made elsewhere, such as on a real node: [`World::fund`] takes these first.
+    /// Coins that are there already, from an earlier block or made on a node: [`World::fund`] takes these first.
     pub coins: Vec<(OutPoint, TxOut, InclusionProof)>,
     pending: Vec<MessageBytes>,
     wallet: Wallet,

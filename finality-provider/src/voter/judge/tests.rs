@@ -53,21 +53,6 @@ fn a_node_that_is_behind_says_so_and_judges_nothing() {
 }
 
 #[test]
-fn a_hub_on_another_bitcoin_is_not_voted_for() {
-    let (world, _) = world();
-    let height = deep_height(&world.ledger);
-    let (hub, own) = (world.block_hash(height.0), world.block_hash(0));
-    let facts = Facts {
-        deep_block: Some(own),
-        searched: height,
-        spends: &[],
-        key: provider_key("anna"),
-        commitment_sent: None,
-    };
-    assert_eq!(judge(&world.ledger, &facts), Err(NotJudged::OtherBitcoin { height, hub, own }));
-}
-
-#[test]
 fn a_spend_that_the_ledger_does_not_know_stops_the_vote_and_its_report_ends_that() {
     let (mut world, stake) = world();
     let outpoint = world.stake(&stake).contract.coin.outpoint;

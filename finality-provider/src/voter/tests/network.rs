@@ -75,7 +75,7 @@ pub(super) fn config_text(dir: &Path, data: &str, hub: &str, node: &Node) -> Str
             .path("data_dir", dir.join(data))?
             .path("signer_socket", dir.join("socket/signer"))?
             .text("hub.url", hub)?
-            .text("bitcoin.rpc_url", &node.rpc_url())?
+            .text("bitcoin.rpc_url", node.rpc_url())?
             .path("bitcoin.cookie_file", node.cookie_path())
     };
     fill().unwrap().finish()
