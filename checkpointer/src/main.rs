@@ -1,7 +1,7 @@
 //! The checkpointer's command line.
 
 use clap::{Parser, Subcommand};
-use palisade_checkpointer::{anchor, init, prove, report, verify, watch};
+use palisade_checkpointer::{anchor, headers, init, prove, report, verify, watch};
 use palisade_hub::daemon::exit::{self, Failure, Format};
 use palisade_hub::daemon::{log, shutdown};
 use std::path::PathBuf;
@@ -45,7 +45,10 @@ enum Command {
     },
     /// Get the files that prove a chain's block final and anchored: `block.proof`, `bitcoin.headers`, `hub.root`.
     Prove(prove::Prove),
-    /// Verify a proof from files alone. Exit code 0 if it holds, 1 if it breaks a rule, which is named.
+    /// Write fresh Bitcoin headers for a proof, from your own node and without the hub.
+    Headers(headers::Headers),
+    /// Verify a proof from files alone. Exit code 0 if it holds, 1 if it breaks a rule, which is named, 3 if nothing is wrong
+    /// but its anchor is not deep enough in these headers yet.
     Verify(verify::Verify),
 }
 
@@ -77,6 +80,10 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Prove(prove) => {
             let made = shutdown::run(|_| async move { prove.run().await });
             Format::from_flag(cli.json).print(&made.map_err(Failure::failed)??)
+        }
+        Command::Headers(headers) => {
+            let written = shutdown::run(|_| async move { headers.run().await });
+            Format::from_flag(cli.json).print(&written.map_err(Failure::failed)??)
         }
         Command::Verify(verify) => Format::from_flag(cli.json).print(&verify.run()?),
     }

@@ -1,17 +1,18 @@
 //! Getting a proof: from the hub what it proves, from one's own node the headers. What comes is verified before it is kept.
 
-use crate::verify::Shown;
+use crate::headers;
+use crate::verify::{Shown, blocks};
 use anyhow::Context as _;
-use bitcoin::consensus::encode::serialize;
 use clap::Args;
-use palisade_hub::bitcoind::MAX_HEADERS;
+use palisade_hub::bitcoind::BitcoinRpc;
 use palisade_hub::client::HubClient;
+use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::proof::{FinalityProof, TrustRoot};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Which block, and where to ask.
 #[derive(Debug, Args)]
@@ -44,58 +45,70 @@ pub struct Made {
     pub root: PathBuf,
     /// SHA-256 of the root file.
     pub root_sha256: String,
+    /// The command that verifies the files, once the anchor is final.
+    pub verify: String,
+    /// The command that writes fresh headers, without the hub.
+    pub refresh: String,
     /// What was proven.
     pub shown: Shown,
 }
 
 impl fmt::Display for Made {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (proof, headers, root) = (self.proof.display(), self.headers.display(), self.root.display());
-        writeln!(f, "{}", self.shown)?;
+        let shown = &self.shown;
+        writeln!(f, "{shown}")?;
         writeln!(f, "root from the hub, SHA-256 {}: compare it before you trust it", self.root_sha256)?;
-        write!(
+        if shown.is_final() {
+            return write!(f, "verify again: {}", self.verify);
+        }
+        let missing = blocks(shown.final_depth - shown.depth);
+        writeln!(
             f,
-            "verify again: palisade-checkpointer verify '{proof}' --headers '{headers}' --root '{root}'"
-        )
+            "{missing} more and it is final: from Bitcoin height {} on these two show it",
+            shown.final_at_height
+        )?;
+        writeln!(f, "  {}\n  {}", self.refresh, self.verify)?;
+        write!(f, "with what lies above it now: {} --min-depth {}", self.verify, shown.depth)
     }
 }
 
 impl Prove {
     /// Gets, verifies and writes the files.
-    pub async fn run(&self) -> anyhow::Result<Made> {
+    pub async fn run(&self) -> Result<Made, Failure> {
+        let node = self.node.connect()?;
+        Ok(self.make(&node).await?)
+    }
+
+    async fn make(&self, node: &BitcoinRpc) -> anyhow::Result<Made> {
         let hub = HubClient::new(self.hub.clone());
         let proof = hub.get_bytes(&format!("proofs/{}/{}", self.chain, self.height)).await?;
         let parsed = FinalityProof::parse(&proof).context("the hub's proof")?;
         let root = hub.get_bytes("root").await?;
         let trusted = TrustRoot::from_bytes(&root).context("the hub's trust root")?;
-        let headers = self.read_headers(parsed.headers_from.0).await?;
-        let proven = parsed.verify(&trusted, &headers).context("the hub's proof does not hold")?;
-        let headers: Vec<u8> = headers.iter().flat_map(serialize).collect();
+        let read = headers::read_all(node, parsed.headers_from.0).await?;
+        let proven = parsed.verify(&trusted, &read).context("the hub's proof does not hold")?;
         std::fs::create_dir_all(&self.out).with_context(|| format!("directory {}", self.out.display()))?;
         let write = |name: &str, bytes: &[u8]| {
             let path = self.out.join(name);
             std::fs::write(&path, bytes).with_context(|| format!("file {}", path.display()))?;
             anyhow::Ok(path)
         };
+        let root_sha256 = palisade_protocol::hash::sha256(&[&root]).to_string();
+        let (proof, root) = (write("block.proof", &proof)?, write("hub.root", &root)?);
+        let headers = write("bitcoin.headers", &headers::to_file(&read))?;
+        let at = |path: &Path| format!("'{}'", path.display());
+        let (proof_at, headers_at, root_at) = (at(&proof), at(&headers), at(&root));
+        let node = self.node.flags();
         Ok(Made {
-            proof: write("block.proof", &proof)?,
-            headers: write("bitcoin.headers", &headers)?,
-            root_sha256: palisade_protocol::hash::sha256(&[&root]).to_string(),
-            root: write("hub.root", &root)?,
+            verify: format!(
+                "palisade-checkpointer verify {proof_at} --headers {headers_at} --root {root_at}"
+            ),
+            refresh: format!("palisade-checkpointer headers {proof_at} --out {headers_at} {node}"),
+            proof,
+            headers,
+            root,
+            root_sha256,
             shown: proven.into(),
         })
-    }
-
-    async fn read_headers(&self, from: u32) -> anyhow::Result<Vec<bitcoin::block::Header>> {
-        let node = self.node.connect().map_err(|why| anyhow::anyhow!("{why}"))?;
-        let mut headers = Vec::new();
-        loop {
-            let more = node.headers(from + headers.len() as u32, MAX_HEADERS).await?;
-            let is_last = more.len() < MAX_HEADERS as usize;
-            headers.extend(more);
-            if is_last {
-                return Ok(headers);
-            }
-        }
     }
 }

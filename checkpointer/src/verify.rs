@@ -5,7 +5,7 @@ use clap::Args;
 use palisade_hub::daemon::bounded;
 use palisade_hub::daemon::exit::Failure;
 use palisade_protocol::codec::Wire as _;
-use palisade_protocol::proof::{FinalityProof, MAX_PROOF, Proven, TrustRoot};
+use palisade_protocol::proof::{BadCheckpoint, FinalityProof, MAX_PROOF, Proven, Refused, TrustRoot};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,27 @@ const HEADER: usize = 80;
 const MAX_HEADERS: usize = HEADER * 8_000_000;
 /// Longest trust root.
 const MAX_ROOT: usize = 1_024;
+
+/// What a file should be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FileKind {
+    name: &'static str,
+    form: &'static str,
+}
+
+/// A proof.
+pub(crate) const PROOF: FileKind = FileKind {
+    name: "proof",
+    form: "the file `block.proof` that `prove` writes, or what the hub's door /proofs gives",
+};
+const HEADERS: FileKind = FileKind {
+    name: "file of headers",
+    form: "raw Bitcoin headers, 80 bytes each, from the height that the proof names on: the file `bitcoin.headers` that `prove` and `headers` write",
+};
+const ROOT: FileKind = FileKind {
+    name: "trust root",
+    form: "the file `hub.root` that `prove` writes, or what the hub's door /root gives",
+};
 
 /// The three files.
 #[derive(Debug, Args)]
@@ -59,6 +80,8 @@ pub struct Shown {
     pub depth: u32,
     /// Depth at which the hub calls an anchor final.
     pub final_depth: u32,
+    /// Bitcoin's height at which it is that deep.
+    pub final_at_height: u32,
 }
 
 impl From<Proven> for Shown {
@@ -76,7 +99,15 @@ impl From<Proven> for Shown {
             anchor_height: proven.anchor_height.0,
             depth: proven.depth,
             final_depth: proven.final_depth,
+            final_at_height: proven.anchor_height.0.saturating_add(proven.final_depth),
         }
+    }
+}
+
+impl Shown {
+    /// Whether the anchor is as deep as the hub wants.
+    pub fn is_final(&self) -> bool {
+        self.depth >= self.final_depth
     }
 }
 
@@ -86,50 +117,111 @@ impl fmt::Display for Shown {
         writeln!(f, "  hub    {}", self.hub)?;
         writeln!(f, "  votes  {} of {} sat", self.signed_sat, self.total_sat)?;
         writeln!(f, "  anchor {} in Bitcoin block {}", self.anchor_txid, self.anchor_block)?;
-        let depth = if self.depth >= self.final_depth { "final" } else { "not final yet" };
+        let depth = if self.is_final() { "final" } else { "not final yet" };
         write!(
             f,
-            "         at height {}, {} blocks deep: {depth} (final at {})",
-            self.anchor_height, self.depth, self.final_depth
+            "         at height {}, {} deep: {depth} (final at {}, which is height {})",
+            self.anchor_height,
+            blocks(self.depth),
+            self.final_depth,
+            self.final_at_height
         )
     }
 }
 
 impl Verify {
-    /// Judges the proof.
+    /// Judges the proof. A rule that is broken is a failure (1); an anchor that is not deep enough in these headers is none
+    /// yet (3): newer headers can show it.
     pub fn run(&self) -> Result<Shown, Failure> {
-        let proof = read(&self.proof, MAX_PROOF)?;
-        let (headers, root) = (read(&self.headers, MAX_HEADERS)?, read(&self.root, MAX_ROOT)?);
-        let refused =
-            |why: &dyn fmt::Display| Failure::failed(format_args!("the proof does not hold: {why}"));
-        let proof =
-            FinalityProof::parse(&proof).map_err(|why| refused(&format_args!("proof file: {why}")))?;
-        let root = TrustRoot::from_bytes(&root).map_err(|why| refused(&format_args!("root file: {why}")))?;
-        let headers = parse_headers(&headers).map_err(|why| refused(&why))?;
-        let proven = proof.verify(&root, &headers).map_err(|why| refused(&why))?;
+        let proof = read(&self.proof, PROOF, MAX_PROOF)?;
+        let proof = FinalityProof::parse(&proof).map_err(|why| misfit(&self.proof, PROOF, &why))?;
+        let headers = read(&self.headers, HEADERS, MAX_HEADERS)?;
+        let headers = parse_headers(&headers).map_err(|why| misfit(&self.headers, HEADERS, &why))?;
+        let root = read(&self.root, ROOT, MAX_ROOT)?;
+        let root = TrustRoot::from_bytes(&root).map_err(|why| misfit(&self.root, ROOT, &why))?;
+        let proven = proof.verify(&root, &headers).map_err(|why| self.broken(&why))?;
         let wanted = self.min_depth.unwrap_or(proven.final_depth);
-        if proven.depth < wanted {
-            let found = proven.depth;
-            return Err(refused(&format_args!("the anchor is {found} blocks deep, {wanted} are wanted")));
+        match wanted.checked_sub(proven.depth) {
+            None | Some(0) => Ok(proven.into()),
+            Some(missing) => Err(self.too_young(&proven, wanted, missing)),
         }
-        Ok(proven.into())
+    }
+
+    /// The proof breaks a rule: which, and which file shows it.
+    fn broken(&self, why: &Refused) -> Failure {
+        let headers = self.headers.display();
+        match why {
+            Refused::Rules(_) | Refused::TooFewHeaders(_) | Refused::Base(_) | Refused::Headers(_) => {
+                misfit(&self.headers, HEADERS, why)
+            }
+            Refused::RootBlock(_) => does_not_hold(&format_args!("{headers}: {why}")).hint(format_args!(
+                "the headers are of another network or branch than the root, or not from the height that the proof names: {}",
+                self.fresh_headers()
+            )),
+            Refused::OtherHub { .. } => {
+                let (proof, root) = (self.proof.display(), self.root.display());
+                does_not_hold(&format_args!("{proof} and {root}: {why}"))
+            }
+            Refused::Checkpoint { why: BadCheckpoint::UnknownBlock(_), .. } => {
+                does_not_hold(&format_args!("{headers}: {why}")).hint(format_args!(
+                    "headers that end before the anchor cannot show it: {}",
+                    self.fresh_headers()
+                ))
+            }
+            _ => does_not_hold(why),
+        }
+    }
+
+    /// Nothing is wrong, but too little work lies above the anchor in these headers.
+    fn too_young(&self, proven: &Proven, wanted: u32, missing: u32) -> Failure {
+        let (found, height) = (blocks(proven.depth), proven.anchor_height.0);
+        let (missing, until) = (blocks(missing), height.saturating_add(wanted));
+        Failure::not_now(format_args!(
+            "not final yet: in these headers the anchor at Bitcoin height {height} is {found} deep, {wanted} are wanted; {missing} missing"
+        ))
+        .hint(format_args!("once Bitcoin is at height {until}, verify again: {}", self.fresh_headers()))
+    }
+
+    fn fresh_headers(&self) -> String {
+        let (proof, headers) = (self.proof.display(), self.headers.display());
+        format!(
+            "`palisade-checkpointer headers '{proof}' --out '{headers}' --bitcoin URL --cookie FILE` writes fresh ones"
+        )
     }
 }
 
+/// So many blocks, in words.
+pub(crate) fn blocks(count: u32) -> String {
+    if count == 1 { "1 block".to_owned() } else { format!("{count} blocks") }
+}
+
+fn does_not_hold(why: &dyn fmt::Display) -> Failure {
+    Failure::failed(format_args!("the proof does not hold: {why}"))
+}
+
+/// A file that is not what it should be.
+pub(crate) fn misfit(path: &Path, wanted: FileKind, why: &dyn fmt::Display) -> Failure {
+    does_not_hold(&format_args!("{} is no {}: {why}", path.display(), wanted.name)).hint(format_args!(
+        "wanted is {}, as in: palisade-checkpointer verify block.proof --headers bitcoin.headers --root hub.root",
+        wanted.form
+    ))
+}
+
 /// Reads a file of at most `max` bytes.
-fn read(path: &Path, max: usize) -> Result<Vec<u8>, Failure> {
-    let failed = |why: std::io::Error| Failure::usage(format_args!("cannot read {}: {why}", path.display()));
+pub(crate) fn read(path: &Path, wanted: FileKind, max: usize) -> Result<Vec<u8>, Failure> {
+    let failed = |why: std::io::Error| {
+        Failure::usage(format_args!("cannot read the {} {}: {why}", wanted.name, path.display()))
+    };
     let bytes = bounded::read(path, max).map_err(failed)?;
-    bytes.ok_or_else(|| Failure::failed(format_args!("{} has more than {max} bytes", path.display())))
+    bytes.ok_or_else(|| misfit(path, wanted, &format_args!("it has more than {max} bytes")))
 }
 
 fn parse_headers(bytes: &[u8]) -> Result<Vec<Header>, String> {
     let (headers, rest) = bytes.as_chunks::<HEADER>();
     if !rest.is_empty() {
-        return Err(format!("headers file: {} bytes are no multiple of {HEADER}", bytes.len()));
+        return Err(format!("{} bytes are no multiple of {HEADER}", bytes.len()));
     }
-    let parse =
-        |bytes: &[u8; HEADER]| Header::from_bytes(bytes).map_err(|why| format!("headers file: {why}"));
+    let parse = |bytes: &[u8; HEADER]| Header::from_bytes(bytes).map_err(|why| why.to_string());
     headers.iter().map(parse).collect()
 }
 
@@ -146,10 +238,10 @@ mod tests {
         std::fs::write(at("p"), [0; 10]).unwrap();
         std::fs::write(at("h"), [0; 81]).unwrap();
         std::fs::write(at("r"), [0; MAX_ROOT + 1]).unwrap();
-        assert!(verify().run().unwrap_err().to_string().contains("more than 1024 bytes"));
         std::fs::write(at("r"), [0; 8]).unwrap();
         let why = verify().run().unwrap_err();
-        assert!(why.to_string().contains("proof file"), "{why}");
+        assert!(why.to_string().contains("/p is no proof: "), "{why}");
+        assert!(why.to_string().contains("hint: wanted is the file `block.proof`"), "{why}");
         assert_eq!(why.exit() as u8, 1);
         assert!(parse_headers(&[0; 81]).unwrap_err().contains("no multiple"));
         assert_eq!(parse_headers(&[0; 160]).unwrap().len(), 2);

@@ -41,9 +41,42 @@ pub enum NoProof {
     /// Chain zero has no proofs of its own.
     #[error("chain zero's blocks are proven inside the proofs of other chains: name one of those")]
     ChainZero,
+    /// Nobody votes at that height.
+    #[error(
+        "height {height} is not voted on: chain {chain} votes at every multiple of {every}, next below {below}, next above {above}"
+    )]
+    NotVoted {
+        /// The chain.
+        chain: ChainId,
+        /// The height.
+        height: Height,
+        /// Heights divisible by this are voted on.
+        every: u64,
+        /// The next lower one of them.
+        below: Height,
+        /// The next higher one.
+        above: Height,
+    },
+    /// The height is below the chain's first votes, or in a gap before it started again.
+    #[error("height {height} is below the first that the sets of chain {chain} vote on, {first}")]
+    BeforeOpening {
+        /// The chain.
+        chain: ChainId,
+        /// The height.
+        height: Height,
+        /// The first voted height since the chain opened.
+        first: Height,
+    },
     /// The block is not final.
-    #[error("no block is final at that height")]
-    NotFinal,
+    #[error("no block of chain {chain} is final at height {height} yet; {}", newest(.last))]
+    NotFinal {
+        /// The chain.
+        chain: ChainId,
+        /// The height.
+        height: Height,
+        /// The newest final height.
+        last: Option<Height>,
+    },
     /// The hub's record of it is not on Bitcoin.
     #[error("no anchor on Bitcoin covers that block's certificate yet")]
     NotAnchored,
@@ -56,6 +89,10 @@ pub enum NoProof {
     /// The log cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn newest(last: &Option<Height>) -> String {
+    last.map_or("none of its blocks is".to_owned(), |last| format!("the newest final height is {last}"))
 }
 
 impl From<NoFile> for NoProof {
@@ -137,7 +174,7 @@ pub fn plan(ledger: &Ledger, chain: &ChainId, height: Height) -> Result<Plan, No
     if chain.id().is_zero() {
         return Err(NoProof::ChainZero);
     }
-    let recorded_at = *chain.records.get(&height).ok_or(NoProof::NotFinal)?;
+    let recorded_at = *chain.records.get(&height).ok_or_else(|| not_final(chain, height))?;
     let zero = ledger.chains().first().ok_or(NoProof::NotOpen)?;
     let (first, _) = zero.sets.first_key_value().ok_or(NoProof::NotOpen)?;
     let fixed = chain.sets.get(&chain.terms.epoch_of(height)).ok_or(NoProof::Missing("set"))?;
@@ -159,6 +196,20 @@ pub fn plan(ledger: &Ledger, chain: &ChainId, height: Height) -> Result<Plan, No
     let genesis = ledger.genesis().document().clone();
     let headers_from = headers_from(ledger, root(ledger)?.btc_height);
     Ok(Plan { genesis, headers_from, steps, checkpoints: maker.finish()?, block })
+}
+
+/// Why a chain has no certificate at a height: never, or not yet.
+fn not_final(chain: &Chain, height: Height) -> NoProof {
+    let (id, every) = (chain.id().clone(), chain.terms.voted_every);
+    if !chain.terms.is_voted(height) {
+        let below = Height(height.0 / every * every);
+        return NoProof::NotVoted { chain: id, height, every, below, above: below.plus(every) };
+    }
+    let first = chain.opened_at.map(|epoch| chain.terms.first_height(epoch));
+    match first.filter(|first| height < *first) {
+        Some(first) => NoProof::BeforeOpening { chain: id, height, first },
+        None => NoProof::NotFinal { chain: id, height, last: chain.last_final().map(|(height, _)| height) },
+    }
 }
 
 impl Plan {

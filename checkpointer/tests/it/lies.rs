@@ -270,10 +270,10 @@ async fn no_altered_field_of_the_hubs_answers_gets_anybody_slashed() {
     liar.check_doors(&["GET /blocks", "GET /votes", "POST /messages"]);
 }
 
-const DEV: &str = "dev";
+pub const DEV: &str = "dev";
 
 /// A world in which a block of a development chain can be proven final and anchored.
-fn provable() -> World {
+pub fn provable() -> World {
     let (mut world, dev) = (World::new(400_000), DEV.parse::<ChainId>().unwrap());
     world.mine(1);
     let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 400_000 };

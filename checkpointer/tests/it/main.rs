@@ -4,5 +4,6 @@ mod anchor;
 mod lies;
 mod party;
 mod processes;
+mod proofs;
 mod report;
 mod watch;

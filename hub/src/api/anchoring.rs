@@ -118,7 +118,9 @@ impl From<NoProof> for ApiError {
         match &why {
             NoProof::UnknownChain => not_found("chain"),
             NoProof::ChainZero => refused("chain-zero", &why, false),
-            NoProof::NotOpen | NoProof::NotFinal => {
+            NoProof::NotVoted { .. } => refused("not-voted", &why, false),
+            NoProof::BeforeOpening { .. } => refused("before-opening", &why, false),
+            NoProof::NotOpen | NoProof::NotFinal { .. } => {
                 Self::new(StatusCode::NOT_FOUND, "not-final", &why).can_be_retried()
             }
             NoProof::TooLong(_) => refused("too-long", &why, false),

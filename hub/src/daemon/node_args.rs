@@ -32,6 +32,17 @@ impl NodeArgs {
         self.cookie.is_some() || self.user.is_some()
     }
 
+    /// The same flags, for a command that the user can enter.
+    pub fn flags(&self) -> String {
+        let path = |flag: &str, path: &Option<PathBuf>| {
+            path.as_ref().map(|path| format!(" {flag} '{}'", path.display())).unwrap_or_default()
+        };
+        let user = self.user.as_ref().map(|user| format!(" --bitcoin-user '{user}'")).unwrap_or_default();
+        let (cookie, password) =
+            (path("--cookie", &self.cookie), path("--bitcoin-password-file", &self.user_password));
+        format!("--bitcoin {}{cookie}{user}{password}", self.url)
+    }
+
     /// A client of the node.
     pub fn connect(&self) -> Result<BitcoinRpc, Failure> {
         let auth = match (&self.cookie, &self.user) {

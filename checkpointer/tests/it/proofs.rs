@@ -1,0 +1,178 @@
+//! What somebody who proves and verifies is told: what holds, what does not, and what only needs time.
+
+use crate::lies::{DEV, provable};
+use bitcoin::Block;
+use bitcoin::consensus::encode::serialize;
+use palisade_checkpointer::headers::Headers;
+use palisade_checkpointer::prove::{Made, Prove};
+use palisade_checkpointer::verify::{Shown, Verify};
+use palisade_hub::client::{HubClient, HubError};
+use palisade_hub::daemon::exit::Failure;
+use palisade_hub::daemon::node_args::NodeArgs;
+use palisade_hub::daemon::shutdown::Shutdown;
+use palisade_hub::engine::Hub;
+use palisade_hub::replica::Replica;
+use palisade_regtest::hub::serve;
+use palisade_regtest::memory_node;
+use palisade_regtest::world::World;
+use std::path::Path;
+
+/// A hub with a block that can be proven, until the stop.
+struct Scene {
+    world: World,
+    dir: tempfile::TempDir,
+    hub: HubClient,
+    stop: Shutdown,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let (world, dir, stop) = (provable(), tempfile::tempdir().unwrap(), Shutdown::manual());
+        let mut replica = Replica::open(dir.path(), world.ledger.genesis().clone()).unwrap();
+        world.log.iter().for_each(|block| drop(replica.take(block).unwrap()));
+        let (ledger, store) = replica.into_parts();
+        let hub = HubClient::new(serve(&Hub::new(ledger, store), &stop).await.parse().unwrap());
+        Self { world, dir, hub, stop }
+    }
+
+    /// The flags of a node with these blocks.
+    async fn node(&self, blocks: &[Block]) -> NodeArgs {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = memory_node::router(blocks);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let cookie = self.dir.path().join("cookie");
+        std::fs::write(&cookie, "__cookie__:x").unwrap();
+        NodeArgs { url, cookie: Some(cookie), user: None, user_password: None }
+    }
+
+    async fn prove(&self) -> Made {
+        let node = self.node(&self.world.chain).await;
+        let (chain, hub) = (DEV.parse().unwrap(), self.hub.url().clone());
+        let out = self.dir.path().join("the proof");
+        Prove { chain, height: 200, hub, node, out }.run().await.unwrap()
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.stop.trigger();
+    }
+}
+
+fn verify(made: &Made, min_depth: Option<u32>) -> Result<Shown, Failure> {
+    let Made { proof, headers, root, .. } = made;
+    Verify { proof: proof.clone(), headers: headers.clone(), root: root.clone(), min_depth }.run()
+}
+
+fn write_headers(path: &Path, blocks: &[Block]) {
+    let headers: Vec<u8> = blocks.iter().flat_map(|block| serialize(&block.header)).collect();
+    std::fs::write(path, headers).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_anchor_that_is_too_young_is_not_final_yet_and_newer_headers_show_it_without_the_hub() {
+    let mut scene = Scene::new().await;
+    let made = scene.prove().await;
+    let Shown { depth, final_depth, final_at_height, anchor_height, .. } = made.shown;
+    assert!(depth < final_depth && final_at_height == anchor_height + final_depth);
+    let said = made.to_string();
+    assert!(said.contains(&format!("from Bitcoin height {final_at_height} on")), "{said}");
+    assert!(
+        said.contains(&made.refresh) && said.contains(&format!("{} --min-depth {depth}", made.verify)),
+        "{said}"
+    );
+    let why = verify(&made, None).unwrap_err();
+    assert_eq!(why.exit() as u8, 3, "{why}");
+    let missing = format!("{} blocks missing", final_depth - depth);
+    assert!(why.to_string().contains(&missing), "{why}");
+    assert!(why.to_string().contains(&format!("once Bitcoin is at height {final_at_height}")), "{why}");
+    // What `prove` says to enter now is good now.
+    assert_eq!(verify(&made, Some(depth)).unwrap().depth, depth);
+
+    scene.stop.trigger();
+    for (more, code) in [(final_depth - depth - 1, 3), (1, 0)] {
+        scene.world.mine(more);
+        let node = scene.node(&scene.world.chain).await;
+        let headers = Headers { proof: made.proof.clone(), out: made.headers.clone(), node };
+        assert_eq!(headers.run().await.unwrap().tip_height, scene.world.btc_height());
+        let verified = verify(&made, None);
+        assert_eq!(verified.as_ref().map_or_else(|why| why.exit() as u8, |_| 0), code, "{verified:?}");
+    }
+    let asked = verify(&made, Some(final_depth + 1)).unwrap_err();
+    assert!(asked.exit() as u8 == 3 && asked.to_string().contains("1 block missing"), "{asked}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_hold_names_the_file_the_rule_and_what_was_wanted() {
+    let scene = Scene::new().await;
+    let made = scene.prove().await;
+    let from = {
+        let bytes = std::fs::read(&made.headers).unwrap();
+        scene.world.chain.len() - bytes.len() / 80
+    };
+    let chain = &scene.world.chain;
+    let (proof, root) = (std::fs::read(&made.proof).unwrap(), std::fs::read(&made.root).unwrap());
+    type Break<'a> = &'a dyn Fn();
+    let breaks: [(Break<'_>, &str, &str); 7] = [
+        (&|| std::fs::write(&made.proof, &root).unwrap(), "block.proof is no proof: ", "`block.proof`"),
+        (&|| std::fs::write(&made.root, &proof[..900]).unwrap(), "hub.root is no trust root: ", "`hub.root`"),
+        (
+            &|| std::fs::write(&made.headers, "text").unwrap(),
+            "bitcoin.headers is no file of headers: ",
+            "80 bytes",
+        ),
+        (&|| std::fs::write(&made.headers, []).unwrap(), "at least 11 are needed", "80 bytes"),
+        (
+            &|| std::fs::write(&made.headers, [7; 80 * 20]).unwrap(),
+            "bitcoin.headers is no file of headers: ",
+            "80 bytes",
+        ),
+        // From a wrong height on, and an end before the anchor.
+        (
+            &|| write_headers(&made.headers, &chain[from + 1..]),
+            "bitcoin.headers: the headers do not hold",
+            "fresh",
+        ),
+        (
+            &|| write_headers(&made.headers, &chain[from..made.shown.anchor_height as usize]),
+            "is not among the headers",
+            "headers that end before the anchor",
+        ),
+    ];
+    let good = std::fs::read(&made.headers).unwrap();
+    for (change, rule, hint) in breaks {
+        change();
+        let why = verify(&made, Some(0)).unwrap_err();
+        let (said, hinted) =
+            why.to_string().split_once("\nhint: ").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        assert!(said.starts_with("error: the proof does not hold: ") && said.contains(rule), "{why}");
+        assert!(hinted.contains(hint) && why.exit() as u8 == 1, "{why}");
+        for (path, bytes) in [(&made.proof, &proof), (&made.root, &root), (&made.headers, &good)] {
+            std::fs::write(path, bytes).unwrap();
+        }
+        verify(&made, Some(0)).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_height_that_can_never_be_final_is_no_reason_to_ask_again() {
+    let scene = Scene::new().await;
+    for (height, rule, retry, said) in [
+        (203, "not-voted", false, "every multiple of 5, next below 200, next above 205"),
+        (195, "before-opening", false, "below the first that the sets of chain dev vote on, 200"),
+        (205, "not-final", true, "the newest final height is 200"),
+    ] {
+        let asked = scene.hub.get_bytes(&format!("proofs/{DEV}/{height}")).await;
+        let Err(HubError::Refused { rule: found, message, retry: again }) = asked else {
+            panic!("{asked:?}")
+        };
+        assert_eq!((found.as_str(), again), (rule, retry), "{height}: {message}");
+        assert!(message.contains(said), "{height}: {message}");
+        let node = scene.node(&scene.world.chain).await;
+        let (chain, hub) = (DEV.parse().unwrap(), scene.hub.url().clone());
+        let why =
+            Prove { chain, height, hub, node, out: scene.dir.path().join("none") }.run().await.unwrap_err();
+        assert_eq!(why.exit() as u8, if retry { 3 } else { 1 }, "{why}");
+    }
+}
