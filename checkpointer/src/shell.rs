@@ -9,6 +9,7 @@ use palisade_hub::daemon::health::Health;
 use palisade_hub::daemon::lock::DirLock;
 use palisade_hub::daemon::serve::{self, Limits, Server};
 use palisade_hub::daemon::shutdown::Shutdown;
+use palisade_hub::ledger::Ledger;
 use palisade_hub::replica::{Replica, ReplicaError};
 use palisade_hub::store::StoreError;
 use palisade_protocol::genesis::Genesis;
@@ -182,8 +183,21 @@ pub(crate) trait Work {
 
     /// Our Bitcoin node.
     fn bitcoin(&self) -> &BitcoinRpc;
+    /// What follows from our copy of the log.
+    fn ledger(&self) -> &Ledger;
     /// One look at everything.
     async fn pass(&mut self) -> Result<Pass, PassError>;
+}
+
+/// A node that answers can still be far behind: then there is nothing to do only because it shows nothing.
+async fn watch_node<W: Work>(work: &W, health: &Health) {
+    let known = work.ledger().btc_height().0;
+    // A node that fails now is told by the next pass.
+    let Ok(progress) = work.bitcoin().progress().await else { return };
+    match progress.lag(known) {
+        Some(lag) => health.degrade("bitcoind", lag),
+        None => health.recover("bitcoind"),
+    }
 }
 
 async fn repeat<W: Work>(
@@ -204,7 +218,8 @@ async fn repeat<W: Work>(
         match done {
             Ok(pass) => {
                 met = true;
-                PARTS.iter().for_each(|part| health.recover(part));
+                PARTS.iter().filter(|part| **part != "bitcoind").for_each(|part| health.recover(part));
+                watch_node(work, health).await;
                 backoff = poll;
                 if pass == Pass::Idle {
                     tokio::time::sleep(poll).await;

@@ -7,7 +7,7 @@ use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::stake::Stake;
 use palisade_hub::ledger::state::StakeState;
 use palisade_protocol::codec::{DecodeError, Wire as _};
-use palisade_protocol::covenant::{BadAnswer, MAX_REASON};
+use palisade_protocol::covenant::{BadAnswer, CovenantAnswer, MAX_REASON, Verdict};
 use palisade_protocol::keys::CovenantKey;
 use palisade_protocol::message::Message;
 use palisade_protocol::stake::StakeId;
@@ -25,6 +25,19 @@ pub enum CannotAnswer {
         stake: StakeId,
         /// What is wrong with its bytes.
         why: DecodeError,
+    },
+    /// The entry is not by this key: the audit log is another member's, or of a key that was replaced.
+    #[error(
+        "audit log: the answer about stake {stake} is not by our key {own}{}: give each key its own data directory",
+        found.map(|found| format!(" but by {found}")).unwrap_or_default()
+    )]
+    OtherKey {
+        /// About which stake.
+        stake: StakeId,
+        /// Whose answer it is, if it is one about this stake.
+        found: Option<CovenantKey>,
+        /// Our key.
+        own: CovenantKey,
     },
     /// The own signatures do not verify: a fault of this machine. They are thrown away.
     #[error("own signatures on stake {stake} do not verify: {why}")]
@@ -85,16 +98,31 @@ impl Member {
         }
     }
 
-    /// Whether the log holds an answer of this key that the audit log lacks: it was cut, or the key is used elsewhere.
+    /// Whether the log holds an answer of this key that is not the one of the audit log: that was cut, or the key is used
+    /// elsewhere.
     pub fn is_strange(&self, stake: &Stake) -> Result<bool, CannotAnswer> {
-        let member = self.signer.member();
-        let answers = [
-            (stake.signatures.contains_key(&member), Act::Signed),
-            (stake.refusals.contains_key(&member), Act::Refused),
-            (stake.consents.contains_key(&member), Act::Consented),
-        ];
-        for (logged, act) in answers {
-            if logged && self.audit.answer(&stake.id, act)?.is_none() {
+        let member = self.key();
+        let (signed, refused) = (stake.signatures.get(&member), stake.refusals.get(&member));
+        let consented = stake.consents.get(&member);
+        for (is_logged, act) in [
+            (signed.is_some(), Act::Signed),
+            (refused.is_some(), Act::Refused),
+            (consented.is_some(), Act::Consented),
+        ] {
+            if !is_logged {
+                continue;
+            }
+            let own = self.recorded(&stake.id, &[act])?.is_some_and(|(_, message)| match message {
+                Message::Answer(CovenantAnswer { verdict: Verdict::Signed(own), .. }) => {
+                    signed == Some(&*own)
+                }
+                Message::Answer(CovenantAnswer { verdict: Verdict::Refused(own), .. }) => {
+                    refused == Some(&own.reason)
+                }
+                Message::Consent(own) => consented == Some(&own.signature),
+                _ => false,
+            });
+            if !own {
                 return Ok(true);
             }
         }
@@ -117,11 +145,17 @@ impl Member {
         }
     }
 
+    /// What the audit log holds about a stake. An entry of another key is none of ours: it would be sent as if it were.
     fn recorded(&self, stake: &StakeId, acts: &[Act]) -> Result<Option<(Act, Message)>, CannotAnswer> {
         for act in acts {
             if let Some(bytes) = self.audit.answer(stake, *act)? {
                 let message = Message::from_bytes(&bytes)
                     .map_err(|why| CannotAnswer::NoMessage { stake: *stake, why })?;
+                let (found, own) = (author(&message), self.key());
+                if found != Some((*stake, own)) {
+                    let found = found.map(|(_, member)| member);
+                    return Err(CannotAnswer::OtherKey { stake: *stake, found, own });
+                }
                 return Ok(Some((*act, message)));
             }
         }
@@ -170,6 +204,15 @@ impl Member {
         self.audit.append(&Record { stake: stake.id, act, btc_height, amount, reason, message })?;
         tracing::info!(stake = %stake.id, sat = amount.to_sat(), ?act, reason, "judged");
         Ok(())
+    }
+}
+
+/// About which stake an answer is, and whose it is.
+fn author(message: &Message) -> Option<(StakeId, CovenantKey)> {
+    match message {
+        Message::Answer(answer) => Some((answer.stake, answer.member)),
+        Message::Consent(consent) => Some((consent.stake, consent.member)),
+        _ => None,
     }
 }
 

@@ -45,9 +45,9 @@ pub struct Init {
     /// Where the voter serves health, metrics and status.
     #[arg(long, default_value = "127.0.0.1:8220")]
     pub listen: SocketAddr,
-    /// Where the signer serves health and metrics; nowhere by default.
-    #[arg(long)]
-    pub signer_listen: Option<SocketAddr>,
+    /// Where the signer serves health and metrics.
+    #[arg(long, default_value = "127.0.0.1:8221")]
+    pub signer_listen: SocketAddr,
     /// File with the password for the new keys.
     #[arg(long)]
     pub password_file: Option<PathBuf>,
@@ -135,18 +135,15 @@ impl Init {
     }
 
     fn signer_text(&self, dir: &Path, network: Network) -> anyhow::Result<String> {
-        let mut own = self
+        let text = self
             .shared(signer_config::DEFAULT, network)?
             .path("data_dir", dir.join("signer-data"))?
             .path("socket", self.socket(dir)?)?
             .path("zero_key_file", dir.join("keys/zero.json"))?
-            .path("bls_key_file", dir.join("keys/bls.json"))?;
-        if let Some(listen) = self.signer_listen {
-            own = own
-                .text("listen.address", listen)?
-                .path("listen.address_file", dir.join("signer.address"))?;
-        }
-        let text = own.finish();
+            .path("bls_key_file", dir.join("keys/bls.json"))?
+            .text("listen.address", self.signer_listen)?
+            .path("listen.address_file", dir.join("signer.address"))?
+            .finish();
         let _: SignerConfig = files::parse(&dir.join("signer.toml"), &text)?;
         Ok(text)
     }
@@ -283,7 +280,7 @@ mod tests {
             },
             socket: None,
             listen: "127.0.0.1:0".parse().unwrap(),
-            signer_listen: Some("127.0.0.1:0".parse().unwrap()),
+            signer_listen: "127.0.0.1:0".parse().unwrap(),
             password_file: Some(dir.join("password")),
         }
     }

@@ -10,6 +10,7 @@ use bitcoin::{Address, OutPoint};
 use clap::Args;
 use palisade_hub::bitcoind::{BitcoinRpc, ScannedOutput};
 use palisade_hub::client::{HubClient, HubError, Receipt};
+use palisade_hub::daemon::ask::progress;
 use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::genesis::read_genesis;
@@ -34,6 +35,8 @@ use std::time::{Duration, Instant};
 
 /// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
+/// After so long somebody who waits is told what for.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// Which key to register.
 #[derive(Debug, Args)]
@@ -59,6 +62,8 @@ pub struct Registered {
     pub chain: ChainId,
     /// The key.
     pub key: ProviderKey,
+    /// The operator's name, as it is registered.
+    pub operator: String,
     /// The coin behind it; absent if the key was registered before.
     pub backing: Option<OutPoint>,
     /// The message in the log.
@@ -72,13 +77,19 @@ impl fmt::Display for Registered {
         match (&self.backing, &self.hub_height) {
             (Some(backing), Some(height)) => write!(
                 f,
-                "key {} is registered for chain {} in hub block {height}, backed by {backing}",
-                self.key, self.chain
+                "key {} of {:?} is registered for chain {} in hub block {height}, backed by {backing}",
+                self.key, self.operator, self.chain
             ),
-            _ => write!(f, "key {} was registered for chain {} before", self.key, self.chain),
+            _ => write!(
+                f,
+                "key {} of {:?} was registered for chain {} before",
+                self.key, self.operator, self.chain
+            ),
         }
     }
 }
+
+const READING: &str = "replaying the hub's log, to believe nothing but that";
 
 /// Everybody whom a registration needs.
 struct Parties {
@@ -103,7 +114,8 @@ impl Register {
             Failure::failed(format_args!("the signer has no key for chain {}", self.chain))
                 .hint("`palisade-finality-provider add-chain` makes one; start the signer again after it")
         })?;
-        for coin in parties.coins().await? {
+        let scan = format!("looking for coins at {} among all unspent outputs of Bitcoin", parties.address);
+        for coin in patiently(&scan, parties.coins()).await? {
             let message = self.message(&parties, &coin, own.key).await?;
             match self.submit(&parties.hub, &message).await {
                 Ok(_) => {
@@ -111,6 +123,7 @@ impl Register {
                         hub_height: Some(parties.find(&message).await?),
                         chain: self.chain.clone(),
                         key: own.key,
+                        operator: self.operator.clone(),
                         backing: Some(coin.outpoint),
                         message: Some(message.id()),
                     });
@@ -118,17 +131,38 @@ impl Register {
                 // Another key, or a stake, stands on this coin.
                 Err(HubError::Refused { rule, .. }) if rule == "backing-used" => {}
                 Err(HubError::Refused { rule, .. }) if rule == "repeated" => {
-                    parties.check_known(&own.key).await?;
-                    let (chain, key) = (self.chain.clone(), own.key);
-                    return Ok(Registered { chain, key, backing: None, message: None, hub_height: None });
+                    let lie = || {
+                        Failure::failed(format_args!(
+                            "the hub says that {} is registered, and its log does not hold that",
+                            own.key
+                        ))
+                    };
+                    let known = parties.known(&own.key).await?.ok_or_else(lie)?;
+                    return self.before(own.key, known);
                 }
                 Err(why) if why.can_be_retried() => return Err(Failure::not_now(why)),
                 Err(why) => return Err(Failure::failed(why)),
             }
         }
+        if let Some(known) = parties.known(&own.key).await? {
+            return self.before(own.key, known);
+        }
         let address = &parties.address;
         Err(Failure::not_now(format_args!("there is no unused coin at {address}"))
             .hint("send any amount to that address, one coin for each chain, and run this again once it is confirmed"))
+    }
+
+    /// The key was registered before. Another name than the one that is registered would silently stay another.
+    fn before(&self, key: ProviderKey, operator: String) -> Result<Registered, Failure> {
+        let chain = self.chain.clone();
+        if operator == self.operator {
+            return Ok(Registered { chain, key, operator, backing: None, message: None, hub_height: None });
+        }
+        Err(Failure::failed(format_args!(
+            "key {key} is registered for chain {chain} already, under the name {operator:?} and not {:?}",
+            self.operator
+        ))
+        .hint("a registration cannot be changed: keep the name, or make another key with `init` in a new directory"))
     }
 
     async fn message(
@@ -160,17 +194,48 @@ impl Register {
 
     /// Submits until the hub takes it, refuses it for good, or the time is over.
     async fn submit(&self, hub: &HubClient, message: &Message) -> Result<Receipt, HubError> {
-        let until = Instant::now() + Duration::from_secs(self.wait_s);
+        let (began, patience) = (Instant::now(), Duration::from_secs(self.wait_s));
+        let mut wait = Wait::default();
         loop {
-            match hub.submit(message).await {
-                Err(why) if why.can_be_retried() && Instant::now() < until => {
-                    tracing::debug!(%why, "waiting");
+            match patiently("waiting for the hub's next block", hub.submit(message)).await {
+                Err(why) if why.can_be_retried() && began.elapsed() < patience => {
+                    wait.line(&why, began.elapsed(), patience).iter().for_each(progress);
                     tokio::time::sleep(PAUSE).await;
                 }
                 done => return done,
             }
         }
     }
+}
+
+/// What somebody who waits has been told.
+#[derive(Debug, Default)]
+struct Wait {
+    told: Option<String>,
+}
+
+impl Wait {
+    /// What to say now: after two seconds why nothing goes on, and again when that changes.
+    fn line(&mut self, why: &impl fmt::Display, waited: Duration, patience: Duration) -> Option<String> {
+        let why = why.to_string();
+        if waited < SILENCE || self.told.as_ref() == Some(&why) {
+            return None;
+        }
+        let left = patience.saturating_sub(waited).as_secs();
+        let line = format!("not yet: {why}; trying again for {left} s");
+        self.told = Some(why);
+        Some(line)
+    }
+}
+
+/// Does something, and says what it is once that has taken two seconds.
+async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        done = &mut work => return done,
+        () = tokio::time::sleep(SILENCE) => progress(format_args!("{what} …")),
+    }
+    work.await
 }
 
 impl Parties {
@@ -192,21 +257,17 @@ impl Parties {
     /// The block of the hub's log that holds a message which the hub says it took.
     async fn find(&self, message: &Message) -> Result<Height, Failure> {
         let id = message.id();
-        let found = find_in_log(&self.hub, self.genesis.clone(), id).await;
+        let found = patiently(READING, find_in_log(&self.hub, self.genesis.clone(), id)).await;
         let lie =
             || Failure::failed(format_args!("the hub says that it took {id}, and its log does not hold it"));
         found.map_err(Failure::failed)?.ok_or_else(lie)
     }
 
-    /// Fails unless the hub's log holds the registration of a key.
-    async fn check_known(&self, key: &ProviderKey) -> Result<(), Failure> {
-        let ledger = read_log(&self.hub, self.genesis.clone(), drop).await.map_err(Failure::failed)?;
-        let lie = || {
-            Failure::failed(format_args!(
-                "the hub says that {key} is registered, and its log does not hold that"
-            ))
-        };
-        ledger.providers().get(key).map(|_| ()).ok_or_else(lie)
+    /// The operator's name under which the hub's log holds a key, if it does.
+    async fn known(&self, key: &ProviderKey) -> Result<Option<String>, Failure> {
+        let read = patiently(READING, read_log(&self.hub, self.genesis.clone(), drop)).await;
+        let ledger = read.map_err(anyhow::Error::from)?;
+        Ok(ledger.providers().get(key).map(|known| known.operator.clone()))
     }
 
     /// Confirmed coins of the operator, oldest first. A coinbase is none: it can vanish with its block.
@@ -224,5 +285,33 @@ impl Parties {
         let block = self.bitcoin.block(hash).await?.context(moved)?;
         let index = block.txdata.iter().position(|tx| tx.compute_txid() == coin.outpoint.txid);
         Ok(InclusionProof::from_block(&block, u32::try_from(index.context(moved)?)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_is_told_why_after_two_seconds_and_when_that_changes() {
+        let (mut wait, patience) = (Wait::default(), Duration::from_secs(60));
+        let mut line = |why: &str, ms| wait.line(&why, Duration::from_millis(ms), patience);
+        assert_eq!(line("no chain", 0), None);
+        assert_eq!(line("no chain", 1_999), None);
+        assert_eq!(line("no chain", 2_000).unwrap(), "not yet: no chain; trying again for 58 s");
+        assert_eq!(line("no chain", 9_000), None);
+        assert_eq!(line("no block", 59_000).unwrap(), "not yet: no block; trying again for 1 s");
+    }
+
+    #[test]
+    fn a_key_under_another_name_is_no_success() {
+        let chain = ChainId::zero();
+        let register = Register { chain, operator: "otto".to_owned(), config: PathBuf::new(), wait_s: 0 };
+        let key = palisade_regtest::world::provider_key("otto");
+        let before = register.before(key, "otto".to_owned()).unwrap();
+        assert!(before.to_string().contains("of \"otto\" was registered"), "{before}");
+        let why = register.before(key, "anna".to_owned()).unwrap_err();
+        assert!(why.to_string().contains("under the name \"anna\" and not \"otto\""), "{why}");
+        assert_eq!(why.exit() as u8, 1);
     }
 }

@@ -27,7 +27,8 @@ use tokio::sync::Semaphore;
 use tokio_stream::Stream;
 
 use crate::client::{LogPage, Receipt};
-use crate::ledger::Rejected;
+use crate::ledger::chains::Chain;
+use crate::ledger::{Ledger, Rejected};
 use crate::queue::Full;
 use crate::votes::VoteError;
 
@@ -78,8 +79,23 @@ pub fn router(door: Door) -> Router {
 
 type Answer<T> = Result<Json<T>, ApiError>;
 
-fn not_found(what: &'static str) -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is no such {what}"))
+fn not_found(what: &str) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "not-found", format!("there is no such {what}"))
+}
+
+/// No set votes in that epoch: which epochs have one.
+fn no_set(chain: &Chain) -> ApiError {
+    let (first, last) = (chain.sets.keys().next(), chain.sets.keys().next_back());
+    let known = match first.zip(last) {
+        Some((first, last)) => format!("it has sets for epochs {first} to {last}"),
+        None => "it has no set yet".to_owned(),
+    };
+    not_found(&format!("epoch of chain {} with a set: {known}", chain.id()))
+}
+
+fn no_chain(ledger: &Ledger) -> ApiError {
+    let names: Vec<&str> = ledger.chains().iter().map(|chain| chain.id().as_str()).collect();
+    not_found(&format!("chain: there are {}", names.join(", ")))
 }
 
 fn unreadable(what: &str, why: DecodeError) -> ApiError {
@@ -153,7 +169,9 @@ struct VotesQuery {
 }
 
 async fn votes(State(door): State<Door>, Api(query): Api<Query<VotesQuery>>) -> Answer<Vec<String>> {
-    let context = door.hub.ledger().chain(&query.chain).ok_or_else(|| not_found("chain"))?.vote;
+    let ledger = door.hub.ledger();
+    let context = ledger.chain(&query.chain).ok_or_else(|| no_chain(&ledger))?.vote;
+    drop(ledger);
     let votes = door.hub.store().votes(&context, query.from, PAGE).map_err(broken)?;
     Ok(Json(votes.iter().map(|vote| hex::encode(vote.to_bytes())).collect()))
 }
@@ -246,8 +264,8 @@ async fn chains(State(door): State<Door>) -> Json<Value> {
 async fn set(State(door): State<Door>, Api(path): Api<Path<(ChainId, u64)>>) -> Answer<Value> {
     let Path((id, epoch)) = path;
     let ledger = door.hub.ledger();
-    let chain = ledger.chain(&id).ok_or_else(|| not_found("chain"))?;
-    let fixed = chain.sets.get(&Epoch(epoch)).ok_or_else(|| not_found("set"))?;
+    let chain = ledger.chain(&id).ok_or_else(|| no_chain(&ledger))?;
+    let fixed = chain.sets.get(&Epoch(epoch)).ok_or_else(|| no_set(chain))?;
     Ok(Json(view::set(&ledger, chain, fixed)))
 }
 
@@ -307,5 +325,40 @@ mod tests {
             .collect();
         assert!(documented.len() > 20);
         assert_eq!(documented, routes());
+    }
+
+    /// Names of rules in the sources of the doors and of what refuses behind them: whatever is quoted where a refusal is made
+    /// or where a rule's name is given.
+    fn rules() -> BTreeSet<&'static str> {
+        let doors = [
+            include_str!("api.rs"),
+            include_str!("api/anchoring.rs"),
+            include_str!("daemon/api.rs"),
+            include_str!("daemon/serve.rs"),
+            include_str!("votes.rs"),
+            include_str!("checkpoints.rs"),
+            include_str!("ledger/rejected.rs"),
+        ];
+        let sources = doors.iter().filter_map(|source| source.split("#[cfg(test)]").next());
+        let lines = sources.flat_map(str::lines).filter(|line| !line.trim_start().starts_with("//"));
+        let made = |line: &&str| {
+            ["refused(\"", "StatusCode::", "Self::", "_ => \""].iter().any(|mark| line.contains(mark))
+        };
+        let quoted = lines.filter(made).flat_map(|line| line.split('"').skip(1).step_by(2));
+        quoted.filter(|text| !text.is_empty() && !text.contains([' ', '{', '/'])).collect()
+    }
+
+    #[test]
+    fn every_rule_that_a_door_names_has_one_form_and_is_documented() {
+        let documents = [include_str!("../../docs/protocol.md"), include_str!("../../docs/guides/hub.md")];
+        let rules = rules();
+        for known in ["not-found", "not-voted", "set-expired", "body-too-large", "unknown-set", "share"] {
+            assert!(rules.contains(known), "{known} is not among {rules:?}");
+        }
+        for rule in rules {
+            assert!(rule.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{rule}");
+            let known = documents.iter().any(|document| document.contains(&format!("`{rule}`")));
+            assert!(known, "no document explains `{rule}`");
+        }
     }
 }

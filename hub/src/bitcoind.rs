@@ -17,7 +17,9 @@ use bitcoin::{Amount, Block, BlockHash, FeeRate, Network, OutPoint, Transaction,
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-pub use answers::{Acceptance, FoundTransaction, MempoolEntry, Scan, ScannedOutput, Tip, UnspentOutput};
+pub use answers::{
+    Acceptance, FoundTransaction, MempoolEntry, Progress, Scan, ScannedOutput, Tip, UnspentOutput,
+};
 pub use transport::{Auth, RpcError};
 
 use answers::{
@@ -76,8 +78,14 @@ impl BitcoinRpc {
 
     /// The last block of the best chain.
     pub async fn tip(&self) -> Result<Tip, RpcError> {
+        Ok(self.progress().await?.tip)
+    }
+
+    /// How far the node is with Bitcoin's blocks.
+    pub async fn progress(&self) -> Result<Progress, RpcError> {
         let info: ChainInfo = self.call("getblockchaininfo", json!([])).await?;
-        Ok(Tip { height: info.blocks, hash: info.bestblockhash })
+        let tip = Tip { height: info.blocks, hash: info.bestblockhash };
+        Ok(Progress { tip, headers: info.headers, downloading: info.initialblockdownload })
     }
 
     /// The network that the node is on, by its own word.

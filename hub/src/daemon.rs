@@ -9,6 +9,7 @@
 //! Not here: what any process does, and anything that the rules of the protocol decide.
 
 pub mod api;
+pub mod ask;
 pub mod bounded;
 pub mod config;
 pub mod endpoint;

@@ -1,6 +1,7 @@
 //! The command line of governance: decide, sign, submit. A decision that lacks signatures is a file to pass on.
 
 use crate::client::HubClient;
+use crate::daemon::ask;
 use crate::daemon::bounded;
 use crate::daemon::exit::Failure;
 use crate::daemon::genesis::read_genesis;
@@ -9,6 +10,7 @@ use crate::daemon::password::PasswordSource;
 use crate::daemon::secret::Secret;
 use crate::replica::{find_in_log, read_log};
 use anyhow::Context as _;
+use bitcoin::Amount;
 use bitcoin::secp256k1::{Keypair, Message as Digest, SECP256K1, SecretKey};
 use clap::{Args, Subcommand};
 use palisade_protocol::codec::Wire as _;
@@ -20,9 +22,11 @@ use palisade_protocol::governance::{
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::GovernanceKey;
 use palisade_protocol::message::Message;
+use palisade_protocol::units::Height;
 use rand::rngs::OsRng;
 use reqwest::Url;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 const KEY_PURPOSE: &str = "governance";
@@ -107,17 +111,86 @@ pub struct How {
     /// File with the password of the key files.
     #[arg(long)]
     password_file: Option<PathBuf>,
+    /// Submit without asking.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// What came of a command.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Done {
+    /// A key was made.
+    Key {
+        /// The public key, for the genesis document.
+        key: GovernanceKey,
+        /// Where the secret is, encrypted.
+        file: PathBuf,
+    },
+    /// The decision lacks signatures.
+    Begun {
+        /// Its number.
+        sequence: u64,
+        /// What it does, in words.
+        action: String,
+        /// How many members must still sign.
+        signatures_missing: usize,
+        /// Its bytes, hex: for the next member.
+        decision: String,
+        /// The command for the next member.
+        sign: String,
+    },
+    /// The decision is in the hub's log.
+    Decided {
+        /// Its number.
+        sequence: u64,
+        /// What it does, in words.
+        action: String,
+        /// Id of its message.
+        id: Hash32,
+        /// The hub block that holds it.
+        height: Height,
+    },
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key { key, file } => {
+                writeln!(f, "governance key {key}")?;
+                writeln!(f, "its secret is in {}, encrypted; keep file and password", file.display())?;
+                write!(f, "for the genesis document: palisade-hub init --governance {key} …")
+            }
+            Self::Begun { sequence, action, signatures_missing, sign, .. } => {
+                writeln!(f, "decision {sequence}: {action}")?;
+                writeln!(
+                    f,
+                    "nothing was sent: {} missing. The next member enters, with an own key file:",
+                    signatures(*signatures_missing)
+                )?;
+                write!(f, "  {sign}")
+            }
+            Self::Decided { sequence, action, id, height } => {
+                writeln!(f, "decision {sequence}: {action}")?;
+                write!(f, "it is in hub block {height}, message {id}")
+            }
+        }
+    }
+}
+
+fn signatures(count: usize) -> String {
+    if count == 1 { "1 signature is".to_owned() } else { format!("{count} signatures are") }
 }
 
 fn accepted(text: &str) -> Result<AcceptedPower, String> {
     let (chain, sat) = text.split_once('=').ok_or("CHAIN=SAT is wanted")?;
     let chain = chain.parse::<ChainId>().map_err(|why| why.to_string())?;
     let sat = sat.parse::<u64>().map_err(|why| why.to_string())?;
-    Ok(AcceptedPower { chain, power: bitcoin::Amount::from_sat(sat) })
+    Ok(AcceptedPower { chain, power: Amount::from_sat(sat) })
 }
 
-/// Carries a command out and says what came of it, as JSON.
-pub async fn run(command: Governance) -> Result<serde_json::Value, Failure> {
+/// Carries a command out and says what came of it.
+pub async fn run(command: Governance) -> Result<Done, Failure> {
     match command {
         Governance::Keygen { file, network, password_file } => keygen(&file, network, password_file),
         Governance::RegisterChain { id, genesis_block, epoch_length, voted_every, minimum_power, how } => {
@@ -132,13 +205,20 @@ pub async fn run(command: Governance) -> Result<serde_json::Value, Failure> {
             palisade_protocol::params::Params::new(Clone::clone(&document)).map_err(Failure::usage)?;
             decide(Action::SetParams(Box::new(document)), &how).await
         }
-        Governance::Resume { accept, how } => decide(Action::Resume(Resume { accepted: accept }), &how).await,
-        Governance::Sign { decision, how } => {
-            let decision = read_decision(&decision)?;
-            // Nobody signs blind: the password is asked for after this.
-            eprintln!("decision {}: {}", decision.sequence, in_words(&decision.action));
-            sign_and_submit(decision, &how).await
+        Governance::Resume { accept, how } => {
+            let twice = accept
+                .iter()
+                .enumerate()
+                .find(|(at, own)| accept[..*at].iter().any(|other| other.chain == own.chain));
+            if let Some((_, own)) = twice {
+                return Err(Failure::usage(format_args!(
+                    "--accept names chain {} twice: give each chain once",
+                    own.chain
+                )));
+            }
+            decide(Action::Resume(Resume { accepted: accept }), &how).await
         }
+        Governance::Sign { decision, how } => sign_and_submit(read_decision(&decision)?, &how).await,
     }
 }
 
@@ -148,7 +228,7 @@ fn read_decision(given: &str) -> Result<GovernanceMessage, Failure> {
     struct Printed {
         decision: String,
     }
-    let unreadable = |why: &dyn std::fmt::Display| Failure::usage(format_args!("--decision: {why}"));
+    let unreadable = |why: &dyn fmt::Display| Failure::usage(format_args!("--decision: {why}"));
     let is_hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mut hex = given.to_owned();
     if !is_hex(&hex) {
@@ -169,26 +249,27 @@ fn read_decision(given: &str) -> Result<GovernanceMessage, Failure> {
 fn in_words(action: &Action) -> String {
     match action {
         Action::RegisterChain(NewChain { id, genesis, terms }) => format!(
-            "register chain {id}, genesis block {genesis}: epochs of {} heights, every {} voted on, opens at {} sat",
-            terms.epoch_length, terms.voted_every, terms.minimum_power_sat
+            "register chain {id}, genesis block {genesis}: epochs of {} heights, every {} voted on, opens at a power of {}",
+            terms.epoch_length,
+            terms.voted_every,
+            Amount::from_sat(terms.minimum_power_sat)
         ),
         Action::SetParams(document) => {
+            let from = document.from_height;
             let document = serde_json::to_string_pretty(document).unwrap_or_default();
-            format!("set these parameters: {document}")
+            format!("set these parameters for stakes from Bitcoin height {from} on: {document}")
         }
         Action::Resume(Resume { accepted }) => {
-            let accepted = accepted.iter().map(|own| format!("; accept {} for {}", own.power, own.chain));
+            let accepted = accepted.iter().map(|own| {
+                format!("; accept for chain {} a next set with a power of {} or more", own.chain, own.power)
+            });
             format!("end the breaker's trip{}", accepted.collect::<String>())
         }
         Action::RotateKeys(_) | Action::RecoveryRoot(_) => "a reserved action, which is refused".to_owned(),
     }
 }
 
-fn keygen(
-    file: &Path,
-    network: bitcoin::Network,
-    password: Option<PathBuf>,
-) -> Result<serde_json::Value, Failure> {
+fn keygen(file: &Path, network: bitcoin::Network, password: Option<PathBuf>) -> Result<Done, Failure> {
     let secret = SecretKey::new(&mut OsRng);
     let key = GovernanceKey::from(Keypair::from_secret_key(SECP256K1, &secret).x_only_public_key().0);
     let password =
@@ -197,27 +278,40 @@ fn keygen(
     let secret = Secret::new(secret.secret_bytes());
     keyfile::create(file, &label, &secret, &password, KdfCost::for_network(network), &mut OsRng)
         .map_err(Failure::failed)?;
-    Ok(serde_json::json!({ "key": key, "file": file }))
+    Ok(Done::Key { key, file: file.to_owned() })
 }
 
 /// The number of the decision comes from the log: a hub that named a later one would get a decision that it could carry out
 /// when it likes.
-async fn decide(action: Action, how: &How) -> Result<serde_json::Value, Failure> {
-    let read = read_log(&HubClient::new(how.hub.clone()), read_genesis(&how.genesis)?, drop).await;
+async fn decide(action: Action, how: &How) -> Result<Done, Failure> {
+    let genesis = read_genesis(&how.genesis).map_err(Failure::usage)?;
+    let read = read_log(&HubClient::new(how.hub.clone()), genesis, drop).await;
     let sequence = read.map_err(anyhow::Error::from)?.next_decision();
     sign_and_submit(GovernanceMessage { sequence, action, signatures: Vec::new() }, how).await
 }
 
-async fn sign_and_submit(mut decision: GovernanceMessage, how: &How) -> Result<serde_json::Value, Failure> {
-    let genesis = read_genesis(&how.genesis)?;
+/// Nobody signs blind: what is decided is shown before the password is asked for. Nothing is sent without a yes.
+async fn sign_and_submit(mut decision: GovernanceMessage, how: &How) -> Result<Done, Failure> {
+    let genesis = read_genesis(&how.genesis).map_err(Failure::usage)?;
+    let (sequence, action) = (decision.sequence, in_words(&decision.action));
+    ask::progress(format_args!("decision {sequence}: {action}"));
     sign(&mut decision, &genesis, how)?;
     let quorum = usize::from(genesis.document().governance_quorum);
-    if decision.signatures.len() < quorum {
-        let left = quorum - decision.signatures.len();
-        return Ok(
-            serde_json::json!({ "signatures_missing": left, "decision": hex::encode(decision.to_bytes()) }),
+    let (signed, members) = (decision.signatures.len(), genesis.document().governance.len());
+    if signed < quorum {
+        let decision = hex::encode(decision.to_bytes());
+        let sign = format!(
+            "palisade-hub governance sign --decision {decision} --genesis '{}' --hub {} --key FILE",
+            how.genesis.display(),
+            how.hub
         );
+        return Ok(Done::Begun { sequence, action, signatures_missing: quorum - signed, decision, sign });
     }
+    let summary = format!(
+        "signed by {signed} of {members} members, {quorum} are needed: it takes effect at once at {}",
+        how.hub
+    );
+    ask::confirm(&summary, how.yes)?;
     let (hub, message) = (HubClient::new(how.hub.clone()), Message::Governance(decision));
     hub.submit(&message).await.map_err(anyhow::Error::from)?;
     let id = message.id();
@@ -227,7 +321,7 @@ async fn sign_and_submit(mut decision: GovernanceMessage, how: &How) -> Result<s
             "the hub says that it took the decision, and its log does not hold {id}"
         ))
     })?;
-    Ok(serde_json::json!({ "id": id, "height": height }))
+    Ok(Done::Decided { sequence, action, id, height })
 }
 
 fn sign(decision: &mut GovernanceMessage, genesis: &Genesis, how: &How) -> anyhow::Result<()> {
@@ -256,9 +350,12 @@ mod tests {
 
     #[test]
     fn a_decision_is_read_from_its_hex_and_from_files_of_hex_or_json() {
-        let chain = AcceptedPower { chain: ChainId::zero(), power: bitcoin::Amount::from_sat(7) };
+        let chain = AcceptedPower { chain: ChainId::zero(), power: Amount::from_sat(7) };
         let action = Action::Resume(Resume { accepted: vec![chain] });
-        assert_eq!(in_words(&action), "end the breaker's trip; accept 0.00000007 BTC for zero");
+        assert_eq!(
+            in_words(&action),
+            "end the breaker's trip; accept for chain zero a next set with a power of 0.00000007 BTC or more"
+        );
         let decision = GovernanceMessage { sequence: 3, action, signatures: Vec::new() };
         let hex = hex::encode(decision.to_bytes());
         let dir = tempfile::tempdir().unwrap();
@@ -275,5 +372,51 @@ mod tests {
             let why = read_decision(given).unwrap_err().to_string();
             assert!(why.contains("--decision: "), "{given}: {why}");
         }
+    }
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        command: Governance,
+    }
+
+    /// A hub that nobody runs, the flags of a command, and how it ends.
+    async fn refused(args: &[&str]) -> Failure {
+        let place = ["--genesis", "/nowhere/genesis.json", "--hub", "http://127.0.0.1:9"];
+        let args = ["governance"].iter().chain(args).chain(&place);
+        run(<Cli as clap::Parser>::try_parse_from(args).unwrap().command).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_chain_that_is_accepted_twice_and_a_missing_genesis_document_are_wrong_command_lines() {
+        let twice =
+            refused(&["resume", "--accept", "zero=5", "--accept", "dev=6", "--accept", "zero=7"]).await;
+        assert!(twice.to_string().contains("--accept names chain zero twice"), "{twice}");
+        let missing = refused(&["resume", "--accept", "zero=5"]).await;
+        assert!(missing.to_string().contains("genesis document /nowhere/genesis.json"), "{missing}");
+        assert_eq!((twice.exit() as u8, missing.exit() as u8), (2, 2));
+    }
+
+    #[test]
+    fn what_came_of_a_command_says_in_words_what_comes_next() {
+        let (action, sign) =
+            ("end the breaker's trip".to_owned(), "palisade-hub governance sign …".to_owned());
+        let begun = |signatures_missing| Done::Begun {
+            sequence: 4,
+            action: action.clone(),
+            signatures_missing,
+            decision: "00".to_owned(),
+            sign: sign.clone(),
+        };
+        for (missing, words) in [(1, "1 signature is missing"), (2, "2 signatures are missing")] {
+            let said = begun(missing).to_string();
+            assert!(
+                said.starts_with("decision 4: end the breaker's trip\n") && said.contains(words),
+                "{said}"
+            );
+            assert!(said.ends_with(&format!("  {sign}")), "{said}");
+        }
+        let shown = serde_json::to_value(begun(1)).unwrap();
+        assert_eq!((&shown["signatures_missing"], &shown["sign"]), (&1.into(), &sign.into()));
     }
 }

@@ -53,7 +53,7 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
         }
         Command::Governance { command } => {
             let done = shutdown::run(|_| governance::run(command)).map_err(Failure::failed)??;
-            Format::Json.print(&done)
+            Format::from_flag(cli.json).print(&done)
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::ledger::Ledger;
 use crate::ledger::anchors::Anchored;
 use crate::ledger::chains::{Chain, FixedSet};
 use crate::ledger::providers::Provider;
-use crate::ledger::stake::{Spend, Stake};
+use crate::ledger::stake::{Spend, SpendKind, Stake};
 use crate::timestamps;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::hash::Hash32;
@@ -77,7 +77,14 @@ pub fn stake(stake: &Stake) -> Value {
 }
 
 fn spend(spend: Spend) -> Value {
-    json!({ "txid": spend.txid, "kind": format!("{:?}", spend.kind), "height": spend.place.height })
+    let kind = match spend.kind {
+        SpendKind::Withdrawal => "Withdrawal",
+        SpendKind::Unbonding => "Unbonding",
+        SpendKind::Expansion(_) => "Expansion",
+        SpendKind::Slashing => "Slashing",
+        SpendKind::Breach => "Breach",
+    };
+    json!({ "txid": spend.txid, "kind": kind, "height": spend.place.height })
 }
 
 /// A finality provider.

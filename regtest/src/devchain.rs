@@ -134,7 +134,7 @@ pub fn router(chain: Arc<DevChain>) -> Router {
 }
 
 fn none() -> ApiError {
-    ApiError::new(axum::http::StatusCode::NOT_FOUND, "not_found", "there is no such block yet")
+    ApiError::new(axum::http::StatusCode::NOT_FOUND, "not-found", "there is no such block yet")
         .can_be_retried()
 }
 

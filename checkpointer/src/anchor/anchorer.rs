@@ -1,13 +1,14 @@
 //! One look after another: what became of what is under way, and what to anchor next.
 
 use super::build::{CannotBuild, build, inputs};
-use super::flight::{Flight, Flights};
+use super::flight::{Flight, Flights, Version};
 use super::wallet::Wallet;
 use crate::config::AnchorProcess;
 use crate::shell::{Pass, PassError, Work, meet};
 use bitcoin::{Amount, FeeRate};
 use palisade_hub::bitcoind::{BitcoinRpc, RpcError};
 use palisade_hub::client::{HubClient, HubError};
+use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::chains::Chain;
 use palisade_hub::replica::Replica;
 use palisade_protocol::anchor::Anchor;
@@ -73,6 +74,10 @@ impl Work for Anchorer {
 
     fn bitcoin(&self) -> &BitcoinRpc {
         &self.bitcoin
+    }
+
+    fn ledger(&self) -> &Ledger {
+        self.replica.ledger()
     }
 
     async fn pass(&mut self) -> Result<Pass, PassError> {
@@ -167,13 +172,14 @@ impl Anchorer {
         Ok(Place::Waiting)
     }
 
-    /// Sends the newest version, in case the node does not have it. A flight whose coin another transaction took is over.
+    /// Sends the newest version, in case the node does not have it. A flight whose coin is gone is over.
     async fn send_again(&self, flight: &Flight) -> Result<bool, PassError> {
         let Some(newest) = flight.versions.last() else { return Ok(false) };
         match self.bitcoin.send_raw_transaction(&newest.transaction).await {
             Ok(_) => Ok(true),
             Err(RpcError::Refused { message, .. }) if message.contains("missingorspent") => {
-                tracing::warn!(txid = %newest.txid(), "another transaction took the coin of an anchor");
+                let why = self.why_gone(newest).await?;
+                tracing::warn!(txid = %newest.txid(), why, "an anchor can never confirm; another one will be made");
                 self.flights.end(flight.id)?;
                 Ok(false)
             }
@@ -185,6 +191,17 @@ impl Anchorer {
             }
             Err(why) => Err(why.into()),
         }
+    }
+
+    /// Why a version's coins are not there: after a reorganisation the transaction that made one can be in no block.
+    async fn why_gone(&self, version: &Version) -> Result<&'static str, PassError> {
+        for coin in inputs(version) {
+            let found = self.bitcoin.raw_transaction(coin.txid).await?;
+            if found.and_then(|found| found.mined_in).is_none() {
+                return Ok("a reorganisation of Bitcoin took the transaction away that made its coin");
+            }
+        }
+        Ok("another transaction spent its coin")
     }
 
     /// Anchors the newest checkpoint, if it is not anchored.

@@ -9,7 +9,7 @@ use std::path::Path;
 
 const SCHEMA: &str = "
 -- Transactions that were sent or are about to be. Those of one flight spend a common coin: one of them at most confirms.
--- over: 1 once one is deep in Bitcoin, or another transaction took the coin.
+-- over: 1 once one is deep in Bitcoin, or its coin is gone.
 CREATE TABLE IF NOT EXISTS flight (
     id   INTEGER PRIMARY KEY,
     over INTEGER NOT NULL DEFAULT 0 CHECK (over IN (0, 1))

@@ -6,8 +6,8 @@ use crate::shell::{FileError, Pass, PassError, Work, meet};
 use bitcoin::Block;
 use palisade_hub::bitcoind::{BitcoinRpc, MAX_HEADERS};
 use palisade_hub::client::{HubClient, HubError, Receipt};
-use palisade_hub::ledger::Event;
 use palisade_hub::ledger::stake::Stake;
+use palisade_hub::ledger::{Event, Ledger};
 use palisade_hub::replica::Replica;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::{Headers, Message};
@@ -79,6 +79,10 @@ impl Work for Reporter {
 
     fn bitcoin(&self) -> &BitcoinRpc {
         &self.bitcoin
+    }
+
+    fn ledger(&self) -> &Ledger {
+        self.replica.ledger()
     }
 
     async fn pass(&mut self) -> Result<Pass, PassError> {

@@ -57,9 +57,19 @@ impl Watcher {
     /// are.
     pub(super) async fn read_blocks(&mut self, tip: Tip) -> Result<bool, PassError> {
         let Some(mark) = self.mark else { return Ok(true) };
-        let (mut height, fork) = self.last_standing(mark).await?;
+        let (standing, height, fork) = self.last_standing(mark).await?;
+        let mut height = height;
         if fork != mark.block {
-            tracing::info!(fork = %height, "Bitcoin was reorganised");
+            match standing {
+                Standing::Fork => {
+                    tracing::info!(fork = %height, was = %mark.height, "Bitcoin was reorganised")
+                }
+                Standing::Unknown => tracing::warn!(
+                    from = %height,
+                    was = %mark.height,
+                    "our Bitcoin node does not know the block that was read last: it is another node or began anew; all is read again"
+                ),
+            }
             self.reopen_jobs(height)?;
             self.move_mark(Mark { height, block: fork, ..mark })?;
         }
@@ -84,7 +94,7 @@ impl Watcher {
     }
 
     /// The newest block at or below the mark that is on the best chain.
-    async fn last_standing(&self, mark: Mark) -> Result<(BtcHeight, BlockHash), PassError> {
+    async fn last_standing(&self, mark: Mark) -> Result<(Standing, BtcHeight, BlockHash), PassError> {
         let (mut height, mut hash) = (mark.height, mark.block);
         while self.bitcoin.block_hash(height.0).await? != Some(hash) {
             let base = self.ledger().bitcoin().base();
@@ -93,11 +103,11 @@ impl Watcher {
                 // Another node's data: all is read again, from where the hub began.
                 let first = self.bitcoin.block_hash(base.0).await?;
                 let missing = || PassError::Apart(format!("our node has no block at height {base} yet"));
-                return Ok((base, first.ok_or_else(missing)?));
+                return Ok((Standing::Unknown, base, first.ok_or_else(missing)?));
             };
             (height, hash) = (height.minus(1), header.prev_blockhash);
         }
-        Ok((height, hash))
+        Ok((Standing::Fork, height, hash))
     }
 
     /// Looks at what spends registered stakes in our node's mempool.
@@ -117,6 +127,14 @@ impl Watcher {
         }
         Ok(())
     }
+}
+
+/// How a block on the best chain was found below the mark.
+enum Standing {
+    /// The node knows the way down from the mark.
+    Fork,
+    /// It does not: nothing is known to be shared.
+    Unknown,
 }
 
 /// Outputs of a stake of which the ledger knows no spend. It may be behind: the node knows better.

@@ -97,6 +97,10 @@ impl Work for Watcher {
         &self.bitcoin
     }
 
+    fn ledger(&self) -> &Ledger {
+        self.replica.ledger()
+    }
+
     async fn pass(&mut self) -> Result<Pass, PassError> {
         Self::pass(self).await
     }

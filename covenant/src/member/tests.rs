@@ -153,11 +153,33 @@ fn an_answer_in_the_log_that_the_audit_log_lacks_is_strange() {
     let mut world = world();
     let (id, _) = world.register_stake(&wish(50_000, &PROVIDERS));
     let mut own = member(dir.path(), anything());
+    let before = world.clone();
     let (_, message) = answer(&mut own, &world, &id).unwrap();
     world.send(&message).unwrap();
     assert!(!own.is_strange(world.stake(&id)).unwrap());
     let elsewhere = tempfile::tempdir().unwrap();
-    assert!(member(elsewhere.path(), anything()).is_strange(world.stake(&id)).unwrap());
+    let mut twin = member(elsewhere.path(), anything());
+    assert!(twin.is_strange(world.stake(&id)).unwrap());
+    // It signed the same stake itself, and what the log holds is not that: the key is used elsewhere.
+    answer(&mut twin, &before, &id).unwrap();
+    assert!(twin.is_strange(world.stake(&id)).unwrap());
+}
+
+#[test]
+fn answers_of_another_key_are_not_taken_for_ones_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = world();
+    let (id, _) = world.register_stake(&wish(50_000, &PROVIDERS));
+    answer(&mut member(dir.path(), anything()), &world, &id).unwrap();
+    // Another member of the committee is started on the same audit log.
+    let audit = Audit::open(&dir.path().join("audit.sqlite")).unwrap();
+    let mut other = Member::new(Signer::new(palisade_regtest::world::pair(COVENANT[1])), anything(), audit);
+    let why = other.answer(&world.ledger, world.stake(&id)).unwrap_err();
+    assert!(matches!(why, CannotAnswer::OtherKey { found: Some(_), .. }), "{why}");
+    let sent = world.answer(COVENANT[1], world.stake(&id));
+    world.send(&sent).unwrap();
+    let why = other.is_strange(world.stake(&id)).unwrap_err().to_string();
+    assert!(why.contains("is not by our key") && why.contains("own data directory"), "{why}");
 }
 
 /// A hub that alters anything in the block of a registration, a byte at a time: the replica refuses the block, and the

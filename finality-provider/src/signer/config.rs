@@ -105,7 +105,8 @@ mod tests {
     fn the_default_file_is_a_configuration() {
         let config = read(DEFAULT).unwrap();
         assert_eq!(config.network.bitcoin(), bitcoin::Network::Regtest);
-        assert!(config.chains.is_empty() && config.listen.is_none());
+        assert!(config.chains.is_empty());
+        assert_eq!(config.listen.unwrap().address().to_string(), "127.0.0.1:8221");
     }
 
     #[test]

@@ -113,6 +113,19 @@ pub fn due(ledger: &Ledger, chain: &Chain, voting: &Voting) -> Result<Due, NotDu
     Ok(Due { height, member: *member })
 }
 
+/// Why nobody can vote on a chain for now, if all of its sets have expired.
+pub fn expired(ledger: &Ledger, chain: &Chain) -> Option<String> {
+    let (epoch, fixed) = chain.newest()?;
+    let (expiry, now) = (fixed.set.header().expiry, ledger.btc_height());
+    (now > expiry).then(|| {
+        format!(
+            "chain {}: its newest set, of epoch {epoch}, expired at Bitcoin height {expiry}, now {now}: nobody can vote until \
+             a set is fixed anew, for which enough power needs nonces for a later epoch",
+            chain.id()
+        )
+    })
+}
+
 /// A key votes only for descendants of its own last vote.
 fn check_branch(chain: &Chain, voting: &Voting) -> Result<(), NotDue> {
     let Some(last) = voting.last else { return Ok(()) };

@@ -182,12 +182,14 @@ impl Voter {
     }
 
     async fn btc_tip(&self) -> Result<BtcHeight, NoVote> {
-        let tip = self.bitcoin.tip().await;
-        match &tip {
-            Ok(_) => self.health.recover("bitcoin"),
+        let progress = self.bitcoin.progress().await;
+        let known = self.with_ledger(|ledger| ledger.btc_height().0);
+        match progress.as_ref().map(|progress| progress.lag(known)) {
+            Ok(None) => self.health.recover("bitcoin"),
+            Ok(Some(lag)) => self.health.degrade("bitcoin", lag),
             Err(why) => self.health.degrade("bitcoin", why),
         }
-        Ok(BtcHeight(tip.map_err(anyhow::Error::from)?.height))
+        Ok(BtcHeight(progress.map_err(anyhow::Error::from)?.tip.height))
     }
 
     fn due(&self, own: &ChainKey, btc_tip: BtcHeight) -> Result<Due, NoVote> {

@@ -1,6 +1,7 @@
 //! Following the hub: every block is replayed; one that does not reproduce stops all votes until the hub has another.
 
 use super::Voter;
+use super::ballots;
 use super::refusal::Refusal;
 use palisade_hub::client::HubError;
 use palisade_hub::daemon::shutdown::Shutdown;
@@ -47,6 +48,7 @@ impl Voter {
     /// Takes blocks in order; `false` if one was refused.
     async fn take_page(&self, blocks: &[Block], refused: &mut Option<Hash32>) -> anyhow::Result<bool> {
         self.health.recover("hub");
+        self.watch_sets();
         for block in blocks {
             let bytes = sha256(&[&block.to_bytes()]);
             if *refused == Some(bytes) {
@@ -70,6 +72,19 @@ impl Voter {
             }
         }
         Ok(true)
+    }
+
+    /// A chain of ours whose sets have all expired gets no votes, however well everything else is.
+    fn watch_sets(&self) {
+        let chains: Vec<ChainId> = self.moment().keys.keys().cloned().collect();
+        let expired: Vec<String> = self.with_ledger(|ledger| {
+            let chains = chains.iter().filter_map(|chain| ledger.chain(chain));
+            chains.filter_map(|chain| ballots::expired(ledger, chain)).collect()
+        });
+        match expired.is_empty() {
+            true => self.health.recover("sets"),
+            false => self.health.degrade("sets", expired.join("; ")),
+        }
     }
 
     fn taken(&self, block: &Block, events: &[Event]) {

@@ -1,6 +1,8 @@
 //! Doors around anchors: shares of checkpoints, timestamps, proofs from files.
 
-use super::{Answer, Door, broken, busy, not_found, only_makers, refused, stopping, unreadable};
+use super::{
+    Answer, Door, broken, busy, no_chain, no_set, not_found, only_makers, refused, stopping, unreadable,
+};
 use crate::checkpoints::{self, ShareError};
 use crate::daemon::api::{Api, ApiError};
 use crate::proofs::{self, NoProof};
@@ -56,11 +58,8 @@ pub(super) async fn checkpoint(State(door): State<Door>, Api(path): Api<Path<u64
     let epoch = Epoch(path.0);
     let ledger = door.hub.ledger();
     let shares = checkpoints::add_up(epoch, &ledger, door.hub.store()).map_err(broken)?;
-    Ok(Json(view::checkpoint(
-        &ledger,
-        epoch,
-        &shares.ok_or_else(|| not_found("epoch of chain zero with a set"))?,
-    )))
+    let zero = ledger.chains().first().ok_or_else(|| no_chain(&ledger))?;
+    Ok(Json(view::checkpoint(&ledger, epoch, &shares.ok_or_else(|| no_set(zero))?)))
 }
 
 #[derive(Deserialize)]

@@ -1,12 +1,12 @@
 //! How our HTTP APIs say no: one JSON body, everywhere.
 //!
 //! ```json
-//! { "error": { "rule": "stake_too_small", "message": "staking output holds 5 sat, needs 1000", "retry": false } }
+//! { "error": { "rule": "stake-too-small", "message": "staking output holds 5 sat, needs 1000", "retry": false } }
 //! ```
 
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -31,7 +31,7 @@ pub struct ApiErrorBody {
 /// Why a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Refusal {
-    /// The rule that the request breaks, in `snake_case`. Programs branch on it, so it never changes.
+    /// The rule that the request breaks, in kebab-case. Programs branch on it, so it never changes.
     pub rule: String,
     /// What was found and what was wanted, for people.
     pub message: String,
@@ -54,6 +54,19 @@ impl ApiError {
         self
     }
 
+    /// Says in a refusal of an address what the door's addresses look like.
+    fn at(mut self, door: Option<&MatchedPath>) -> Self {
+        let text =
+            self.refusal.message.replace("a `u64`", "a whole number").replace("a `usize`", "a whole number");
+        self.refusal.message = match door {
+            Some(door) => {
+                format!("{text}; wanted is {}, with values in place of what is in braces", door.as_str())
+            }
+            None => text,
+        };
+        self
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -66,9 +79,9 @@ impl ApiError {
 
     fn unreadable(status: StatusCode, message: String) -> Self {
         let rule = match status {
-            StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => "content_type",
-            _ => "malformed_request",
+            StatusCode::PAYLOAD_TOO_LARGE => "body-too-large",
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => "content-type",
+            _ => "malformed-request",
         };
         Self::new(status, rule, message)
     }
@@ -106,7 +119,9 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        Ok(Self(E::from_request_parts(parts, state).await?))
+        let door = parts.extensions.get::<MatchedPath>().cloned();
+        let refused = |why: E::Rejection| ApiError::from(why).at(door.as_ref());
+        E::from_request_parts(parts, state).await.map(Self).map_err(refused)
     }
 }
 
@@ -159,17 +174,17 @@ mod tests {
     async fn a_body_that_cannot_be_read_is_refused_by_rule() {
         let json = "application/json";
         for (content_type, body, status, rule) in [
-            (json, "{", 400, "malformed_request"),
-            (json, "", 400, "malformed_request"),
-            (json, r#"{"height":-1}"#, 422, "malformed_request"),
-            (json, r#"{"height":1,"more":2}"#, 422, "malformed_request"),
-            ("text/plain", r#"{"height":1}"#, 415, "content_type"),
+            (json, "{", 400, "malformed-request"),
+            (json, "", 400, "malformed-request"),
+            (json, r#"{"height":-1}"#, 422, "malformed-request"),
+            (json, r#"{"height":1,"more":2}"#, 422, "malformed-request"),
+            ("text/plain", r#"{"height":1}"#, 415, "content-type"),
         ] {
             let refused = refusal_of::<Json<Ask>>(request("/", content_type, body)).await;
             assert_eq!(refused, (status, rule.to_owned()), "{body}");
         }
         let long = "a".repeat(3_000_000);
-        assert_eq!(refusal_of::<Bytes>(request("/", json, &long)).await, (413, "body_too_large".into()));
+        assert_eq!(refusal_of::<Bytes>(request("/", json, &long)).await, (413, "body-too-large".into()));
         assert!(Api::<Json<Ask>>::from_request(request("/", json, r#"{"height":1}"#), &()).await.is_ok());
     }
 
@@ -177,7 +192,7 @@ mod tests {
     async fn a_query_and_a_path_that_cannot_be_read_are_refused_by_rule() {
         let (mut parts, _) = request("/?height=x", "", "").into_parts();
         let refused = Api::<Query<Ask>>::from_request_parts(&mut parts, &()).await.unwrap_err();
-        assert_eq!((refused.status().as_u16(), refused.refusal().rule.as_str()), (400, "malformed_request"));
+        assert_eq!((refused.status().as_u16(), refused.refusal().rule.as_str()), (400, "malformed-request"));
         // Outside a router there is no path to read: a fault of the server, and still our form of answer.
         let refused = Api::<Path<u32>>::from_request_parts(&mut parts, &()).await.unwrap_err();
         assert_eq!(refused.status().as_u16(), 500);
@@ -186,13 +201,13 @@ mod tests {
     #[tokio::test]
     async fn the_body_has_the_documented_form() {
         let error =
-            ApiError::new(StatusCode::CONFLICT, "not_deep", "2 confirmations, needs 6").can_be_retried();
-        assert_eq!(error.to_string(), "not_deep: 2 confirmations, needs 6");
+            ApiError::new(StatusCode::CONFLICT, "not-deep", "2 confirmations, needs 6").can_be_retried();
+        assert_eq!(error.to_string(), "not-deep: 2 confirmations, needs 6");
         let response = error.clone().into_response();
         assert_eq!(response.status(), StatusCode::CONFLICT);
         assert_eq!(response.headers()["content-type"], "application/json");
         let body = axum::body::to_bytes(response.into_body(), 1000).await.unwrap();
-        let expected = r#"{"error":{"rule":"not_deep","message":"2 confirmations, needs 6","retry":true}}"#;
+        let expected = r#"{"error":{"rule":"not-deep","message":"2 confirmations, needs 6","retry":true}}"#;
         assert_eq!(body, expected);
         assert_eq!(serde_json::from_slice::<ApiErrorBody>(&body).unwrap().error, *error.refusal());
     }

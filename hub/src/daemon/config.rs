@@ -50,6 +50,14 @@ impl Invalid {
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// The genesis document that the configuration or the command line names is none that can be used.
+    #[error("genesis document {}: {reason}", path.display())]
+    Genesis {
+        /// The file.
+        path: PathBuf,
+        /// What was wrong.
+        reason: String,
+    },
     /// The file cannot be read.
     #[error("cannot read the configuration {}: {cause}", path.display())]
     Unreadable {

@@ -89,12 +89,12 @@ async fn metrics(State(health): State<Health>) -> Result<Response, ApiError> {
 
 async fn not_found(request: Request) -> ApiError {
     let message = format!("there is nothing at {}", request.uri().path());
-    ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
+    ApiError::new(StatusCode::NOT_FOUND, "not-found", message)
 }
 
 async fn method_not_allowed(request: Request) -> ApiError {
     let message = format!("{} does not take {}", request.uri().path(), request.method());
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message)
 }
 
 async fn bound_time(
@@ -104,7 +104,7 @@ async fn bound_time(
 ) -> Result<Response, ApiError> {
     tokio::time::timeout(limit, next.run(request)).await.map_err(|_| {
         let message = format!("no answer within {} ms", limit.as_millis());
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message).can_be_retried()
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", message).can_be_retried()
     })
 }
 

@@ -171,9 +171,9 @@ impl Network {
         let (genesis, password) = (text(&self.genesis()), text(&self.password()));
         let keys: Vec<String> =
             (0..usize::from(GOVERNANCE.1)).map(|member| text(&governance_key(&self.dir, member))).collect();
-        let mut args = vec!["governance"];
+        let mut args = vec!["--json", "governance"];
         args.extend(decision);
-        args.extend(["--genesis", &genesis, "--hub", &self.hub_url, "--password-file", &password]);
+        args.extend(["--genesis", &genesis, "--hub", &self.hub_url, "--password-file", &password, "--yes"]);
         keys.iter().for_each(|key| args.extend(["--key", key]));
         json_tool("palisade-hub", &args).await
     }
@@ -326,7 +326,7 @@ async fn make_governance(dir: &Path) -> anyhow::Result<Vec<String>> {
     let mut keys = Vec::new();
     for member in 0..GOVERNANCE.0 {
         let (file, password) = (text(&governance_key(dir, member)), text(&password(dir)));
-        let args = ["governance", "keygen", "--file", &file, "--password-file", &password];
+        let args = ["--json", "governance", "keygen", "--file", &file, "--password-file", &password];
         keys.push(string(&json_tool("palisade-hub", &args).await?, "key")?);
     }
     Ok(keys)

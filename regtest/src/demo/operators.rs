@@ -50,6 +50,8 @@ impl Operator {
             &place,
             "--listen",
             "127.0.0.1:0",
+            "--signer-listen",
+            "127.0.0.1:0",
             "--password-file",
             &password,
         ];

@@ -1,6 +1,7 @@
 //! The story, step by step. Each step fails if it did not happen on Bitcoin.
 
 mod anchoring;
+mod commands;
 mod equivocation;
 mod exits;
 mod extension;
@@ -11,7 +12,7 @@ mod power;
 mod reorgs;
 
 use crate::demo::holders::Holder;
-use crate::demo::network::{Network, OtherChain, governance_key, text};
+use crate::demo::network::{Network, OtherChain};
 use crate::demo::operators::Operator;
 use crate::demo::report::{self, Report, Sources};
 use crate::demo::tell::{Shown, Tell};
@@ -113,40 +114,6 @@ impl Story {
         story.stakes_are_locked().await?;
         story.stakes_become_active().await?;
         Ok(story)
-    }
-
-    /// What a newcomer can try on the network.
-    pub fn commands(&self, faucet: &str) -> String {
-        let bin = std::env::current_exe().ok().and_then(|exe| Some(text(exe.parent()?))).unwrap_or_default();
-        let network = &self.network;
-        let wallet = text(&network.dir.join("you"));
-        let (genesis, rpc, cookie) =
-            (text(&network.genesis()), network.node.rpc_url(), text(&network.node.cookie_path()));
-        let (zero, other) = (&self.operators[1].zero, &self.operators[1].other);
-        format!(
-            "A network is up: hub {}, bitcoind {rpc}, a block every two seconds. Try:\n\n\
-             export PATH='{bin}':\"$PATH\" PALISADE_PASSWORD=hello\n\
-             palisade-staker init --dir '{wallet}' --hub {} --genesis '{genesis}' --bitcoin {rpc} --cookie '{cookie}'\n\
-             cd '{wallet}'\n\
-             palisade-staker address\n\
-             curl -X POST '{faucet}/fund?sat=100000000&address=YOUR_ADDRESS'   # coins from the network's miner\n\
-             palisade-staker providers\n\
-             palisade-staker stake --amount '0.01 BTC' --lock '400 blocks' --provider {zero} --provider {other}\n\
-             palisade-staker status\n\
-             palisade-staker unbond ID          # leave early; then, 144 blocks later:\n\
-             palisade-staker withdraw ID\n\
-             curl {}/status                      # the hub's own words\n\
-             curl {}/tip                         # chain {}, voted on beside the hub's own\n\n\
-             Keys of governance: {} and others beside it; every key file here has the password in {}.\n\
-             `make down` stops everything; the next `make up` begins anew and removes this network with its wallets.",
-            network.hub_url,
-            network.hub_url,
-            network.hub_url,
-            self.chain.source.trim_end_matches('/'),
-            self.chain.id,
-            text(&governance_key(&network.dir, 0)),
-            text(&network.password()),
-        )
     }
 
     /// Mines one block if the mining rule allows it now.

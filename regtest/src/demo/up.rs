@@ -4,12 +4,13 @@
 
 use super::story::Story;
 use anyhow::{Context as _, bail, ensure};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
 use bitcoin::{Address, Amount, Network as Bitcoin, address::NetworkUnchecked};
-use palisade_hub::daemon::api::{Api, ApiError};
+use palisade_hub::daemon::api::ApiError;
 use palisade_hub::daemon::shutdown::Shutdown;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -154,9 +155,14 @@ struct Fund {
 
 async fn fund(
     State(wishes): State<mpsc::Sender<Wish>>,
-    Api(query): Api<Query<Fund>>,
+    query: Result<Query<Fund>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let refuse = |why: &str| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "fund", why);
+    let wanted = |why: QueryRejection| {
+        let form = "wanted is POST /fund?sat=100000000&address=bcrt1…, an address as `palisade-staker address` prints it";
+        ApiError::new(StatusCode::BAD_REQUEST, "malformed-request", format!("{}; {form}", why.body_text()))
+    };
+    let query = query.map_err(wanted)?;
     let address =
         query.0.address.require_network(Bitcoin::Regtest).map_err(|why| refuse(&why.to_string()))?;
     let amount = Amount::from_sat(query.0.sat);

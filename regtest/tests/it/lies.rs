@@ -10,7 +10,7 @@ use palisade_hub::daemon::private_file;
 use palisade_hub::daemon::secret::Secret;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::engine::Hub;
-use palisade_hub::governance::{self, Governance};
+use palisade_hub::governance::{self, Done, Governance};
 use palisade_hub::ledger::Ledger;
 use palisade_hub::replica::Replica;
 use palisade_hub::run::follow_page;
@@ -183,7 +183,7 @@ async fn governance_numbers_a_decision_by_the_log_and_shows_what_that_holds() {
         let mut args =
             vec!["", "register-chain", "--id", id, "--genesis-block", &block, "--epoch-length", "50"];
         args.extend(["--voted-every", "5", "--minimum-power", "1000", "--genesis", &genesis]);
-        args.extend(["--hub", liar.url(), "--password-file", &password]);
+        args.extend(["--hub", liar.url(), "--password-file", &password, "--yes"]);
         keys.iter().for_each(|key| args.extend(["--key", key]));
         governance::run(Cli::try_parse_from(args).unwrap().command).await
     };
@@ -203,13 +203,15 @@ async fn governance_numbers_a_decision_by_the_log_and_shows_what_that_holds() {
         lies
     });
     let begun = decide("other", &keys[..1]).await.unwrap();
-    let bytes = hex::decode(begun["decision"].as_str().unwrap()).unwrap();
+    let Done::Begun { decision, .. } = begun else { panic!("{begun:?}") };
+    let bytes = hex::decode(decision).unwrap();
     assert_eq!(GovernanceMessage::from_bytes(&bytes).unwrap().sequence, 1);
     liar.alter_answer("/messages");
     let shown = decide("other", &keys).await.unwrap();
     assert_eq!(liar.told(), 1);
-    let block = hub.store().blocks(Height(shown["height"].as_u64().unwrap()), 1).unwrap().remove(0);
-    assert_eq!(json!(block.messages[0].id()), shown["id"]);
+    let Done::Decided { height, id, .. } = shown else { panic!("{shown:?}") };
+    let block = hub.store().blocks(height, 1).unwrap().remove(0);
+    assert_eq!(block.messages[0].id(), id);
     // A hub that says that it took a decision, and hides the block that should hold it.
     liar.hide_blocks(hub.ledger().next_height());
     let why = decide("third", &keys).await.unwrap_err().to_string();

@@ -10,6 +10,7 @@ mod kills;
 mod ledger;
 mod lies;
 mod node;
+mod openapi;
 mod proofs;
 mod properties;
 mod refusals;

@@ -66,14 +66,14 @@ async fn every_refusal_has_our_form() {
     let url = |path: &str| format!("{}{path}", door.base);
     let send = async |request: reqwest::RequestBuilder| refusal(request.send().await.unwrap()).await;
 
-    assert_eq!(send(client.get(url("/nowhere"))).await, (404, "not_found".into(), false));
-    assert_eq!(send(client.delete(url("/echo"))).await, (405, "method_not_allowed".into(), false));
-    assert_eq!(send(client.post(url("/health"))).await, (405, "method_not_allowed".into(), false));
+    assert_eq!(send(client.get(url("/nowhere"))).await, (404, "not-found".into(), false));
+    assert_eq!(send(client.delete(url("/echo"))).await, (405, "method-not-allowed".into(), false));
+    assert_eq!(send(client.post(url("/health"))).await, (405, "method-not-allowed".into(), false));
     assert_eq!(
         send(client.post(url("/echo")).body("12345678901")).await,
-        (413, "body_too_large".into(), false)
+        (413, "body-too-large".into(), false)
     );
-    assert_eq!(send(client.get(url("/slow"))).await, (408, "request_timeout".into(), true));
+    assert_eq!(send(client.get(url("/slow"))).await, (408, "request-timeout".into(), true));
     let echoed = client.post(url("/echo")).body("1234567890").send().await.unwrap();
     assert_eq!(echoed.text().await.unwrap(), "1234567890");
 }
@@ -87,7 +87,7 @@ async fn a_body_that_never_ends_does_not_hold_the_door() {
         .unwrap();
     let mut answer = String::new();
     slow.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("request_timeout"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("request-timeout"), "{answer}");
 }
 
 #[tokio::test]

@@ -36,7 +36,11 @@ impl SignerProcess {
         std::fs::write(at("genesis.json"), genesis).unwrap();
         palisade_hub::daemon::private_file::create(Path::new(&at("password")), b"correct horse").unwrap();
         let places = [["--dir", &at("")], ["--genesis", &at("genesis.json")], ["--cookie", &at("none")]];
-        let others = [["--password-file", &at("password")], ["--socket", &at("socket/signer")]];
+        let others = [
+            ["--password-file", &at("password")],
+            ["--socket", &at("socket/signer")],
+            ["--signer-listen", "127.0.0.1:0"],
+        ];
         let args = [&["--json", "init"], places.as_flattened(), others.as_flattened()].concat();
         json_tool(PROGRAM, &args).await.unwrap();
         let args = ["signer", "--config", &at("signer.toml")];

@@ -1,0 +1,94 @@
+//! What a newcomer can try on the network that `make up` leaves running: lines to copy.
+
+use super::Story;
+use crate::demo::network::{governance_key, text};
+
+impl Story {
+    /// The lines, for everybody who has a part.
+    pub fn commands(&self, faucet: &str) -> String {
+        let network = &self.network;
+        let bin = std::env::current_exe().ok().and_then(|exe| Some(text(exe.parent()?))).unwrap_or_default();
+        let (hub, rpc) = (&network.hub_url, network.node.rpc_url());
+        format!(
+            "A network is up: hub {hub}, bitcoind {rpc}, a block every two seconds. Try:\n\n\
+             export PATH='{bin}':\"$PATH\" PALISADE_PASSWORD=hello\n\n\
+             {}\n{}\n{}\n{}\n\
+             Keys of governance: {} and others beside it; every key file here has the password in {}.\n\
+             `make down` stops everything; the next `make up` begins anew and removes this network with its wallets.",
+            self.holder(faucet),
+            self.prover(),
+            self.stamper(),
+            self.follower(),
+            text(&governance_key(&network.dir, 0)),
+            text(&network.password()),
+        )
+    }
+
+    fn holder(&self, faucet: &str) -> String {
+        let network = &self.network;
+        let (wallet, hub, node) = (text(&network.dir.join("you")), &network.hub_url, self.node_flags());
+        let (genesis, zero, other) =
+            (text(&network.genesis()), &self.operators[1].zero, &self.operators[1].other);
+        format!(
+            "# Stake, and leave again. ID is the beginning of an id that `status` shows.\n\
+             palisade-staker init --dir '{wallet}' --hub {hub} --genesis '{genesis}' {node}\n\
+             cd '{wallet}'\n\
+             curl -X POST \"{faucet}/fund?sat=100000000&address=$(palisade-staker address)\"   # coins from the network's miner\n\
+             palisade-staker providers\n\
+             palisade-staker stake --amount '0.01 BTC' --lock '400 blocks' --provider {zero} --provider {other}\n\
+             palisade-staker status\n\
+             palisade-staker extend ID --add '0.002 BTC'     # once it is ACTIVE: larger, without leaving\n\
+             palisade-staker backup you.backup                # one file is enough to withdraw\n\
+             palisade-staker unbond ID                        # leave early; then, 144 blocks later:\n\
+             palisade-staker withdraw ID                      # or from the file alone:\n\
+             palisade-staker withdraw --backup you.backup --stake ID {node} --to \"$(palisade-staker address)\"\n"
+        )
+    }
+
+    /// The chain's blocks become final one after the other; anchors come once an epoch.
+    fn prover(&self) -> String {
+        let (hub, chain, node) = (&self.network.hub_url, &self.chain.id, self.node_flags());
+        let source = self.chain.source.trim_end_matches('/');
+        let every = self.chain.voted_every;
+        format!(
+            "# Prove a block of chain {chain} from files. HEIGHT is a multiple of {every} up to the chain's final_height; an anchor comes later.\n\
+             curl {source}/tip                       # the chain\n\
+             curl {hub}/chains                # how far it is final\n\
+             palisade-checkpointer prove --chain {chain} --height HEIGHT --hub {hub} {node} --out proof\n\
+             palisade-checkpointer verify proof/block.proof --headers proof/bitcoin.headers --root proof/hub.root   # 3: not deep enough yet\n\
+             palisade-checkpointer headers proof/block.proof --out proof/bitcoin.headers {node}   # fresh headers\n"
+        )
+    }
+
+    fn stamper(&self) -> String {
+        let (hub, network) = (&self.network.hub_url, &self.network);
+        let node = network.node.rpc_url().replace("http://", "");
+        let cookie = text(&network.node.cookie_path());
+        format!(
+            "# Have a document timestamped. The file comes once an anchor is in a block; `ots` is the OpenTimestamps client.\n\
+             echo 'I was here.' > document.txt; DIGEST=$(sha256sum document.txt | cut -c1-64)\n\
+             curl -X POST -H 'content-type: application/json' -d \"{{\\\"digest\\\":\\\"$DIGEST\\\"}}\" {hub}/timestamps\n\
+             curl {hub}/timestamps/$DIGEST\n\
+             curl -f -o document.txt.ots {hub}/timestamps/$DIGEST/ots\n\
+             ots --btc-regtest --bitcoin-node \"http://$(cat '{cookie}')@{node}\" verify document.txt.ots\n"
+        )
+    }
+
+    fn follower(&self) -> String {
+        let (hub, genesis) = (&self.network.hub_url, text(&self.network.genesis()));
+        format!(
+            "# Check the hub: a follower replays its log and serves the same doors.\n\
+             curl {hub}/status\n\
+             curl -N '{hub}/events?cursor=0'         # every change; -N, or nothing shows\n\
+             printf '%s\\n' 'network = \"regtest\"' 'data_dir = \"follower-data\"' 'genesis_file = \"{genesis}\"' \\\n  \
+             '[listen]' 'address = \"127.0.0.1:8201\"' '[follow]' 'url = \"{hub}\"' > follower.toml\n\
+             palisade-hub run --config follower.toml &\n\
+             curl http://127.0.0.1:8201/status        # and /health, which says whether it has caught up\n"
+        )
+    }
+
+    fn node_flags(&self) -> String {
+        let node = &self.network.node;
+        format!("--bitcoin {} --cookie '{}'", node.rpc_url(), text(&node.cookie_path()))
+    }
+}
