@@ -1,5 +1,6 @@
 //! Verifying a proof of finality from files alone: no network, no hub, no daemon.
 
+use bitcoin::Amount;
 use bitcoin::block::Header;
 use clap::Args;
 use palisade_hub::daemon::bounded;
@@ -115,7 +116,8 @@ impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "block {} of chain {} at height {} is final", self.block, self.chain, self.height)?;
         writeln!(f, "  hub    {}", self.hub)?;
-        writeln!(f, "  votes  {} of {} sat", self.signed_sat, self.total_sat)?;
+        let (signed, total) = (Amount::from_sat(self.signed_sat), Amount::from_sat(self.total_sat));
+        writeln!(f, "  votes  {signed} of {total}")?;
         writeln!(f, "  anchor {} in Bitcoin block {}", self.anchor_txid, self.anchor_block)?;
         let depth = if self.is_final() { "final" } else { "not final yet" };
         write!(
@@ -151,9 +153,8 @@ impl Verify {
     fn broken(&self, why: &Refused) -> Failure {
         let headers = self.headers.display();
         match why {
-            Refused::Rules(_) | Refused::TooFewHeaders(_) | Refused::Base(_) | Refused::Headers(_) => {
-                misfit(&self.headers, HEADERS, why)
-            }
+            Refused::TooFewHeaders(_) | Refused::Base(_) => misfit(&self.headers, HEADERS, why),
+            Refused::Rules(_) | Refused::Headers(_) => does_not_hold(&format_args!("{headers}: {why}")),
             Refused::RootBlock(_) => does_not_hold(&format_args!("{headers}: {why}")).hint(format_args!(
                 "the headers are of another network or branch than the root, or not from the height that the proof names: {}",
                 self.fresh_headers()

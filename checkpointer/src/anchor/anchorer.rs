@@ -178,7 +178,7 @@ impl Anchorer {
         match self.bitcoin.send_raw_transaction(&newest.transaction).await {
             Ok(_) => Ok(true),
             Err(RpcError::Refused { message, .. }) if message.contains("missingorspent") => {
-                let why = self.why_gone(newest).await?;
+                let why = self.why_gone(flight.id, newest).await?;
                 tracing::warn!(txid = %newest.txid(), why, "an anchor can never confirm; another one will be made");
                 self.flights.end(flight.id)?;
                 Ok(false)
@@ -193,9 +193,17 @@ impl Anchorer {
         }
     }
 
-    /// Why a version's coins are not there: after a reorganisation the transaction that made one can be in no block.
-    async fn why_gone(&self, version: &Version) -> Result<&'static str, PassError> {
+    /// Why a version's coins are not there. A reorganisation can take away the transaction that made one, or leave two anchors of
+    /// ours that spend the same.
+    async fn why_gone(&self, flight: i64, version: &Version) -> Result<&'static str, PassError> {
+        let others = self.flights.open_ones()?;
+        let others = || others.iter().filter(|own| own.id != flight).flat_map(|own| &own.versions);
         for coin in inputs(version) {
+            if others().any(|own| inputs(own).any(|other| other == coin)) {
+                return Ok(
+                    "another anchor of this wallet spent its coin: Bitcoin was reorganised between the two",
+                );
+            }
             let found = self.bitcoin.raw_transaction(coin.txid).await?;
             if found.and_then(|found| found.mined_in).is_none() {
                 return Ok("a reorganisation of Bitcoin took the transaction away that made its coin");

@@ -56,12 +56,11 @@ impl ApiError {
 
     /// Says in a refusal of an address what the door's addresses look like.
     fn at(mut self, door: Option<&MatchedPath>) -> Self {
-        let text =
-            self.refusal.message.replace("a `u64`", "a whole number").replace("a `usize`", "a whole number");
-        self.refusal.message = match door {
-            Some(door) => {
-                format!("{text}; wanted is {}, with values in place of what is in braces", door.as_str())
-            }
+        let text = ["`u64`", "`usize`"]
+            .iter()
+            .fold(self.refusal.message, |text, kind| text.replace(&format!("a {kind}"), "a whole number"));
+        self.refusal.message = match door.map(MatchedPath::as_str).filter(|door| door.contains('{')) {
+            Some(door) => format!("{text}; wanted is {door}, with a value in place of each name in braces"),
             None => text,
         };
         self

@@ -95,8 +95,16 @@ fn nobody_votes_under_an_expired_set_whoever_knows_of_the_block_first() {
     assert_eq!(ask_zero(&world, &at(expiry)), Ok(Height(20)));
     let expired = Err(NotDue::Expired { epoch: Epoch(1), expiry });
     assert_eq!(ask_zero(&world, &at(expiry.next())), expired, "the own node knows");
-    world.mine(expiry.next().0 - world.btc_height());
+    let said = |world: &World| super::expired(&world.ledger, &world.ledger.chains()[0]);
+    world.mine(expiry.0 - world.btc_height());
+    assert_eq!(said(&world), None, "its last block");
+    world.mine(1);
     assert_eq!(ask_zero(&world, &at(BtcHeight(0))), expired, "the hub knows");
+    let words = format!(
+        "chain zero: its newest set, of epoch 1, expired at Bitcoin height {expiry}, now {}",
+        expiry.next()
+    );
+    assert!(said(&world).is_some_and(|why| why.starts_with(&words)), "{:?}", said(&world));
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl Story {
              palisade-staker providers\n\
              palisade-staker stake --amount '0.01 BTC' --lock '400 blocks' --provider {zero} --provider {other}\n\
              palisade-staker status\n\
-             palisade-staker extend ID --add '0.002 BTC'     # once it is ACTIVE: larger, without leaving\n\
+             palisade-staker extend ID --add '0.002 BTC'     # once it is ACTIVE: larger, without leaving; it gets a new ID\n\
              palisade-staker backup you.backup                # one file is enough to withdraw\n\
              palisade-staker unbond ID                        # leave early; then, 144 blocks later:\n\
              palisade-staker withdraw ID                      # or from the file alone:\n\
