@@ -12,14 +12,15 @@ use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::engine::Hub;
 use palisade_hub::replica::Replica;
+use palisade_regtest::Node;
 use palisade_regtest::hub::serve;
-use palisade_regtest::memory_node;
 use palisade_regtest::world::World;
 use std::path::Path;
 
 /// A hub with a block that can be proven, until the stop.
 struct Scene {
     world: World,
+    node: Node,
     dir: tempfile::TempDir,
     hub: HubClient,
     stop: Shutdown,
@@ -32,22 +33,19 @@ impl Scene {
         world.log.iter().for_each(|block| drop(replica.take(block).unwrap()));
         let (ledger, store) = replica.into_parts();
         let hub = HubClient::new(serve(&Hub::new(ledger, store), &stop).await.parse().unwrap());
-        Self { world, dir, hub, stop }
+        let node = Node::of(&world).await.unwrap();
+        Self { world, node, dir, hub, stop }
     }
 
-    /// The flags of a node with these blocks.
-    async fn node(&self, blocks: &[Block]) -> NodeArgs {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = memory_node::router(blocks);
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        let cookie = self.dir.path().join("cookie");
-        std::fs::write(&cookie, "__cookie__:x").unwrap();
+    /// The flags of the node, which takes what blocks the world has.
+    async fn node_args(&self) -> NodeArgs {
+        self.node.follow(&self.world).await.unwrap();
+        let (url, cookie) = (self.node.rpc_url(), self.node.cookie_path());
         NodeArgs { url, cookie: Some(cookie), user: None, user_password: None }
     }
 
     async fn prove(&self) -> Made {
-        let node = self.node(&self.world.chain).await;
+        let node = self.node_args().await;
         let (chain, hub) = (DEV.parse().unwrap(), self.hub.url().clone());
         let out = self.dir.path().join("the proof");
         Prove { chain, height: 200, hub, node, out }.run().await.unwrap()
@@ -93,7 +91,7 @@ async fn an_anchor_that_is_too_young_is_not_final_yet_and_newer_headers_show_it_
     scene.stop.trigger();
     for (more, code) in [(final_depth - depth - 1, 3), (1, 0)] {
         scene.world.mine(more);
-        let node = scene.node(&scene.world.chain).await;
+        let node = scene.node_args().await;
         let headers = Headers { proof: made.proof.clone(), out: made.headers.clone(), node };
         assert_eq!(headers.run().await.unwrap().tip_height, scene.world.btc_height());
         let verified = verify(&made, None);
@@ -169,7 +167,7 @@ async fn a_height_that_can_never_be_final_is_no_reason_to_ask_again() {
         };
         assert_eq!((found.as_str(), again), (rule, retry), "{height}: {message}");
         assert!(message.contains(said), "{height}: {message}");
-        let node = scene.node(&scene.world.chain).await;
+        let node = scene.node_args().await;
         let (chain, hub) = (DEV.parse().unwrap(), scene.hub.url().clone());
         let why =
             Prove { chain, height, hub, node, out: scene.dir.path().join("none") }.run().await.unwrap_err();
