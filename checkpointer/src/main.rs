@@ -47,8 +47,8 @@ enum Command {
     Prove(prove::Prove),
     /// Write fresh Bitcoin headers for a proof, from your own node and without the hub.
     Headers(headers::Headers),
-    /// Verify a proof from files alone. Exit code 0 if it holds, 1 if it breaks a rule, which is named, 3 if nothing is wrong
-    /// but its anchor is not deep enough in these headers yet.
+    /// Verify a proof from files alone. Exit code 0 if it holds, 1 if it breaks a rule, which is named; also if its
+    /// anchor is only not deep enough in these headers yet, and then it says when it will be.
     Verify(verify::Verify),
 }
 

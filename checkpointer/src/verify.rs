@@ -132,8 +132,8 @@ impl fmt::Display for Shown {
 }
 
 impl Verify {
-    /// Judges the proof. A rule that is broken is a failure (1); an anchor that is not deep enough in these headers is none
-    /// yet (3): newer headers can show it.
+    /// Judges the proof. An anchor that is not deep enough in these headers is told from a rule that no headers can mend; both
+    /// are a no, and so the exit code of both is 1.
     pub fn run(&self) -> Result<Shown, Failure> {
         let proof = read(&self.proof, PROOF, MAX_PROOF)?;
         let proof = FinalityProof::parse(&proof).map_err(|why| misfit(&self.proof, PROOF, &why))?;
@@ -177,8 +177,8 @@ impl Verify {
     fn too_young(&self, proven: &Proven, wanted: u32, missing: u32) -> Failure {
         let (found, height) = (blocks(proven.depth), proven.anchor_height.0);
         let (missing, until) = (blocks(missing), height.saturating_add(wanted));
-        Failure::not_now(format_args!(
-            "not final yet: in these headers the anchor at Bitcoin height {height} is {found} deep, {wanted} are wanted; {missing} missing"
+        Failure::failed(format_args!(
+            "not final yet (depth): in these headers the anchor at Bitcoin height {height} is {found} deep, {wanted} are wanted; {missing} missing"
         ))
         .hint(format_args!("once Bitcoin is at height {until}, verify again: {}", self.fresh_headers()))
     }
