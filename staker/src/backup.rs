@@ -93,6 +93,11 @@ impl Backup {
         Ok(backup)
     }
 
+    /// The stakes in it.
+    pub fn stakes(&self) -> &[StakeRecord] {
+        &self.stakes
+    }
+
     /// The network that its coins are on.
     pub fn network(&self) -> Network {
         self.network.bitcoin()

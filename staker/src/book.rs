@@ -16,6 +16,12 @@ const MAX_BYTES: usize = 64 << 20;
 /// Why the book cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BookError {
+    /// Its file is not there, although every wallet is made with one.
+    #[error("the book of stakes {} is missing: which stakes this wallet has is not known here", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// It cannot be read.
     #[error("book of stakes {}: {cause}", path.display())]
     Unreadable {
@@ -60,11 +66,27 @@ pub struct Book {
 }
 
 impl Book {
-    /// Opens the book, which is empty while its file is missing. Every record is checked.
+    /// Makes an empty book. One that exists is opened.
+    pub fn create(path: &Path) -> Result<Self, BookError> {
+        let mut book = Self::open_or_blank(path)?;
+        book.adopt(Vec::new(), 0)?;
+        Ok(book)
+    }
+
+    /// Opens the book, or one without stakes, which is on disk with its first change, where the file is missing. Only for
+    /// whoever finds out which stakes there are.
+    pub fn open_or_blank(path: &Path) -> Result<Self, BookError> {
+        match Self::open(path) {
+            Err(BookError::Missing { path }) => Ok(Self { path, content: Content::default() }),
+            opened => opened,
+        }
+    }
+
+    /// Opens the book. Every record is checked.
     pub fn open(path: &Path) -> Result<Self, BookError> {
         let path = path.to_owned();
         if !path.exists() {
-            return Ok(Self { path, content: Content::default() });
+            return Err(BookError::Missing { path });
         }
         let bytes = private_file::read(&path, MAX_BYTES)
             .map_err(|cause| BookError::Unreadable { path: path.clone(), cause })?;
@@ -79,6 +101,31 @@ impl Book {
     /// The stakes, oldest first.
     pub fn stakes(&self) -> &[StakeRecord] {
         &self.content.stakes
+    }
+
+    /// The number that [`Book::take_key`] gives next.
+    pub fn next_key(&self) -> u32 {
+        self.content.next_key
+    }
+
+    /// Adds stakes that were found elsewhere, except those that are here already; keys below `next_key` are not given any
+    /// more. Gives the stakes that are new.
+    pub fn adopt(
+        &mut self,
+        found: Vec<StakeRecord>,
+        next_key: u32,
+    ) -> Result<Vec<StakeRecord>, BookError> {
+        let mut new = Vec::new();
+        for record in found {
+            if self.stakes().iter().all(|own| own.outpoint != record.outpoint) {
+                new.push(record.clone());
+                self.content.stakes.push(record);
+            }
+        }
+        let used = self.stakes().iter().map(|record| record.key_index.saturating_add(1)).max();
+        self.content.next_key = self.content.next_key.max(next_key).max(used.unwrap_or(0));
+        self.save()?;
+        Ok(new)
     }
 
     /// Number of a staking key that no stake has; durable before it is given, so that it is given once.
@@ -167,7 +214,7 @@ mod tests {
     fn what_is_written_is_there_again_and_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("stakes.json");
-        let mut book = Book::open(&path).unwrap();
+        let mut book = Book::create(&path).unwrap();
         let mut record = record();
         assert_eq!((book.take_key().unwrap(), book.take_key().unwrap()), (0, 1));
         book.put(record.clone()).unwrap();
@@ -182,9 +229,35 @@ mod tests {
     fn a_number_of_a_key_is_given_once_whatever_happens_after() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("stakes.json");
+        Book::create(&path).unwrap();
         for expected in 0..3 {
             assert_eq!(Book::open(&path).unwrap().take_key().unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn a_book_that_is_missing_is_not_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stakes.json");
+        assert!(matches!(Book::open(&path), Err(BookError::Missing { .. })));
+        assert!(Book::open_or_blank(&path).unwrap().stakes().is_empty() && !path.exists());
+        let mut book = Book::create(&path).unwrap();
+        book.put(record()).unwrap();
+        assert_eq!(Book::create(&path).unwrap().stakes().len(), 1);
+    }
+
+    #[test]
+    fn stakes_found_elsewhere_are_added_once_and_their_keys_are_not_given_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut book = Book::create(&dir.path().join("stakes.json")).unwrap();
+        let mine = StakeRecord { broadcast: true, ..record() };
+        book.put(mine.clone()).unwrap();
+        let other = OutPoint { vout: 7, ..mine.outpoint };
+        let found = [record(), StakeRecord { key_index: 4, outpoint: other, ..record() }];
+        assert_eq!(book.adopt(found.to_vec(), 3).unwrap(), found[1..]);
+        assert_eq!((book.next_key(), &book.stakes()[0]), (5, &mine));
+        assert_eq!(book.adopt(found.to_vec(), 9).unwrap(), []);
+        assert_eq!(book.next_key(), 9);
     }
 
     #[test]
@@ -201,7 +274,7 @@ mod tests {
     #[test]
     fn a_stake_that_was_broadcast_is_never_forgotten() {
         let dir = tempfile::tempdir().unwrap();
-        let mut book = Book::open(&dir.path().join("stakes.json")).unwrap();
+        let mut book = Book::create(&dir.path().join("stakes.json")).unwrap();
         let mut record = record();
         for (broadcast, left) in [(false, 0), (true, 1)] {
             record.broadcast = broadcast;
@@ -214,7 +287,7 @@ mod tests {
     #[test]
     fn coins_of_stakes_under_way_are_reserved_until_they_are_over() {
         let dir = tempfile::tempdir().unwrap();
-        let mut book = Book::open(&dir.path().join("stakes.json")).unwrap();
+        let mut book = Book::create(&dir.path().join("stakes.json")).unwrap();
         let mut record = record();
         book.put(record.clone()).unwrap();
         let coin = record.staking_tx.input[0].previous_output;
@@ -249,7 +322,7 @@ mod tests {
             assert!(record.contract().is_ok());
             damage(&mut record);
             let path = dir.path().join(what);
-            Book::open(&path).unwrap().put(record).unwrap();
+            Book::create(&path).unwrap().put(record).unwrap();
             assert!(matches!(Book::open(&path), Err(BookError::Record(_))), "{what}");
         }
     }

@@ -5,6 +5,7 @@ use crate::extend::Extend;
 use crate::funds;
 use crate::init::Init;
 use crate::providers;
+use crate::recover::Recover;
 use crate::session::Session;
 use crate::stake::Stake;
 use crate::status;
@@ -57,6 +58,8 @@ enum Command {
         /// The new file.
         file: PathBuf,
     },
+    /// Find the stakes of this wallet's keys again: in the hub's log, and in a backup.
+    Recover(Recover),
 }
 
 /// What to withdraw, and from what.
@@ -93,6 +96,7 @@ pub async fn carry_out(cli: Cli) -> Result<(), Failure> {
     let format = cli.format();
     let open = || Session::open(&cli.config);
     match cli.command {
+        Command::Recover(recover) => format.print(&recover.run(&cli.config).await?),
         Command::Init(init) => format.print(&init.run().await?),
         Command::Address => format.print(&funds::address(&mut open()?)?),
         Command::Balance => format.print(&funds::balance(&mut open()?).await?),

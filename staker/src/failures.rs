@@ -53,6 +53,23 @@ impl From<PurseError> for Failure {
     }
 }
 
+impl From<BookError> for Failure {
+    fn from(why: BookError) -> Self {
+        let hint = match why {
+            BookError::Missing { .. } => {
+                "your coins are where they were: `palisade-staker recover` finds the stakes of this wallet's keys in the hub's log, \
+                 and with --backup FILE those of a backup; until then nothing is done"
+            }
+            BookError::Unwritable { .. } => return Self::failed(why),
+            _ => {
+                "move the file away; `palisade-staker recover` then makes it again from the hub's log, and with --backup FILE from \
+                 a backup"
+            }
+        };
+        Self::failed(why).hint(hint)
+    }
+}
+
 macro_rules! fails {
     ($($error:ty),*) => {$(
         impl From<$error> for Failure {
@@ -64,4 +81,4 @@ macro_rules! fails {
 }
 
 // Ours only: errors of other crates are turned into failures where it is known what they mean.
-fails!(NoKey, BadRecord, BookError, NoExit);
+fails!(NoKey, BadRecord, NoExit);

@@ -1,9 +1,10 @@
 //! Making a wallet: its seed, its configuration, its first address.
 
+use crate::book::Book;
 use crate::config;
 use crate::keys::{KEY_PURPOSE, Keys};
 use crate::purse::Purse;
-use crate::session::connect;
+use crate::session::{BOOK_FILE, connect};
 use bitcoin::Network as BitcoinNetwork;
 use clap::Args;
 use palisade_hub::daemon::config as files;
@@ -96,6 +97,7 @@ impl Init {
         let config: config::Config = files::parse(&config_file, &text).map_err(Failure::usage)?;
         let keys = self.make_seed(&config.key_file, network)?;
         let _lock = DirLock::acquire(&config.data_dir).map_err(Failure::failed)?;
+        Book::create(&config.data_dir.join(BOOK_FILE))?;
         let mut purse = Purse::create(&config.data_dir.join("wallet.jsonl"), &keys, network)?;
         let node = connect(&config.bitcoin)?;
         if let Ok(tip) = node.tip().await {

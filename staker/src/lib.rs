@@ -25,6 +25,7 @@ pub mod keys;
 pub mod providers;
 pub mod purse;
 pub mod record;
+pub mod recover;
 pub mod register;
 pub mod session;
 pub mod stake;

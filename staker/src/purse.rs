@@ -232,7 +232,8 @@ impl Purse {
         self.wallet.get_utxo(outpoint).is_some()
     }
 
-    fn coin(&self, outpoint: OutPoint) -> Result<OwnCoin, PurseError> {
+    /// The coin at an outpoint, if the wallet has it and could spend it now.
+    pub fn coin(&self, outpoint: OutPoint) -> Result<OwnCoin, PurseError> {
         self.wallet.get_utxo(outpoint).map(own_coin).ok_or(PurseError::NotOurs(outpoint))
     }
 

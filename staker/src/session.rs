@@ -3,7 +3,7 @@
 //! Opening it reads the disk only. What a command needs from Bitcoin or the hub, it asks for by name.
 
 use crate::ask::progress;
-use crate::book::Book;
+use crate::book::{Book, BookError};
 use crate::config::Config;
 use crate::failures;
 use crate::keys::{KEY_PURPOSE, Keys};
@@ -31,6 +31,9 @@ use std::time::Duration;
 
 /// How long one question for new blocks of the hub may wait.
 const FOLLOW: Duration = Duration::from_secs(5);
+
+/// Name of the book's file in the wallet's data directory.
+pub const BOOK_FILE: &str = "stakes.json";
 
 /// An open wallet.
 pub struct Session {
@@ -87,6 +90,15 @@ fn open_purse(config: &Config, network: Network) -> Result<Purse, Failure> {
 impl Session {
     /// Opens the wallet that a configuration file describes.
     pub fn open(config: &Path) -> Result<Self, Failure> {
+        Self::open_with(config, Book::open)
+    }
+
+    /// The same, to find out which stakes the wallet has: its book may be missing.
+    pub fn open_for_recovery(config: &Path) -> Result<Self, Failure> {
+        Self::open_with(config, Book::open_or_blank)
+    }
+
+    fn open_with(config: &Path, open: fn(&Path) -> Result<Book, BookError>) -> Result<Self, Failure> {
         let config: Config = files::load(config)
             .map_err(|why| Failure::usage(why).hint("`palisade-staker init` makes one; --config names it"))?;
         let genesis = read_genesis_for(config.network, &config.genesis_file)
@@ -97,7 +109,7 @@ impl Session {
             why => Failure::failed(why),
         })?;
         Ok(Self {
-            book: Book::open(&config.data_dir.join("stakes.json"))?,
+            book: open(&config.data_dir.join(BOOK_FILE))?,
             purse: open_purse(&config, network)?,
             replica: Replica::open(&config.data_dir, genesis.clone()).map_err(failures::replica)?,
             hub: HubClient::new(config.hub.url().clone()),

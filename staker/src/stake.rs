@@ -122,13 +122,15 @@ impl Stake {
             Some(text) => address(text, session.network())?.script_pubkey(),
             None => session.purse.address()?.script_pubkey(),
         };
-        let key_index = session.book.take_key()?;
+        let key_index = session.book.next_key();
         let staker = staker_key(&keys.staking(key_index)?);
         let stake_keys = StakeKeys::new(staker, chosen.keys.clone(), params.committee().clone());
         let stake_keys = stake_keys.map_err(Failure::usage)?;
         let script_pubkey = Output::staking(&stake_keys, lock).script_pubkey();
         let reserved = session.reserved();
         let funded = session.purse.fund(&TxOut { value: amount, script_pubkey }, rate, &reserved, &[])?;
+        // Only what can be paid for uses a key up: a recovery finds stakes whose keys' numbers are close together.
+        session.book.take_key()?;
         let outpoint = OutPoint { txid: funded.transaction.compute_txid(), vout: 0 };
         let coin = Coin { outpoint, value: amount };
         let contract = Contract { coin, keys: stake_keys, lock, unbonding_time: params.unbonding_time() };
