@@ -53,7 +53,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = match exit::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     let format = Format::from_flag(cli.json);
     exit::finish(carry_out(cli), format)
 }

@@ -17,7 +17,10 @@ use palisade_protocol::genesis::GenesisDocument;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
+
+pub mod contents;
 
 const FORMAT: &str = "palisade-backup";
 const VERSION: u32 = 1;
@@ -70,8 +73,13 @@ pub fn write(session: &Session, file: &Path) -> Result<Written, Failure> {
         stakes,
     };
     let text = serde_json::to_vec_pretty(&backup).map_err(Failure::failed)?;
-    private_file::create(file, &text)
-        .map_err(|why| Failure::failed(format_args!("cannot write {}: {why}", file.display())))?;
+    private_file::create(file, &text).map_err(|why| match why.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Failure::failed(format_args!("{} exists: a backup never replaces a file", file.display()))
+                .hint("name a new file; delete the old one when the new one is where it should be")
+        }
+        _ => Failure::failed(format_args!("cannot write {}: {why}", file.display())),
+    })?;
     Ok(Written { file: file.to_owned(), stakes: backup.stakes.len() })
 }
 
@@ -80,7 +88,10 @@ impl Backup {
     pub fn read(file: &Path) -> Result<Self, Failure> {
         let bad = |why: String| Failure::failed(format_args!("backup {}: {why}", file.display()));
         let bytes = private_file::read(file, MAX_BYTES).map_err(|why| bad(why.to_string()))?;
-        let backup: Self = serde_json::from_slice(&bytes).map_err(|why| bad(why.to_string()))?;
+        let backup: Self = serde_json::from_slice(&bytes).map_err(|why| {
+            bad(format!("is no backup of a wallet, or a damaged one ({why})"))
+                .hint("a backup is what `palisade-staker backup FILE` has written")
+        })?;
         if backup.format != FORMAT || backup.version != VERSION {
             return Err(bad(format!(
                 "is {} {}, this program knows {FORMAT} {VERSION}",
@@ -103,9 +114,9 @@ impl Backup {
         self.network.bitcoin()
     }
 
-    /// The stake that a name, or its beginning, names; without a name the only one.
-    pub fn stake(&self, name: Option<&str>) -> Result<StakeRecord, Failure> {
-        find(&self.stakes, name.unwrap_or_default())
+    /// The stake that a name, or its beginning, names.
+    pub fn stake(&self, name: &str) -> Result<StakeRecord, Failure> {
+        find(&self.stakes, name, "`palisade-staker withdraw --backup FILE` without a stake lists them")
     }
 
     /// The keys; may ask for the password.
@@ -164,14 +175,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (file, password) = backup(&dir);
         let read = Backup::read(&file).unwrap();
-        let record = read.stake(None).unwrap();
+        let record = read.stake("").unwrap();
         let keys = read.keys(&file, Some(password)).unwrap();
         assert_eq!(keys.staking(record.key_index).unwrap(), key());
         let contract = record.contract().unwrap();
         let to = first_address(&keys, read.network()).unwrap().script_pubkey();
         crate::exit::prove(&contract, record.presigned().as_ref(), &key(), &to).unwrap();
         assert!(read.keys(&file, Some(dir.path().join("wrong"))).is_err());
-        assert!(read.stake(Some("nobody")).is_err());
+        assert!(read.stake("nobody").is_err());
     }
 
     #[test]

@@ -110,11 +110,7 @@ impl Book {
 
     /// Adds stakes that were found elsewhere, except those that are here already; keys below `next_key` are not given any
     /// more. Gives the stakes that are new.
-    pub fn adopt(
-        &mut self,
-        found: Vec<StakeRecord>,
-        next_key: u32,
-    ) -> Result<Vec<StakeRecord>, BookError> {
+    pub fn adopt(&mut self, found: Vec<StakeRecord>, next_key: u32) -> Result<Vec<StakeRecord>, BookError> {
         let mut new = Vec::new();
         for record in found {
             if self.stakes().iter().all(|own| own.outpoint != record.outpoint) {
@@ -153,7 +149,7 @@ impl Book {
 
     /// The stake that a name, or its beginning, names.
     pub fn find(&self, name: &str) -> Result<StakeRecord, Failure> {
-        find(self.stakes(), name)
+        find(self.stakes(), name, "`palisade-staker status` lists them")
     }
 
     /// The stake with an id.
@@ -162,9 +158,9 @@ impl Book {
     }
 
     /// Coins that staking transactions spend which Bitcoin may still include: not to be spent otherwise. `is_over` tells
-    /// stakes that will never be broadcast.
+    /// stakes that it never will.
     pub fn reserved(&self, is_over: impl Fn(&StakeRecord) -> bool) -> BTreeSet<OutPoint> {
-        let open = self.stakes().iter().filter(|record| record.broadcast || !is_over(record));
+        let open = self.stakes().iter().filter(|record| !is_over(record));
         open.flat_map(|record| record.staking_tx.input.iter().map(|input| input.previous_output)).collect()
     }
 
@@ -175,13 +171,12 @@ impl Book {
     }
 }
 
-/// The one stake of a list that a name, or its beginning, names.
-pub fn find(stakes: &[StakeRecord], name: &str) -> Result<StakeRecord, Failure> {
+/// The one stake of a list that a name, or its beginning, names; the hint says how the list is shown.
+pub fn find(stakes: &[StakeRecord], name: &str, how_to_list: &str) -> Result<StakeRecord, Failure> {
     let found: Vec<_> = stakes.iter().filter(|record| record.is_called(name)).collect();
     match found.as_slice() {
         [record] => Ok((*record).clone()),
-        [] => Err(Failure::usage(format_args!("there is no stake `{name}` here"))
-            .hint("`palisade-staker status` lists them")),
+        [] => Err(Failure::usage(format_args!("there is no stake `{name}` here")).hint(how_to_list)),
         _ => Err(Failure::usage(format_args!("`{name}` names {} stakes: write more of it", found.len()))),
     }
 }
@@ -200,130 +195,4 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{registration, world};
-    use bitcoin::Amount;
-    use std::os::unix::fs::PermissionsExt as _;
-
-    fn record() -> StakeRecord {
-        registration(&mut world()).unwrap().1
-    }
-
-    #[test]
-    fn what_is_written_is_there_again_and_private() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("stakes.json");
-        let mut book = Book::create(&path).unwrap();
-        let mut record = record();
-        assert_eq!((book.take_key().unwrap(), book.take_key().unwrap()), (0, 1));
-        book.put(record.clone()).unwrap();
-        record.broadcast = true;
-        book.put(record.clone()).unwrap();
-        let book = Book::open(&path).unwrap();
-        assert_eq!(book.stakes(), std::slice::from_ref(&record));
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    }
-
-    #[test]
-    fn a_number_of_a_key_is_given_once_whatever_happens_after() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("stakes.json");
-        Book::create(&path).unwrap();
-        for expected in 0..3 {
-            assert_eq!(Book::open(&path).unwrap().take_key().unwrap(), expected);
-        }
-    }
-
-    #[test]
-    fn a_book_that_is_missing_is_not_an_empty_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("stakes.json");
-        assert!(matches!(Book::open(&path), Err(BookError::Missing { .. })));
-        assert!(Book::open_or_blank(&path).unwrap().stakes().is_empty() && !path.exists());
-        let mut book = Book::create(&path).unwrap();
-        book.put(record()).unwrap();
-        assert_eq!(Book::create(&path).unwrap().stakes().len(), 1);
-    }
-
-    #[test]
-    fn stakes_found_elsewhere_are_added_once_and_their_keys_are_not_given_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut book = Book::create(&dir.path().join("stakes.json")).unwrap();
-        let mine = StakeRecord { broadcast: true, ..record() };
-        book.put(mine.clone()).unwrap();
-        let other = OutPoint { vout: 7, ..mine.outpoint };
-        let found = [record(), StakeRecord { key_index: 4, outpoint: other, ..record() }];
-        assert_eq!(book.adopt(found.to_vec(), 3).unwrap(), found[1..]);
-        assert_eq!((book.next_key(), &book.stakes()[0]), (5, &mine));
-        assert_eq!(book.adopt(found.to_vec(), 9).unwrap(), []);
-        assert_eq!(book.next_key(), 9);
-    }
-
-    #[test]
-    fn a_stake_is_found_by_the_beginning_of_its_id_or_place() {
-        let record = record();
-        let stakes = [record.clone(), StakeRecord { id: None, ..record.clone() }];
-        let id = record.id.unwrap().to_string();
-        assert_eq!(find(&stakes, &id[..6]).unwrap(), record);
-        assert!(find(&stakes, "nobody").unwrap_err().to_string().contains("there is no stake `nobody`"));
-        let both = find(&stakes, &record.outpoint.to_string()).unwrap_err().to_string();
-        assert!(both.contains("names 2 stakes"), "{both}");
-    }
-
-    #[test]
-    fn a_stake_that_was_broadcast_is_never_forgotten() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut book = Book::create(&dir.path().join("stakes.json")).unwrap();
-        let mut record = record();
-        for (broadcast, left) in [(false, 0), (true, 1)] {
-            record.broadcast = broadcast;
-            book.put(record.clone()).unwrap();
-            book.forget(&record.outpoint).unwrap();
-            assert_eq!(book.stakes().len(), left);
-        }
-    }
-
-    #[test]
-    fn coins_of_stakes_under_way_are_reserved_until_they_are_over() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut book = Book::create(&dir.path().join("stakes.json")).unwrap();
-        let mut record = record();
-        book.put(record.clone()).unwrap();
-        let coin = record.staking_tx.input[0].previous_output;
-        assert_eq!(book.reserved(|_| false), BTreeSet::from([coin]));
-        assert_eq!(book.reserved(|_| true), BTreeSet::new());
-        record.broadcast = true;
-        book.put(record).unwrap();
-        assert_eq!(book.reserved(|_| true), BTreeSet::from([coin]));
-    }
-
-    /// A way to damage a record.
-    type Damage = fn(&mut StakeRecord);
-
-    #[test]
-    fn a_record_that_contradicts_itself_is_refused() {
-        let damages: [(&str, Damage); 8] = [
-            ("amount", |record| record.amount_sat += 1),
-            ("lock", |record| record.lock = record.unbonding_time),
-            ("provider", |record| record.providers.clear()),
-            ("committee", |record| record.committee.truncate(4)),
-            ("quorum", |record| record.quorum = 4),
-            ("place", |record| record.outpoint.vout = 1),
-            ("staking transaction", |record| record.staking_tx.output[0].value = Amount::from_sat(1)),
-            ("presigned", |record| {
-                let presigned = record.presigned.as_mut().unwrap();
-                presigned.unbonding = presigned.slashing.clone();
-            }),
-        ];
-        let dir = tempfile::tempdir().unwrap();
-        for (what, damage) in damages {
-            let mut record = record();
-            assert!(record.contract().is_ok());
-            damage(&mut record);
-            let path = dir.path().join(what);
-            Book::create(&path).unwrap().put(record).unwrap();
-            assert!(matches!(Book::open(&path), Err(BookError::Record(_))), "{what}");
-        }
-    }
-}
+mod tests;

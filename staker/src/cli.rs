@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::backup::{self, Backup};
+use crate::backup::{self, Backup, contents};
 use crate::extend::Extend;
 use crate::funds;
 use crate::init::Init;
@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::stake::Stake;
 use crate::status;
 use crate::unbond::Unbond;
-use crate::withdraw::{self, Terms};
+use crate::withdraw::{self, Source, Terms};
 use clap::{Args, Parser, Subcommand};
 use palisade_hub::daemon::exit::{Failure, Format};
 use palisade_hub::daemon::node_args::NodeArgs;
@@ -73,7 +73,7 @@ pub struct Withdraw {
     stake_flag: Option<String>,
     #[command(flatten)]
     terms: Terms,
-    /// Work from a backup file: no configuration, no hub, no database.
+    /// Work from a backup file: no configuration, no hub, no database. Without a stake, list those in it.
     #[arg(long)]
     backup: Option<PathBuf>,
     /// With a backup: the Bitcoin node.
@@ -104,7 +104,12 @@ pub async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Stake(stake) => format.print(&stake.run(&mut open()?).await?),
         Command::Status { stake } => format.print(&status::status(&mut open()?, stake.as_deref()).await?),
         Command::Unbond(unbond) => format.print(&unbond.run(&mut open()?).await?),
-        Command::Withdraw(withdraw) => format.print(&withdraw.run(&cli.config).await?),
+        Command::Withdraw(withdraw) => match withdraw.listed() {
+            Some(file) => {
+                format.print(&contents::list(&Backup::read(file)?, &withdraw.node.connect()?).await?)
+            }
+            None => format.print(&withdraw.run(&cli.config).await?),
+        },
         Command::Extend(extend) => format.print(&extend.run(&mut open()?).await?),
         Command::Backup { file } => format.print(&backup::write(&open()?, &file)?),
     }
@@ -113,22 +118,34 @@ pub async fn carry_out(cli: Cli) -> Result<(), Failure> {
 impl Withdraw {
     /// Withdraws, from the wallet that a configuration describes or from a backup.
     pub async fn run(&self, config: &Path) -> Result<withdraw::Withdrawal, Failure> {
-        let name = self.stake.as_deref().or(self.stake_flag.as_deref());
+        let name = self.name();
         if let Some(file) = &self.backup {
             let backup = Backup::read(file)?;
-            let record = backup.stake(name)?;
-            let keys = backup.keys(file, self.password_file.clone())?;
+            let record = backup.stake(name.unwrap_or_default())?;
+            let keys = &backup.keys(file, self.password_file.clone())?;
             let (node, network) = (self.node.connect()?, backup.network());
-            let default = backup::first_address(&keys, network)?;
-            return withdraw::withdraw(&node, &record, &keys, network, default, &self.terms).await;
+            let default = backup::first_address(keys, network)?;
+            let source = Source { keys, network, stakes: backup.stakes(), default, session: None };
+            return withdraw::withdraw(&node, &record, &source, &self.terms).await;
         }
         if self.node.is_given() {
             return Err(Failure::usage("without --backup the Bitcoin node of the configuration is used"));
         }
         let mut session = Session::open(config)?;
         let record = session.book.find(name.unwrap_or_default())?;
-        let keys = session.keys()?;
+        let keys = &session.keys()?;
         let default = session.purse.address()?;
-        withdraw::withdraw(&session.node, &record, &keys, session.network(), default, &self.terms).await
+        let (network, stakes) = (session.network(), session.book.stakes());
+        let source = Source { keys, network, stakes, default, session: Some(&session) };
+        withdraw::withdraw(&session.node, &record, &source, &self.terms).await
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.stake.as_deref().or(self.stake_flag.as_deref())
+    }
+
+    /// The backup whose stakes are only to be listed, because none is named.
+    fn listed(&self) -> Option<&Path> {
+        self.backup.as_deref().filter(|_| self.name().is_none())
     }
 }

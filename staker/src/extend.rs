@@ -2,6 +2,7 @@
 
 use crate::amount;
 use crate::ask::confirm;
+use crate::coins::{self, Lying};
 use crate::exit;
 use crate::finish;
 use crate::keys::Keys;
@@ -11,7 +12,8 @@ use crate::register::{self, BackingCoin, Chosen, Terms};
 use crate::session::Session;
 use crate::stake::{address, fee_rate, lock_of, show_script};
 use crate::summary::{Locked, Plan};
-use crate::when::{Moment, Span};
+use crate::when::{Calendar, Span};
+use crate::words;
 use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::secp256k1::schnorr::Signature;
 use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxOut, Witness};
@@ -55,6 +57,9 @@ pub struct Extend {
     /// Register, wait for the committee, print the raw transaction and do not send it; `stake --resume` does.
     #[arg(long, conflicts_with = "no_wait")]
     pub print: bool,
+    /// Begin another expansion beside one that waits: only one of them can ever confirm.
+    #[arg(long)]
+    pub beside: bool,
     /// Do not ask.
     #[arg(long)]
     pub yes: bool,
@@ -86,8 +91,10 @@ impl Extend {
     pub async fn run(&self, session: &mut Session) -> Result<Locked, Failure> {
         session.sync().await?;
         session.catch_up().await?;
+        session.check_node().await?;
         session.check_same_bitcoin().await?;
         let record = session.book.find(&self.stake)?;
+        self.check_possible(session, &record).await?;
         let keys = session.keys()?;
         let params = session.ledger().params_at(session.ledger().btc_height()).1.clone();
         let wish = self.wish(session, &record, &params)?;
@@ -99,16 +106,45 @@ impl Extend {
         if self.print {
             let tx = finish::prepare(session, &mut new, &keys, true).await?;
             session.book.put(new.clone())?;
-            return Ok(Locked { raw: tx.as_ref().map(serialize_hex), ..Locked::new(&new, session.ledger()) });
+            return Ok(Locked { raw: tx.as_ref().map(serialize_hex), ..Locked::new(session, &new) });
         }
         let locked = finish::lock(session, new, &keys, !self.no_wait).await?;
-        Ok(Locked::new(&locked, session.ledger()))
+        Ok(Locked::new(session, &locked))
+    }
+
+    /// Refuses what cannot be expanded, and a second expansion beside one that waits unless that is meant.
+    async fn check_possible(&self, session: &Session, record: &StakeRecord) -> Result<(), Failure> {
+        let name = record.name();
+        let known = session.known(record);
+        let known = known.ok_or_else(|| Failure::usage("only a registered stake can be expanded"))?;
+        if let Some(Lying { moved_by: Some(txid), .. }) = coins::find(&session.node, record).await? {
+            let calendar = Calendar::of(session.network());
+            let why = words::moves(record, &txid, session.book.stakes(), calendar);
+            return Err(Failure::not_now(why).hint(format_args!("palisade-staker status {name}")));
+        }
+        known.check_expandable().map_err(|why| {
+            let status = format_args!("the stake is {}: palisade-staker status {name}", known.state);
+            Failure::failed(why).hint(status)
+        })?;
+        match begun(session, record).filter(|_| !self.beside) {
+            Some(new) => Err(Failure::not_now(format_args!(
+                "an expansion of this stake is begun already: stake {}, {}, {}",
+                new.name(),
+                amount::show(Amount::from_sat(new.amount_sat)),
+                session.known(&new).map_or("not registered".to_owned(), |stake| stake.state.to_string()),
+            ))
+            .hint(format_args!(
+                "`palisade-staker stake --resume {}` goes on with it; --beside begins another, and only one of them can ever confirm",
+                new.name()
+            ))),
+            None => Ok(()),
+        }
     }
 
     fn wish(&self, session: &Session, record: &StakeRecord, params: &Params) -> Result<Wish, Failure> {
         let ledger = session.ledger();
-        let known = record.id.and_then(|id| ledger.stakes().find(&id)).map(|(_, stake)| stake);
-        let known = known.ok_or_else(|| Failure::usage("only a registered stake can be expanded"))?;
+        let known =
+            session.known(record).ok_or_else(|| Failure::usage("only a registered stake can be expanded"))?;
         let old = record.contract()?;
         let wanted = if self.providers.is_empty() { &known.providers } else { &self.providers };
         let chosen = register::choose(ledger, wanted)?;
@@ -179,6 +215,15 @@ impl Extend {
     }
 }
 
+/// An expansion of a stake that is begun, and neither on Bitcoin nor over.
+pub fn begun(session: &Session, record: &StakeRecord) -> Option<StakeRecord> {
+    let waits = |new: &&StakeRecord| {
+        let on_bitcoin = session.known(new).is_some_and(|stake| stake.included.is_some());
+        new.expands.is_some() && new.expands == record.id && !on_bitcoin && !session.is_over(new)
+    };
+    session.book.stakes().iter().find(waits).cloned()
+}
+
 /// Providers that keep being named without power: those that had it or were named before, unless an unbonding time has
 /// passed since they were replaced.
 fn former(old: &Known, chosen: &Chosen, ledger: &Ledger) -> Vec<ProviderKey> {
@@ -199,7 +244,8 @@ fn build(session: &mut Session, wish: &Wish, rate: FeeRate) -> Result<Draft, Fai
     let fees = [None, Some(with_change.clone())].map(|change| fee(wish, &output, change, rate));
     let [bare, full] = fees;
     let (bare, full) = (bare?, full?);
-    let funding = session.purse.single_coin(added + bare, &session.reserved())?;
+    let funding = session.purse.single_coin(added + bare, &session.reserved());
+    let funding = funding.map_err(|why| session.lack(why))?;
     let rest = funding.output.value.checked_sub(added + full).filter(|rest| *rest >= dust);
     let change = rest.map(|value| TxOut { value, ..with_change });
     let outpoint = wish.old.coin.outpoint;
@@ -237,10 +283,11 @@ fn plan(
     draft: &Draft,
     params: &Params,
 ) -> Result<Plan, Failure> {
-    let mut plan = Plan::new(&new.contract()?, params, session.purse.height(), Moment::now());
+    let mut plan =
+        Plan::new(&new.contract()?, params, session.purse.height(), Calendar::of(session.network()));
     plan.already = wish.old.coin.value;
     plan.fee = Some(draft.fee);
-    plan.replaces(wish.matures, session.purse.height(), Moment::now());
+    plan.withdraw_before = wish.matures;
     plan.name_providers(session.ledger(), &wish.chosen.keys, &wish.former);
     plan.payout = Some(show_script(&wish.payout, session.network()));
     Ok(plan)

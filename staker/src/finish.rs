@@ -3,6 +3,7 @@
 //! Every step is on disk before the next, so this can be broken off at any instant and taken up again.
 
 use crate::ask::progress;
+use crate::coins;
 use crate::exit;
 use crate::failures;
 use crate::keys::Keys;
@@ -49,6 +50,7 @@ pub async fn prepare(
     submit(session, record).await?;
     let mut said = String::new();
     loop {
+        coins::check_can_confirm(&session.node, record).await?;
         match ready(session, record, &key) {
             Ok(tx) => {
                 session.check_same_bitcoin().await?;
@@ -87,7 +89,8 @@ fn funding_of(record: &StakeRecord) -> Option<TxOut> {
     }
 }
 
-fn registration_of(record: &StakeRecord) -> Option<StakeRegistration> {
+/// The registration that a record holds.
+pub fn registration_of(record: &StakeRecord) -> Option<StakeRegistration> {
     let bytes = hex::decode(record.registration.as_ref()?).ok()?;
     match MessageBytes::parse(&bytes).ok()?.decode().ok()? {
         Message::Stake(registration) => Some(*registration),
@@ -161,12 +164,14 @@ pub async fn lock_first(
         record = broadcast(session, record, tx).await?;
         progress(format_args!("sent {}; it is registered once a block holds it", record.outpoint.txid));
     } else if session.block_of(record.outpoint.txid).await?.is_none() {
+        coins::check_can_confirm(&session.node, &record).await?;
         send(&session.node, &record.staking_tx).await?;
     }
     while session.block_of(record.outpoint.txid).await?.is_none() {
         if !wait {
             return Ok(record);
         }
+        coins::check_can_confirm(&session.node, &record).await?;
         session.follow().await?;
     }
     if !is_registered(session, &record) {

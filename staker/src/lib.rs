@@ -1,6 +1,7 @@
 //! The holder's wallet: stake bitcoin, keep the keys, leave when one likes.
 //!
 //! * What is known: [`keys`], [`purse`] (coins), [`book`] and [`record`] (stakes), [`session`] (all of it, open).
+//! * What the own node says: [`behind`] (whether it may be asked), [`coins`] (where a stake's are).
 //! * What is decided, without talking to anybody: [`register`], [`exit`], [`verify`], [`summary`].
 //! * What is done: one module a command; [`finish`] is the way from a stake written down to one locked.
 //!
@@ -11,8 +12,10 @@
 pub mod amount;
 pub mod ask;
 pub mod backup;
+pub mod behind;
 pub mod book;
 pub mod cli;
+pub mod coins;
 pub mod config;
 pub mod exit;
 pub mod extend;
@@ -37,3 +40,4 @@ pub mod unbond;
 pub mod verify;
 pub mod when;
 pub mod withdraw;
+pub mod words;

@@ -1,13 +1,15 @@
 //! The holder's wallet, as a program.
 
-use clap::Parser as _;
 use palisade_hub::daemon::exit::{self, Failure};
 use palisade_hub::daemon::shutdown;
 use palisade_staker::cli::{Cli, carry_out};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = match exit::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     let format = cli.format();
     let outcome = shutdown::run(|shutdown| async move {
         tokio::select! {

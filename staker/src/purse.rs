@@ -3,18 +3,18 @@
 //! It knows public descriptors only, so looking needs no password. It is filled from the user's own bitcoind, block by
 //! block; only confirmed coins count, because a confirmed coin is what backs a registration.
 
+mod sign;
+
+pub use sign::{sign_all, sign_coin};
+
+use crate::amount;
 use crate::journal::{Journal, JournalError};
 use crate::keys::{Branch, Keys, NoKey};
 use bdk_wallet::chain::BlockId;
 use bdk_wallet::error::CreateTxError;
 use bdk_wallet::{KeychainKind, LoadError, LocalOutput, TxOrdering, Wallet};
 use bitcoin::absolute::LockTime;
-use bitcoin::key::TapTweak as _;
-use bitcoin::secp256k1::{Keypair, Message, SECP256K1, SecretKey, rand};
-use bitcoin::sighash::{Prevouts, SighashCache, TapSighashType};
-use bitcoin::{
-    Address, Amount, FeeRate, Network, OutPoint, Psbt, Sequence, Transaction, TxOut, Witness, taproot,
-};
+use bitcoin::{Address, Amount, FeeRate, Network, OutPoint, Psbt, Sequence, Transaction, TxOut, Txid};
 use palisade_hub::bitcoind::{BitcoinRpc, MAX_HEADERS, RpcError};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -41,7 +41,7 @@ pub enum PurseError {
     #[error("the node's blocks do not follow one another: {0}")]
     Blocks(String),
     /// Not enough confirmed coins.
-    #[error("the wallet has {available} in confirmed coins that are free, {needed} is needed with the fee")]
+    #[error("the wallet has {} in confirmed coins that are free, {} is needed with the fee", amount::show(*available), amount::show(*needed))]
     NotEnough {
         /// Wanted.
         needed: Amount,
@@ -49,9 +49,7 @@ pub enum PurseError {
         available: Amount,
     },
     /// No single coin is large enough.
-    #[error(
-        "no single confirmed coin of the wallet holds {needed}, which an expansion must pay from one coin"
-    )]
+    #[error("no single confirmed coin of the wallet that is free holds {}, which an expansion must pay from one coin", amount::show(*needed))]
     NoSingleCoin {
         /// Wanted.
         needed: Amount,
@@ -237,6 +235,26 @@ impl Purse {
         self.wallet.get_utxo(outpoint).map(own_coin).ok_or(PurseError::NotOurs(outpoint))
     }
 
+    /// What transactions of ours will bring back to the wallet once a block holds them.
+    pub fn unconfirmed<'a>(&self, own: impl Iterator<Item = &'a Transaction>) -> Amount {
+        let waits = |tx: &&Transaction| {
+            let unspent = tx.input.iter().any(|input| self.coin(input.previous_output).is_ok());
+            unspent && self.wallet.get_tx(tx.compute_txid()).is_none()
+        };
+        let outputs = own.filter(waits).flat_map(|tx| &tx.output);
+        outputs.filter(|out| self.wallet.is_mine(out.script_pubkey.clone())).map(|out| out.value).sum()
+    }
+
+    /// Whether a block holds another transaction that spends one of the coins which a transaction spends.
+    pub fn is_overtaken(&self, tx: &Transaction) -> bool {
+        let own = tx.compute_txid();
+        let confirmed =
+            |txid: Txid| self.wallet.get_tx(txid).is_some_and(|tx| tx.chain_position.is_confirmed());
+        let spenders =
+            tx.input.iter().flat_map(|input| self.wallet.tx_graph().outspends(input.previous_output));
+        spenders.into_iter().any(|txid| *txid != own && confirmed(*txid))
+    }
+
     /// The smallest coin that holds at least `needed`.
     pub fn single_coin(&self, needed: Amount, reserved: &BTreeSet<OutPoint>) -> Result<OwnCoin, PurseError> {
         let enough = self.coins(reserved).into_iter().filter(|coin| coin.output.value >= needed);
@@ -265,32 +283,4 @@ fn own_coin(coin: LocalOutput) -> OwnCoin {
         KeychainKind::Internal => Branch::Change,
     };
     OwnCoin { outpoint: coin.outpoint, output: coin.txout, branch, index: coin.derivation_index }
-}
-
-/// The witness of input `index`, which spends a coin of the wallet by its key. `spent` are the outputs of all inputs.
-pub fn sign_coin(
-    tx: &Transaction,
-    index: usize,
-    spent: &[TxOut],
-    secret: &SecretKey,
-) -> Result<Witness, bitcoin::sighash::TaprootError> {
-    let sighash_type = TapSighashType::Default;
-    let digest =
-        SighashCache::new(tx).taproot_key_spend_signature_hash(index, &Prevouts::All(spent), sighash_type)?;
-    let mut key = Keypair::from_secret_key(SECP256K1, secret).tap_tweak(SECP256K1, None).to_keypair();
-    let signature = SECP256K1.sign_schnorr_with_rng(&Message::from(digest), &key, &mut rand::thread_rng());
-    key.non_secure_erase();
-    Ok(Witness::p2tr_key_spend(&taproot::Signature { signature, sighash_type }))
-}
-
-/// Signs every input of a transaction that spends coins of the wallet only.
-pub fn sign_all(funded: &Funded, keys: &Keys) -> Result<Transaction, PurseError> {
-    let spent: Vec<TxOut> = funded.coins.iter().map(|coin| coin.output.clone()).collect();
-    let mut signed = funded.transaction.clone();
-    for (index, (input, coin)) in signed.input.iter_mut().zip(&funded.coins).enumerate() {
-        let secret = keys.coin_key(coin.branch, coin.index)?;
-        let witness = sign_coin(&funded.transaction, index, &spent, &secret);
-        input.witness = witness.map_err(|why| PurseError::Build(why.to_string()))?;
-    }
-    Ok(signed)
 }

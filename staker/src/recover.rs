@@ -61,9 +61,15 @@ impl fmt::Display for Recovered {
         let height = self.hub_height.map_or("-".into(), |height| height.to_string());
         writeln!(f, "(the book has {} now; the hub's log was searched up to height {height})", self.stakes)?;
         if !self.hub_answered {
-            writeln!(f, "WARNING: the hub did not answer: stakes registered since are missing; recover again later")?;
+            writeln!(
+                f,
+                "WARNING: the hub did not answer: stakes registered since are missing; recover again later"
+            )?;
         }
-        write!(f, "A stake that was broadcast and never registered is only in a backup (--backup FILE). Next: palisade-staker status")
+        write!(
+            f,
+            "A stake that was broadcast and never registered is only in a backup (--backup FILE). Next: palisade-staker status"
+        )
     }
 }
 
@@ -77,7 +83,9 @@ impl Recover {
         match hub {
             // A book with nothing in it must not come from a log that nobody told.
             Err(why) if backup.is_none() => {
-                return Err(why.hint("the hub's log names your stakes; without the hub, --backup FILE takes those of a backup"));
+                return Err(why.hint(
+                    "the hub's log names your stakes; without the hub, --backup FILE takes those of a backup",
+                ));
             }
             Err(why) => progress(format_args!("{why}\n(going on with the backup and what is known)")),
             Ok(()) => {}
@@ -175,8 +183,10 @@ async fn restore(
     let seen = session.node.raw_transaction(txid).await.ok().flatten();
     let broadcast = stake.ever_included || seen.is_some();
     let expanded = stake.expands.and_then(|old| ledger.stakes().get(old));
-    let own = || sign_again(session, keys, &registration.staking_tx, expanded.map(|old| old.contract.txout()));
-    let staking_tx = seen.map(|seen| seen.transaction).or_else(own).unwrap_or(registration.staking_tx.clone());
+    let own =
+        || sign_again(session, keys, &registration.staking_tx, expanded.map(|old| old.contract.txout()));
+    let staking_tx =
+        seen.map(|seen| seen.transaction).or_else(own).unwrap_or(registration.staking_tx.clone());
     let origin = Origin {
         key_index: *number,
         staking_tx: &staking_tx,
@@ -198,7 +208,12 @@ async fn restore(
 
 /// Signs the inputs of a staking transaction that are coins of the wallet. `expanded` is what the first input spends, for
 /// an expansion, which is signed when it is sent. `None` if a coin is not there any more.
-fn sign_again(session: &Session, keys: &Keys, tx: &Transaction, expanded: Option<TxOut>) -> Option<Transaction> {
+fn sign_again(
+    session: &Session,
+    keys: &Keys,
+    tx: &Transaction,
+    expanded: Option<TxOut>,
+) -> Option<Transaction> {
     let coins: Vec<_> = tx.input.iter().map(|input| session.purse.coin(input.previous_output).ok()).collect();
     let first = expanded.is_some();
     let spent = coins.iter().enumerate().map(|(index, coin)| match coin {

@@ -2,14 +2,17 @@
 //!
 //! Opening it reads the disk only. What a command needs from Bitcoin or the hub, it asks for by name.
 
+use crate::amount;
 use crate::ask::progress;
+use crate::behind;
 use crate::book::{Book, BookError};
 use crate::config::Config;
 use crate::failures;
 use crate::keys::{KEY_PURPOSE, Keys};
 use crate::purse::{Purse, PurseError};
 use crate::record::StakeRecord;
-use bitcoin::{BlockHash, Network, OutPoint, Txid};
+use crate::words;
+use bitcoin::{Amount, BlockHash, Network, OutPoint, Txid};
 use palisade_hub::bitcoind::{Auth, BitcoinRpc};
 use palisade_hub::client::HubClient;
 use palisade_hub::daemon::config as files;
@@ -20,6 +23,7 @@ use palisade_hub::daemon::lock::{DirLock, LockError};
 use palisade_hub::daemon::node::{BitcoinAuth, BitcoinConfig};
 use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::ledger::Ledger;
+use palisade_hub::ledger::stake::Stake;
 use palisade_hub::ledger::state::StakeState;
 use palisade_hub::replica::Replica;
 use palisade_protocol::genesis::Genesis;
@@ -173,13 +177,52 @@ impl Session {
 
     /// Coins that stakes under way will spend.
     pub fn reserved(&self) -> BTreeSet<OutPoint> {
-        self.book.reserved(|record| self.is_over(record))
+        self.book.reserved(|record| {
+            self.purse.is_overtaken(&record.staking_tx) || (!record.broadcast && self.is_over(record))
+        })
+    }
+
+    /// What a lack of coins means: that some are on their way, or set aside, or that more must be sent.
+    pub fn lack(&self, why: PurseError) -> Failure {
+        if !matches!(why, PurseError::NotEnough { .. } | PurseError::NoSingleCoin { .. }) {
+            return why.into();
+        }
+        let sent = self.book.stakes().iter().filter(|record| record.broadcast);
+        let change = self.purse.unconfirmed(sent.map(|record| &record.staking_tx));
+        let sum = |reserved| self.purse.coins(reserved).iter().map(|coin| coin.output.value).sum::<Amount>();
+        let reserved = sum(&BTreeSet::new()).checked_sub(sum(&self.reserved())).unwrap_or_default();
+        match (change, reserved) {
+            (Amount::ZERO, Amount::ZERO) => why.into(),
+            (Amount::ZERO, reserved) => Failure::not_now(why).hint(format_args!(
+                "{} are set aside for stakes that you have begun: see `palisade-staker status`",
+                amount::show(reserved)
+            )),
+            (change, _) => Failure::not_now(why).hint(format_args!(
+                "{} of change wait for a confirmation: try again after the next block",
+                amount::show(change)
+            )),
+        }
+    }
+
+    /// What the own copy of the log knows of a stake.
+    pub fn known(&self, record: &StakeRecord) -> Option<&Stake> {
+        record.id.and_then(|id| self.ledger().stakes().find(&id)).map(|(_, stake)| stake)
+    }
+
+    /// What moved a stake's coins for good, if the own copy of the log says so.
+    pub fn ended(&self, record: &StakeRecord) -> Option<String> {
+        self.known(record).and_then(|stake| words::ended(stake, self.ledger()))
     }
 
     /// Whether a stake that was not broadcast never will be.
-    fn is_over(&self, record: &StakeRecord) -> bool {
-        let stake = record.id.and_then(|id| self.ledger().stakes().find(&id));
-        stake.is_some_and(|(_, stake)| matches!(stake.state, StakeState::Rejected | StakeState::Lapsed))
+    pub fn is_over(&self, record: &StakeRecord) -> bool {
+        let stake = self.known(record);
+        stake.is_some_and(|stake| matches!(stake.state, StakeState::Rejected | StakeState::Lapsed))
+    }
+
+    /// Refuses to decide on what a node says that is behind its peers or the hub.
+    pub async fn check_node(&self) -> Result<(), Failure> {
+        behind::check(&self.node, self.network(), Some(self.ledger().btc_height().0)).await
     }
 
     /// The block of the own node's best chain that holds a transaction, if one does.

@@ -11,7 +11,7 @@ use crate::record::{Origin, StakeRecord};
 use crate::register::{self, BackingCoin, Chosen, Terms};
 use crate::session::Session;
 use crate::summary::{Locked, Plan};
-use crate::when::{Moment, Span};
+use crate::when::{Calendar, Moment, Span};
 use bitcoin::{Address, Amount, FeeRate, OutPoint, ScriptBuf, TxOut};
 use clap::Args;
 use palisade_hub::daemon::exit::Failure;
@@ -75,6 +75,7 @@ impl Stake {
     pub async fn run(&self, session: &mut Session) -> Result<Locked, Failure> {
         session.sync().await?;
         session.catch_up().await?;
+        session.check_node().await?;
         if let Some(name) = &self.resume {
             let record = session.book.find(name)?;
             if !record.broadcast {
@@ -108,7 +109,7 @@ impl Stake {
             true => finish::lock_first(session, record, keys, wait).await?,
             false => finish::lock(session, record, keys, wait).await?,
         };
-        Ok(Locked::new(&record, session.ledger()))
+        Ok(Locked::new(session, &record))
     }
 
     async fn draft(&self, session: &mut Session, keys: &Keys) -> Result<Draft, Failure> {
@@ -128,7 +129,8 @@ impl Stake {
         let stake_keys = stake_keys.map_err(Failure::usage)?;
         let script_pubkey = Output::staking(&stake_keys, lock).script_pubkey();
         let reserved = session.reserved();
-        let funded = session.purse.fund(&TxOut { value: amount, script_pubkey }, rate, &reserved, &[])?;
+        let funded = session.purse.fund(&TxOut { value: amount, script_pubkey }, rate, &reserved, &[]);
+        let funded = funded.map_err(|why| session.lack(why))?;
         // Only what can be paid for uses a key up: a recovery finds stakes whose keys' numbers are close together.
         session.book.take_key()?;
         let outpoint = OutPoint { txid: funded.transaction.compute_txid(), vout: 0 };
@@ -186,7 +188,8 @@ impl Stake {
     fn plan(&self, session: &Session, draft: &Draft) -> Plan {
         let ledger = session.ledger();
         let params = ledger.params_at(ledger.btc_height()).1;
-        let mut plan = Plan::new(&draft.contract, params, session.purse.height(), Moment::now());
+        let mut plan =
+            Plan::new(&draft.contract, params, session.purse.height(), Calendar::of(session.network()));
         plan.fee = Some(draft.funded.fee);
         plan.name_providers(ledger, &draft.chosen.keys, &[]);
         plan.payout = Some(show_script(&draft.payout, session.network()));
@@ -209,9 +212,9 @@ impl Draft {
 
 /// What a stake that was begun before means now.
 fn plan_again(session: &Session, record: &StakeRecord) -> Result<Plan, Failure> {
-    let (ledger, tip, now) = (session.ledger(), session.purse.height(), Moment::now());
+    let (ledger, tip) = (session.ledger(), session.purse.height());
     let params = ledger.params_at(ledger.btc_height()).1;
-    let mut plan = Plan::new(&record.contract()?, params, tip, now);
+    let mut plan = Plan::new(&record.contract()?, params, tip, Calendar::of(session.network()));
     let old = record.expands.and_then(|id| ledger.stakes().find(&id)).map(|(_, old)| old);
     let coins = session.purse.coins(&BTreeSet::new());
     let spent = |outpoint: OutPoint| {
@@ -226,9 +229,11 @@ fn plan_again(session: &Session, record: &StakeRecord) -> Result<Plan, Failure> 
     plan.fee = inputs.sum::<Option<Amount>>().and_then(|paid| paid.checked_sub(outputs));
     if let Some(old) = old {
         plan.already = old.contract.coin.value;
-        plan.replaces(old.matures_at().map(|height| height.0), tip, now);
+        plan.withdraw_before = old.matures_at().map(|height| height.0);
     }
     plan.name_providers(ledger, &record.providers, &record.former);
+    let registered = finish::registration_of(record);
+    plan.payout = registered.map(|registration| show_script(&registration.payout, session.network()));
     plan.confirmed_first = record.registration.is_none();
     Ok(plan)
 }

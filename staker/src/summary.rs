@@ -2,7 +2,10 @@
 
 use crate::amount;
 use crate::record::StakeRecord;
-use crate::when::{Moment, show_blocks};
+use crate::session::Session;
+use crate::status::{Seen, describe};
+use crate::when::Calendar;
+use crate::words::View;
 use bitcoin::Amount;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::state::StakeState;
@@ -23,16 +26,14 @@ pub struct Plan {
     pub fee: Option<Amount>,
     /// For how many blocks.
     pub lock: u32,
-    /// Height of the first block that may hold a withdrawal, if the next block holds the stake.
-    pub withdraw_at: u32,
-    /// When that is, about.
-    pub withdraw_on: Moment,
-    /// Bitcoin height from which it has no power any more.
-    pub power_until: u32,
-    /// When that is, about.
-    pub power_until_on: Moment,
-    /// For an expansion: height and time at which the old stake could have been withdrawn.
-    pub withdraw_before: Option<(u32, Moment)>,
+    /// Confirmations that it needs until it has power.
+    pub k: u32,
+    /// Height of Bitcoin's tip; the next block is taken for the stake's.
+    pub tip: u32,
+    /// How blocks are shown.
+    pub calendar: Calendar,
+    /// For an expansion: height at which the old stake could have been withdrawn.
+    pub withdraw_before: Option<u32>,
     /// What leaving early costs.
     pub unbonding_fee: Amount,
     /// And how long it takes.
@@ -53,18 +54,16 @@ pub struct Plan {
 
 impl Plan {
     /// What a contract means under the parameters, with the tip at a height.
-    pub fn new(contract: &Contract, params: &Params, tip: u32, now: Moment) -> Self {
+    pub fn new(contract: &Contract, params: &Params, tip: u32, calendar: Calendar) -> Self {
         let (lock, unbonding) = (u32::from(contract.lock.get()), u32::from(contract.unbonding_time.get()));
-        let powerful = (lock + 1).saturating_sub(unbonding);
         Self {
             amount: contract.coin.value,
             already: Amount::ZERO,
             fee: None,
             lock,
-            withdraw_at: tip + 1 + lock,
-            withdraw_on: now.after_blocks(lock + 1),
-            power_until: tip + powerful,
-            power_until_on: now.after_blocks(powerful),
+            k: params.k(),
+            tip,
+            calendar,
             withdraw_before: None,
             unbonding_fee: params.unbonding_fee(),
             unbonding_blocks: unbonding,
@@ -77,9 +76,14 @@ impl Plan {
         }
     }
 
-    /// Compares it with the stake that it expands, which can be withdrawn from a height on.
-    pub fn replaces(&mut self, matures: Option<u32>, tip: u32, now: Moment) {
-        self.withdraw_before = matures.map(|height| (height, now.after_blocks(height.saturating_sub(tip))));
+    /// Height of the first block that may hold a withdrawal.
+    pub fn withdraw_at(&self) -> u32 {
+        self.tip + 1 + self.lock
+    }
+
+    /// Bitcoin heights between which it has power.
+    fn power(&self) -> [u32; 2] {
+        [self.tip + 1 + self.k, self.withdraw_at().saturating_sub(self.unbonding_blocks)]
     }
 
     /// Names the providers as the ledger knows them.
@@ -95,7 +99,8 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Lock {} for {}.", amount::show(self.amount), show_blocks(self.lock))?;
+        writeln!(f, "Lock {} for {}.", amount::show(self.amount), self.calendar.blocks(self.lock))?;
+        let show = |height| self.calendar.height(height, self.tip);
         if self.already > Amount::ZERO {
             let added = self.amount.checked_sub(self.already).unwrap_or_default();
             writeln!(f, "  of it new:     {}", amount::show(added))?;
@@ -103,21 +108,24 @@ impl fmt::Display for Plan {
         if let Some(fee) = self.fee {
             writeln!(f, "  fee:           {}", amount::show(fee))?;
         }
+        let [gains, ends] = self.power();
         writeln!(
             f,
-            "  power:         from depth k on, until block {}, about {}",
-            self.power_until, self.power_until_on
+            "  power:         from {} on, {} after the stake's",
+            show(gains),
+            self.calendar.blocks(self.k)
         )?;
-        writeln!(f, "  withdraw:      from block {}, about {}", self.withdraw_at, self.withdraw_on)?;
-        if let Some((height, on)) = self.withdraw_before {
-            let change = if self.withdraw_at < height { ": this is EARLIER" } else { "" };
-            writeln!(f, "  until now:     from block {height}, about {on}{change}")?;
+        writeln!(f, "  power until:   {}", show(ends))?;
+        writeln!(f, "  withdraw:      from {}", show(self.withdraw_at()))?;
+        if let Some(height) = self.withdraw_before {
+            let change = if self.withdraw_at() < height { ": this is EARLIER" } else { "" };
+            writeln!(f, "  until now:     from {}{change}", show(height))?;
         }
+        let wait = self.calendar.blocks(self.unbonding_blocks);
         writeln!(
             f,
-            "  leave early:   any time, for a fee of {}, then wait {}",
+            "  leave early:   any time, for a fee of {}, then wait {wait}",
             amount::show(self.unbonding_fee),
-            show_blocks(self.unbonding_blocks)
         )?;
         for provider in &self.providers {
             writeln!(f, "  power to:      {provider}")?;
@@ -136,13 +144,13 @@ impl fmt::Display for Plan {
             "  risk:          if one of these providers signs two blocks at one height, {} are burned, {} go to miners, and the rest waits {}",
             amount::show(self.slashed),
             amount::show(self.slashing_fee),
-            show_blocks(self.unbonding_blocks)
+            wait
         )?;
         if self.confirmed_first {
             writeln!(
                 f,
                 "  WARNING: it is locked before the committee has signed. Until a quorum has, nothing can leave before block {}.",
-                self.withdraw_at
+                self.withdraw_at()
             )?;
         }
         Ok(())
@@ -164,6 +172,11 @@ pub struct Locked {
     pub broadcast: bool,
     /// Its state in the own copy of the hub's log.
     pub state: Option<StakeState>,
+    /// For an expansion, the stake that goes into it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expands: Option<String>,
+    /// What comes next.
+    pub next: String,
     /// The signed transaction, hex, where it was to be printed instead of sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raw: Option<String>,
@@ -171,15 +184,19 @@ pub struct Locked {
 
 impl Locked {
     /// What the book and the ledger say of it.
-    pub fn new(record: &StakeRecord, ledger: &Ledger) -> Self {
-        let stake = record.id.and_then(|id| ledger.stakes().find(&id));
+    pub fn new(session: &Session, record: &StakeRecord) -> Self {
+        let calendar = Calendar::of(session.network());
+        let view = View { ledger: session.ledger(), book: session.book.stakes(), calendar };
+        let told = describe(record, Seen::default(), view);
         Self {
-            id: record.id.map(|id| id.to_string()),
-            outpoint: record.outpoint.to_string(),
+            id: told.id,
+            outpoint: told.outpoint,
             amount_sat: record.amount_sat,
             lock_blocks: record.lock.get(),
             broadcast: record.broadcast,
-            state: stake.map(|(_, stake)| stake.state),
+            state: told.state,
+            expands: record.expands.map(|old| old.to_string()),
+            next: told.next,
             raw: None,
         }
     }
@@ -190,16 +207,17 @@ impl fmt::Display for Locked {
         let name = self.id.as_ref().unwrap_or(&self.outpoint);
         writeln!(f, "stake {name}")?;
         writeln!(f, "  at {}", self.outpoint)?;
-        match (self.broadcast, self.state) {
-            (true, Some(state)) => writeln!(f, "  {state}: handed to Bitcoin"),
-            (true, None) => {
-                writeln!(f, "  handed to Bitcoin, not registered yet: palisade-staker stake --resume {name}")
+        let state = self.state.map_or_else(String::new, |state| format!("{state}: "));
+        match &self.expands {
+            Some(old) if !self.broadcast => {
+                writeln!(f, "  not sent: stake {old} stays as it is, with its power, until this one is sent")
             }
-            (false, _) => {
-                writeln!(f, "  nothing is locked yet; go on: palisade-staker stake --resume {name}")
-            }
+            _ => writeln!(f, "  {state}{}", self.next),
         }?;
-        self.raw.iter().try_for_each(|raw| writeln!(f, "  not sent: {raw}"))?;
+        if !self.broadcast {
+            writeln!(f, "  go on: palisade-staker stake --resume {name}")?;
+        }
+        self.raw.iter().try_for_each(|raw| writeln!(f, "  transaction: {raw}"))?;
         write!(f, "next: palisade-staker status {name}")
     }
 }
@@ -207,6 +225,8 @@ impl fmt::Display for Locked {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::when::Moment;
+    use bitcoin::Network;
 
     fn plan() -> Plan {
         Plan {
@@ -214,10 +234,9 @@ mod tests {
             already: Amount::ZERO,
             fee: Some(Amount::from_sat(308)),
             lock: 2_000,
-            withdraw_at: 2_112,
-            withdraw_on: Moment(1_795_262_400).after_blocks(2_001),
-            power_until: 1_968,
-            power_until_on: Moment(1_795_262_400).after_blocks(1_857),
+            k: 6,
+            tip: 111,
+            calendar: Calendar::from(Moment(1_795_262_400), Network::Signet),
             withdraw_before: None,
             unbonding_fee: Amount::from_sat(2_000),
             unbonding_blocks: 144,
@@ -235,7 +254,8 @@ mod tests {
         let expected = "\
 Lock 0.5 BTC (50,000,000 sat) for 2,000 blocks (about 14 days).
   fee:           0.00000308 BTC (308 sat)
-  power:         from depth k on, until block 1968, about 4 Dec 2026
+  power:         from block 118, about 21 Nov 2026 on, 6 blocks (about 60 minutes) after the stake's
+  power until:   block 1968, about 4 Dec 2026
   withdraw:      from block 2112, about 5 Dec 2026
   leave early:   any time, for a fee of 0.00002 BTC (2,000 sat), then wait 144 blocks (about 24 hours)
   power to:      zero: anna (02ab)
@@ -262,9 +282,9 @@ Lock 0.5 BTC (50,000,000 sat) for 2,000 blocks (about 14 days).
     #[test]
     fn an_expansion_says_who_can_still_be_slashed_and_whether_the_lock_ends_earlier() {
         for (before, earlier) in [(2_111, false), (2_112, false), (2_113, true)] {
-            let before = Some((before, Moment(1_795_262_400)));
-            let text = Plan { withdraw_before: before, former: vec!["dev: bert (03cd)".into()], ..plan() }
-                .to_string();
+            let text =
+                Plan { withdraw_before: Some(before), former: vec!["dev: bert (03cd)".into()], ..plan() }
+                    .to_string();
             assert_eq!(text.contains("EARLIER"), earlier, "{text}");
             assert!(
                 text.contains("still named:   dev: bert (03cd): no power, but it can still be slashed"),

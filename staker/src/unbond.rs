@@ -2,15 +2,18 @@
 
 use crate::amount;
 use crate::ask::{confirm, progress};
+use crate::coins::{self, Lying};
 use crate::exit;
+use crate::extend;
 use crate::failures;
 use crate::finish;
 use crate::record::StakeRecord;
 use crate::session::Session;
 use crate::verify;
-use crate::when::{Moment, show_blocks};
-use bitcoin::Amount;
+use crate::when::Calendar;
+use crate::words;
 use bitcoin::consensus::encode::serialize_hex;
+use bitcoin::{Amount, Txid};
 use clap::Args;
 use palisade_hub::daemon::exit::Failure;
 use palisade_protocol::transactions::witness::NoWitness;
@@ -43,9 +46,12 @@ pub struct Unbonding {
     pub fee_sat: u64,
     /// How many blocks it then waits.
     pub unbonding_blocks: u16,
-    /// When it can be withdrawn, about.
+    /// An expansion of the stake that is begun and not sent, which then comes to nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ends_expansion: Option<String>,
+    /// How blocks are shown.
     #[serde(skip)]
-    pub withdraw_on: Moment,
+    pub calendar: Calendar,
     /// Whether it was handed to Bitcoin.
     pub sent: bool,
     /// The signed transaction, hex, where it was to be printed instead of sent.
@@ -61,12 +67,14 @@ impl fmt::Display for Unbonding {
         }
         writeln!(f, "  left:        {}", amount::show(Amount::from_sat(self.amount_sat)))?;
         writeln!(f, "  fee:         {}", amount::show(Amount::from_sat(self.fee_sat)))?;
-        writeln!(
-            f,
-            "  withdraw:    {} after its block, about {}",
-            show_blocks(self.unbonding_blocks.into()),
-            self.withdraw_on
-        )?;
+        let wait = self.calendar.blocks(self.unbonding_blocks.into());
+        writeln!(f, "  withdraw:    {wait} after its block")?;
+        if let Some(new) = &self.ends_expansion {
+            writeln!(
+                f,
+                "  ends:        the expansion into stake {new}, which is begun and not sent, comes to nothing"
+            )?;
+        }
         write!(f, "  transaction: {}", self.txid)?;
         self.raw.iter().try_for_each(|raw| write!(f, "\n  not sent:    {raw}"))
     }
@@ -79,6 +87,11 @@ impl Unbond {
         if let Err(why) = session.catch_up().await {
             progress(format_args!("{why}\n(going on with what is known)"));
         }
+        if !self.print {
+            session.check_node().await?;
+            check_there(session, &record).await?;
+        }
+        let calendar = Calendar::of(session.network());
         let keys = session.keys()?;
         let key = keys.staking(record.key_index)?;
         if let Ok(signatures) = verify::quorum(session.ledger(), &record, &key) {
@@ -91,7 +104,7 @@ impl Unbond {
             exit::unbond(&contract, &presigned, &key, &record.unbonding_signatures).map_err(
                 |why| match why {
                     exit::NoExit::Witness(NoWitness::BelowQuorum { quorum, .. }) => {
-                        let withdraw = show_blocks(record.lock.get().into());
+                        let withdraw = calendar.blocks(record.lock.get().into());
                         Failure::not_now(format_args!(
                             "{unsigned} of {quorum} committee members have signed the early exit"
                         ))
@@ -107,31 +120,47 @@ impl Unbond {
             amount_sat: left.to_sat(),
             fee_sat: record.amount_sat.saturating_sub(left.to_sat()),
             unbonding_blocks: contract.unbonding_time.get(),
-            withdraw_on: Moment::now().after_blocks(u32::from(contract.unbonding_time.get()) + 1),
+            ends_expansion: extend::begun(session, &record).map(|new| new.name()),
+            calendar,
             sent: false,
             raw: self.print.then(|| serialize_hex(&tx)),
         };
         if self.print {
             return Ok(summary);
         }
-        check_there(session, &record).await?;
         confirm(&summary, self.yes)?;
         finish::send(&session.node, &tx).await?;
         Ok(Unbonding { sent: true, ..summary })
     }
 }
 
-/// Refuses to leave what is not there, or not any more.
+/// Refuses to leave what is not there, what has left already, and what is about to.
 async fn check_there(session: &Session, record: &StakeRecord) -> Result<(), Failure> {
-    let there = session.node.tx_out(record.outpoint, true).await.map_err(failures::node)?;
-    match there {
-        Some(_) => Ok(()),
-        None if !record.broadcast => Err(Failure::not_now("nothing is locked yet, so there is nothing to leave")),
-        None => Err(Failure::failed(format_args!(
-            "the stake's coins are not in output {} any more, or a transaction that moves them waits for its block",
-            record.outpoint
-        ))
-        .hint(format_args!("palisade-staker status {}", record.name()))),
+    let calendar = Calendar::of(session.network());
+    let moving = |txid: &Txid| {
+        let words = words::moves(record, txid, session.book.stakes(), calendar);
+        Err(Failure::not_now(words).hint(format_args!("palisade-staker status {}", record.name())))
+    };
+    match coins::find(&session.node, record).await? {
+        Some(Lying { moved_by: Some(txid), .. }) => moving(&txid),
+        Some(lying) if lying.exit.coin.outpoint == record.outpoint => Ok(()),
+        Some(lying) => {
+            let made_by = lying.exit.coin.outpoint.txid;
+            let when = calendar.height(lying.withdraw_at(), lying.tip);
+            Err(Failure::failed(format_args!("the coins have left the stake already, by {made_by}"))
+                .hint(format_args!("`palisade-staker withdraw {}` takes them from {when}", record.name())))
+        }
+        // Not in a block: it can be left there too, unless something does so already.
+        None => {
+            let spends = session.node.spends_in_mempool(&[record.outpoint]).await.map_err(failures::node)?;
+            if let Some(txid) = spends.into_iter().flatten().next() {
+                return moving(&txid);
+            }
+            match session.node.tx_out(record.outpoint, true).await.map_err(failures::node)? {
+                Some(_) => Ok(()),
+                None => Err(coins::nowhere(&session.node, record, session.ended(record)).await?),
+            }
+        }
     }
 }
 

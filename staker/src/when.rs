@@ -3,6 +3,7 @@
 //! A block is taken for ten minutes. That is an estimate: what binds is the height.
 
 use crate::amount;
+use bitcoin::Network;
 use palisade_protocol::units::RelativeBlocks;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -97,10 +98,38 @@ impl Span {
     }
 }
 
-/// `2000 blocks (about 14 days)`.
-pub fn show_blocks(blocks: u32) -> String {
-    let unit = if blocks == 1 { "block" } else { "blocks" };
-    format!("{} {unit} ({})", amount::group(blocks.into()), about(u64::from(blocks) * BLOCK_S))
+/// How blocks are told as times: on regtest not at all, because there blocks are made by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Calendar(Option<Moment>);
+
+impl Calendar {
+    /// From now on.
+    pub fn of(network: Network) -> Self {
+        Self::from(Moment::now(), network)
+    }
+
+    /// From a moment on.
+    pub fn from(now: Moment, network: Network) -> Self {
+        Self(Some(now).filter(|_| network != Network::Regtest))
+    }
+
+    /// `2,000 blocks (about 14 days)`.
+    pub fn blocks(self, count: u32) -> String {
+        let unit = if count == 1 { "block" } else { "blocks" };
+        let blocks = format!("{} {unit}", amount::group(count.into()));
+        match self.0 {
+            Some(_) => format!("{blocks} ({})", about(u64::from(count) * BLOCK_S)),
+            None => blocks,
+        }
+    }
+
+    /// `block 2112, about 5 Dec 2026`, with the tip at a height.
+    pub fn height(self, height: u32, tip: u32) -> String {
+        match self.0 {
+            Some(now) => format!("block {height}, about {}", now.after_blocks(height.saturating_sub(tip))),
+            None => format!("block {height}"),
+        }
+    }
 }
 
 fn about(seconds: u64) -> String {
@@ -217,14 +246,19 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_shown_with_their_time() {
-        for (count, text) in [
-            (0, "0 blocks (about 0 minutes)"),
-            (1, "1 block (about 10 minutes)"),
-            (18, "18 blocks (about 3 hours)"),
-            (2_000, "2,000 blocks (about 14 days)"),
+    fn blocks_are_shown_with_their_time_except_where_they_are_made_by_hand() {
+        let [signet, regtest] = [Network::Signet, Network::Regtest].map(|net| Calendar::from(NOW, net));
+        for (count, blocks, time) in [
+            (0, "0 blocks", " (about 0 minutes)"),
+            (1, "1 block", " (about 10 minutes)"),
+            (18, "18 blocks", " (about 3 hours)"),
+            (2_000, "2,000 blocks", " (about 14 days)"),
         ] {
-            assert_eq!(show_blocks(count), text);
+            assert_eq!(signet.blocks(count), format!("{blocks}{time}"));
+            assert_eq!(regtest.blocks(count), blocks);
         }
+        assert_eq!(signet.height(244, 100), "block 244, about 22 Nov 2026");
+        assert_eq!(signet.height(99, 100), "block 99, about 21 Nov 2026");
+        assert_eq!(regtest.height(244, 100), "block 244");
     }
 }

@@ -2,13 +2,16 @@
 
 use crate::amount;
 use crate::ask::confirm;
-use crate::exit::Exit;
+use crate::behind;
+use crate::coins::{self, Lying};
 use crate::failures;
 use crate::finish::send;
 use crate::keys::Keys;
 use crate::record::StakeRecord;
+use crate::session::Session;
 use crate::stake::{address, fee_rate_of};
-use crate::when::{Moment, show_blocks};
+use crate::when::Calendar;
+use crate::words;
 use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::{Address, Amount, FeeRate, Network};
 use clap::Args;
@@ -70,26 +73,45 @@ impl fmt::Display for Withdrawal {
     }
 }
 
-/// Withdraws a stake by the timelock of whatever output holds it now. `default` is where the coins go if nobody says.
+/// What a withdrawal is made from.
+pub struct Source<'a> {
+    /// The keys.
+    pub keys: &'a Keys,
+    /// The network.
+    pub network: Network,
+    /// All stakes of the wallet.
+    pub stakes: &'a [StakeRecord],
+    /// Where the coins go if nobody says.
+    pub default: Address,
+    /// The whole wallet; `None` where there is a backup only.
+    pub session: Option<&'a Session>,
+}
+
+/// Withdraws a stake by the timelock of whatever output holds it now.
 pub async fn withdraw(
     node: &BitcoinRpc,
     record: &StakeRecord,
-    keys: &Keys,
-    network: Network,
-    default: Address,
+    source: &Source<'_>,
     terms: &Terms,
 ) -> Result<Withdrawal, Failure> {
+    let network = source.network;
     node.check_network(network).await.map_err(failures::node)?;
+    let hub = source.session.map(|session| session.ledger().btc_height().0);
+    behind::check(node, network, hub).await?;
     let destination = match &terms.to {
         Some(text) => address(text, network)?,
-        None => default,
+        None => source.default.clone(),
     };
-    let exit = find(node, record, terms.print).await?;
-    if !terms.print && terms.fee_rate.is_none() {
-        check_not_waiting(node, &exit).await?;
+    let Some(lying) = coins::find(node, record).await? else {
+        let ended = source.session.and_then(|session| session.ended(record));
+        return Err(coins::nowhere(node, record, ended).await?);
+    };
+    if !terms.print {
+        check_not_waiting(&lying, record, source, terms.fee_rate.is_some())?;
+        check_age(&lying, record, source.session.is_some(), Calendar::of(network))?;
     }
     let rate = fee_rate_of(node, terms.fee_rate).await?;
-    let key = keys.staking(record.key_index)?;
+    let (key, exit) = (source.keys.staking(record.key_index)?, &lying.exit);
     let (tx, fee) = exit.withdraw(&key, &destination.script_pubkey(), rate)?;
     let summary = Withdrawal {
         stake: record.name(),
@@ -109,76 +131,78 @@ pub async fn withdraw(
     Ok(Withdrawal { sent: true, ..summary })
 }
 
-/// The output that holds the coins now, if its timelock is over or somebody signs ahead.
-async fn find(node: &BitcoinRpc, record: &StakeRecord, ahead: bool) -> Result<Exit, Failure> {
-    let contract = record.contract()?;
-    for exit in Exit::all(&contract, record.presigned().as_ref()) {
-        let unspent = node.tx_out(exit.coin.outpoint, false).await.map_err(failures::node)?;
-        let Some(unspent) = unspent else { continue };
-        if unspent.output != exit.txout() {
-            return Err(Failure::failed(format_args!(
-                "the node's output {} is not what the book says",
-                exit.coin.outpoint
-            )));
-        }
-        return if ahead { Ok(exit) } else { check_age(exit, unspent.confirmations) };
+/// Refuses to send a withdrawal beside a transaction that waits and moves the same coins, unless a fee rate says that an
+/// earlier withdrawal is to be replaced.
+fn check_not_waiting(
+    lying: &Lying,
+    record: &StakeRecord,
+    source: &Source<'_>,
+    replace: bool,
+) -> Result<(), Failure> {
+    let Some(txid) = lying.moved_by else { return Ok(()) };
+    let calendar = Calendar::of(source.network);
+    let why = Failure::not_now(words::moves(record, &txid, source.stakes, calendar));
+    if !words::is_own(record, &txid, source.stakes) {
+        return if replace { Ok(()) } else { Err(why.hint("--fee-rate replaces it by one that pays more")) };
     }
-    Err(nowhere(node, record).await?)
+    Err(why.hint("nothing is to be withdrawn before it has confirmed"))
 }
 
-/// Refuses to send a second withdrawal beside one that waits, unless a fee rate says that it is to be replaced.
-async fn check_not_waiting(node: &BitcoinRpc, exit: &Exit) -> Result<(), Failure> {
-    match node.tx_out(exit.coin.outpoint, true).await.map_err(failures::node)? {
-        Some(_) => Ok(()),
-        None => Err(Failure::not_now("a transaction that moves these coins waits for its first block")
-            .hint("--fee-rate replaces it by one that pays more")),
-    }
-}
-
-/// BIP 68 counts from the block of the output: `lock` confirmations are there when the next block may spend it.
-fn check_age(exit: Exit, confirmations: u32) -> Result<Exit, Failure> {
-    let missing = u32::from(exit.lock.get()).saturating_sub(confirmations);
+/// Refuses what is too early, and says when it is not.
+fn check_age(lying: &Lying, record: &StakeRecord, is_whole: bool, calendar: Calendar) -> Result<(), Failure> {
+    let missing = lying.missing();
     if missing == 0 {
-        return Ok(exit);
+        return Ok(());
     }
-    let when = Moment::now().after_blocks(missing);
-    Err(Failure::not_now(format_args!("too early: the timelock lasts {} more", show_blocks(missing)))
-        .hint(format_args!("try again about {when}; `unbond` leaves an active stake early")))
-}
-
-async fn nowhere(node: &BitcoinRpc, record: &StakeRecord) -> Result<Failure, Failure> {
-    let found = node.raw_transaction(record.outpoint.txid).await.map_err(failures::node)?;
-    Ok(match found {
-        None => Failure::not_now("the stake is not on Bitcoin: there is nothing to withdraw"),
-        Some(found) if found.mined_in.is_none() => Failure::not_now("the stake waits for its first block"),
-        Some(_) => Failure::failed("the coins are not in this stake any more").hint(
-            "they were withdrawn or went into an expansion; after a slashing that you do not expect, see `status`",
-        ),
-    })
+    let when = calendar.height(lying.withdraw_at(), lying.tip);
+    let is_staked = lying.exit.coin.outpoint == record.outpoint;
+    let sooner = match is_whole && is_staked && record.presigned.is_some() {
+        true => "; `unbond` leaves earlier",
+        false => "",
+    };
+    Err(Failure::not_now(format_args!("too early: the timelock lasts {} more", calendar.blocks(missing)))
+        .hint(format_args!("the first block that can hold the withdrawal is {when}{sooner}")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bitcoin::OutPoint;
-    use palisade_protocol::outputs::Output;
-    use palisade_protocol::transactions::Coin;
-    use palisade_protocol::units::RelativeBlocks;
-    use palisade_regtest::world::keypair;
+    use crate::exit::Exit;
+    use crate::testing::{registration, world};
+    use palisade_hub::daemon::exit::Exit as Code;
 
     #[test]
-    fn one_block_early_is_too_early_and_says_how_much() {
-        let lock = RelativeBlocks::new(200).unwrap();
-        let output = Output::slashing_change(keypair("alice").x_only_public_key().0.into(), lock);
-        let coin = Coin { outpoint: OutPoint::null(), value: Amount::from_sat(1_000) };
-        let exit = Exit { coin, output, lock };
-        for (confirmations, missing) in [(0, "200 blocks"), (198, "2 blocks"), (199, "1 block ")] {
-            let refused = check_age(exit.clone(), confirmations).unwrap_err();
-            assert!(refused.to_string().contains(&format!("lasts {missing}")), "{refused}");
-            assert_eq!(refused.exit(), palisade_hub::daemon::exit::Exit::NotNow);
-        }
-        for confirmations in [200, 201, 100_000] {
-            assert!(check_age(exit.clone(), confirmations).is_ok(), "{confirmations}");
+    fn one_block_early_is_too_early_and_says_how_much_and_what_helps() {
+        let record = registration(&mut world()).unwrap().1;
+        let contract = record.contract().unwrap();
+        let calendar = Calendar::from(crate::when::Moment(1_795_262_400), Network::Signet);
+        let staked = Exit::of_stake(&contract);
+        let left = Exit::of_unbonding(&contract, &record.presigned().unwrap());
+        for (exit, lock, is_whole, sooner) in
+            [(&staked, 300, true, true), (&staked, 300, false, false), (&left, 144, true, false)]
+        {
+            let judge = |confirmations| {
+                let lying = Lying { exit: exit.clone(), confirmations, tip: 1_000, moved_by: None };
+                check_age(&lying, &record, is_whole, calendar)
+            };
+            for (confirmations, missing) in
+                [(lock - 145, "145 blocks"), (lock - 2, "2 blocks"), (lock - 1, "1 block ")]
+            {
+                if confirmations < 0 {
+                    continue;
+                }
+                let refused = judge(confirmations as u32).unwrap_err();
+                let said = refused.to_string();
+                assert!(said.contains(&format!("lasts {missing}")), "{said}");
+                assert_eq!(said.contains("`unbond`"), sooner, "{said}");
+                assert_eq!(refused.exit(), Code::NotNow);
+            }
+            let said = judge(lock as u32 - 2).unwrap_err().to_string();
+            // The tip is 1000: after blocks 1001 and 1002 the next one may hold it.
+            assert!(said.contains("is block 1003, about 21 Nov 2026"), "{said}");
+            for confirmations in [lock, lock + 1, 100_000] {
+                assert!(judge(confirmations as u32).is_ok(), "{confirmations}");
+            }
         }
     }
 }

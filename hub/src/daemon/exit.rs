@@ -2,10 +2,12 @@
 //!
 //! Results go to standard output, talk to standard error. A reader that closes the pipe early is no failure.
 
+use std::ffi::OsString;
 use std::fmt::{self, Display};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use serde::Serialize;
 use serde_json::json;
 
@@ -63,6 +65,11 @@ impl Failure {
         self
     }
 
+    /// What happened, without the hint.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The code that the process exits with.
     pub fn exit(&self) -> Exit {
         self.exit
@@ -112,6 +119,32 @@ fn one_line(error: &anyhow::Error) -> String {
     text
 }
 
+/// Reads the command line, for `main`. One that cannot be read ends the program with the code for that: told as clap tells
+/// it, or, with `--json` anywhere in it, as scripts get every other failure. So does a wish for help, which is no failure.
+pub fn parse<C: clap::Parser>() -> Result<C, ExitCode> {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let format = Format::from_flag(args.iter().any(|arg| arg == "--json"));
+    C::try_parse_from(args).map_err(|why| match format {
+        Format::Json if why.use_stderr() => finish(Err(unreadable(&why)), format),
+        _ => {
+            // With nobody left to tell, the exit code still says it.
+            let _ = why.print();
+            ExitCode::from(if why.use_stderr() { Exit::Usage } else { Exit::Done } as u8)
+        }
+    })
+}
+
+/// What clap says of a command line: its first paragraph is what is wrong with it, the rest helps.
+fn unreadable(why: &clap::Error) -> Failure {
+    if why.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Failure::usage("a command is missing").hint("--help lists the commands");
+    }
+    let text = why.render().to_string();
+    let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let on_one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    Failure::usage(on_one_line(message.trim_start_matches("error: "))).hint(on_one_line(rest))
+}
+
 /// Ends `main`: prints a failure to standard error, in the form that results were asked in, and gives the exit code.
 pub fn finish(outcome: Result<(), Failure>, format: Format) -> ExitCode {
     ExitCode::from(report(outcome, format, io::stderr()) as u8)
@@ -157,7 +190,7 @@ impl Format {
             Self::Json => serde_json::to_string(result).map_err(Failure::failed)?,
         };
         match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
-            Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
                 Err(Failure::failed(format_args!("cannot write the result: {e}")))
             }
             _ => Ok(()),
@@ -180,7 +213,7 @@ mod tests {
         }
     }
 
-    struct Broken(ErrorKind);
+    struct Broken(io::ErrorKind);
 
     impl Write for Broken {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -205,8 +238,8 @@ mod tests {
     fn a_closed_pipe_is_no_failure_and_a_full_disk_is() {
         for format in [Format::Text, Format::Json] {
             let write = |kind| format.write(&Balance { sat: 5 }, Broken(kind));
-            assert!(write(ErrorKind::BrokenPipe).is_ok());
-            assert_eq!(write(ErrorKind::StorageFull).unwrap_err().exit(), Exit::Failed);
+            assert!(write(io::ErrorKind::BrokenPipe).is_ok());
+            assert_eq!(write(io::ErrorKind::StorageFull).unwrap_err().exit(), Exit::Failed);
         }
     }
 
@@ -235,7 +268,7 @@ mod tests {
             assert_eq!(report(outcome, Format::Text, &mut talk) as u8, code);
             assert_eq!(String::from_utf8(talk).unwrap(), said);
         }
-        let gone = Broken(ErrorKind::BrokenPipe);
+        let gone = Broken(io::ErrorKind::BrokenPipe);
         assert_eq!(report(Err(Failure::failed("x")), Format::Text, gone), Exit::Failed);
     }
 
@@ -245,6 +278,29 @@ mod tests {
         report(Err(Failure::not_now("later").hint("wait")), Format::Json, &mut talk);
         let said: serde_json::Value = serde_json::from_slice(&talk).unwrap();
         assert_eq!(said, json!({ "error": "later", "hint": "wait", "exit_code": 3 }));
+    }
+
+    #[derive(Debug, clap::Parser)]
+    struct Cli {
+        #[arg(long)]
+        #[allow(dead_code, reason = "only its absence is looked at")]
+        amount: u8,
+    }
+
+    #[test]
+    fn scripts_get_a_command_line_that_cannot_be_read_as_json_too() {
+        for (args, error, hint) in [
+            (["x", "--amount", "9", "--frob"].as_slice(), "unexpected argument '--frob' found", "Usage: x"),
+            (&["x"], "the following required arguments were not provided: --amount <AMOUNT>", "Usage: x"),
+            (&["x", "--amount", "many"], "invalid value 'many' for '--amount <AMOUNT>'", "--help"),
+        ] {
+            let why = <Cli as clap::Parser>::try_parse_from(args).unwrap_err();
+            let mut talk = Vec::new();
+            assert_eq!(report(Err(unreadable(&why)), Format::Json, &mut talk), Exit::Usage);
+            let said: serde_json::Value = serde_json::from_slice(&talk).unwrap();
+            assert!(said["error"].as_str().unwrap().starts_with(error), "{said}");
+            assert!(said["hint"].as_str().unwrap().contains(hint) && said["exit_code"] == 2, "{said}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Expansions: a stake that becomes a larger or longer one without leaving. Source: docs/protocol.md, section 5.7.
 
+use super::stake::Stake;
 use super::state::StakeState;
 use super::{Ledger, Rejected};
 use bitcoin::TxOut;
@@ -9,6 +10,21 @@ use palisade_protocol::registration::{RegistrationProof, StakeRegistration};
 use palisade_protocol::stake::{Contract, StakeId};
 use palisade_protocol::transactions::sighash;
 use std::collections::BTreeSet;
+
+impl Stake {
+    /// Whether a stake is in a state to be expanded, whatever it is to become.
+    pub fn check_expandable(&self) -> Result<(), Rejected> {
+        if !matches!(self.state, StakeState::Active | StakeState::Ending | StakeState::Verified) {
+            return Err(Rejected::Expansion(
+                "only a stake that is active, verified or ending can be expanded",
+            ));
+        }
+        if self.included.is_none() {
+            return Err(Rejected::Expansion("the old stake is not on Bitcoin"));
+        }
+        Ok(())
+    }
+}
 
 impl Ledger {
     /// Checks that a registration expands a stake: same holder, same amount or more, no provider forgotten. Gives the old
@@ -24,12 +40,7 @@ impl Ledger {
         let RegistrationProof::Funding(backing) = &registration.proof else {
             return refuse("an expansion is registered before it is broadcast");
         };
-        if !matches!(stake.state, StakeState::Active | StakeState::Ending | StakeState::Verified) {
-            return refuse("only a stake that is active, verified or ending can be expanded");
-        }
-        if stake.included.is_none() {
-            return refuse("the old stake is not on Bitcoin");
-        }
+        stake.check_expandable()?;
         if new.keys.staker() != stake.contract.keys.staker() {
             return refuse("the holder must be the same");
         }

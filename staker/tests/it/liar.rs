@@ -1,24 +1,41 @@
 //! A proxy before the hub that alters one field at a time of what the hub answers: nothing is locked because of it.
 
 use crate::party::{Party, args, open};
+use crate::stories::stake;
+use palisade_hub::ledger::stake::Stake as Known;
 use palisade_hub::ledger::state::StakeState::{self, Active, Verified};
 use palisade_protocol::block::Block;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
 use palisade_regtest::liar::{Liar, leaves, versions};
 use palisade_regtest::world::provider_key;
+use palisade_staker::extend::Extend;
 use palisade_staker::providers::providers;
 use palisade_staker::stake::Stake;
 use palisade_staker::status::status;
+use palisade_staker::unbond::Unbond;
 use serde_json::json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// The first block of the log with a message of a kind.
+fn first_with(party: &Party, is_wanted: fn(&Message) -> bool) -> Block {
+    let blocks = party.hub.store().blocks(Height(0), u32::MAX).unwrap();
+    let has_it = |block: &Block| block.messages.iter().any(|own| is_wanted(&own.decode().unwrap()));
+    blocks.into_iter().find(has_it).unwrap()
+}
 
 /// The block with the committee's first signatures.
 fn first_answered(party: &Party) -> Block {
-    let blocks = party.hub.store().blocks(Height(0), u32::MAX).unwrap();
-    let is_answer = |message: &Message| matches!(message, Message::Answer(_));
-    let has_answer = |block: &Block| block.messages.iter().any(|own| is_answer(&own.decode().unwrap()));
-    blocks.into_iter().find(has_answer).unwrap()
+    first_with(party, |message| matches!(message, Message::Answer(_)))
+}
+
+/// A wallet whose hub is a liar, honest at first.
+async fn behind_a_liar(party: &Party, coins: &[u64]) -> (PathBuf, Liar) {
+    let config = party.funded("alice", coins).await;
+    let liar = Liar::start(&party.url).await;
+    let text = std::fs::read_to_string(&config).unwrap().replace(&party.url, liar.url());
+    std::fs::write(&config, text).unwrap();
+    (config, liar)
 }
 
 async fn mempool(party: &Party) -> Vec<String> {
@@ -41,10 +58,7 @@ async fn shown(config: &Path) -> (bool, Option<u64>, Vec<Option<StakeState>>) {
 async fn no_altered_field_of_the_hubs_answers_locks_coins_or_is_shown() {
     let party = Party::new(&["anna"]).await;
     party.signing.send_replace(0);
-    let config = party.funded("alice", &[600_000]).await;
-    let liar = Liar::start(&party.url).await;
-    let text = std::fs::read_to_string(&config).unwrap().replace(&party.url, liar.url());
-    std::fs::write(&config, text).unwrap();
+    let (config, liar) = behind_a_liar(&party, &[600_000]).await;
 
     // What the hub says of a message is not believed: the id is computed, the log says whether it is in.
     liar.alter_answer("/messages");
@@ -62,8 +76,7 @@ async fn no_altered_field_of_the_hubs_answers_locks_coins_or_is_shown() {
     liar.alter_field("/genesis", "/hub_key");
     let before = shown(&config).await;
     assert!(!before.0 && liar.told() == 2);
-    let genesis = serde_json::to_value(open(&config).genesis.document()).unwrap();
-    let fields = leaves(&genesis);
+    let fields = genesis_fields(&config);
     assert!(fields.len() > 30);
     for field in fields {
         liar.alter_field("/genesis", &field);
@@ -90,4 +103,117 @@ async fn no_altered_field_of_the_hubs_answers_locks_coins_or_is_shown() {
     party.mine(7).await;
     party.until_state(&id, Active).await;
     liar.check_doors(&["GET /blocks", "GET /genesis", "POST /messages"]);
+}
+
+async fn extend(config: &Path, id: &str) -> Result<String, String> {
+    let order: Extend = args(&[id, "--add", "100,000 sat", "--no-wait", "--yes"]);
+    let begun = order.run(&mut open(config)).await.map_err(|why| why.to_string())?;
+    assert!(!begun.broadcast);
+    Ok(begun.id.unwrap())
+}
+
+/// Pointers to every field of the hub's genesis document.
+fn genesis_fields(config: &Path) -> Vec<String> {
+    leaves(&serde_json::to_value(open(config).genesis.document()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_altered_field_of_the_hubs_answers_extends_a_stake() {
+    let party = Party::new(&["anna"]).await;
+    let (config, liar) = behind_a_liar(&party, &[600_000, 300_000]).await;
+    let old = stake(&config, &[]).await.unwrap().id.unwrap();
+    party.mine(7).await;
+    party.until_state(&old, Active).await;
+    let before = shown(&config).await;
+    let sent = liar.posted();
+    party.signing.send_replace(0);
+    party.mine(1).await;
+
+    let fields = genesis_fields(&config);
+    for field in &fields {
+        liar.alter_field("/genesis", field);
+        extend(&config, &old).await.expect_err(field);
+        assert!(liar.told() > 0, "{field}");
+    }
+    let context = party.hub.ledger().contexts().hub;
+    let blocks = party.hub.store().blocks(Height(before.1.unwrap() + 1), u32::MAX).unwrap();
+    let truth = blocks.into_iter().find(|block| !block.messages.is_empty()).unwrap();
+    for (name, bytes) in versions(&truth, &context) {
+        liar.replace_block(&truth, &bytes);
+        extend(&config, &old).await.expect_err(&name);
+        assert!(liar.told() > 0, "{name}");
+    }
+    // Neither the hub nor Bitcoin nor the own book has heard of it.
+    assert_eq!((liar.posted(), mempool(&party).await), (sent, Vec::<String>::new()));
+    assert_eq!(open(&config).book.stakes().len(), 1);
+
+    liar.alter_answer("/messages");
+    let new = extend(&config, &old).await.unwrap();
+    liar.be_honest();
+    assert_eq!(resume(&config, &new).await, Ok(false));
+    party.signing.send_replace(3);
+    let quorum = |stake: &Known| stake.consents.len() >= 3;
+    party.until("a quorum has consented", |hub| hub.ledger().stakes().iter().any(quorum)).await;
+    for field in &fields {
+        liar.alter_field("/genesis", field);
+        resume(&config, &new).await.expect_err(field);
+        assert!(liar.told() > 0, "{field}");
+    }
+    let truth = first_with(&party, |message| matches!(message, Message::Consent(_)));
+    for (name, bytes) in versions(&truth, &context) {
+        liar.replace_block(&truth, &bytes);
+        resume(&config, &new).await.expect_err(&name);
+        let (_, height, _) = shown(&config).await;
+        assert!(height < Some(truth.header.height.0) && liar.told() > 0, "{name}");
+    }
+    assert_eq!(mempool(&party).await, Vec::<String>::new());
+    liar.be_honest();
+    assert_eq!(resume(&config, &new).await, Ok(true));
+    assert_eq!(mempool(&party).await.len(), 1);
+    liar.check_doors(&["GET /blocks", "GET /genesis", "POST /messages"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_altered_field_of_the_hubs_answers_signs_an_early_exit() {
+    let party = Party::new(&["anna"]).await;
+    let (config, liar) = behind_a_liar(&party, &[600_000]).await;
+    // Locked and registered, and the book has nobody's signature.
+    party.signing.send_replace(0);
+    let place = stake(&config, &["--confirmed", "--no-wait"]).await.unwrap().outpoint;
+    party.mine(1).await;
+    assert_eq!(resume(&config, &place).await, Ok(true));
+    let id = open(&config).book.stakes()[0].name();
+    party.signing.send_replace(3);
+    party.until_state(&id, Verified).await;
+
+    let unbond = async |more: &[&str]| {
+        let flags: Vec<&str> = [id.as_str(), "--yes"].into_iter().chain(more.iter().copied()).collect();
+        let left = args::<Unbond>(&flags).run(&mut open(&config)).await;
+        left.map(|left| left.txid).map_err(|why| why.to_string())
+    };
+    let check = async |name: &str| {
+        for more in [[].as_slice(), &["--print"]] {
+            let refused = unbond(more).await.expect_err(name);
+            assert!(refused.contains("0 of 3 committee members have signed"), "{name}: {refused}");
+        }
+        assert!(liar.told() > 1, "{name}");
+    };
+    for field in genesis_fields(&config) {
+        liar.alter_field("/genesis", &field);
+        check(&field).await;
+    }
+    let truth = first_answered(&party);
+    for (name, bytes) in versions(&truth, &party.hub.ledger().contexts().hub) {
+        liar.replace_block(&truth, &bytes);
+        check(&name).await;
+    }
+    assert_eq!(mempool(&party).await, Vec::<String>::new());
+
+    // With a quorum's signatures in the book, lies change nothing of what is sent.
+    liar.be_honest();
+    let printed = unbond(&["--print"]).await.unwrap();
+    liar.alter_field("/genesis", "/hub_key");
+    assert_eq!(unbond(&[]).await, Ok(printed.clone()));
+    assert!(liar.told() > 0 && mempool(&party).await == [printed]);
+    assert!(liar.lied_at("GET /blocks") > 0 && liar.lied_at("GET /genesis") > 0);
 }

@@ -191,7 +191,8 @@ impl Party {
         self.until(&format!("the stake is {state}"), is).await;
     }
 
-    async fn until(&self, what: &str, holds: impl Fn(&Hub) -> bool) {
+    /// Waits until something holds of the hub.
+    pub async fn until(&self, what: &str, holds: impl Fn(&Hub) -> bool) {
         let mut heights = self.hub.heights();
         let wait = heights.wait_for(|_| holds(&self.hub));
         in_time(what, wait).await.unwrap();

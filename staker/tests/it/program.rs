@@ -114,6 +114,14 @@ async fn results_are_json_and_failures_have_codes_that_scripts_branch_on() {
         assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
         assert!(said.contains("error:") && output.stdout.is_empty(), "{args:?}: {said}");
     }
+    for args in
+        [["--json", "frobnicate"].as_slice(), &["stake", "--amount", "1", "--json"], &["unbond", "--json"]]
+    {
+        let output = run(&config, args).await;
+        let said: Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert!(said["error"].is_string() && said["hint"].is_string() && said["exit_code"] == 2, "{said}");
+        assert!(output.status.code() == Some(2) && output.stdout.is_empty());
+    }
     let missing = run(Path::new("/nowhere/staker.toml"), &["balance"]).await;
     assert_eq!(missing.status.code(), Some(2));
 }

@@ -23,14 +23,14 @@ use palisade_staker::{backup, funds, status};
 use std::path::Path;
 
 /// Stakes 0.005 BTC for 200 blocks with provider "anna".
-async fn stake(config: &Path, more: &[&str]) -> Result<Locked, palisade_hub::daemon::exit::Failure> {
+pub async fn stake(config: &Path, more: &[&str]) -> Result<Locked, palisade_hub::daemon::exit::Failure> {
     let anna = provider_key("anna").to_string();
     let flags = ["--amount", "0.005 BTC", "--provider", &anna, "--lock", "200 blocks", "--yes"];
     let flags: Vec<&str> = flags.into_iter().chain(more.iter().copied()).collect();
     args::<Stake>(&flags).run(&mut open(config)).await
 }
 
-async fn withdraw(config: &Path, flags: &[&str]) -> Result<String, palisade_hub::daemon::exit::Failure> {
+pub async fn withdraw(config: &Path, flags: &[&str]) -> Result<String, palisade_hub::daemon::exit::Failure> {
     Ok(args::<Withdraw>(flags).run(config).await?.txid)
 }
 
@@ -260,7 +260,7 @@ async fn a_second_withdrawal_replaces_the_first_only_when_it_is_meant() {
     party.mine(200).await;
     let first = withdraw(&config, &[&id, "--yes"]).await.unwrap();
     let again = withdraw(&config, &[&id, "--yes"]).await.unwrap_err();
-    assert!(again.to_string().contains("waits for its first block"), "{again}");
+    assert!(again.to_string().contains("waits for its first confirmation"), "{again}");
     let second = withdraw(&config, &[&id, "--yes", "--fee-rate", "20 sat/vB"]).await.unwrap();
     party.mine(1).await;
     let mined =

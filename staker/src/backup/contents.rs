@@ -1,0 +1,85 @@
+//! The stakes of a backup, and what can be done for each: asked of a Bitcoin node, without the password.
+
+use super::Backup;
+use crate::amount;
+use crate::behind;
+use crate::coins;
+use crate::failures;
+use crate::record::StakeRecord;
+use crate::when::Calendar;
+use crate::words;
+use bitcoin::{Amount, OutPoint};
+use palisade_hub::bitcoind::BitcoinRpc;
+use palisade_hub::daemon::exit::Failure;
+use serde::Serialize;
+use std::fmt;
+
+/// The list.
+#[derive(Debug, Serialize)]
+pub struct Contents {
+    /// The stakes, oldest first.
+    pub stakes: Vec<Entry>,
+}
+
+/// One stake of a backup.
+#[derive(Debug, Serialize)]
+pub struct Entry {
+    /// Its name.
+    pub stake: String,
+    /// How much was locked, in sat.
+    pub amount_sat: u64,
+    /// Where its coins are now.
+    pub coin: Option<OutPoint>,
+    /// Height of the first block that may hold a withdrawal of them.
+    pub withdraw_at: Option<u32>,
+    /// What can be done.
+    pub next: String,
+}
+
+/// Lists the stakes of a backup.
+pub async fn list(backup: &Backup, node: &BitcoinRpc) -> Result<Contents, Failure> {
+    let network = backup.network();
+    node.check_network(network).await.map_err(failures::node)?;
+    behind::check(node, network, None).await?;
+    let mut stakes = Vec::new();
+    for record in backup.stakes() {
+        stakes.push(entry(record, backup, node).await?);
+    }
+    Ok(Contents { stakes })
+}
+
+async fn entry(record: &StakeRecord, backup: &Backup, node: &BitcoinRpc) -> Result<Entry, Failure> {
+    let calendar = Calendar::of(backup.network());
+    let lying = coins::find(node, record).await?;
+    let next = match &lying {
+        None => coins::nowhere(node, record, None).await?.message().to_owned(),
+        Some(lying) => match lying.moved_by {
+            Some(txid) => words::moves(record, &txid, backup.stakes(), calendar),
+            None if lying.missing() == 0 => {
+                format!("can be withdrawn now: `withdraw --backup FILE --stake {}`", record.name())
+            }
+            None => format!("can be withdrawn from {}", calendar.height(lying.withdraw_at(), lying.tip)),
+        },
+    };
+    Ok(Entry {
+        stake: record.name(),
+        amount_sat: record.amount_sat,
+        coin: lying.as_ref().map(|lying| lying.exit.coin.outpoint),
+        withdraw_at: lying.as_ref().map(|lying| lying.withdraw_at()),
+        next,
+    })
+}
+
+impl fmt::Display for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.stakes.is_empty() {
+            write!(f, "the backup has no stakes")?;
+        }
+        for entry in &self.stakes {
+            writeln!(f, "{}", entry.stake)?;
+            writeln!(f, "  {}", amount::show(Amount::from_sat(entry.amount_sat)))?;
+            writeln!(f, "  {}", entry.next)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! What goes wrong beside a holder: a lost book, a node that lags, coins spent twice, two orders about one stake.
+
+use crate::party::{Party, args, open};
+use crate::stories::{stake, withdraw};
+use bitcoin::consensus::encode::serialize_hex;
+use palisade_hub::daemon::exit::{Exit, Failure};
+use palisade_hub::ledger::state::StakeState::{Active, Expanded, Pending, Unbonding, Verified};
+use palisade_regtest::Node;
+use palisade_staker::backup::{self, Backup, contents};
+use palisade_staker::behind::Behind;
+use palisade_staker::coins::Rival;
+use palisade_staker::extend::Extend;
+use palisade_staker::funds;
+use palisade_staker::recover::Recover;
+use palisade_staker::session::Session;
+use palisade_staker::stake::Stake;
+use palisade_staker::status::{StakeStatus, Status, status};
+use palisade_staker::summary::Locked;
+use palisade_staker::unbond::{Unbond, Unbonding as Left};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+async fn unbond(config: &Path, id: &str) -> Result<Left, Failure> {
+    args::<Unbond>(&[id, "--yes"]).run(&mut open(config)).await
+}
+
+async fn extend(config: &Path, flags: &[&str]) -> Result<Locked, Failure> {
+    args::<Extend>(flags).run(&mut open(config)).await
+}
+
+async fn resume(config: &Path, id: &str) -> Result<Locked, Failure> {
+    args::<Stake>(&["--resume", id, "--yes"]).run(&mut open(config)).await
+}
+
+async fn all(config: &Path) -> Status {
+    status(&mut open(config), None).await.unwrap()
+}
+
+async fn one(config: &Path, id: &str) -> StakeStatus {
+    status(&mut open(config), Some(id)).await.unwrap().stakes.remove(0)
+}
+
+async fn recover(config: &Path, flags: &[&str]) -> Result<Vec<String>, Failure> {
+    args::<Recover>(flags).run(config).await.map(|recovered| recovered.found)
+}
+
+/// Fails unless an order was refused with exactly this exit code and all these words.
+fn check_refused<T>(outcome: Result<T, Failure>, exit: Exit, words: &[&str]) {
+    let refused = outcome.err().expect("a refusal");
+    let said = refused.to_string();
+    assert!(words.iter().all(|part| said.contains(part)), "{words:?} in: {said}");
+    assert_eq!(refused.exit(), exit, "{said}");
+}
+
+async fn mempool(party: &Party) -> Vec<String> {
+    party.node.rpc().call("getrawmempool", json!([])).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_book_that_is_lost_is_said_to_be_missing_and_comes_back_with_every_stake() {
+    let party = Party::new(&["anna"]).await;
+    let config = party.funded("alice", &[600_000, 600_000, 600_000]).await;
+    let locked = stake(&config, &[]).await.unwrap().id.unwrap();
+    party.mine(7).await;
+    party.until_state(&locked, Active).await;
+    party.signing.send_replace(0);
+    let begun = stake(&config, &["--no-wait"]).await.unwrap().id.unwrap();
+    let unregistered = stake(&config, &["--confirmed", "--no-wait"]).await.unwrap().outpoint;
+    let file = party.folder.path().join("alice.backup");
+    let file = file.to_str().unwrap();
+    backup::write(&open(&config), Path::new(file)).unwrap();
+    let existing = backup::write(&open(&config), Path::new(file)).map(drop);
+    check_refused(existing, Exit::Failed, &["alice.backup exists: a backup never replaces a file"]);
+
+    // Neither empty nor begun anew: no command goes on.
+    let book = config.with_file_name("staker-data").join("stakes.json");
+    let keys = open(&config).book.next_key();
+    std::fs::remove_file(&book).unwrap();
+    check_refused(
+        Session::open(&config),
+        Exit::Failed,
+        &["stakes.json is missing", "palisade-staker recover"],
+    );
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace(&party.url, "http://127.0.0.1:1/")).unwrap();
+    check_refused(recover(&config, &[]).await, Exit::NotNow, &["--backup FILE takes those of a backup"]);
+    assert!(!book.exists(), "an empty book would say that there are no stakes");
+    std::fs::write(&config, text).unwrap();
+
+    assert_eq!(recover(&config, &[]).await.unwrap(), [locked.clone(), begun.clone()]);
+    assert_eq!(recover(&config, &["--backup", file]).await.unwrap(), [unregistered.clone()]);
+    assert_eq!(recover(&config, &[]).await.unwrap(), Vec::<String>::new());
+    assert!(open(&config).book.next_key() >= keys, "a key is not given twice");
+    let shown: Vec<_> =
+        all(&config).await.stakes.iter().map(|stake| (stake.state, stake.broadcast)).collect();
+    assert_eq!(shown, [(Some(Active), true), (Some(Pending), false), (None, true)]);
+
+    // What comes back is whole: the early exit, and a transaction that was not sent yet.
+    unbond(&config, &locked).await.unwrap();
+    party.signing.send_replace(3);
+    party.until_state(&begun, Verified).await;
+    assert!(resume(&config, &begun).await.unwrap().broadcast);
+    party.mine(1).await;
+    party.until_state(&locked, Unbonding).await;
+    let listed = contents::list(&Backup::read(Path::new(file)).unwrap(), &party.rpc()).await.unwrap();
+    let next: Vec<&str> = listed.stakes.iter().map(|entry| entry.next.as_str()).collect();
+    assert_eq!(next.len(), 3);
+    assert!(next.iter().all(|next| next.starts_with("can be withdrawn from block")), "{next:?}");
+    assert_eq!(listed.stakes[0].withdraw_at, one(&config, &locked).await.withdraw_at);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_decided_on_what_a_node_says_that_is_behind() {
+    let party = Party::new(&["anna"]).await;
+    let config = party.funded("alice", &[600_000, 300_000]).await;
+    let id = stake(&config, &[]).await.unwrap().id.unwrap();
+    party.mine(7).await;
+    party.until_state(&id, Active).await;
+    // Another node that lacks the last blocks, then knows their headers, then has them.
+    let (full, late) = (party.node.rpc(), Node::temporary().await.unwrap());
+    let tip = full.tip().await.unwrap().height;
+    let headers = full.headers(1, tip).await.unwrap();
+    let (old, new) = headers.split_at(headers.len() - 3);
+    let give = async |header: &bitcoin::block::Header| {
+        let block = full.block(header.block_hash()).await.unwrap().unwrap();
+        late.rpc().submit_block(&block).await.unwrap();
+    };
+    for header in old {
+        give(header).await;
+    }
+    let text = std::fs::read_to_string(&config).unwrap();
+    let path = |node: &Node| node.cookie_path().to_str().unwrap().to_owned();
+    let other =
+        text.replace(&party.node.rpc_url(), &late.rpc_url()).replace(&path(&party.node), &path(&late));
+    std::fs::write(&config, other).unwrap();
+    let blocks = tip - 3;
+    for (headers, behind, words) in [
+        ([].as_slice(), Behind::Hub { blocks, hub: tip }, "behind the hub"),
+        (new, Behind::Peers { blocks, headers: tip }, "behind its peers"),
+    ] {
+        for header in headers {
+            let _: Value = late.rpc().call("submitheader", json!([serialize_hex(header)])).await.unwrap();
+        }
+        let shown = all(&config).await;
+        assert_eq!((shown.node_behind, shown.stakes[0].state), (Some(behind), Some(Active)));
+        assert!(shown.to_string().contains(&format!("WARNING: {behind}")), "{shown}");
+        check_refused(unbond(&config, &id).await, Exit::NotNow, &[words]);
+        check_refused(withdraw(&config, &[&id, "--yes"]).await, Exit::NotNow, &[words]);
+        check_refused(extend(&config, &[&id, "--yes"]).await, Exit::NotNow, &[words]);
+        check_refused(stake(&config, &[]).await, Exit::NotNow, &[words]);
+    }
+    for header in new {
+        give(header).await;
+    }
+    assert_eq!(all(&config).await.node_behind, None);
+    unbond(&config, &id).await.unwrap();
+}
+
+/// The same wallet once more, with a book of its own: as after a restored copy.
+fn twin(config: &Path) -> PathBuf {
+    let dir = config.parent().unwrap();
+    let new = dir.with_file_name("twin");
+    std::fs::create_dir_all(new.join("staker-data")).unwrap();
+    for name in ["staker.key.json", "staker.toml", "staker-data/wallet.jsonl", "staker-data/stakes.json"] {
+        std::fs::copy(dir.join(name), new.join(name)).unwrap();
+    }
+    let text = std::fs::read_to_string(config).unwrap();
+    let text = text.replace(dir.to_str().unwrap(), new.to_str().unwrap());
+    std::fs::write(new.join("staker.toml"), text).unwrap();
+    new.join("staker.toml")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stake_whose_coins_went_elsewhere_is_said_to_be_dead_and_nobody_waits_for_it() {
+    let party = Party::new(&["anna"]).await;
+    let config = party.funded("alice", &[400_000, 400_000]).await;
+    open(&config).sync().await.unwrap();
+    let other = twin(&config);
+    let place = stake(&config, &["--confirmed", "--no-wait"]).await.unwrap().outpoint;
+    let short = stake(&config, &[]).await;
+    check_refused(
+        short,
+        Exit::NotNow,
+        &["of change wait for a confirmation: try again after the next block"],
+    );
+    let anna = palisade_regtest::world::provider_key("anna").to_string();
+    let flags = ["--amount", "0.003 BTC", "--provider", &anna, "--fee-rate", "20 sat/vB", "--confirmed"];
+    let flags: Vec<&str> = flags.into_iter().chain(["--no-wait", "--yes"]).collect();
+    let rival = args::<Stake>(&flags).run(&mut open(&other)).await.unwrap().outpoint;
+    let shown = one(&config, &place).await;
+    let waiting = rival.split(':').next().unwrap();
+    assert!(matches!(shown.rival, Some(Rival::Waiting { txid, .. }) if txid.to_string() == waiting));
+    assert!(shown.next.contains("only one of them can confirm"), "{}", shown.next);
+
+    party.mine(1).await;
+    let shown = one(&config, &place).await;
+    assert!(matches!(shown.rival, Some(Rival::Confirmed { .. })));
+    assert!(shown.next.contains("can never confirm"), "{}", shown.next);
+    for refused in [resume(&config, &place).await.map(drop), unbond(&config, &place).await.map(drop)] {
+        let said = refused.err().unwrap().to_string();
+        assert!(said.contains("can never confirm") || said.contains("not registered"), "{said}");
+    }
+    check_refused(withdraw(&config, &[&place, "--yes"]).await, Exit::Failed, &["can never confirm"]);
+    // Its other coin is free again.
+    let balance = funds::balance(&mut open(&config)).await.unwrap();
+    assert!(balance.reserved_sat == 0 && balance.free_sat > 490_000, "{balance:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_order_about_a_stake_says_what_waits_and_does_nothing() {
+    let party = Party::new(&["anna"]).await;
+    let config = party.funded("alice", &[600_000, 300_000, 300_000]).await;
+    let old = stake(&config, &[]).await.unwrap().id.unwrap();
+    party.mine(7).await;
+    party.until_state(&old, Active).await;
+    party.signing.send_replace(0);
+    let new = extend(&config, &[&old, "--no-wait", "--yes"]).await.unwrap();
+    assert!(!new.broadcast && new.to_string().contains(&format!("stake {old} stays as it is")), "{new}");
+    let new = new.id.unwrap();
+    let again = extend(&config, &[&old, "--no-wait", "--yes"]).await;
+    check_refused(again, Exit::NotNow, &["begun already", &new, "PENDING", "--resume", "--beside"]);
+    assert_eq!(open(&config).book.stakes().len(), 2);
+    let beside = extend(&config, &[&old, "--beside", "--add", "1,000 sat", "--no-wait", "--yes"]).await;
+    let beside = beside.unwrap().id.unwrap();
+    let printed = args::<Unbond>(&[&old, "--print"]).run(&mut open(&config)).await.unwrap();
+    assert!(
+        printed.to_string().contains(&format!("ends:        the expansion into stake {new}")),
+        "{printed}"
+    );
+
+    party.signing.send_replace(3);
+    party.until_state(&new, Verified).await;
+    let sent = resume(&config, &new).await.unwrap();
+    let txid = sent.outpoint.split(':').next().unwrap().to_owned();
+    let waits = [&format!("the expansion into stake {new} is sent and waits"), txid.as_str()];
+    let waits = waits.map(|part| part as &str);
+    check_refused(extend(&config, &[&old, "--beside", "--yes"]).await, Exit::NotNow, &waits);
+    check_refused(unbond(&config, &old).await, Exit::NotNow, &waits);
+    check_refused(withdraw(&config, &[&old, "--yes"]).await, Exit::NotNow, &waits);
+    assert_eq!(mempool(&party).await, std::slice::from_ref(&txid));
+
+    party.mine(1).await;
+    party.until_state(&old, Expanded).await;
+    let shown = one(&config, &old).await;
+    assert_eq!((shown.expanded_into.as_ref(), shown.coin, shown.withdraw_at), (Some(&new), None, None));
+    let went = format!("went into stake {new}");
+    check_refused(unbond(&config, &old).await, Exit::Failed, &["not in this stake any more", &went]);
+    check_refused(extend(&config, &[&old, "--yes"]).await, Exit::Failed, &["can be expanded", "EXPANDED"]);
+    check_refused(resume(&config, &beside).await, Exit::Failed, &["can never confirm"]);
+
+    let left = unbond(&config, &new).await.unwrap();
+    let waits = ["the early exit is sent and waits", &left.txid, "144 blocks after that"];
+    check_refused(unbond(&config, &new).await, Exit::NotNow, &waits);
+    check_refused(extend(&config, &[&new, "--yes"]).await, Exit::NotNow, &waits);
+    check_refused(withdraw(&config, &[&new, "--yes", "--fee-rate", "9"]).await, Exit::NotNow, &waits);
+    party.mine(1).await;
+    party.until_state(&new, Unbonding).await;
+    let shown = one(&config, &new).await;
+    let coin = shown.coin.unwrap();
+    assert_eq!((coin.outpoint.txid.to_string(), coin.amount_sat), (left.txid.clone(), left.amount_sat));
+    let height = format!("block {}", shown.withdraw_at.unwrap());
+    check_refused(
+        unbond(&config, &new).await,
+        Exit::Failed,
+        &["left the stake already", &left.txid, &height],
+    );
+    let early = withdraw(&config, &[&new, "--yes"]).await;
+    assert!(!early.as_ref().unwrap_err().to_string().contains("`unbond`"));
+    check_refused(early, Exit::NotNow, &["lasts 143 blocks more", &height]);
+}
