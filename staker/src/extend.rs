@@ -91,7 +91,6 @@ impl Extend {
     pub async fn run(&self, session: &mut Session) -> Result<Locked, Failure> {
         session.sync().await?;
         session.catch_up().await?;
-        session.check_node().await?;
         session.check_same_bitcoin().await?;
         let record = session.book.find(&self.stake)?;
         self.check_possible(session, &record).await?;

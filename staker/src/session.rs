@@ -161,8 +161,9 @@ impl Session {
         self.replica.follow(&self.hub, FOLLOW).await.map(drop).map_err(failures::replica)
     }
 
-    /// Refuses to act on a hub that follows another Bitcoin chain than the own node.
+    /// Refuses to act on a hub that follows another Bitcoin chain than the own node, or on a node that is behind.
     pub async fn check_same_bitcoin(&self) -> Result<(), Failure> {
+        behind::check(&self.node, self.network(), None).await?;
         let tip = self.ledger().bitcoin().tip();
         let own = self.node.block_hash(tip.height.0).await.map_err(failures::node)?;
         if own == Some(tip.hash) {

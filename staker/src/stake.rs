@@ -75,8 +75,8 @@ impl Stake {
     pub async fn run(&self, session: &mut Session) -> Result<Locked, Failure> {
         session.sync().await?;
         session.catch_up().await?;
-        session.check_node().await?;
         if let Some(name) = &self.resume {
+            session.check_node().await?;
             let record = session.book.find(name)?;
             if !record.broadcast {
                 confirm(&plan_again(session, &record)?, self.yes)?;

@@ -134,9 +134,9 @@ async fn nothing_is_decided_on_what_a_node_says_that_is_behind() {
         text.replace(&party.node.rpc_url(), &late.rpc_url()).replace(&path(&party.node), &path(&late));
     std::fs::write(&config, other).unwrap();
     let blocks = tip - 3;
-    for (headers, behind, words) in [
-        ([].as_slice(), Behind::Hub { blocks, hub: tip }, "behind the hub"),
-        (new, Behind::Peers { blocks, headers: tip }, "behind its peers"),
+    for (headers, behind, words, on_orders) in [
+        ([].as_slice(), Behind::Hub { blocks, hub: tip }, "behind the hub", "does not have block"),
+        (new, Behind::Peers { blocks, headers: tip }, "behind its peers", "behind its peers"),
     ] {
         for header in headers {
             let _: Value = late.rpc().call("submitheader", json!([serialize_hex(header)])).await.unwrap();
@@ -146,8 +146,8 @@ async fn nothing_is_decided_on_what_a_node_says_that_is_behind() {
         assert!(shown.to_string().contains(&format!("WARNING: {behind}")), "{shown}");
         check_refused(unbond(&config, &id).await, Exit::NotNow, &[words]);
         check_refused(withdraw(&config, &[&id, "--yes"]).await, Exit::NotNow, &[words]);
-        check_refused(extend(&config, &[&id, "--yes"]).await, Exit::NotNow, &[words]);
-        check_refused(stake(&config, &[]).await, Exit::NotNow, &[words]);
+        check_refused(extend(&config, &[&id, "--yes"]).await, Exit::NotNow, &[on_orders]);
+        check_refused(stake(&config, &[]).await, Exit::NotNow, &[on_orders]);
     }
     for header in new {
         give(header).await;
