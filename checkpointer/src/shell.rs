@@ -194,7 +194,7 @@ async fn watch_node<W: Work>(work: &W, health: &Health) {
     let known = work.ledger().btc_height().0;
     // A node that fails now is told by the next pass.
     let Ok(progress) = work.bitcoin().progress().await else { return };
-    match progress.lag(known) {
+    match progress.behind(Some(known)) {
         Some(lag) => health.degrade("bitcoind", lag),
         None => health.recover("bitcoind"),
     }

@@ -1,6 +1,7 @@
 //! The audit log: every judgement and every answer, on disk before it leaves, each entry bound to the one before.
 
 use bitcoin::Amount;
+use palisade_hub::daemon::database;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::hash::{Hash32, tagged};
 use palisade_protocol::message::Message;
@@ -116,11 +117,7 @@ pub struct Audit(Connection);
 impl Audit {
     /// Opens or creates the log, and checks all of it.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
-        let connection = Connection::open(path)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.execute_batch(SCHEMA)?;
-        let audit = Self(connection);
+        let audit = Self(database::open(path, SCHEMA)?);
         audit.entries()?;
         Ok(audit)
     }

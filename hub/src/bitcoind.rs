@@ -7,6 +7,7 @@
 //! Not here: a wallet, retries, and any opinion on how deep is deep enough.
 
 mod answers;
+mod progress;
 mod transport;
 
 use std::time::Duration;
@@ -17,9 +18,8 @@ use bitcoin::{Amount, Block, BlockHash, FeeRate, Network, OutPoint, Transaction,
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-pub use answers::{
-    Acceptance, FoundTransaction, MempoolEntry, Progress, Scan, ScannedOutput, Tip, UnspentOutput,
-};
+pub use answers::{Acceptance, FoundTransaction, MempoolEntry, Scan, ScannedOutput, Tip, UnspentOutput};
+pub use progress::{Behind, Progress};
 pub use transport::{Auth, RpcError};
 
 use answers::{
@@ -83,9 +83,7 @@ impl BitcoinRpc {
 
     /// How far the node is with Bitcoin's blocks.
     pub async fn progress(&self) -> Result<Progress, RpcError> {
-        let info: ChainInfo = self.call("getblockchaininfo", json!([])).await?;
-        let tip = Tip { height: info.blocks, hash: info.bestblockhash };
-        Ok(Progress { tip, headers: info.headers, downloading: info.initialblockdownload })
+        Ok(self.call::<ChainInfo>("getblockchaininfo", json!([])).await?.into())
     }
 
     /// The network that the node is on, by its own word.

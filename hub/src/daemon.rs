@@ -12,6 +12,7 @@ pub mod api;
 pub mod ask;
 pub mod bounded;
 pub mod config;
+pub mod database;
 pub mod endpoint;
 pub mod exit;
 pub mod genesis;

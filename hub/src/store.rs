@@ -4,6 +4,7 @@
 //! and its events land in one transaction with full synchronisation: when [`Store::append`] returns, the block survives a
 //! power cut. Nothing is ever updated.
 
+use crate::daemon::database;
 use crate::ledger::Event;
 use palisade_protocol::block::Block;
 use palisade_protocol::checkpoint::CheckpointShare;
@@ -93,11 +94,7 @@ pub struct Store {
 impl Store {
     /// Opens or creates the log.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let connection = Connection::open(path)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "foreign_keys", true)?;
-        connection.execute_batch(SCHEMA)?;
+        let connection = database::open(path, SCHEMA)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let reader = Connection::open_with_flags(path, flags)?;
         Ok(Self { writer: Mutex::new(connection), reader: Mutex::new(reader) })

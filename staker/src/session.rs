@@ -163,7 +163,7 @@ impl Session {
 
     /// Refuses to act on a hub that follows another Bitcoin chain than the own node, or on a node that is behind.
     pub async fn check_same_bitcoin(&self) -> Result<(), Failure> {
-        behind::check(&self.node, self.network(), None).await?;
+        behind::check(&self.node, None).await?;
         let tip = self.ledger().bitcoin().tip();
         let own = self.node.block_hash(tip.height.0).await.map_err(failures::node)?;
         if own == Some(tip.hash) {
@@ -223,7 +223,7 @@ impl Session {
 
     /// Refuses to decide on what a node says that is behind its peers or the hub.
     pub async fn check_node(&self) -> Result<(), Failure> {
-        behind::check(&self.node, self.network(), Some(self.ledger().btc_height().0)).await
+        behind::check(&self.node, Some(self.ledger().btc_height().0)).await
     }
 
     /// The block of the own node's best chain that holds a transaction, if one does.

@@ -2,7 +2,6 @@
 
 use crate::amount;
 use crate::ask::progress;
-use crate::behind::{self, Behind};
 use crate::coins::{self, Rival};
 use crate::exit::Exit;
 use crate::failures;
@@ -11,6 +10,7 @@ use crate::session::Session;
 use crate::when::Calendar;
 use crate::words::{self, View};
 use bitcoin::{Amount, OutPoint, Txid};
+use palisade_hub::bitcoind::Behind;
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::ledger::stake::{SpendKind, Stake};
 use palisade_hub::ledger::state::StakeState;
@@ -127,7 +127,7 @@ pub async fn status(session: &mut Session, name: Option<&str>) -> Result<Status,
 /// What the node says of each stake; nothing if it is behind. The node is not needed either.
 async fn look(session: &Session, records: &[StakeRecord]) -> Result<(Option<Behind>, Vec<Seen>), Failure> {
     let hub = session.ledger().btc_height().0;
-    let behind = behind::ask(&session.node, session.network(), Some(hub)).await.map_err(failures::node)?;
+    let behind = session.node.progress().await.map_err(failures::node)?.behind(Some(hub));
     if behind.is_some() {
         return Ok((behind, vec![Seen::default(); records.len()]));
     }

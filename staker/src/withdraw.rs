@@ -97,7 +97,7 @@ pub async fn withdraw(
     let network = source.network;
     node.check_network(network).await.map_err(failures::node)?;
     let hub = source.session.map(|session| session.ledger().btc_height().0);
-    behind::check(node, network, hub).await?;
+    behind::check(node, hub).await?;
     let destination = match &terms.to {
         Some(text) => address(text, network)?,
         None => source.default.clone(),

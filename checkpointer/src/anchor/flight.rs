@@ -3,6 +3,7 @@
 use crate::shell::FileError;
 use bitcoin::consensus::encode::{deserialize, serialize};
 use bitcoin::{Amount, Transaction, Txid};
+use palisade_hub::daemon::database;
 use palisade_protocol::units::Epoch;
 use rusqlite::{Connection, params};
 use std::path::Path;
@@ -61,12 +62,7 @@ pub struct Flights(Connection);
 impl Flights {
     /// Opens or creates the file.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        let connection = Connection::open(path)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "foreign_keys", true)?;
-        connection.execute_batch(SCHEMA)?;
-        Ok(Self(connection))
+        Ok(Self(database::open(path, SCHEMA)?))
     }
 
     /// All that are not over, oldest first.

@@ -1,6 +1,7 @@
 //! How far everything is told: the one thing that a reporter remembers of its own.
 
 use crate::shell::FileError;
+use palisade_hub::daemon::database;
 use palisade_protocol::units::BtcHeight;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::path::Path;
@@ -36,11 +37,7 @@ pub struct MarkFile(Connection);
 impl MarkFile {
     /// Opens or creates the file.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        let connection = Connection::open(path)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.execute_batch(SCHEMA)?;
-        Ok(Self(connection))
+        Ok(Self(database::open(path, SCHEMA)?))
     }
 
     /// The mark, if one was ever written.

@@ -6,6 +6,7 @@ use super::job::Outcome;
 use crate::shell::FileError;
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
+use palisade_hub::daemon::database;
 use palisade_protocol::curve::KeyPair;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
@@ -68,12 +69,7 @@ pub struct Book(Connection);
 impl Book {
     /// Opens or creates the file.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        let connection = Connection::open(path)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "foreign_keys", true)?;
-        connection.execute_batch(SCHEMA)?;
-        Ok(Self(connection))
+        Ok(Self(database::open(path, SCHEMA)?))
     }
 
     /// The mark, if one was ever written.

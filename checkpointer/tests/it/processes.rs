@@ -71,8 +71,8 @@ async fn a_node_that_is_behind_is_said_to_be_until_it_is_not() {
             in_time(wanted, told).await;
         }
     };
-    let (height, behind) = (tip - 3, "bitcoind: the node is 3 blocks behind the hub");
-    until(&format!("{behind}: it is at height {height}, the hub's log at {tip}")).await;
+    let (height, behind) = (tip - 3, "bitcoind: the Bitcoin node is behind the hub");
+    until(&format!("{behind}: it is at height {height}, and the hub's log knows Bitcoin up to {tip}")).await;
     hand(tip - 2..=tip).await;
     until("[]").await;
     for (daemon, _) in daemons {

@@ -184,7 +184,7 @@ impl Voter {
     async fn btc_tip(&self) -> Result<BtcHeight, NoVote> {
         let progress = self.bitcoin.progress().await;
         let known = self.with_ledger(|ledger| ledger.btc_height().0);
-        match progress.as_ref().map(|progress| progress.lag(known)) {
+        match progress.as_ref().map(|progress| progress.behind(Some(known))) {
             Ok(None) => self.health.recover("bitcoin"),
             Ok(Some(lag)) => self.health.degrade("bitcoin", lag),
             Err(why) => self.health.degrade("bitcoin", why),

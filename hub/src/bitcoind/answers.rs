@@ -12,45 +12,6 @@ pub struct Tip {
     pub hash: BlockHash,
 }
 
-/// How far the node is with Bitcoin's blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// The last block that it has judged.
-    pub tip: Tip,
-    /// Height of the best header that it has heard of.
-    pub headers: u32,
-    /// Whether it is still downloading what others have had for long.
-    pub downloading: bool,
-}
-
-impl Progress {
-    /// Why the node does not show Bitcoin as it is now, if it does not; `known` is a height that others have shown.
-    pub fn lag(&self, known: u32) -> Option<String> {
-        let Self { tip: Tip { height, .. }, headers, downloading } = *self;
-        let lacks = |wanted: u32| match wanted.saturating_sub(height) {
-            1 => "1 block".to_owned(),
-            count => format!("{count} blocks"),
-        };
-        if downloading {
-            return Some(format!(
-                "the node is still downloading Bitcoin's blocks: it is at height {height} of {headers}"
-            ));
-        }
-        if headers > height.saturating_add(1) {
-            return Some(format!(
-                "the node lacks {} of the best headers: it is at height {height} of {headers}",
-                lacks(headers)
-            ));
-        }
-        (known > height).then(|| {
-            format!(
-                "the node is {} behind the hub: it is at height {height}, the hub's log at {known}",
-                lacks(known)
-            )
-        })
-    }
-}
-
 /// A transaction that the node has in its best chain or in its mempool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundTransaction {
@@ -132,9 +93,7 @@ pub(super) struct ChainInfo {
     pub chain: String,
     pub blocks: u32,
     pub bestblockhash: BlockHash,
-    #[serde(default)]
     pub headers: u32,
-    #[serde(default)]
     pub initialblockdownload: bool,
 }
 
@@ -284,41 +243,6 @@ impl From<ScanInfo> for Scan {
         Self {
             tip: Tip { height: info.height, hash: info.bestblock },
             unspent: info.unspents.into_iter().map(found).collect(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bitcoin::hashes::Hash as _;
-
-    #[test]
-    fn a_node_that_is_behind_says_by_how_much_and_behind_whom() {
-        let progress = |height, headers, downloading| Progress {
-            tip: Tip { height, hash: BlockHash::all_zeros() },
-            headers,
-            downloading,
-        };
-        for (progress, known, said) in [
-            (progress(100, 100, false), 100, None),
-            (progress(100, 101, false), 99, None),
-            (progress(100, 0, false), 100, None),
-            (
-                progress(100, 100, false),
-                101,
-                Some("1 block behind the hub: it is at height 100, the hub's log at 101"),
-            ),
-            (
-                progress(100, 102, false),
-                100,
-                Some("lacks 2 blocks of the best headers: it is at height 100 of 102"),
-            ),
-            (progress(7, 900, true), 0, Some("still downloading Bitcoin's blocks: it is at height 7 of 900")),
-        ] {
-            let lag = progress.lag(known);
-            assert_eq!(lag.is_some(), said.is_some(), "{lag:?}");
-            assert!(said.is_none_or(|said| lag.as_deref().is_some_and(|lag| lag.ends_with(said))), "{lag:?}");
         }
     }
 }

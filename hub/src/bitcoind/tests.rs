@@ -228,7 +228,7 @@ async fn headers_that_do_not_link_mean_that_the_chain_moved() {
         let answer = |request: &Value| {
             let result = match request["method"].as_str().unwrap() {
                 "getblockchaininfo" => {
-                    json!({ "chain": "regtest", "blocks": 9, "bestblockhash": genesis.block_hash() })
+                    json!({ "chain": "regtest", "blocks": 9, "headers": 9, "bestblockhash": genesis.block_hash(), "initialblockdownload": false })
                 }
                 "getblockhash" => json!(genesis.block_hash()),
                 _ => json!(serialize_hex(&genesis)),

@@ -40,7 +40,7 @@ pub struct Entry {
 pub async fn list(backup: &Backup, node: &BitcoinRpc) -> Result<Contents, Failure> {
     let network = backup.network();
     node.check_network(network).await.map_err(failures::node)?;
-    behind::check(node, network, None).await?;
+    behind::check(node, None).await?;
     let mut stakes = Vec::new();
     for record in backup.stakes() {
         stakes.push(entry(record, backup, node).await?);

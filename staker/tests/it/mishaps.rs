@@ -3,11 +3,11 @@
 use crate::party::{Party, args, open};
 use crate::stories::{stake, withdraw};
 use bitcoin::consensus::encode::serialize_hex;
+use palisade_hub::bitcoind::Behind;
 use palisade_hub::daemon::exit::{Exit, Failure};
 use palisade_hub::ledger::state::StakeState::{Active, Expanded, Pending, Unbonding, Verified};
 use palisade_regtest::Node;
 use palisade_staker::backup::{self, Backup, contents};
-use palisade_staker::behind::Behind;
 use palisade_staker::coins::Rival;
 use palisade_staker::extend::Extend;
 use palisade_staker::funds;
@@ -88,7 +88,7 @@ async fn a_book_that_is_lost_is_said_to_be_missing_and_comes_back_with_every_sta
     std::fs::write(&config, text).unwrap();
 
     assert_eq!(recover(&config, &[]).await.unwrap(), [locked.clone(), begun.clone()]);
-    assert_eq!(recover(&config, &["--backup", file]).await.unwrap(), [unregistered.clone()]);
+    assert_eq!(recover(&config, &["--backup", file]).await.unwrap(), std::slice::from_ref(&unregistered));
     assert_eq!(recover(&config, &[]).await.unwrap(), Vec::<String>::new());
     assert!(open(&config).book.next_key() >= keys, "a key is not given twice");
     let shown: Vec<_> =
