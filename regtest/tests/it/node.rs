@@ -11,8 +11,10 @@ use bitcoin::{
     Txid, absolute, transaction,
 };
 use palisade_hub::bitcoind::{Acceptance, BitcoinRpc, RpcError, Tip};
+use palisade_protocol::context::ChainId;
 use palisade_regtest::Node;
 use palisade_regtest::node::NodeError;
+use palisade_regtest::world::{Wish, World, transaction, unbonding};
 
 const SATS: Amount = Amount::from_sat(20_000);
 
@@ -314,4 +316,31 @@ fn a_named_bitcoind_that_does_not_fit_is_refused_before_anything_is_built() {
         assert!(!done.status.success() && said.contains("$BITCOIND is /bin/false"), "{target}: {said}");
         assert!(!said.contains("Compiling") && !said.contains("Finished"), "{target}: {said}");
     }
+}
+
+#[tokio::test]
+async fn a_node_takes_the_blocks_of_a_world_and_follows_its_branches_but_takes_no_theft() {
+    let mut world = World::new(400_000);
+    world.register_provider(&ChainId::zero(), "anna");
+    let id = world.active_stake(&Wish { holder: "alice", sat: 500_000, providers: &["anna"], lock: 300 });
+    let node = Node::of(&world).await.unwrap();
+    let is_unspent = async |coin| node.rpc().tx_out(coin, false).await.unwrap().is_some();
+
+    let (coin, exit) = (world.stake(&id).contract.coin.outpoint, unbonding(world.stake(&id), "alice"));
+    world.spend(&id, coin, &exit).unwrap();
+    let (lost, ..) = world.fund("bob", SATS.to_sat());
+    node.follow(&world).await.unwrap();
+    assert!(is_unspent(lost).await && !is_unspent(coin).await);
+
+    // Exit and payment are gone, and the money of the payment is there again.
+    world.reorg(2, &[]).unwrap();
+    let (paid, ..) = world.fund("bob", SATS.to_sat());
+    assert_ne!(paid, lost);
+    node.follow(&world).await.unwrap();
+    assert!(is_unspent(paid).await && is_unspent(coin).await && !is_unspent(lost).await);
+
+    world.mempool.push(transaction(vec![coin], vec![TxOut::minimal_non_dust(ScriptBuf::new())]));
+    world.mine(1);
+    let refused = node.follow(&world).await.unwrap_err();
+    assert!(matches!(refused, NodeError::Rpc(RpcError::Refused { method: "submitblock", .. })), "{refused}");
 }
