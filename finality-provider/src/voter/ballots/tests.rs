@@ -95,14 +95,24 @@ fn nobody_votes_under_an_expired_set_whoever_knows_of_the_block_first() {
     assert_eq!(ask_zero(&world, &at(expiry)), Ok(Height(20)));
     let expired = Err(NotDue::Expired { epoch: Epoch(1), expiry });
     assert_eq!(ask_zero(&world, &at(expiry.next())), expired, "the own node knows");
-    let said = |world: &World| super::expired(&world.ledger, &world.ledger.chains()[0]);
-    world.mine(expiry.0 - world.btc_height());
-    assert_eq!(said(&world), None, "its last block");
-    world.mine(1);
+    world.mine(expiry.next().0 - world.btc_height());
     assert_eq!(ask_zero(&world, &at(BtcHeight(0))), expired, "the hub knows");
+}
+
+#[test]
+fn a_chain_whose_sets_have_all_expired_is_said_to_have_no_voters() {
+    let mut world = world(20);
+    let said = |world: &World| super::expired(&world.ledger, &world.ledger.chains()[0]);
+    let (epoch, expiry) = {
+        let (epoch, fixed) = world.ledger.chains()[0].newest().unwrap();
+        (epoch, fixed.set.header().expiry)
+    };
+    world.mine(expiry.0 - world.btc_height());
+    assert_eq!(said(&world), None, "in its last block it can vote");
+    world.mine(1);
+    let now = expiry.next();
     let words = format!(
-        "chain zero: its newest set, of epoch 1, expired at Bitcoin height {expiry}, now {}",
-        expiry.next()
+        "chain zero: its newest set, of epoch {epoch}, expired at Bitcoin height {expiry}, now {now}"
     );
     assert!(said(&world).is_some_and(|why| why.starts_with(&words)), "{:?}", said(&world));
 }
