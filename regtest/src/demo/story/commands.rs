@@ -55,7 +55,7 @@ impl Story {
              curl {source}/tip                       # the chain\n\
              curl {hub}/chains                # how far it is final\n\
              palisade-checkpointer prove --chain {chain} --height HEIGHT --hub {hub} {node} --out proof\n\
-             palisade-checkpointer verify proof/block.proof --headers proof/bitcoin.headers --root proof/hub.root   # 3: not deep enough yet\n\
+             palisade-checkpointer verify proof/block.proof --headers proof/bitcoin.headers --root proof/hub.root   # or from which height on\n\
              palisade-checkpointer headers proof/block.proof --out proof/bitcoin.headers {node}   # fresh headers\n"
         )
     }
