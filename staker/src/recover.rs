@@ -56,7 +56,7 @@ pub struct Recovered {
 
 impl fmt::Display for Recovered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} stakes were found that the book did not have:", self.found.len())?;
+        writeln!(f, "stakes found that the book did not have: {}", self.found.len())?;
         self.found.iter().try_for_each(|name| writeln!(f, "  {name}"))?;
         let height = self.hub_height.map_or("-".into(), |height| height.to_string());
         writeln!(f, "(the book has {} now; the hub's log was searched up to height {height})", self.stakes)?;

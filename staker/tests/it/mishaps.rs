@@ -88,7 +88,7 @@ async fn a_book_that_is_lost_is_said_to_be_missing_and_comes_back_with_every_sta
     std::fs::write(&config, text).unwrap();
 
     assert_eq!(recover(&config, &[]).await.unwrap(), [locked.clone(), begun.clone()]);
-    assert_eq!(recover(&config, &["--backup", file]).await.unwrap(), std::slice::from_ref(&unregistered));
+    assert_eq!(recover(&config, &["--backup", file]).await.unwrap(), [unregistered]);
     assert_eq!(recover(&config, &[]).await.unwrap(), Vec::<String>::new());
     assert!(open(&config).book.next_key() >= keys, "a key is not given twice");
     let shown: Vec<_> =
