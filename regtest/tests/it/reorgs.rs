@@ -97,7 +97,9 @@ impl Scene {
             ["--key", &at(GOVERNANCE[0])],
             ["--key", &at(GOVERNANCE[1])],
         ];
-        tool("palisade-hub", &[&["governance", "resume"], flags.as_flattened()].concat()).await.unwrap();
+        tool("palisade-hub", &[&["governance", "resume", "--yes"], flags.as_flattened()].concat())
+            .await
+            .unwrap();
     }
 }
 
