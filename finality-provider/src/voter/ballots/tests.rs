@@ -102,7 +102,7 @@ fn nobody_votes_under_an_expired_set_whoever_knows_of_the_block_first() {
 #[test]
 fn a_chain_whose_sets_have_all_expired_is_said_to_have_no_voters() {
     let mut world = world(20);
-    let said = |world: &World| super::expired(&world.ledger, &world.ledger.chains()[0]);
+    let said = |world: &World| expired(&world.ledger, &world.ledger.chains()[0]);
     let (epoch, expiry) = {
         let (epoch, fixed) = world.ledger.chains()[0].newest().unwrap();
         (epoch, fixed.set.header().expiry)
