@@ -331,7 +331,7 @@ async fn a_wallet_is_made_once_and_on_mainnet_only_in_so_many_words() {
         assert!(refused.to_string().contains("experimental software"), "{refused}");
     }
     let other = init(&new, &["--network", "signet"]).await.unwrap_err();
-    assert!(other.to_string().contains("genesis.json for regtest"), "{other}");
+    assert!(other.to_string().contains("it is for regtest, the configuration for signet"), "{other}");
     assert!(!new.exists());
     assert!(Session::open(&new.join("staker.toml")).is_err());
 }
