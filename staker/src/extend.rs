@@ -1,7 +1,6 @@
 //! `extend`: take a stake into a larger or longer one in one step, without leaving.
 
 use crate::amount;
-use crate::ask::confirm;
 use crate::coins::{self, Lying};
 use crate::exit;
 use crate::finish;
@@ -18,6 +17,7 @@ use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::secp256k1::schnorr::Signature;
 use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxOut, Witness};
 use clap::Args;
+use palisade_hub::daemon::ask::confirm;
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::stake::Stake as Known;

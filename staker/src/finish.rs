@@ -2,7 +2,6 @@
 //!
 //! Every step is on disk before the next, so this can be broken off at any instant and taken up again.
 
-use crate::ask::progress;
 use crate::coins;
 use crate::exit;
 use crate::failures;
@@ -15,6 +14,7 @@ use bitcoin::secp256k1::Keypair;
 use bitcoin::{BlockHash, Transaction, TxOut};
 use palisade_hub::bitcoind::{Acceptance, BitcoinRpc};
 use palisade_hub::client::HubError;
+use palisade_hub::daemon::ask::progress;
 use palisade_hub::daemon::exit::Failure;
 use palisade_protocol::block::MessageBytes;
 use palisade_protocol::message::Message;

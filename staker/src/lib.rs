@@ -10,7 +10,6 @@
 //! withdrawing needs a Bitcoin node and the book or a backup of it, and nothing else.
 
 pub mod amount;
-pub mod ask;
 pub mod backup;
 pub mod behind;
 pub mod book;

@@ -3,7 +3,6 @@
 //! Every registration in the log names the holder's key, so the own copy of the log tells all registered stakes of a seed.
 //! A stake that was broadcast and never registered is in no log: only a backup names it.
 
-use crate::ask::progress;
 use crate::backup::Backup;
 use crate::finish;
 use crate::keys::{Keys, staker_key};
@@ -13,6 +12,7 @@ use crate::session::Session;
 use crate::verify;
 use bitcoin::{Transaction, TxOut};
 use clap::Args;
+use palisade_hub::daemon::ask::progress;
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::store::Store;

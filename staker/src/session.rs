@@ -3,7 +3,6 @@
 //! Opening it reads the disk only. What a command needs from Bitcoin or the hub, it asks for by name.
 
 use crate::amount;
-use crate::ask::progress;
 use crate::behind;
 use crate::book::{Book, BookError};
 use crate::config::Config;
@@ -15,6 +14,7 @@ use crate::words;
 use bitcoin::{Amount, BlockHash, Network, OutPoint, Txid};
 use palisade_hub::bitcoind::{Auth, BitcoinRpc};
 use palisade_hub::client::HubClient;
+use palisade_hub::daemon::ask::progress;
 use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::genesis::read_genesis_for;

@@ -1,7 +1,6 @@
 //! `stake`: lock coins behind finality providers.
 
 use crate::amount;
-use crate::ask::confirm;
 use crate::exit;
 use crate::failures;
 use crate::finish;
@@ -14,6 +13,7 @@ use crate::summary::{Locked, Plan};
 use crate::when::{Calendar, Moment, Span};
 use bitcoin::{Address, Amount, FeeRate, OutPoint, ScriptBuf, TxOut};
 use clap::Args;
+use palisade_hub::daemon::ask::confirm;
 use palisade_hub::daemon::exit::Failure;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::outputs::Output;

@@ -1,7 +1,6 @@
 //! `status`: where each stake stands, and what comes next, in words.
 
 use crate::amount;
-use crate::ask::progress;
 use crate::coins::{self, Rival};
 use crate::exit::Exit;
 use crate::failures;
@@ -11,6 +10,7 @@ use crate::when::Calendar;
 use crate::words::{self, View};
 use bitcoin::{Amount, OutPoint, Txid};
 use palisade_hub::bitcoind::Behind;
+use palisade_hub::daemon::ask::progress;
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::ledger::stake::{SpendKind, Stake};
 use palisade_hub::ledger::state::StakeState;
@@ -171,7 +171,7 @@ pub fn describe(record: &StakeRecord, seen: Seen, view: View<'_>) -> StakeStatus
         included_at: height(|stake| stake.included.map(|place| place.height)),
         active_at: unspent(height(Stake::deep_at)),
         ends_at: unspent(height(Stake::ends_at)),
-        withdraw_at: stake.and_then(withdraw_at),
+        withdraw_at: stake.and_then(Stake::withdrawable_at).map(|height| height.0),
         signed: [stake.map_or(0, |stake| stake.signatures.len()), record.quorum.into()],
         spent_by: stake
             .and_then(|stake| stake.unbonding_spend.or(stake.spend))
@@ -201,19 +201,6 @@ fn coin(record: &StakeRecord, stake: Option<&Stake>) -> Option<Coin> {
         (Some(SpendKind::Unbonding), None) => Some(unbonding_coin(&presigned.unbonding)),
         (Some(SpendKind::Unbonding), Some(SpendKind::Slashing)) => slashed(&presigned.unbonding_slashing),
         (Some(SpendKind::Slashing), _) => slashed(&presigned.slashing),
-        _ => None,
-    }
-}
-
-/// Height of the first block that may hold a withdrawal of a stake's coins, wherever they are; none if they are gone.
-pub(crate) fn withdraw_at(stake: &Stake) -> Option<u32> {
-    let Some(last) = stake.unbonding_spend.or(stake.spend) else {
-        return stake.matures_at().map(|height| height.0);
-    };
-    match last.kind {
-        SpendKind::Unbonding => stake.unbonded_at().map(|height| height.0),
-        // What a slashing leaves waits as long as what the early exit leaves.
-        SpendKind::Slashing => Some(last.place.height.plus(stake.contract.unbonding_time.get().into()).0),
         _ => None,
     }
 }

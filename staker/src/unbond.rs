@@ -1,7 +1,6 @@
 //! `unbond`: leave early, by the transaction that the committee has signed before the coins were locked.
 
 use crate::amount;
-use crate::ask::{confirm, progress};
 use crate::coins::{self, Lying};
 use crate::exit;
 use crate::extend;
@@ -15,6 +14,7 @@ use crate::words;
 use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::{Amount, Txid};
 use clap::Args;
+use palisade_hub::daemon::ask::{confirm, progress};
 use palisade_hub::daemon::exit::Failure;
 use palisade_protocol::transactions::witness::NoWitness;
 use serde::Serialize;

@@ -1,7 +1,6 @@
 //! `withdraw`: take coins whose timelock is over, wherever they lie. Needs a Bitcoin node and nothing else.
 
 use crate::amount;
-use crate::ask::confirm;
 use crate::behind;
 use crate::coins::{self, Lying};
 use crate::failures;
@@ -16,6 +15,7 @@ use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::{Address, Amount, FeeRate, Network};
 use clap::Args;
 use palisade_hub::bitcoind::BitcoinRpc;
+use palisade_hub::daemon::ask::confirm;
 use palisade_hub::daemon::exit::Failure;
 use serde::Serialize;
 use std::fmt;

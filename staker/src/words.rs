@@ -1,7 +1,6 @@
 //! What is going on with a stake and what comes next, in words: the same from every command.
 
 use crate::record::StakeRecord;
-use crate::status::withdraw_at;
 use crate::when::Calendar;
 use bitcoin::Txid;
 use palisade_hub::ledger::Ledger;
@@ -67,7 +66,7 @@ pub fn next(stake: &Stake, broadcast: bool, view: View<'_>) -> String {
     let tip = view.ledger.btc_height().0;
     let when = |height: u32| view.calendar.height(height, tip);
     let quorum = stake.contract.keys.committee().quorum();
-    let matures = withdraw_at(stake).unwrap_or_default();
+    let matures = stake.withdrawable_at().map_or(0, |height| height.0);
     match stake.state {
         StakeState::Pending if broadcast && stake.included.is_none() => format!(
             "handed to Bitcoin; waits for its first block, and for the committee: {} of {quorum} have signed",

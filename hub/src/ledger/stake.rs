@@ -159,6 +159,18 @@ impl Stake {
         Some(spend.place.height.plus(self.contract.unbonding_time.get().into()))
     }
 
+    /// Height of the first block that may hold a withdrawal of the coins, wherever they lie; none while they are not on Bitcoin, or
+    /// once they are gone.
+    pub fn withdrawable_at(&self) -> Option<BtcHeight> {
+        let Some(last) = self.unbonding_spend.or(self.spend) else { return self.matures_at() };
+        match last.kind {
+            SpendKind::Unbonding => self.unbonded_at(),
+            // What a slashing leaves waits as long as what the early exit leaves.
+            SpendKind::Slashing => Some(last.place.height.plus(self.contract.unbonding_time.get().into())),
+            _ => None,
+        }
+    }
+
     /// Bitcoin height from which the stake has no power: one unbonding time before the timelock ends.
     pub fn ends_at(&self) -> Option<BtcHeight> {
         Some(self.matures_at()?.minus(self.contract.unbonding_time.get().into()))

@@ -1,3 +1,0 @@
-//! The question before money moves.
-
-pub use palisade_hub::daemon::ask::{confirm, progress};
