@@ -9,11 +9,10 @@ use crate::queue::{Bounds, Full, Queue, Waiting};
 use crate::replica::{self, ReplicaError};
 use crate::store::{Store, StoreError};
 use crate::timestamps::{self, MAX_DIGESTS};
-use crate::votes::{self, VoteBook, VoteError};
+use crate::votes::{self, Judged, VoteBook, VoteError};
 use bitcoin::secp256k1::{Keypair, Message as Digest, SECP256K1};
 use palisade_protocol::block::{Block, HubHeader, MessageBytes};
 use palisade_protocol::checkpoint::CheckpointShare;
-use palisade_protocol::finality::tally::GoodVote;
 use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
@@ -140,7 +139,7 @@ impl Hub {
     }
 
     /// Answers votes that were counted before, and those that are bad; gives the good ones, each with its answer's door.
-    fn judge_votes(&self, waiting: Vec<Waiting<Vote, VoteAnswer>>) -> Vec<(GoodVote, VoteDoor)> {
+    fn judge_votes(&self, waiting: Vec<Waiting<Vote, VoteAnswer>>) -> Vec<(Judged, VoteDoor)> {
         let ledger = self.ledger();
         let (known, new): (Vec<_>, Vec<_>) = {
             let tally = self.tally();
@@ -162,7 +161,7 @@ impl Hub {
             .collect()
     }
 
-    fn keep_and_count(&self, judged: Vec<(GoodVote, VoteDoor)>) {
+    fn keep_and_count(&self, judged: Vec<(Judged, VoteDoor)>) {
         let (good, doors): (Vec<_>, Vec<_>) = judged.into_iter().unzip();
         let ledger = self.ledger();
         let counted = self.tally().add(good, &ledger, &self.store).unwrap_or_else(|why| {

@@ -205,6 +205,16 @@ impl Store {
         rows.map(|bytes| Ok(Vote::from_bytes(&bytes?)?)).collect()
     }
 
+    /// The votes that are kept of a vote's voter at its height.
+    pub fn votes_by(&self, vote: &Vote) -> Result<Vec<Vote>, StoreError> {
+        let connection = self.read();
+        let mut statement = connection
+            .prepare_cached("SELECT bytes FROM vote WHERE (context, height, voter) = (?1, ?2, ?3)")?;
+        let place = params![vote.ballot.context.0, number(vote.ballot.height.0), vote.key.to_bytes()];
+        let rows = statement.query_map(place, |row| row.get::<_, Vec<u8>>(0))?;
+        rows.map(|bytes| Ok(Vote::from_bytes(&bytes?)?)).collect()
+    }
+
     /// For each voter at each height where more than one vote is kept, two of them.
     pub fn double_votes(&self) -> Result<Vec<(Vote, Vote)>, StoreError> {
         let connection = self.read();

@@ -12,6 +12,7 @@ use palisade_protocol::finality::certificate::Certificate;
 use palisade_protocol::finality::evidence::Evidence;
 use palisade_protocol::finality::tally::{GoodVote, Tally, VoteRefused};
 use palisade_protocol::finality::vote::{Ballot, Vote};
+use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::units::{BtcHeight, Epoch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,6 +34,9 @@ pub enum VoteError {
     /// The set's time is over.
     #[error("the set expired at Bitcoin height {0}")]
     Expired(BtcHeight),
+    /// The voter's key is out: whoever has it can sign anything.
+    #[error("the key {0} is out: its votes count no more")]
+    Exposed(ProviderKey),
     /// The breaker is tripped, or the chain waits for governance.
     #[error("votes on this chain pause until governance resumes")]
     Paused,
@@ -51,6 +55,7 @@ impl VoteError {
             Self::UnknownChain => "unknown-chain",
             Self::NoSet(_) => "unknown-set",
             Self::Expired(_) => "set-expired",
+            Self::Exposed(_) => "exposed",
             Self::Paused => "breaker",
             Self::Refused(VoteRefused::Equivocation(_)) => "equivocation",
             Self::Refused(_) => "vote",
@@ -62,7 +67,7 @@ impl VoteError {
     pub fn can_be_retried(&self) -> bool {
         match self {
             Self::UnknownChain | Self::NoSet(_) | Self::Paused | Self::Store(_) => true,
-            Self::Expired(_) | Self::Refused(_) => false,
+            Self::Expired(_) | Self::Exposed(_) | Self::Refused(_) => false,
         }
     }
 }
@@ -78,19 +83,34 @@ pub struct VoteBook {
     recovered: bool,
 }
 
+/// A vote that is good in itself. One that comes too late does not count; beside another of its voter it is still evidence.
+#[derive(Debug)]
+pub struct Judged {
+    good: GoodVote,
+    late: Option<VoteError>,
+}
+
 /// Judges votes by themselves, on all cores.
-pub fn judge(votes: Vec<Vote>, ledger: &Ledger) -> Vec<Result<GoodVote, VoteError>> {
+pub fn judge(votes: Vec<Vote>, ledger: &Ledger) -> Vec<Result<Judged, VoteError>> {
     cores::map(votes, |vote| {
         let (chain, fixed) = set_of(&vote.ballot, ledger)?;
-        let expiry = fixed.set.header().expiry;
-        if ledger.btc_height() > expiry {
-            return Err(VoteError::Expired(expiry));
+        if ledger.providers().get(&vote.key).is_some_and(|voter| voter.exposed_at.is_some()) {
+            return Err(VoteError::Exposed(vote.key));
         }
-        if !ledger.may_vote(chain) {
-            return Err(VoteError::Paused);
-        }
-        Ok(GoodVote::judge(vote, &fixed.set, &chain.terms)?)
+        Ok(Judged {
+            good: GoodVote::judge(vote, &fixed.set, &chain.terms)?,
+            late: late(chain, fixed, ledger),
+        })
     })
+}
+
+/// Why votes under a set count no more, or not now.
+fn late(chain: &Chain, fixed: &FixedSet, ledger: &Ledger) -> Option<VoteError> {
+    let expiry = fixed.set.header().expiry;
+    if ledger.btc_height() > expiry {
+        return Some(VoteError::Expired(expiry));
+    }
+    (!ledger.may_vote(chain)).then_some(VoteError::Paused)
 }
 
 impl VoteBook {
@@ -100,18 +120,31 @@ impl VoteBook {
         place.and_then(|place| self.tallies.get(&place)).is_some_and(|tally| tally.has(vote))
     }
 
-    /// Keeps good votes on disk, all at once, and counts them in their order. An error is of the disk: none was counted.
+    /// Keeps good votes on disk, all at once, and counts those in time, in their order. An error is of the disk: none was
+    /// counted.
     pub fn add(
         &mut self,
-        votes: Vec<GoodVote>,
+        votes: Vec<Judged>,
         ledger: &Ledger,
         store: &Store,
     ) -> Result<Vec<Result<(), VoteError>>, StoreError> {
-        for good in &votes {
-            self.open_tally(&good.vote().ballot, ledger, store)?;
+        for judged in votes.iter().filter(|judged| judged.late.is_none()) {
+            self.open_tally(&judged.good.vote().ballot, ledger, store)?;
         }
-        store.keep_votes(votes.iter().map(GoodVote::vote))?;
-        Ok(votes.into_iter().map(|good| self.count(good, ledger)).collect())
+        store.keep_votes(votes.iter().map(|judged| judged.good.vote()))?;
+        let counted = votes.into_iter().map(|Judged { good, late }| match late {
+            None => Ok(self.count(good, ledger)),
+            Some(why) => self.compare(good.vote(), store).map(|twice| Err(twice.unwrap_or(why))),
+        });
+        counted.collect()
+    }
+
+    /// Looks whether a vote that does not count is the second of its voter at its height.
+    fn compare(&mut self, vote: &Vote, store: &Store) -> Result<Option<VoteError>, StoreError> {
+        let kept = store.votes_by(vote)?;
+        let evidence = kept.iter().find_map(|other| Evidence::from_votes(other, vote));
+        self.evidence.extend(evidence.clone());
+        Ok(evidence.map(|evidence| VoteRefused::Equivocation(Box::new(evidence)).into()))
     }
 
     /// Makes the tally of a vote's epoch if there is none.

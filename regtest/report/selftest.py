@@ -5,7 +5,7 @@ import random
 import re
 
 # What nothing else says: durations, words for people, and how to find the node (already started when this runs).
-FREE = re.compile(r"ms|steps/\d+/(ms|claim|n)|steps/0/btc/0|refused/\d+/reason|node/(datadir|start|cli)(/\d+)?")
+FREE = re.compile(r"ms|steps/\d+/(ms|claim)|steps/0/btc/0|refused/\d+/reason|node/(datadir|start|cli)(/\d+)?")
 STATES = "PENDING VERIFIED ACTIVE ENDING UNBONDING EXPOSED WITHDRAWABLE WITHDRAWN EXPANDED SLASHED".split()
 FILE_TIMES = 5
 MOST = 4  # entries of a list that are altered: the first, the last, and some between

@@ -9,7 +9,28 @@ from wire import *
 PROOF = {"txs", "finality", "anchors", "reorgs", "refusals", "refused"}
 NAMED = ["fps", "finality", "equivocations", "refusals", "anchors", "timestamps", "reorgs", "refused"]
 NEEDED = ["chains", "params", "txs", "stakes", "files", "steps", *NAMED]
-CHAPTERS = set("123456")
+# The story's sentences: each step, and what it must at least show; a transaction by its kind.
+STEPS = {
+    "1.1": {"fps": 8},
+    "1.2": {"fund": 4},
+    "1.3": {"stake": 4},
+    "2.1": {"stakes": 4},
+    "2.2": {"finality": 2},
+    "2.3": {"finality": 8},
+    "2.4": {"refusals": 1},
+    "3.1": {"anchors": 1},
+    "3.2": {"timestamps": 1},
+    "3.3": {"files": 3, "finality": 1, "anchors": 1},
+    "4.1": {"unbond": 1, "withdraw": 1, "refused": 2},
+    "4.2": {"withdraw": 1, "refused": 1},
+    "4.3": {"expand": 1, "refused": 1},
+    "5.1": {"equivocations": 1, "slash": 2},
+    "5.2": {"withdraw": 2, "finality": 2},
+    "6.1": {"stake": 1, "reorgs": 1},
+    "6.2": {"stake": 1, "reorgs": 1},
+    "6.3": {"unbond": 1, "withdraw": 1, "finality": 1},
+    "6.4": {"stake": 1, "finality": 2},
+}
 
 
 def steps(facts):
@@ -30,11 +51,14 @@ def steps(facts):
         facts.need(sorted(named) == sorted(step["txs"]), f"{where}: txs and refs name the same transactions")
         facts.need(len(set(step["refs"])) == len(step["refs"]), f"{where}: no ref stands twice")
         facts.need(stakes_of(facts, step["txs"]) <= set(step["refs"]), f"{where}: the stakes of its transactions are named")
+        kinds = sections + [facts.report["txs"][int(each.split("/")[1])]["kind"] for each in step["refs"] if each.startswith("txs/")]
+        for kind, count in STEPS.get(step["n"], {}).items():
+            facts.need(kinds.count(kind) >= count, f"{where}: step {step['n']} shows {count} of {kind}")
         begin, end = step["btc"]
         facts.need((i == 0 or begin == height) and begin <= end, f"{where}: heights go on from {height}")
         facts.need(step["n"] not in numbers, f"{where}: {step['n']} stands once")
         height, numbers = end, numbers + [step["n"]]
-    facts.need({number[0] for number in numbers} == CHAPTERS, "the story is told to its end")
+    facts.need(set(numbers) == set(STEPS), "every step of the story is told, and no other")
     facts.need(height == facts.report["node"]["tip"]["height"], "the last step ends at the node's tip")
     every_fact_is_named(facts)
     facts.need(sum(step["ms"] for step in facts.report["steps"]) <= facts.report["ms"], "steps took no longer than the story")

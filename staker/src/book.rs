@@ -167,7 +167,7 @@ impl Book {
     fn save(&self) -> Result<(), BookError> {
         let unwritable = |cause| BookError::Unwritable { path: self.path.clone(), cause };
         let text = serde_json::to_vec_pretty(&self.content).map_err(|cause| unwritable(cause.into()))?;
-        replace(&self.path, &text).map_err(unwritable)
+        private_file::replace(&self.path, &text).map_err(unwritable)
     }
 }
 
@@ -179,19 +179,6 @@ pub fn find(stakes: &[StakeRecord], name: &str, how_to_list: &str) -> Result<Sta
         [] => Err(Failure::usage(format_args!("there is no stake `{name}` here")).hint(how_to_list)),
         _ => Err(Failure::usage(format_args!("`{name}` names {} stakes: write more of it", found.len()))),
     }
-}
-
-/// Replaces a private file: the new content is on disk under another name before it takes the old one's place.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    match std::fs::remove_file(&new) {
-        Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
-        _ => {}
-    }
-    private_file::create(&new, bytes)?;
-    std::fs::rename(&new, path)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

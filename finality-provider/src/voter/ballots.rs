@@ -59,6 +59,9 @@ pub enum NotDue {
         /// Its last height.
         expiry: BtcHeight,
     },
+    /// The key is out.
+    #[error("the key is out: it gave itself away with two votes at one height, and votes no more")]
+    Exposed,
     /// Votes on the chain pause.
     #[error("votes on this chain pause until governance resumes")]
     Paused,
@@ -88,6 +91,9 @@ pub fn awaited(chain: &Chain) -> Option<Height> {
 
 /// What the key should vote on now.
 pub fn due(ledger: &Ledger, chain: &Chain, voting: &Voting) -> Result<Due, NotDue> {
+    if is_out(ledger, &voting.key) {
+        return Err(NotDue::Exposed);
+    }
     let height = awaited(chain).ok_or(NotDue::NotOpen)?;
     if !ledger.may_vote(chain) {
         return Err(NotDue::Paused);
@@ -111,6 +117,11 @@ pub fn due(ledger: &Ledger, chain: &Chain, voting: &Voting) -> Result<Due, NotDu
         return Err(NotDue::Expired { epoch, expiry });
     }
     Ok(Due { height, member: *member })
+}
+
+/// Whether a key has given itself away.
+pub fn is_out(ledger: &Ledger, key: &ProviderKey) -> bool {
+    ledger.providers().get(key).is_some_and(|provider| provider.exposed_at.is_some())
 }
 
 /// Why nobody can vote on a chain for now, if all of its sets have expired.

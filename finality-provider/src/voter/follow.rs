@@ -11,6 +11,7 @@ use palisade_protocol::block::Block;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::hash::{Hash32, sha256};
+use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::units::Height;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -48,7 +49,7 @@ impl Voter {
     /// Takes blocks in order; `false` if one was refused.
     async fn take_page(&self, blocks: &[Block], refused: &mut Option<Hash32>) -> anyhow::Result<bool> {
         self.health.recover("hub");
-        self.watch_sets();
+        self.watch_chains();
         for block in blocks {
             let bytes = sha256(&[&block.to_bytes()]);
             if *refused == Some(bytes) {
@@ -74,16 +75,22 @@ impl Voter {
         Ok(true)
     }
 
-    /// A chain of ours whose sets have all expired gets no votes, however well everything else is.
-    fn watch_sets(&self) {
-        let chains: Vec<ChainId> = self.moment().keys.keys().cloned().collect();
-        let expired: Vec<String> = self.with_ledger(|ledger| {
-            let chains = chains.iter().filter_map(|chain| ledger.chain(chain));
-            chains.filter_map(|chain| ballots::expired(ledger, chain)).collect()
+    /// A chain of ours whose sets have all expired gets no votes, however well everything else is; so does one for which our
+    /// key is out.
+    fn watch_chains(&self) {
+        let keys: Vec<(ChainId, ProviderKey)> =
+            self.moment().keys.iter().map(|(chain, key)| (chain.clone(), *key)).collect();
+        let (expired, out) = self.with_ledger(|ledger| {
+            let chains = keys.iter().filter_map(|(chain, _)| ledger.chain(chain));
+            let expired: Vec<String> = chains.filter_map(|chain| ballots::expired(ledger, chain)).collect();
+            let out = keys.iter().filter(|(_, key)| ballots::is_out(ledger, key));
+            (expired, out.map(|(chain, key)| key_is_out(chain, key)).collect::<Vec<_>>())
         });
-        match expired.is_empty() {
-            true => self.health.recover("sets"),
-            false => self.health.degrade("sets", expired.join("; ")),
+        for (part, reasons) in [("sets", expired), ("keys", out)] {
+            match reasons.is_empty() {
+                true => self.health.recover(part),
+                false => self.health.degrade(part, reasons.join("; ")),
+            }
         }
     }
 
@@ -144,4 +151,11 @@ impl Voter {
         self.health.degrade("hub", why);
         tracing::warn!(%why, "no blocks from the hub");
     }
+}
+
+fn key_is_out(chain: &ChainId, key: &ProviderKey) -> String {
+    format!(
+        "chain {chain}: the key {key} is out: it gave itself away with two votes at one height. It has no power any more, and stakes \
+         that name it are slashed. Find out who has it"
+    )
 }

@@ -64,9 +64,9 @@ impl Refusal {
     pub fn write(&self, dir: &Path) -> io::Result<()> {
         fs::create_dir_all(dir)?;
         let path = dir.join(format!("{:012}-{}.json", self.height.0, self.hash));
-        match private_file::create(&path, &serde_json::to_vec_pretty(self)?) {
-            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            written => written,
+        match path.exists() {
+            true => Ok(()),
+            false => private_file::replace(&path, &serde_json::to_vec_pretty(self)?),
         }
     }
 }
@@ -78,6 +78,8 @@ pub fn all(dir: &Path) -> io::Result<Vec<Refusal>> {
         entries => entries?,
     };
     let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    // One that is being written has another name.
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     paths.sort();
     paths.iter().map(|path| Ok(serde_json::from_slice(&fs::read(path)?)?)).collect()
 }

@@ -1,4 +1,4 @@
-//! Files that only their owner may read: created 0600, never overwritten, refused when others could have read them. And
+//! Files that only their owner may read: created 0600, whole or not at all where they are replaced, refused when others could have read them. And
 //! directories that only their owner may enter.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -53,11 +53,28 @@ pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn write_durably(mut file: File, path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
+    sync_directory_of(path)
+}
+
+fn sync_directory_of(path: &Path) -> io::Result<()> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     File::open(directory)?.sync_all()
+}
+
+/// Puts a file with these bytes in the place of one that may be there: whoever reads it, at any moment or after a crash, finds
+/// the old content or the new one, whole. It is on disk as `path` with the extension `new` before it takes its place.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    match fs::remove_file(&new) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
+        _ => {}
+    }
+    create(&new, bytes)?;
+    fs::rename(&new, path)?;
+    sync_directory_of(path)
 }
 
 /// Reads a file of at most `limit` bytes that nobody but its owner can open. The bytes are wiped when dropped.
@@ -106,6 +123,20 @@ mod tests {
         create(&path, b"first").unwrap();
         assert_eq!(create(&path, b"second").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"first");
+    }
+
+    #[test]
+    fn a_replaced_file_is_private_and_what_a_crash_left_beside_it_is_in_nobodys_way() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("book.json");
+        for (content, left) in [(b"first", false), (b"other", true)] {
+            if left {
+                fs::write(dir.path().join("book.new"), b"oth").unwrap();
+            }
+            replace(&path, content).unwrap();
+            assert_eq!((read(&path, 5).unwrap().as_slice(), mode(&path)), (content.as_slice(), 0o600));
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
     }
 
     #[test]

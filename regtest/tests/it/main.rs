@@ -15,6 +15,7 @@ mod proofs;
 mod properties;
 mod refusals;
 mod reorgs;
+mod sets;
 mod spends;
 mod timestamps;
 mod votes;

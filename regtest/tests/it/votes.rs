@@ -1,10 +1,15 @@
-//! Votes that a hub keeps.
+//! Votes that a hub keeps, and those that it counts.
 
+use crate::anchors::{self, dev};
+use palisade_hub::engine::Hub;
 use palisade_hub::store::Store;
+use palisade_hub::votes::VoteError;
 use palisade_protocol::context::ChainId;
+use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::hash::Hash32;
-use palisade_protocol::units::Height;
-use palisade_regtest::world::World;
+use palisade_protocol::units::{Epoch, Height};
+use palisade_regtest::world::{World, keypair, provider_key};
+use std::sync::Arc;
 
 #[test]
 fn whoever_has_a_key_that_is_out_can_make_a_hub_keep_no_more_than_two_votes_at_a_height() {
@@ -33,4 +38,64 @@ fn whoever_has_a_key_that_is_out_can_make_a_hub_keep_no_more_than_two_votes_at_a
     assert_eq!((count("anna", 25), count("anna", 30), count("bert", 25), kept.len()), (2, 1, 1, 4));
     let [(first, second)] = store.double_votes().unwrap().try_into().unwrap();
     assert!(first != second && flood.contains(&first) && flood.contains(&second));
+}
+
+/// A hub that goes on with a world's ledger, without its doors.
+struct Desk {
+    hub: Arc<Hub>,
+    _dir: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new(world: &World) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("log.sqlite")).unwrap();
+        Self { hub: Hub::new(world.ledger.clone(), store), _dir: dir }
+    }
+
+    /// The rule that keeps a vote from counting, if one does.
+    fn ask(&self, vote: &Vote) -> Option<&'static str> {
+        let mut answer = self.hub.vote(vote.clone()).unwrap();
+        self.hub.count_waiting_votes();
+        answer.try_recv().unwrap().err().as_ref().map(VoteError::rule)
+    }
+
+    /// Whether the next block gives a key out.
+    fn gives_out(&self, name: &str) -> bool {
+        self.hub.make_block(&keypair("hub")).unwrap();
+        self.hub.ledger().providers().get(&provider_key(name)).unwrap().exposed_at.is_some()
+    }
+}
+
+#[test]
+fn a_second_vote_gives_the_key_away_whatever_the_chain_is_in_and_a_key_that_is_out_votes_no_more() {
+    type Change = fn(&mut World);
+    let all_is_well: Change = |_| {};
+    let the_set_expires: Change = |world| {
+        let expiry = world.ledger.chain(&dev()).unwrap().sets[&Epoch(4)].set.header().expiry.0;
+        world.mine(expiry + 1 - world.btc_height());
+    };
+    let the_breaker_trips: Change = |world| {
+        world.reorg(7, &[]).unwrap();
+    };
+    for (change, rule) in
+        [(all_is_well, None), (the_set_expires, Some("set-expired")), (the_breaker_trips, Some("breaker"))]
+    {
+        let mut world = anchors::world(86);
+        let vote = |world: &World, name: &str, height: u64, block: u8| {
+            world.vote(&dev(), name, Height(height), Hash32([block; 32]))
+        };
+        let [first, second, next, other] =
+            [("dev anna", 200, 1), ("dev anna", 200, 2), ("dev anna", 205, 1), ("dev bert", 200, 1)]
+                .map(|(name, height, block)| vote(&world, name, height, block));
+        change(&mut world);
+        let desk = Desk::new(&world);
+        assert_eq!(desk.ask(&first), rule);
+        assert_eq!(desk.ask(&first), rule, "the same vote again changes nothing");
+        assert!(!desk.gives_out("dev anna"));
+        assert_eq!(desk.ask(&second), Some("equivocation"));
+        assert!(desk.gives_out("dev anna"));
+        assert_eq!((desk.ask(&next), desk.ask(&other)), (Some("exposed"), rule));
+        assert!(!desk.gives_out("dev bert"));
+    }
 }

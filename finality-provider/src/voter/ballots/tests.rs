@@ -1,9 +1,10 @@
 use super::*;
 use palisade_protocol::context::{ChainId, Terms};
+use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
 use palisade_protocol::finality::tally::Tally;
 use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::message::Message;
-use palisade_regtest::world::{Wish, World, provider_key};
+use palisade_regtest::world::{Wish, World, provider_key, secret};
 
 /// Anna and Bert on chain zero, with nonces up to epoch 7, and a log whose newest block is `tip`.
 fn world(tip: u64) -> World {
@@ -74,6 +75,15 @@ fn a_key_that_is_in_no_set_has_nothing_to_vote_on() {
     let closed = World::new(500_000);
     assert_eq!(ask_zero(&closed, &voting("anna")), Err(NotDue::NotOpen));
     assert_eq!(ask_zero(&world(20), &voting("carl")), Err(NotDue::NotMember(Epoch(1))));
+}
+
+#[test]
+fn a_key_that_is_out_votes_no_more_though_its_sets_stand() {
+    let mut world = world(40);
+    let leaked = LeakedKey { key: provider_key("anna"), secret: secret("anna").secret_bytes() };
+    world.send(&Message::Evidence(Evidence::Key(leaked))).unwrap();
+    assert_eq!(ask_zero(&world, &voting("anna")), Err(NotDue::Exposed));
+    assert_eq!(ask_zero(&world, &voting("bert")), Ok(Height(20)));
 }
 
 #[test]

@@ -1,0 +1,51 @@
+//! Who is in a set: the strongest, and those with nonces for its epoch (docs/protocol.md, sections 7.1 and 7.2).
+
+use palisade_protocol::context::{ChainId, Terms};
+use palisade_protocol::finality::set::MAX_MEMBERS;
+use palisade_protocol::units::Epoch;
+use palisade_regtest::world::{COVENANT, Wish, World, provider_key};
+use std::collections::BTreeSet;
+
+#[test]
+fn a_set_has_the_sixty_strongest_and_the_others_are_told_why_not() {
+    let zero = ChainId::zero();
+    let terms = Terms { epoch_length: 20, voted_every: 5, minimum_power_sat: 1 };
+    let mut world = World::with(terms, &COVENANT, 3);
+    world.mine(1);
+    let names: Vec<String> = (0..MAX_MEMBERS + 2).map(|number| format!("provider {number}")).collect();
+    for (number, name) in names.iter().enumerate() {
+        world.register_provider(&zero, name);
+        world.commit(&zero, name, 1..3);
+        // The weakest registers in the middle.
+        let sat = 20_000 + 1_000 * ((number + 30) % names.len()) as u64;
+        world.active_stake(&Wish { holder: "alice", sat, providers: &[name], lock: 2_000 });
+    }
+    world.close();
+    let chain = &world.ledger.chains()[0];
+    let set = &chain.sets[&Epoch(1)].set;
+    let mut by_power: Vec<_> = names.iter().map(|name| provider_key(name)).collect();
+    by_power.sort_by_key(|key| world.ledger.providers().get(key).unwrap().power);
+    let weakest: BTreeSet<_> = by_power.drain(..2).collect();
+    assert_eq!(set.members().len(), MAX_MEMBERS);
+    assert!(by_power.iter().all(|key| set.find(key).is_some()));
+    let left_out = world.ledger.providers().left_out(chain.id(), set);
+    assert_eq!(left_out.iter().map(|(key, _)| *key).collect::<BTreeSet<_>>(), weakest);
+    assert!(left_out.iter().all(|(_, why)| *why == "not among the strongest 60"));
+}
+
+#[test]
+fn of_more_nonce_roots_than_are_held_the_lowest_epochs_is_dropped() {
+    let zero = ChainId::zero();
+    let mut world = World::new(1_000_000);
+    world.register_provider(&zero, "anna");
+    let most = u64::from(world.ledger.genesis().document().nonce_roots_ahead);
+    let first = world.ledger.first_open_epoch(&zero).0;
+    let held = |world: &World| {
+        let roots = &world.ledger.providers().get(&provider_key("anna")).unwrap().roots;
+        (roots.len() as u64, roots.keys().next().unwrap().0)
+    };
+    world.commit(&zero, "anna", first..first + most);
+    assert_eq!(held(&world), (most, first));
+    world.commit(&zero, "anna", first + most..first + most + 1);
+    assert_eq!(held(&world), (most, first + 1));
+}
