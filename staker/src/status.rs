@@ -27,6 +27,10 @@ pub struct Status {
     pub btc_height: u32,
     /// Height of the newest hub block replayed.
     pub hub_height: Option<u64>,
+    /// Why the hub told nothing new, if it did not: then what it told before is shown.
+    pub hub_silent: Option<String>,
+    /// Why the own Bitcoin node told nothing, if it did not: then what waits in its mempool is not shown.
+    pub node_silent: Option<String>,
     /// In what the own Bitcoin node is behind, if it is: then nothing is taken from it.
     pub node_behind: Option<Behind>,
     /// The stakes, oldest first.
@@ -98,26 +102,25 @@ pub struct Seen {
 
 /// Asks the hub for what is new, if it answers, and tells about the stakes. The hub is not needed: what is known is told.
 pub async fn status(session: &mut Session, name: Option<&str>) -> Result<Status, Failure> {
-    if let Err(why) = session.catch_up().await {
-        progress(format_args!("{why}\n(shown is what was known before)"));
-    }
+    let hub = session.catch_up().await.err();
+    hub.iter().for_each(|why| progress(format_args!("{why}\n(shown is what was known before)")));
     let records = match name {
         Some(name) => vec![session.book.find(name)?],
         None => session.book.stakes().to_vec(),
     };
-    let (node_behind, seen) = match look(session, &records).await {
-        Ok(seen) => seen,
-        Err(why) => {
-            progress(format_args!("{why}\n(what waits in its mempool is not shown)"));
-            (None, vec![Seen::default(); records.len()])
-        }
+    let (node, (node_behind, seen)) = match look(session, &records).await {
+        Ok(seen) => (None, seen),
+        Err(why) => (Some(why), (None, vec![Seen::default(); records.len()])),
     };
+    node.iter().for_each(|why| progress(format_args!("{why}\n(what waits in its mempool is not shown)")));
     let ledger = session.ledger();
     let calendar = Calendar::of(session.network());
     let view = View { ledger, book: session.book.stakes(), calendar };
     Ok(Status {
         btc_height: ledger.btc_height().0,
         hub_height: ledger.tip().map(|(height, _)| height.0),
+        hub_silent: hub.map(|why| why.message().to_owned()),
+        node_silent: node.map(|why| why.message().to_owned()),
         node_behind,
         stakes: records.iter().zip(seen).map(|(record, seen)| describe(record, seen, view)).collect(),
         calendar,

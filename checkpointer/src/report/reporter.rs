@@ -9,13 +9,14 @@ use palisade_hub::client::{HubClient, HubError, Receipt};
 use palisade_hub::ledger::stake::Stake;
 use palisade_hub::ledger::{Event, Ledger};
 use palisade_hub::replica::Replica;
+use palisade_protocol::chain::check_not_from_future;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::{Headers, Message};
 use palisade_protocol::units::{BtcHeight, Height};
 use prometheus::{IntCounter, IntGauge, Registry};
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinSet;
 
 /// Blocks that are read and held at a time.
@@ -285,6 +286,7 @@ impl Reporter {
             }
             return Ok(Pass::Idle);
         };
+        check_not_from_future(&headers, now_s()).map_err(|why| PassError::Apart(why.to_string()))?;
         let (count, tip) = (headers.len(), shared.plus(headers.len() as u32));
         let before = ledger.bitcoin().tip();
         self.send(vec![Message::Headers(Headers { headers })]).await?;
@@ -384,4 +386,10 @@ fn log_told(message: &Message) {
         }
         _ => {}
     }
+}
+
+/// The computer's clock, in UNIX seconds.
+fn now_s() -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    u32::try_from(now).unwrap_or(u32::MAX)
 }

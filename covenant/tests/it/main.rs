@@ -159,7 +159,6 @@ fn copy_of(files: &Path) -> tempfile::TempDir {
     dir
 }
 
-/// A hub that alters one place of the block that registers stakes, and then what it says of the answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_in_no_committee_says_so() {
     let dir = tempfile::tempdir().unwrap();
@@ -181,6 +180,7 @@ async fn whoever_is_in_no_committee_says_so() {
     stop.trigger();
 }
 
+/// A hub that alters one place of the block that registers stakes, and then what it says of the answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_signs_nothing_for_a_hub_that_lies() {
     let (world, ids) = world(2);

@@ -75,6 +75,8 @@ fn a_stake_that_the_log_does_not_have_is_told_from_the_book() {
     let status = Status {
         btc_height: 7,
         hub_height: None,
+        hub_silent: None,
+        node_silent: None,
         node_behind: None,
         stakes: vec![told],
         calendar: calendar(),

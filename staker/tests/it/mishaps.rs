@@ -152,7 +152,15 @@ async fn nothing_is_decided_on_what_a_node_says_that_is_behind() {
     for header in new {
         give(header).await;
     }
-    assert_eq!(all(&config).await.node_behind, None);
+    let shown = all(&config).await;
+    assert_eq!((shown.node_behind, shown.hub_silent, shown.node_silent), (None, None, None));
+    // With nobody there at all, what is known is shown, and scripts are told that it is old.
+    let (nobody, text) = ("http://127.0.0.1:1/", std::fs::read_to_string(&config).unwrap());
+    std::fs::write(&config, text.replace(&party.url, nobody).replace(&late.rpc_url(), nobody)).unwrap();
+    let shown = all(&config).await;
+    assert!(shown.hub_silent.is_some() && shown.node_silent.is_some(), "{shown:?}");
+    assert_eq!(shown.stakes[0].state, Some(Active));
+    std::fs::write(&config, text).unwrap();
     unbond(&config, &id).await.unwrap();
 }
 
