@@ -21,6 +21,7 @@ use palisade_hub::daemon::ask::confirm;
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::stake::Stake as Known;
+use palisade_hub::ledger::state::StakeState;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::outputs::Output;
 use palisade_protocol::params::Params;
@@ -123,7 +124,10 @@ impl Extend {
         }
         known.check_expandable().map_err(|why| {
             let status = format_args!("the stake is {}: palisade-staker status {name}", known.state);
-            Failure::failed(why).hint(status)
+            match known.state {
+                StakeState::Pending | StakeState::Verified => Failure::not_now(why).hint(status),
+                _ => Failure::failed(why).hint(status),
+            }
         })?;
         match begun(session, record).filter(|_| !self.beside) {
             Some(new) => Err(Failure::not_now(format_args!(

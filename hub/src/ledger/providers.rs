@@ -158,12 +158,12 @@ impl Providers {
     /// Keys with power that are no members of a set, and why.
     pub fn left_out(&self, chain: &ChainId, set: &Set) -> Vec<(ProviderKey, &'static str)> {
         let absent = self.with_power(chain).filter(|provider| set.find(&provider.key).is_none());
-        let epoch = set.header().epoch;
-        let reason = |provider: &Provider| match provider.roots.contains_key(&epoch) {
-            true => "not among the strongest 60",
-            false => "no nonce root for the epoch",
+        // Roots are dropped once they are of no more use: only whether there was room is still known.
+        let reason = match set.members().len() < MAX_MEMBERS {
+            true => "no nonce root for the epoch",
+            false => "not among the strongest 60",
         };
-        absent.map(|provider| (provider.key, reason(provider))).collect()
+        absent.map(|provider| (provider.key, reason)).collect()
     }
 
     fn with_power(&self, chain: &ChainId) -> impl Iterator<Item = &Provider> {

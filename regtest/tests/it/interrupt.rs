@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::Command;
 
 /// Command lines of all processes that name a text.
-fn processes(naming: &str) -> anyhow::Result<Vec<String>> {
+pub fn processes(naming: &str) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
         // A process can end while it is looked at.

@@ -18,4 +18,5 @@ mod reorgs;
 mod sets;
 mod spends;
 mod timestamps;
+mod up;
 mod votes;

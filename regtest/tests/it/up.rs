@@ -1,0 +1,100 @@
+//! `make up` and `make down`: a network stays, what it prints can be entered as it is, and all of it goes.
+
+use crate::interrupt::processes;
+use palisade_regtest::in_time;
+use palisade_regtest::process::{binary, wait_for};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use tokio::process::Command;
+
+/// A shell in the directory that the printed commands are entered in.
+struct Shell {
+    home: PathBuf,
+    path: String,
+}
+
+impl Shell {
+    async fn run(&self, line: &str) -> Output {
+        let mut command = Command::new("bash");
+        command.args(["-c", line]).current_dir(&self.home).stdin(Stdio::null()).kill_on_drop(true);
+        command.env("PATH", &self.path).env("PALISADE_PASSWORD", "hello").output().await.unwrap()
+    }
+
+    /// Enters a line until it does what it says: what it needs may still be on its way.
+    async fn until_done(&self, line: &str) -> String {
+        let done = async {
+            loop {
+                let ended = self.run(line).await;
+                let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+                match ended.status.code() {
+                    Some(0) => return String::from_utf8(ended.stdout).unwrap(),
+                    Some(3) => {}
+                    code => panic!("{line}\nended with {code:?}: {said}"),
+                }
+            }
+        };
+        in_time(line, done).await
+    }
+}
+
+async fn demo(word: &str, dir: &Path) -> String {
+    let mut command = Command::new(binary("palisade-demo").unwrap());
+    let ended = command.arg(word).env("DEMO_DIR", dir).output().await.unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    String::from_utf8(ended.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn a_network_stays_up_its_printed_commands_do_what_they_say_and_all_of_it_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("left running");
+    std::fs::create_dir(&dir).unwrap();
+    let printed = demo("up", &dir).await;
+    assert_eq!(demo("up", &dir).await.trim(), printed.trim(), "it is up already");
+    let lines = |program: &str| -> Vec<&str> {
+        let starts = printed.lines().filter(|line| line.starts_with(program));
+        starts.map(|line| line.split(" #").next().unwrap().trim().trim_end_matches(';')).collect()
+    };
+    let [init, providers, stake, status, extend, backup, unbond, withdraw, from_file] =
+        lines("palisade-staker")[..]
+    else {
+        panic!("{printed}")
+    };
+    let programs = binary("palisade-staker").unwrap().parent().unwrap().display().to_string();
+    let path = format!("{programs}:{}", std::env::var("PATH").unwrap());
+    let mut shell = Shell { home: dir.clone(), path };
+    shell.until_done(init).await;
+    shell.home = dir.join("you");
+
+    let address = shell.until_done("palisade-staker address").await;
+    let fund = printed.lines().find_map(|line| line.strip_prefix("curl -X POST \"")?.split("$(").next());
+    let url = format!("{}{}", fund.unwrap(), address.trim());
+    let given = reqwest::Client::new().post(url).send().await.unwrap();
+    assert!(given.status().is_success(), "{given:?}");
+    assert!(!shell.until_done(providers).await.is_empty());
+    shell.until_done(&format!("{stake} --yes")).await;
+    let shown: Value = serde_json::from_str(&shell.until_done(&format!("{status} --json")).await).unwrap();
+    let id = shown["stakes"][0]["id"].as_str().unwrap();
+    let named = |line: &str| line.replace("ID", &id[..8]);
+    shell.until_done(backup).await;
+    // Others need time: too early is no wrong command line.
+    for line in [extend, withdraw, from_file] {
+        let ended = shell.run(&format!("{} --yes", named(line))).await;
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(matches!(ended.status.code(), Some(0 | 3)), "{line}: {said}");
+    }
+    shell.until_done(&format!("{} --yes", named(unbond))).await;
+    for line in lines("palisade-checkpointer") {
+        let ended = shell.run(&line.replace("HEIGHT", "5")).await;
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(!said.contains("Usage"), "{line}: {said}");
+    }
+
+    let name = folder.path().display().to_string();
+    assert!(processes(&name).unwrap().len() >= 18);
+    assert!(demo("down", &dir).await.contains("stopped"));
+    let gone = || Ok(processes(&name)?.is_empty());
+    wait_for("everything has stopped", gone, || Ok(())).await.unwrap();
+    assert!(demo("down", &dir).await.contains("nothing is up"));
+}
