@@ -155,15 +155,15 @@ impl Providers {
         members
     }
 
-    /// Keys with power that are no members of a set, and why.
+    /// Keys with power that are no members of a set which is being fixed, and why.
     pub fn left_out(&self, chain: &ChainId, set: &Set) -> Vec<(ProviderKey, &'static str)> {
         let absent = self.with_power(chain).filter(|provider| set.find(&provider.key).is_none());
-        // Roots are dropped once they are of no more use: only whether there was room is still known.
-        let reason = match set.members().len() < MAX_MEMBERS {
-            true => "no nonce root for the epoch",
-            false => "not among the strongest 60",
+        let epoch = set.header().epoch;
+        let reason = |provider: &Provider| match provider.roots.contains_key(&epoch) {
+            true => "not among the strongest 60",
+            false => "no nonce root for the epoch",
         };
-        absent.map(|provider| (provider.key, reason)).collect()
+        absent.map(|provider| (provider.key, reason(provider))).collect()
     }
 
     fn with_power(&self, chain: &ChainId) -> impl Iterator<Item = &Provider> {
@@ -171,9 +171,20 @@ impl Providers {
         ranking.filter_map(|(_, key)| self.get(key))
     }
 
-    /// Epochs for which some key with power holds a root, ascending.
-    pub fn committed_epochs(&self, chain: &ChainId) -> BTreeSet<Epoch> {
-        self.with_power(chain).flat_map(|provider| provider.roots.keys().copied()).collect()
+    /// What those eligible hold together, for each epoch that a key with power has a root for: in one pass, for keys can have
+    /// roots for any epochs of a chain that is not open.
+    pub fn eligible_power(&self, chain: &ChainId) -> BTreeMap<Epoch, Amount> {
+        let mut found: BTreeMap<Epoch, (usize, Amount)> = BTreeMap::new();
+        for provider in self.with_power(chain) {
+            for epoch in provider.roots.keys() {
+                let (members, power) = found.entry(*epoch).or_default();
+                if *members < MAX_MEMBERS {
+                    *members = members.saturating_add(1);
+                    *power = power.checked_add(provider.power).unwrap_or(Amount::MAX);
+                }
+            }
+        }
+        found.into_iter().map(|(epoch, (_, power))| (epoch, power)).collect()
     }
 
     /// Leaves of the providers that changed since the last call.

@@ -91,13 +91,11 @@ impl Ledger {
             return;
         }
         let after = chain.newest().map(|(epoch, _)| epoch);
-        let epochs = self.providers.committed_epochs(chain.id()).into_iter();
-        let mut epochs = epochs.filter(|epoch| after.is_none_or(|after| *epoch > after));
-        let found = epochs.find_map(|epoch| {
+        let mut epochs = self.providers.eligible_power(chain.id()).into_iter();
+        let open =
+            |(epoch, power): &(Epoch, Amount)| after.is_none_or(|after| *epoch > after) && *power >= minimum;
+        if let Some((epoch, _)) = epochs.find(open) {
             let members = self.providers.eligible(chain.id(), epoch);
-            (Self::eligible_power(&members) >= minimum).then_some((epoch, members))
-        });
-        if let Some((epoch, members)) = found {
             self.fix(index, epoch, members, true);
         }
     }

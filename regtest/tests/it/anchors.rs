@@ -47,7 +47,7 @@ pub(super) fn end_of(world: &World, epoch: u64) -> Hash32 {
 }
 
 /// Mines the epoch's anchor and tells the ledger.
-fn anchor(world: &mut World, epoch: u64) -> Result<Hash32, Rejected> {
+pub(super) fn anchor(world: &mut World, epoch: u64) -> Result<Hash32, Rejected> {
     let anchor = world.anchor(&ZERO, Epoch(epoch), end_of(world, epoch));
     let tx = world.mine_anchor(&anchor);
     let proof = world.proof(&tx);

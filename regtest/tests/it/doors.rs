@@ -1,7 +1,11 @@
 //! Bad input at the hub's doors, on the running network: a typed error each time, and nothing stops.
 
+use crate::anchors;
+use crate::kills::process::HubProcess;
 use palisade_protocol::codec::Wire as _;
+use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
 use palisade_protocol::finality::vote::Ballot;
+use palisade_protocol::governance::{Action, Resume};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::{Headers, Message};
 use palisade_protocol::units::{Epoch, Height};
@@ -10,7 +14,7 @@ use palisade_regtest::demo::tell::Tell;
 use palisade_regtest::in_time;
 use palisade_regtest::liar::{Liar, flipped};
 use palisade_regtest::process::Daemon;
-use palisade_regtest::world::{World, provider_key};
+use palisade_regtest::world::{World, provider_key, secret};
 use reqwest::{Client, Method};
 use serde_json::Value;
 
@@ -100,30 +104,27 @@ async fn every_bad_request_gets_a_typed_error_and_the_network_goes_on() {
 
 #[tokio::test]
 async fn a_follower_of_another_build_profile_reproduces_every_root_and_takes_no_messages() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut network = Network::start(dir.path(), &Tell::default()).await.unwrap();
-    network.mine(3).await.unwrap();
-    let config = dir.path().join("follower.toml");
-    std::fs::copy(dir.path().join("hub/hub.toml"), &config).unwrap();
-    let port = network.hub_url.rsplit(':').next().unwrap().to_owned();
-    let own = |name: &str| dir.path().join(name).display().to_string();
+    let hub = HubProcess::start(&eventful()).await;
+    let leader_url = hub.client.url().as_str().trim_end_matches('/').to_owned();
+    let config = hub.at("follower.toml");
+    std::fs::copy(hub.at("hub.toml"), &config).unwrap();
+    let own = |name: &str| hub.at(name).display().to_string();
     edit(
         &config,
         &[
-            (format!("127.0.0.1:{port}").as_str(), "127.0.0.1:0"),
-            (&own("hub/hub-data"), &own("follower-data")),
-            (&own("hub/hub.address"), &own("follower.address")),
+            (own("hub-data").as_str(), own("follower-data").as_str()),
+            (&own("hub.address"), &own("follower.address")),
             ("# [follow]", "[follow]"),
             ("# url = ", "url = "),
-            ("http://127.0.0.1:8200", &network.hub_url),
+            ("http://127.0.0.1:8200", &leader_url),
         ],
     )
     .unwrap();
     let args = ["run", "--config", &config.display().to_string()];
     let mut follower =
-        Daemon::start_of_profile("release", "palisade-hub", &args, &dir.path().join("follower.log")).unwrap();
-    let url = format!("http://{}", follower.address(&dir.path().join("follower.address")).await.unwrap());
-    let leader = network.view("status").await.unwrap();
+        Daemon::start_of_profile("release", "palisade-hub", &args, &hub.at("follower.log")).unwrap();
+    let url = format!("http://{}", follower.address(&hub.at("follower.address")).await.unwrap());
+    let leader = ask(&leader_url, Method::GET, "status", vec![]).await.1;
     let height = leader["height"].as_u64().unwrap();
     let caught_up = async {
         while ask(&url, Method::GET, "status", vec![]).await.1["height"].as_u64() < Some(height) {
@@ -133,14 +134,14 @@ async fn a_follower_of_another_build_profile_reproduces_every_root_and_takes_no_
     in_time("catching up", caught_up).await;
     // Byte for byte the leader's blocks: a follower keeps none whose root it has not reproduced.
     let path = format!("blocks?from={height}");
-    let [own, leaders] = [&url, &network.hub_url].map(|url| ask(url, Method::GET, &path, vec![]));
+    let [own, leaders] = [&url, &leader_url].map(|url| ask(url, Method::GET, &path, vec![]));
     assert_eq!(own.await.1["blocks"][0], leaders.await.1["blocks"][0]);
     let (status, answer) = ask(&url, Method::POST, "messages", vec![1, 0, 0]).await;
     assert_eq!((status, answer["error"]["rule"].as_str()), (403, Some("follower")));
 
     // The leader's place is taken by one that alters each block: what was replayed stays on show, with the reason.
     follower.stop().await.unwrap();
-    let liar = Liar::start(&network.hub_url).await;
+    let liar = Liar::start(&leader_url).await;
     liar.tell(|path, answer| {
         let block = answer["blocks"].get_mut(0).filter(|_| path == "/blocks");
         block
@@ -149,11 +150,11 @@ async fn a_follower_of_another_build_profile_reproduces_every_root_and_takes_no_
             })
             .is_some()
     });
-    edit(&config, &[(&network.hub_url, liar.url())]).unwrap();
-    std::fs::remove_file(dir.path().join("follower.address")).unwrap();
+    edit(&config, &[(&leader_url, liar.url())]).unwrap();
+    std::fs::remove_file(hub.at("follower.address")).unwrap();
     let mut follower =
-        Daemon::start_of_profile("release", "palisade-hub", &args, &dir.path().join("follower.log")).unwrap();
-    let url = format!("http://{}", follower.address(&dir.path().join("follower.address")).await.unwrap());
+        Daemon::start_of_profile("release", "palisade-hub", &args, &hub.at("follower.log")).unwrap();
+    let url = format!("http://{}", follower.address(&hub.at("follower.address")).await.unwrap());
     let height = async || ask(&url, Method::GET, "status", vec![]).await.1["height"].as_u64().unwrap();
     let kept = height().await;
     let refused = async {
@@ -172,7 +173,22 @@ async fn a_follower_of_another_build_profile_reproduces_every_root_and_takes_no_
     let goes_on = async { while height().await <= kept + 2 {} };
     in_time("going on with the truth", goes_on).await;
     follower.stop().await.unwrap();
-    network.stop().await.unwrap();
+    hub.daemon.stop().await.unwrap();
+}
+
+/// A world whose log holds a bit of everything: registrations, votes' certificates, an anchor, a key that is out, a
+/// reorganisation that trips the breaker, and the decision to go on.
+fn eventful() -> World {
+    let mut world = anchors::world(86);
+    anchors::anchor(&mut world, 3).unwrap();
+    let leaked = LeakedKey { key: provider_key("dora"), secret: secret("dora").secret_bytes() };
+    world.send(&Message::Evidence(Evidence::Key(leaked))).unwrap();
+    world.close();
+    world.reorg(7, &[]).unwrap();
+    world.close();
+    world.govern(Action::Resume(Resume { accepted: Vec::new() })).unwrap();
+    world.close();
+    world
 }
 
 /// So many events behind a cursor, each with the cursor to go on from, until the connection is dropped.

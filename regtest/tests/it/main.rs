@@ -1,5 +1,6 @@
 //! Stories on a real bitcoind.
 
+mod alarms;
 mod anchors;
 mod doors;
 #[path = "../../../protocol/tests/it/edits.rs"]

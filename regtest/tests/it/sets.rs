@@ -22,15 +22,18 @@ fn a_set_has_the_sixty_strongest_and_the_others_are_told_why_not() {
     }
     world.close();
     let chain = &world.ledger.chains()[0];
-    let set = &chain.sets[&Epoch(1)].set;
+    let fixed = &chain.sets[&Epoch(1)];
+    let (set, left_out) = (&fixed.set, &fixed.left_out);
     let mut by_power: Vec<_> = names.iter().map(|name| provider_key(name)).collect();
     by_power.sort_by_key(|key| world.ledger.providers().get(key).unwrap().power);
     let weakest: BTreeSet<_> = by_power.drain(..2).collect();
     assert_eq!(set.members().len(), MAX_MEMBERS);
     assert!(by_power.iter().all(|key| set.find(key).is_some()));
-    let left_out = world.ledger.providers().left_out(chain.id(), set);
     assert_eq!(left_out.iter().map(|(key, _)| *key).collect::<BTreeSet<_>>(), weakest);
     assert!(left_out.iter().all(|(_, why)| *why == "not among the strongest 60"));
+    // The roots of epoch 1 are of no more use; for epoch 2 the strongest have as much as before.
+    let of_next = world.ledger.providers().eligible_power(&zero);
+    assert_eq!(of_next.into_iter().collect::<Vec<_>>(), [(Epoch(2), set.header().total)]);
 }
 
 #[test]

@@ -45,11 +45,24 @@ async fn demo(word: &str, dir: &Path) -> String {
     String::from_utf8(ended.stdout).unwrap()
 }
 
+/// Stops the network when the test ends, however it ends.
+struct Down(PathBuf);
+
+impl Drop for Down {
+    fn drop(&mut self) {
+        let program = binary("palisade-demo").unwrap();
+        let mut down = std::process::Command::new(program);
+        // A test that has failed has said why already.
+        let _ = down.arg("down").env("DEMO_DIR", &self.0).stdout(Stdio::null()).status();
+    }
+}
+
 #[tokio::test]
 async fn a_network_stays_up_its_printed_commands_do_what_they_say_and_all_of_it_goes() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("left running");
     std::fs::create_dir(&dir).unwrap();
+    let _down = Down(dir.clone());
     let printed = demo("up", &dir).await;
     assert_eq!(demo("up", &dir).await.trim(), printed.trim(), "it is up already");
     let lines = |program: &str| -> Vec<&str> {

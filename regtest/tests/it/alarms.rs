@@ -1,0 +1,62 @@
+//! What the shipped hub's `/health` says when something is wrong with what it records.
+
+use crate::anchors::{self, ZERO, end_of};
+use crate::kills::process::HubProcess;
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::message::Message;
+use palisade_protocol::units::Epoch;
+use palisade_regtest::in_time;
+use palisade_regtest::world::World;
+use serde_json::Value;
+
+/// Blocks of Bitcoin after which the lack of an anchor is an alarm: half of a set's lifetime.
+const HALF_A_LIFETIME: u32 = 50;
+
+fn anchor(world: &mut World, header: Hash32) {
+    let anchor = world.anchor(&ZERO, Epoch(3), header);
+    let tx = world.mine_anchor(&anchor);
+    let proof = world.proof(&tx);
+    world.send(&Message::Anchor(proof)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_says_which_of_its_alarms_ring_and_nothing_when_all_is_well() {
+    type Change = fn(&mut World);
+    let stories: [(&str, Change); 5] = [
+        ("", |_| {}),
+        ("breaker: ", |world| {
+            world.reorg(7, &[]).unwrap();
+        }),
+        ("finality: chain zero has no final block for ", |world| world.close_until(86 + 3 * 20)),
+        ("anchors: no anchor for ", |world| world.mine(HALF_A_LIFETIME + 1)),
+        ("anchors: a set has signed two headers of one epoch", |world| {
+            let header = end_of(world, 3);
+            anchor(world, header);
+            anchor(world, Hash32([9; 32]));
+        }),
+    ];
+    for (wanted, change) in stories {
+        let mut world = anchors::world(86);
+        change(&mut world);
+        world.close();
+        let mut hub = HubProcess::start(&world).await;
+        let health = format!("{}health", hub.client.url());
+        let rings = async {
+            loop {
+                let told: Value = reqwest::get(&health).await.unwrap().json().await.unwrap();
+                let reasons: Vec<&str> =
+                    told["reasons"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+                let status: Value = hub.client.get_json("status", &[]).await.unwrap();
+                let is_new = status["height"].as_u64() > world.ledger.tip().map(|(height, _)| height.0);
+                match (wanted, reasons.as_slice()) {
+                    ("", []) if is_new => return,
+                    ("", _) => assert_eq!(reasons, Vec::<&str>::new()),
+                    (_, [reason]) if reason.starts_with(wanted) => return,
+                    _ => {}
+                }
+            }
+        };
+        in_time(wanted, rings).await;
+        hub.daemon.check().unwrap();
+    }
+}
