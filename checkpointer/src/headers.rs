@@ -1,13 +1,15 @@
 //! Fresh headers for a proof, from one's own node: what was too young to be final becomes so without the hub.
 
-use crate::verify::{PROOF, misfit, read};
+use crate::verify::{MAX_HEADERS as MAX_FILE, PROOF, misfit, parse_headers, read};
 use anyhow::Context as _;
 use bitcoin::block::Header;
 use bitcoin::consensus::encode::serialize;
 use clap::Args;
 use palisade_hub::bitcoind::{BitcoinRpc, MAX_HEADERS};
+use palisade_hub::daemon::bounded;
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::node_args::NodeArgs;
+use palisade_protocol::genesis::Genesis;
 use palisade_protocol::proof::{FinalityProof, MAX_PROOF};
 use std::fmt;
 use std::path::PathBuf;
@@ -48,8 +50,27 @@ impl Headers {
     pub async fn run(&self) -> Result<Written, Failure> {
         let proof = read(&self.proof, PROOF, MAX_PROOF)?;
         let proof = FinalityProof::parse(&proof).map_err(|why| misfit(&self.proof, PROOF, &why))?;
+        self.check_out()?;
+        let genesis = Genesis::new(proof.genesis.clone()).map_err(|why| misfit(&self.proof, PROOF, &why))?;
         let node = self.node.connect()?;
+        node.check_network(genesis.network()).await.map_err(anyhow::Error::from)?;
         Ok(self.write(&node, proof.headers_from.0).await?)
+    }
+
+    /// Only headers are replaced: a slip must not cost the proof or the root.
+    fn check_out(&self) -> Result<(), Failure> {
+        if !self.out.exists() {
+            return Ok(());
+        }
+        let old = bounded::read(&self.out, MAX_FILE).ok().flatten();
+        let old = old.and_then(|bytes| parse_headers(&bytes).ok());
+        let follow = |pair: &[Header]| matches!(pair, [one, next] if next.prev_blockhash == one.block_hash());
+        if old.is_some_and(|headers| headers.windows(2).all(follow)) {
+            return Ok(());
+        }
+        let out = self.out.display();
+        Err(Failure::usage(format_args!("{out} is there and holds no headers: it stays as it is"))
+            .hint("name another file with --out"))
     }
 
     async fn write(&self, node: &BitcoinRpc, from_height: u32) -> anyhow::Result<Written> {

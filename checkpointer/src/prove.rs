@@ -58,7 +58,7 @@ impl fmt::Display for Made {
         let shown = &self.shown;
         writeln!(f, "{shown}")?;
         writeln!(f, "root from the hub, SHA-256 {}: compare it before you trust it", self.root_sha256)?;
-        if shown.is_final() {
+        if shown.is_final {
             return write!(f, "verify again: {}", self.verify);
         }
         let missing = blocks(shown.final_depth - shown.depth);

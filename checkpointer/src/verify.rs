@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Bytes of a Bitcoin header.
 const HEADER: usize = 80;
 /// Longest file of headers that is read: more than Bitcoin will have in a hundred years.
-const MAX_HEADERS: usize = HEADER * 8_000_000;
+pub(crate) const MAX_HEADERS: usize = HEADER * 8_000_000;
 /// Longest trust root.
 const MAX_ROOT: usize = 1_024;
 
@@ -83,6 +83,9 @@ pub struct Shown {
     pub final_depth: u32,
     /// Bitcoin's height at which it is that deep.
     pub final_at_height: u32,
+    /// Whether it is that deep in these headers. Until then the hub's record of the block can still leave Bitcoin.
+    #[serde(rename = "final")]
+    pub is_final: bool,
 }
 
 impl From<Proven> for Shown {
@@ -101,25 +104,21 @@ impl From<Proven> for Shown {
             depth: proven.depth,
             final_depth: proven.final_depth,
             final_at_height: proven.anchor_height.0.saturating_add(proven.final_depth),
+            is_final: proven.depth >= proven.final_depth,
         }
-    }
-}
-
-impl Shown {
-    /// Whether the anchor is as deep as the hub wants.
-    pub fn is_final(&self) -> bool {
-        self.depth >= self.final_depth
     }
 }
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "block {} of chain {} at height {} is final", self.block, self.chain, self.height)?;
+        let standing =
+            if self.is_final { "is final" } else { "is certified and anchored, and not final yet" };
+        writeln!(f, "block {} of chain {} at height {} {standing}", self.block, self.chain, self.height)?;
         writeln!(f, "  hub    {}", self.hub)?;
         let (signed, total) = (Amount::from_sat(self.signed_sat), Amount::from_sat(self.total_sat));
         writeln!(f, "  votes  {signed} of {total}")?;
         writeln!(f, "  anchor {} in Bitcoin block {}", self.anchor_txid, self.anchor_block)?;
-        let depth = if self.is_final() { "final" } else { "not final yet" };
+        let depth = if self.is_final { "final" } else { "not final yet" };
         write!(
             f,
             "         at height {}, {} deep: {depth} (final at {}, which is height {})",
@@ -217,7 +216,7 @@ pub(crate) fn read(path: &Path, wanted: FileKind, max: usize) -> Result<Vec<u8>,
     bytes.ok_or_else(|| misfit(path, wanted, &format_args!("it has more than {max} bytes")))
 }
 
-fn parse_headers(bytes: &[u8]) -> Result<Vec<Header>, String> {
+pub(crate) fn parse_headers(bytes: &[u8]) -> Result<Vec<Header>, String> {
     let (headers, rest) = bytes.as_chunks::<HEADER>();
     if !rest.is_empty() {
         return Err(format!("{} bytes are no multiple of {HEADER}", bytes.len()));

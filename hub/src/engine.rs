@@ -143,7 +143,7 @@ impl Hub {
         let ledger = self.ledger();
         let (known, new): (Vec<_>, Vec<_>) = {
             let tally = self.tally();
-            waiting.into_iter().partition(|waiting| tally.has(&waiting.item, &ledger))
+            waiting.into_iter().partition(|waiting| tally.has(&waiting.item, &ledger, &self.store))
         };
         for (_, door) in known.into_iter().map(Waiting::split) {
             reply(door, Ok(()));

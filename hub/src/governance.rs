@@ -17,7 +17,7 @@ use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::{ChainId, Purpose, Terms};
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::governance::{
-    AcceptedPower, Action, GovernanceMessage, GovernanceSignature, NewChain, Resume, message,
+    AcceptedPower, Action, BadGovernance, GovernanceMessage, GovernanceSignature, NewChain, Resume, message,
 };
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::GovernanceKey;
@@ -295,7 +295,13 @@ async fn sign_and_submit(mut decision: GovernanceMessage, how: &How) -> Result<D
     let genesis = read_genesis(&how.genesis).map_err(Failure::usage)?;
     let (sequence, action) = (decision.sequence, in_words(&decision.action));
     ask::progress(format_args!("decision {sequence}: {action}"));
+    check_signatures(&decision, &genesis).map_err(|why| {
+        Failure::failed(format_args!("the decision carries what is no member's signature on it: {why}"))
+            .hint("it was altered after it was signed, or is for another hub: begin anew")
+    })?;
     sign(&mut decision, &genesis, how)?;
+    check_signatures(&decision, &genesis)
+        .map_err(|_| Failure::usage("a key that was given is none of this hub's governance"))?;
     let quorum = usize::from(genesis.document().governance_quorum);
     let (signed, members) = (decision.signatures.len(), genesis.document().governance.len());
     if signed < quorum {
@@ -322,6 +328,12 @@ async fn sign_and_submit(mut decision: GovernanceMessage, how: &How) -> Result<D
         ))
     })?;
     Ok(Done::Decided { sequence, action, id, height })
+}
+
+/// Whether each signature there is counts. How many there must be is another question.
+fn check_signatures(decision: &GovernanceMessage, genesis: &Genesis) -> Result<(), BadGovernance> {
+    let context = genesis.zero().context(Purpose::Governance);
+    decision.verify(&genesis.document().governance, 0, &context)
 }
 
 fn sign(decision: &mut GovernanceMessage, genesis: &Genesis, how: &How) -> anyhow::Result<()> {

@@ -15,6 +15,7 @@ use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::units::{Epoch, Height};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -196,23 +197,27 @@ impl Store {
 
     /// Votes of a chain from a height on, at most `limit`.
     pub fn votes(&self, context: &Context, from: Height, limit: u32) -> Result<Vec<Vote>, StoreError> {
+        self.votes_of("height >= ?2 ORDER BY height LIMIT ?3", params![context.0, number(from.0), limit])
+    }
+
+    /// All votes of a chain at the heights of a range.
+    pub fn votes_between(&self, context: &Context, heights: Range<Height>) -> Result<Vec<Vote>, StoreError> {
+        let (first, end) = (number(heights.start.0), number(heights.end.0));
+        self.votes_of("height >= ?2 AND height < ?3 ORDER BY height", params![context.0, first, end])
+    }
+
+    fn votes_of(&self, rest: &str, params: impl rusqlite::Params) -> Result<Vec<Vote>, StoreError> {
         let connection = self.read();
-        let mut statement = connection.prepare_cached(
-            "SELECT bytes FROM vote WHERE context = ?1 AND height >= ?2 ORDER BY height LIMIT ?3",
-        )?;
-        let rows =
-            statement.query_map(params![context.0, number(from.0), limit], |row| row.get::<_, Vec<u8>>(0))?;
+        let mut statement =
+            connection.prepare_cached(&format!("SELECT bytes FROM vote WHERE context = ?1 AND {rest}"))?;
+        let rows = statement.query_map(params, |row| row.get::<_, Vec<u8>>(0))?;
         rows.map(|bytes| Ok(Vote::from_bytes(&bytes?)?)).collect()
     }
 
     /// The votes that are kept of a vote's voter at its height.
     pub fn votes_by(&self, vote: &Vote) -> Result<Vec<Vote>, StoreError> {
-        let connection = self.read();
-        let mut statement = connection
-            .prepare_cached("SELECT bytes FROM vote WHERE (context, height, voter) = (?1, ?2, ?3)")?;
-        let place = params![vote.ballot.context.0, number(vote.ballot.height.0), vote.key.to_bytes()];
-        let rows = statement.query_map(place, |row| row.get::<_, Vec<u8>>(0))?;
-        rows.map(|bytes| Ok(Vote::from_bytes(&bytes?)?)).collect()
+        let (context, height) = (vote.ballot.context.0, number(vote.ballot.height.0));
+        self.votes_of("height = ?2 AND voter = ?3", params![context, height, vote.key.to_bytes()])
     }
 
     /// For each voter at each height where more than one vote is kept, two of them.

@@ -17,8 +17,6 @@ use palisade_protocol::units::{BtcHeight, Epoch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Most votes that are read back for one epoch.
-const MAX_STORED: u32 = 1_000_000;
 /// Tallies of a chain that are held in memory: of the newest epochs.
 const KEPT_EPOCHS: u64 = 3;
 
@@ -114,10 +112,15 @@ fn late(chain: &Chain, fixed: &FixedSet, ledger: &Ledger) -> Option<VoteError> {
 }
 
 impl VoteBook {
-    /// Whether exactly this vote was counted, so that it needs no judging.
-    pub fn has(&self, vote: &Vote, ledger: &Ledger) -> bool {
-        let place = place_of(&vote.ballot, ledger);
-        place.and_then(|place| self.tallies.get(&place)).is_some_and(|tally| tally.has(vote))
+    /// Whether exactly this vote was counted before, so that it needs no judging. Where its epoch is not counted any more, the
+    /// disk says so: anybody can send votes again that the hub has shown.
+    pub fn has(&self, vote: &Vote, ledger: &Ledger, store: &Store) -> bool {
+        let Ok((chain, fixed)) = set_of(&vote.ballot, ledger) else { return false };
+        match self.tallies.get(&(vote.ballot.context, fixed.set.header().epoch)) {
+            Some(tally) => tally.has(vote),
+            None if late(chain, fixed, ledger).is_some() => false,
+            None => store.votes_by(vote).is_ok_and(|kept| kept.contains(vote)),
+        }
     }
 
     /// Keeps good votes on disk, all at once, and counts those in time, in their order. An error is of the disk: none was
@@ -164,10 +167,10 @@ impl VoteBook {
         }
         let mut tally = Tally::new(fixed.set.clone(), chain.terms);
         let (first, end) = (chain.terms.first_height(epoch), chain.terms.first_height(epoch.next()));
-        for vote in store.votes(&chain.vote, first, MAX_STORED)? {
+        for vote in store.votes_between(&chain.vote, first..end)? {
             let ballot = vote.ballot;
             // A vote that was kept was good; a second one at its height is evidence, which `recover` sees to.
-            if ballot.height < end && tally.add(vote).is_ok() {
+            if tally.add(vote).is_ok() {
                 self.fresh.insert(ballot);
             }
         }

@@ -113,9 +113,17 @@ impl Book {
     pub fn adopt(&mut self, found: Vec<StakeRecord>, next_key: u32) -> Result<Vec<StakeRecord>, BookError> {
         let mut new = Vec::new();
         for record in found {
-            if self.stakes().iter().all(|own| own.outpoint != record.outpoint) {
-                new.push(record.clone());
-                self.content.stakes.push(record);
+            match self.content.stakes.iter_mut().find(|own| own.outpoint == record.outpoint) {
+                // The log knows more of a stake than a record from before it was registered.
+                Some(own) if own.id.is_none() && record.id.is_some() => {
+                    let broadcast = own.broadcast || record.broadcast;
+                    *own = StakeRecord { broadcast, ..record };
+                }
+                Some(_) => {}
+                None => {
+                    new.push(record.clone());
+                    self.content.stakes.push(record);
+                }
             }
         }
         let used = self.stakes().iter().map(|record| record.key_index.saturating_add(1)).max();

@@ -207,7 +207,7 @@ impl Session {
 
     /// What the own copy of the log knows of a stake.
     pub fn known(&self, record: &StakeRecord) -> Option<&Stake> {
-        record.id.and_then(|id| self.ledger().stakes().find(&id)).map(|(_, stake)| stake)
+        words::known(record, self.ledger())
     }
 
     /// What moved a stake's coins for good, if the own copy of the log says so.

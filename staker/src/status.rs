@@ -156,13 +156,13 @@ async fn look(session: &Session, records: &[StakeRecord]) -> Result<(Option<Behi
 
 /// What is known of one stake.
 pub fn describe(record: &StakeRecord, seen: Seen, view: View<'_>) -> StakeStatus {
-    let stake = record.id.and_then(|id| view.ledger.stakes().find(&id)).map(|(_, stake)| stake);
+    let stake = words::known(record, view.ledger);
     let height =
         |of: fn(&Stake) -> Option<palisade_protocol::units::BtcHeight>| stake.and_then(of).map(|h| h.0);
     let unspent = |height: Option<u32>| height.filter(|_| stake.is_some_and(|stake| stake.spend.is_none()));
     let successor = stake.and_then(Stake::successor).and_then(|new| view.ledger.stakes().get(new));
     StakeStatus {
-        id: record.id.map(|id| id.to_string()),
+        id: stake.map(|stake| stake.id).or(record.id).map(|id| id.to_string()),
         outpoint: record.outpoint.to_string(),
         amount_sat: record.amount_sat,
         coin: coin(record, stake)

@@ -18,6 +18,13 @@ pub struct View<'a> {
     pub calendar: Calendar,
 }
 
+/// What the log knows of a stake: by its name, or by its coins where the record is older than the registration.
+pub fn known<'a>(record: &StakeRecord, ledger: &'a Ledger) -> Option<&'a Stake> {
+    let stakes = ledger.stakes();
+    let named = record.id.and_then(|id| stakes.find(&id));
+    named.or_else(|| stakes.at_outpoint(&record.outpoint)).map(|(_, stake)| stake)
+}
+
 /// What a transaction without confirmation does that moves a stake's coins.
 pub fn moves(record: &StakeRecord, txid: &Txid, book: &[StakeRecord], calendar: Calendar) -> String {
     if is_exit(record, txid) {

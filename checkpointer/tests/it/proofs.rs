@@ -74,6 +74,7 @@ async fn an_anchor_that_is_too_young_is_not_final_yet_and_newer_headers_show_it_
     let made = scene.prove().await;
     let Shown { depth, final_depth, final_at_height, anchor_height, .. } = made.shown;
     assert!(depth < final_depth && final_at_height == anchor_height + final_depth);
+    assert!(!made.shown.is_final && made.shown.to_string().contains("anchored, and not final yet"));
     let said = made.to_string();
     assert!(said.contains(&format!("from Bitcoin height {final_at_height} on")), "{said}");
     assert!(
@@ -86,7 +87,8 @@ async fn an_anchor_that_is_too_young_is_not_final_yet_and_newer_headers_show_it_
     assert!(why.to_string().contains(&missing), "{why}");
     assert!(why.to_string().contains(&format!("once Bitcoin is at height {final_at_height}")), "{why}");
     // What `prove` says to enter now is good now.
-    assert_eq!(verify(&made, Some(depth)).unwrap().depth, depth);
+    let shown = verify(&made, Some(depth)).unwrap();
+    assert_eq!((shown.depth, shown.is_final), (depth, false));
 
     scene.stop.trigger();
     for (more, code) in [(final_depth - depth - 1, 1), (1, 0)] {
@@ -96,6 +98,15 @@ async fn an_anchor_that_is_too_young_is_not_final_yet_and_newer_headers_show_it_
         assert_eq!(headers.run().await.unwrap().tip_height, scene.world.btc_height());
         let verified = verify(&made, None);
         assert_eq!(verified.as_ref().map_or_else(|why| why.exit() as u8, |_| 0), code, "{verified:?}");
+    }
+    // A slip costs neither proof nor root.
+    for kept in [&made.proof, &made.root] {
+        let before = std::fs::read(kept).unwrap();
+        let node = scene.node_args().await;
+        let headers = Headers { proof: made.proof.clone(), out: kept.clone(), node };
+        let why = headers.run().await.unwrap_err();
+        assert!(why.exit() as u8 == 2 && why.to_string().contains("holds no headers"), "{why}");
+        assert_eq!(std::fs::read(kept).unwrap(), before);
     }
     let asked = verify(&made, Some(final_depth + 1)).unwrap_err();
     assert!(asked.exit() as u8 == 1 && asked.to_string().contains("1 block missing"), "{asked}");

@@ -2,7 +2,7 @@
 
 use super::Voter;
 use crate::signer::request::{ChainKey, CommitRequest};
-use palisade_hub::client::{HubError, Receipt};
+use palisade_hub::client::HubError;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::ledger::Ledger;
 use palisade_protocol::context::ChainId;
@@ -83,10 +83,14 @@ impl Voter {
         let commitments =
             wanted.filter_map(|epoch| known.commitments.get(&(own.chain.clone(), Epoch(epoch))));
         let lacking = commitments.filter(|own| !self.with_ledger(|ledger| is_committed(ledger, own)));
-        let sending = lacking.map(|commitment| self.send_commitment(own, commitment)).collect();
-        let mut reached = None;
+        let lacking: Vec<&Commitment> = lacking.collect();
+        // The lowest by itself: a chain opens at the lowest epoch that is committed once the power is there, and a block that
+        // held a higher one only would open it there.
+        let (first, others) = lacking.split_first()?;
+        let mut reached = self.send_commitment(own, first).await.ok()?;
+        let sending = others.iter().map(|commitment| self.send_commitment(own, commitment)).collect();
         for sent in join_all(sending).await {
-            reached = reached.max(sent.map(|receipt| receipt.height));
+            reached = reached.max(sent.ok().flatten());
         }
         reached
     }
@@ -104,7 +108,12 @@ impl Voter {
         }
     }
 
-    async fn send_commitment(&self, own: &ChainKey, commitment: &Commitment) -> Option<Receipt> {
+    /// The block that holds it, if it is new there.
+    async fn send_commitment(
+        &self,
+        own: &ChainKey,
+        commitment: &Commitment,
+    ) -> Result<Option<Height>, HubError> {
         let (chain, epoch) = (&own.chain, commitment.epoch);
         let at = self.with_ledger(|ledger| ledger.next_height());
         if let Err(why) = self.journal.note_sent(chain, epoch, at) {
@@ -113,12 +122,12 @@ impl Voter {
         match self.hub.submit(&Message::Commitment(commitment.clone())).await {
             Ok(receipt) => {
                 tracing::info!(%chain, epoch = epoch.0, root = %commitment.root, hub_height = receipt.height.0, "nonces committed");
-                Some(receipt)
+                Ok(Some(receipt.height))
             }
-            Err(HubError::Refused { rule, .. }) if rule == "repeated" => None,
+            Err(HubError::Refused { rule, .. }) if rule == "repeated" => Ok(None),
             Err(why) => {
                 tracing::warn!(%chain, epoch = epoch.0, %why, "commitment not taken");
-                None
+                Err(why)
             }
         }
     }

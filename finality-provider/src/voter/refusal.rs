@@ -2,6 +2,7 @@
 //!
 //! With the hub's own signature on the header it is a proof that anybody can check against the log.
 
+use palisade_hub::daemon::bounded;
 use palisade_hub::daemon::private_file;
 use palisade_hub::ledger::BadBlock;
 use palisade_protocol::block::{Block, MessageBytes};
@@ -13,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::path::Path;
+
+/// Longest file of a refusal: the ids of a block's messages are most of it.
+const MAX_BYTES: usize = 1 << 20;
 
 /// A refused block, as it is written to disk and shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,5 +85,18 @@ pub fn all(dir: &Path) -> io::Result<Vec<Refusal>> {
     // One that is being written has another name.
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     paths.sort();
-    paths.iter().map(|path| Ok(serde_json::from_slice(&fs::read(path)?)?)).collect()
+    Ok(paths.iter().filter_map(|path| read(path)).collect())
+}
+
+/// One refusal. What is none, and was put there by somebody else, keeps the others from nobody.
+fn read(path: &Path) -> Option<Refusal> {
+    let bytes =
+        bounded::read(path, MAX_BYTES).and_then(|bytes| bytes.ok_or(io::ErrorKind::FileTooLarge.into()));
+    match bytes.and_then(|bytes| Ok(serde_json::from_slice(&bytes)?)) {
+        Ok(refusal) => Some(refusal),
+        Err(why) => {
+            tracing::warn!(file = %path.display(), %why, "this is no refusal of ours");
+            None
+        }
+    }
 }

@@ -111,6 +111,10 @@ async fn a_block_that_does_not_reproduce_is_refused_with_proof_and_an_honest_one
     let votes = status.chains[0].votes;
     network.truth();
     voter.until("votes go on", |status| status.chains[0].votes >= votes + 2).await;
+    // What somebody else puts beside the refusals hides none of them.
+    let refusals = &voter.voter.refusals;
+    std::fs::write(refusals.join("half.json"), "{\"fp\":").unwrap();
+    std::fs::create_dir(refusals.join("folder.json")).unwrap();
     assert_eq!(voter.status().await.refusals.len(), 1);
     voter.stop().await;
     network.stop().await;

@@ -169,7 +169,7 @@ async fn governance_numbers_a_decision_by_the_log_and_shows_what_that_holds() {
     std::fs::write(file("genesis"), document).unwrap();
     private_file::create(Path::new(&file("password")), b"we decide").unwrap();
     let password = Password::new("we decide".to_owned()).unwrap();
-    for name in ["governance 0", "governance 1"] {
+    for name in ["governance 0", "governance 1", "somebody else"] {
         let key = keypair(name).x_only_public_key().0.to_string();
         let (label, cost) = (KeyLabel::new("governance", &key), KdfCost::for_network(Network::Regtest));
         let secret = Secret::new(secret(name).secret_bytes());
@@ -205,7 +205,16 @@ async fn governance_numbers_a_decision_by_the_log_and_shows_what_that_holds() {
     let begun = decide("other", &keys[..1]).await.unwrap();
     let Done::Begun { decision, .. } = begun else { panic!("{begun:?}") };
     let bytes = hex::decode(decision).unwrap();
-    assert_eq!(GovernanceMessage::from_bytes(&bytes).unwrap().sequence, 1);
+    let signed = GovernanceMessage::from_bytes(&bytes).unwrap();
+    assert_eq!(signed.sequence, 1);
+    // Only members' signatures on this very decision are counted, and nobody adds to others.
+    let why = decide("other", &[file("somebody else")]).await.unwrap_err().to_string();
+    assert!(why.contains("none of this hub's governance"), "{why}");
+    let altered = hex::encode(GovernanceMessage { sequence: 2, ..signed }.to_bytes());
+    let args = ["", "sign", "--decision", &altered, "--genesis", &genesis, "--hub", liar.url()];
+    let args = args.into_iter().chain(["--password-file", &password, "--yes", "--key", &keys[1]]);
+    let why = governance::run(Cli::try_parse_from(args).unwrap().command).await.unwrap_err().to_string();
+    assert!(why.contains("no member's signature on it"), "{why}");
     liar.alter_answer("/messages");
     let shown = decide("other", &keys).await.unwrap();
     assert_eq!(liar.told(), 1);

@@ -53,6 +53,13 @@ fn stakes_found_elsewhere_are_added_once_and_their_keys_are_not_given_again() {
     let found = [record(), StakeRecord { key_index: 4, outpoint: other, ..record() }];
     assert_eq!(book.adopt(found.to_vec(), 3).unwrap(), found[1..]);
     assert_eq!((book.next_key(), &book.stakes()[0]), (5, &mine));
+    // A record from before the registration learns from the log, and does not forget that it was sent.
+    let early = StakeRecord { id: None, ..mine.clone() };
+    let mut late = Book::create(&dir.path().join("late.json")).unwrap();
+    late.put(early).unwrap();
+    let logged = StakeRecord { broadcast: false, ..mine.clone() };
+    assert_eq!(late.adopt(vec![logged], 0).unwrap(), []);
+    assert_eq!(late.stakes(), std::slice::from_ref(&mine));
     assert_eq!(book.adopt(found.to_vec(), 9).unwrap(), []);
     assert_eq!(book.next_key(), 9);
 }
