@@ -112,13 +112,13 @@ fn late(chain: &Chain, fixed: &FixedSet, ledger: &Ledger) -> Option<VoteError> {
 }
 
 impl VoteBook {
-    /// Whether exactly this vote was counted before, so that it needs no judging. Where its epoch is not counted any more, the
-    /// disk says so: anybody can send votes again that the hub has shown.
+    /// Whether exactly this vote was counted before, so that it needs no judging. Where its epoch's tally is not held any more,
+    /// the disk says so: anybody can send votes again that the hub has shown.
     pub fn has(&self, vote: &Vote, ledger: &Ledger, store: &Store) -> bool {
         let Ok((chain, fixed)) = set_of(&vote.ballot, ledger) else { return false };
         match self.tallies.get(&(vote.ballot.context, fixed.set.header().epoch)) {
             Some(tally) => tally.has(vote),
-            None if late(chain, fixed, ledger).is_some() => false,
+            None if is_held(chain, fixed.set.header().epoch) || late(chain, fixed, ledger).is_some() => false,
             None => store.votes_by(vote).is_ok_and(|kept| kept.contains(vote)),
         }
     }
@@ -233,12 +233,16 @@ impl VoteBook {
 
     fn forget(&mut self, ledger: &Ledger) {
         self.tallies.retain(|(context, epoch), _| {
-            let newest = ledger.chain_of_votes(context).and_then(|chain| chain.newest());
-            newest.is_some_and(|(newest, _)| epoch.0 + KEPT_EPOCHS > newest.0)
+            ledger.chain_of_votes(context).is_some_and(|chain| is_held(chain, *epoch))
         });
         self.fresh
             .retain(|ballot| place_of(ballot, ledger).is_some_and(|place| self.tallies.contains_key(&place)));
     }
+}
+
+/// Whether an epoch is one of the newest, whose tallies are held in memory.
+fn is_held(chain: &Chain, epoch: Epoch) -> bool {
+    chain.newest().is_some_and(|(newest, _)| epoch.0 + KEPT_EPOCHS > newest.0)
 }
 
 /// Where a vote is counted.

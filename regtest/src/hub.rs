@@ -1,13 +1,25 @@
 //! A hub inside a test: the real engine and API, without a process of its own. What does not go as tests expect is a panic.
 
+use crate::world::World;
 use bitcoin::secp256k1::Keypair;
 use palisade_hub::api::{self, Door};
 use palisade_hub::daemon::endpoint::ListenAddr;
 use palisade_hub::daemon::serve::Server;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::engine::Hub;
+use palisade_hub::replica::Replica;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// A hub that goes on from a world's log, with its own log in a directory (made if it is missing).
+pub fn of(world: &World, dir: &Path) -> Arc<Hub> {
+    std::fs::create_dir_all(dir).expect("a directory");
+    let mut replica = Replica::open(dir, world.ledger.genesis().clone()).expect("a log");
+    world.log.iter().for_each(|block| drop(replica.take(block).expect("a sound block")));
+    let (ledger, store) = replica.into_parts();
+    Hub::new(ledger, store)
+}
 
 /// Serves a hub's API on a free port until the stop. Gives its address, with a slash at the end.
 pub async fn serve(hub: &Arc<Hub>, stop: &Shutdown) -> String {

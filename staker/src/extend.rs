@@ -115,8 +115,7 @@ impl Extend {
     /// Refuses what cannot be expanded, and a second expansion beside one that waits unless that is meant.
     async fn check_possible(&self, session: &Session, record: &StakeRecord) -> Result<(), Failure> {
         let name = record.name();
-        let known = session.known(record);
-        let known = known.ok_or_else(|| Failure::usage("only a registered stake can be expanded"))?;
+        let known = registered(session, record)?;
         if let Some(Lying { moved_by: Some(txid), .. }) = coins::find(&session.node, record).await? {
             let calendar = Calendar::of(session.network());
             let why = words::moves(record, &txid, session.book.stakes(), calendar);
@@ -146,8 +145,7 @@ impl Extend {
 
     fn wish(&self, session: &Session, record: &StakeRecord, params: &Params) -> Result<Wish, Failure> {
         let ledger = session.ledger();
-        let known =
-            session.known(record).ok_or_else(|| Failure::usage("only a registered stake can be expanded"))?;
+        let known = registered(session, record)?;
         let old = record.contract()?;
         let wanted = if self.providers.is_empty() { &known.providers } else { &self.providers };
         let chosen = register::choose(ledger, wanted)?;
@@ -216,6 +214,10 @@ impl Extend {
         new.registration = Some(finish::bytes_of(registration));
         Ok(new)
     }
+}
+
+fn registered<'a>(session: &'a Session, record: &StakeRecord) -> Result<&'a Known, Failure> {
+    session.known(record).ok_or_else(|| Failure::usage("only a registered stake can be expanded"))
 }
 
 /// An expansion of a stake that is begun, and neither on Bitcoin nor over.

@@ -10,8 +10,6 @@ use palisade_checkpointer::{Pass, PassError};
 use palisade_hub::client::HubClient;
 use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_hub::daemon::shutdown::Shutdown;
-use palisade_hub::engine::Hub;
-use palisade_hub::replica::Replica;
 use palisade_protocol::block::Block;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::{ChainId, Terms};
@@ -20,7 +18,7 @@ use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::{Epoch, Height};
-use palisade_regtest::hub::serve;
+use palisade_regtest::hub::{self, serve};
 use palisade_regtest::liar::{Liar, flipped, leaves, versions};
 use palisade_regtest::world::{Wish, World};
 use palisade_regtest::{Node, in_time};
@@ -302,10 +300,7 @@ pub fn provable() -> World {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_altered_byte_of_the_hubs_files_is_written_as_a_proof() {
     let (world, dir, stop) = (provable(), tempfile::tempdir().unwrap(), Shutdown::manual());
-    let mut replica = Replica::open(dir.path(), world.ledger.genesis().clone()).unwrap();
-    world.log.iter().for_each(|block| drop(replica.take(block).unwrap()));
-    let (ledger, store) = replica.into_parts();
-    let liar = Liar::start(&serve(&Hub::new(ledger, store), &stop).await).await;
+    let liar = Liar::start(&serve(&hub::of(&world, dir.path()), &stop).await).await;
     let node = Node::of(&world).await.unwrap();
     let (url, cookie) = (node.rpc_url(), node.cookie_path());
     let prove = Prove {

@@ -10,10 +10,8 @@ use palisade_hub::client::{HubClient, HubError};
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_hub::daemon::shutdown::Shutdown;
-use palisade_hub::engine::Hub;
-use palisade_hub::replica::Replica;
 use palisade_regtest::Node;
-use palisade_regtest::hub::serve;
+use palisade_regtest::hub::{self, serve};
 use palisade_regtest::world::World;
 use std::path::Path;
 
@@ -29,10 +27,8 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let (world, dir, stop) = (provable(), tempfile::tempdir().unwrap(), Shutdown::manual());
-        let mut replica = Replica::open(dir.path(), world.ledger.genesis().clone()).unwrap();
-        world.log.iter().for_each(|block| drop(replica.take(block).unwrap()));
-        let (ledger, store) = replica.into_parts();
-        let hub = HubClient::new(serve(&Hub::new(ledger, store), &stop).await.parse().unwrap());
+        let hub = serve(&hub::of(&world, dir.path()), &stop).await;
+        let hub = HubClient::new(hub.parse().unwrap());
         let node = Node::of(&world).await.unwrap();
         Self { world, node, dir, hub, stop }
     }

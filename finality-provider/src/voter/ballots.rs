@@ -159,4 +159,4 @@ fn is_final(ledger: &Ledger, chain: &Chain, epoch: Epoch, fixed: &FixedSet) -> b
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

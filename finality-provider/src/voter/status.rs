@@ -194,18 +194,12 @@ impl fmt::Display for ChainStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use palisade_protocol::context::ChainId;
-    use palisade_regtest::world::{Wish, World, provider_key};
+    use crate::voter::ballots::tests::world;
+    use palisade_regtest::world::provider_key;
 
     #[test]
     fn a_height_that_is_final_without_a_members_vote_is_missed() {
-        let mut world = World::new(500_000);
-        world.mine(1);
-        for (name, sat) in [("anna", 400_000), ("bert", 100_000)] {
-            world.register_provider(&ChainId::zero(), name);
-            world.active_stake(&Wish { holder: "holder", sat, providers: &[name], lock: 2_000 });
-            world.commit(&ChainId::zero(), name, 1..8);
-        }
+        let mut world = world(0);
         world.finalise_until(&["anna"], 41);
         let zero = &world.ledger.chains()[0];
         let heights: Vec<Height> = zero.certified.keys().copied().collect();

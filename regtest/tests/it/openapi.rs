@@ -8,14 +8,12 @@ use palisade_hub::daemon::endpoint::ListenAddr;
 use palisade_hub::daemon::health::Health;
 use palisade_hub::daemon::serve::{self, Limits, Server};
 use palisade_hub::daemon::shutdown::Shutdown;
-use palisade_hub::engine::Hub;
-use palisade_hub::replica::Replica;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::hash::{Hash32, sha256};
 use palisade_protocol::message::Message;
 use palisade_protocol::units::{Epoch, Height};
-use palisade_regtest::hub::make_blocks;
+use palisade_regtest::hub::{self, make_blocks};
 use palisade_regtest::in_time;
 use palisade_regtest::world::{COVENANT, Wish, World, keypair};
 use serde_json::{Value, json};
@@ -140,10 +138,7 @@ fn full_world() -> World {
 impl Scene {
     async fn new() -> Self {
         let (world, dir, stop) = (full_world(), tempfile::tempdir().unwrap(), Shutdown::manual());
-        let mut replica = Replica::open(dir.path(), world.ledger.genesis().clone()).unwrap();
-        world.log.iter().for_each(|block| drop(replica.take(block).unwrap()));
-        let (ledger, store) = replica.into_parts();
-        let hub = Hub::new(ledger, store);
+        let hub = hub::of(&world, dir.path());
         let server = Server::bind(&ListenAddr::any_loopback_port()).await.unwrap();
         let url = format!("http://{}/", server.address());
         let health = Health::new("palisade-hub", "0", Bitcoin::Regtest.into()).unwrap();

@@ -7,7 +7,7 @@ use palisade_protocol::message::Message;
 use palisade_regtest::world::{Wish, World, provider_key, secret};
 
 /// Anna and Bert on chain zero, with nonces up to epoch 7, and a log whose newest block is `tip`.
-fn world(tip: u64) -> World {
+pub(in crate::voter) fn world(tip: u64) -> World {
     let mut world = World::new(500_000);
     world.mine(1);
     for (name, sat) in [("anna", 400_000), ("bert", 100_000)] {

@@ -13,7 +13,7 @@ use palisade_protocol::context::{ChainIdentity, Terms};
 use palisade_protocol::governance::{Action, NewChain};
 use palisade_regtest::Node;
 use palisade_regtest::devchain::{self, DevChain};
-use palisade_regtest::hub::make_blocks;
+use palisade_regtest::hub::{self, make_blocks};
 use palisade_regtest::world::{Wish, World, bls_secret, pair};
 use std::path::Path;
 use std::time::Duration;
@@ -81,17 +81,6 @@ pub(super) fn config_text(dir: &Path, data: &str, hub: &str, node: &Node) -> Str
     fill().unwrap().finish()
 }
 
-/// A hub that goes on from the world's log.
-pub(super) fn hub_of(world: &World, dir: &Path) -> Arc<Hub> {
-    std::fs::create_dir_all(dir).unwrap();
-    let mut replica = Replica::open(dir, world.ledger.genesis().clone()).unwrap();
-    for block in &world.log {
-        replica.take(block).unwrap();
-    }
-    let (ledger, store) = replica.into_parts();
-    Hub::new(ledger, store)
-}
-
 impl Network {
     pub(super) async fn start() -> Self {
         Self::of(&world()).await
@@ -100,7 +89,7 @@ impl Network {
     /// A hub that goes on from a world's log, and a node that has its blocks.
     pub(super) async fn of(world: &World) -> Self {
         let dir = TempDir::new().unwrap();
-        let hub = hub_of(world, &dir.path().join("hub"));
+        let hub = hub::of(world, &dir.path().join("hub"));
         let lie = Arc::new(Mutex::new(None));
         let state = Lie { hub: hub.clone(), root: lie.clone() };
         let door = Door { hub: hub.clone(), follower: false };
