@@ -1,6 +1,6 @@
 //! The network of the demo: a real bitcoind and every shipped daemon, each started with a user's flags.
 
-use crate::demo::tell::Tell;
+use crate::demo::tell::{Tell, Waiting};
 use crate::node::{Node, free_port};
 use crate::process::{Daemon, json_tool};
 use anyhow::{Context as _, bail, ensure};
@@ -266,6 +266,7 @@ impl Network {
         what: &str,
         holds: impl Fn(&Value) -> bool,
     ) -> anyhow::Result<Value> {
+        let _waiting = Waiting::until(what);
         let started = Instant::now();
         loop {
             let view = self.view(path).await?;

@@ -15,7 +15,7 @@ use crate::demo::holders::Holder;
 use crate::demo::network::{Network, OtherChain};
 use crate::demo::operators::Operator;
 use crate::demo::report::{self, Report, Sources};
-use crate::demo::tell::{Shown, Tell};
+use crate::demo::tell::{Shown, Tell, Waiting};
 use anyhow::{Context as _, ensure};
 use bitcoin::{Transaction, Txid};
 use palisade_hub::bitcoind::Acceptance;
@@ -184,7 +184,7 @@ impl Story {
     /// Mines, with a bar, and never so far that a set in use comes within ten blocks of its expiry: then it waits for the
     /// next final set.
     async fn mine(&mut self, count: u32, why: &str) -> anyhow::Result<u32> {
-        let bar = self.tell.bar(why, count.into());
+        let bar = Waiting::for_units(why, count.into());
         let mut height = self.network.node.rpc().tip().await?.height;
         let mut left = count;
         let mut waited = Instant::now();
@@ -198,11 +198,10 @@ impl Story {
                 continue;
             }
             height = self.network.mine(now).await?;
-            bar.inc(now.into());
+            bar.more(now.into());
             left -= now;
             waited = Instant::now();
         }
-        bar.finish_and_clear();
         Ok(height)
     }
 

@@ -2,15 +2,25 @@
 //! escape codes and no bars.
 
 use bitcoin::{Amount, Txid};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal as _;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
+
+/// All bars of the process share the one terminal, if there is one: a line is printed above them.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(|| {
+    let terminal = std::io::stdout().is_terminal();
+    let target = if terminal { ProgressDrawTarget::stdout() } else { ProgressDrawTarget::hidden() };
+    MultiProgress::with_draw_target(target)
+});
 
 /// Prints a line. Whether anybody reads it does not decide how the story goes on.
 macro_rules! say {
     ($($line:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($line)*);
+        BARS.suspend(|| {
+            let _ = writeln!(std::io::stdout(), $($line)*);
+        });
     }};
 }
 
@@ -50,6 +60,33 @@ pub fn btc(sat: u64) -> Amount {
 #[derive(Debug)]
 pub struct Waiting(ProgressBar);
 
+impl Waiting {
+    /// Says what is waited for, and since when, until the answer is dropped; nothing without a terminal.
+    pub fn until(what: &str) -> Self {
+        let spinner = shown(ProgressBar::new_spinner(), "{spinner} {msg}: {elapsed}", what);
+        spinner.enable_steady_tick(Duration::from_millis(100));
+        Self(spinner)
+    }
+
+    /// The same for a wait of so many units, of which `more` tells.
+    pub fn for_units(what: &str, units: u64) -> Self {
+        Self(shown(ProgressBar::new(units), "{msg} {wide_bar} {pos}/{len}", what))
+    }
+
+    /// So many more units are over.
+    pub fn more(&self, units: u64) {
+        self.0.inc(units);
+    }
+}
+
+fn shown(bar: ProgressBar, template: &str, what: &str) -> ProgressBar {
+    let bar = BARS.add(bar.with_message(what.to_owned()));
+    if let Ok(style) = ProgressStyle::with_template(&format!("          {template}")) {
+        bar.set_style(style);
+    }
+    bar
+}
+
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.finish_and_clear();
@@ -77,33 +114,6 @@ impl Tell {
     pub fn step(&mut self, number: &str, claim: &str, took: Duration, shown: Shown) {
         say!("  {:>6.1} s  {} {number} {claim}", self.started.elapsed().as_secs_f32(), self.green("done"));
         self.rows.push(Row { number: number.to_owned(), claim: claim.to_owned(), took, shown });
-    }
-
-    /// A bar for a wait of so many units; nothing without a terminal.
-    pub fn bar(&self, what: &str, units: u64) -> ProgressBar {
-        if !self.terminal {
-            return ProgressBar::hidden();
-        }
-        let style = ProgressStyle::with_template("          {msg} {wide_bar} {pos}/{len}");
-        let bar = ProgressBar::new(units).with_message(what.to_owned());
-        if let Ok(style) = style {
-            bar.set_style(style);
-        }
-        bar
-    }
-
-    /// Says what is waited for, until the answer is dropped; nothing without a terminal.
-    pub fn wait(&self, what: &str) -> Waiting {
-        if !self.terminal {
-            return Waiting(ProgressBar::hidden());
-        }
-        let style = ProgressStyle::with_template("          {spinner} {msg}: {elapsed}");
-        let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
-        if let Ok(style) = style {
-            spinner.set_style(style);
-        }
-        spinner.enable_steady_tick(Duration::from_millis(100));
-        Waiting(spinner)
     }
 
     /// All steps, as a table: Bitcoin's heights, the time, the transactions with the height of each, and where the report

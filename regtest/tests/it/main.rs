@@ -14,6 +14,7 @@ mod node;
 mod openapi;
 mod proofs;
 mod properties;
+mod provision;
 mod refusals;
 mod reorgs;
 mod sets;

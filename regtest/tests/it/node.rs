@@ -307,17 +307,6 @@ async fn the_commands_for_a_report_work_for_somebody_else() {
     assert_eq!(String::from_utf8_lossy(&answer.stdout).trim(), tip.to_string());
 }
 
-#[test]
-fn a_named_bitcoind_that_does_not_fit_is_refused_before_anything_is_built() {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    for target in ["build", "test", "demo", "up"] {
-        let done = Command::new("make").args(["-C", root, target, "BITCOIND=/bin/false"]).output().unwrap();
-        let said = String::from_utf8_lossy(&done.stderr);
-        assert!(!done.status.success() && said.contains("$BITCOIND is /bin/false"), "{target}: {said}");
-        assert!(!said.contains("Compiling") && !said.contains("Finished"), "{target}: {said}");
-    }
-}
-
 #[tokio::test]
 async fn a_node_takes_the_blocks_of_a_world_and_follows_its_branches_but_takes_no_theft() {
     let mut world = World::new(400_000);

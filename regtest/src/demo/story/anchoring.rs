@@ -4,7 +4,7 @@
 use super::Story;
 use crate::demo::network::{string, text};
 use crate::demo::report::{self, Anchor, Files, Timestamp};
-use crate::demo::tell::{Shown, btc};
+use crate::demo::tell::{Shown, Waiting, btc};
 use crate::process::json_tool;
 use anyhow::{Context as _, ensure};
 use bitcoin::Txid;
@@ -57,7 +57,7 @@ impl Story {
     /// Mines whenever an anchor waits for a block, until one covers the digest. Gives what the hub says of it.
     async fn until_anchored(&mut self, digest: &Hash32) -> anyhow::Result<Value> {
         let path = format!("timestamps/{digest}");
-        let _waiting = self.tell.wait("an anchor covers the digest");
+        let _waiting = Waiting::until("an anchor covers the digest");
         let began = Instant::now();
         loop {
             self.network.check()?;

@@ -3,7 +3,7 @@
 
 use super::Story;
 use crate::demo::network::text;
-use crate::demo::tell::btc;
+use crate::demo::tell::{Waiting, btc};
 use crate::devchain::rival;
 use crate::process::tool;
 use anyhow::{Context as _, ensure};
@@ -115,6 +115,7 @@ impl Story {
         let txid =
             txids.get(usize::from(unbonding)).and_then(Value::as_str).context("a slashing transaction")?;
         let txid: Txid = txid.parse()?;
+        let _waiting = Waiting::until("the watcher broadcasts the slashing");
         let began = std::time::Instant::now();
         while self.network.node.rpc().mempool_entry(txid).await?.is_none() {
             self.network.check()?;

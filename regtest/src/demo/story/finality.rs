@@ -61,14 +61,12 @@ impl Story {
             })
         };
         let what = "both chains have more final blocks";
-        let _waiting = self.tell.wait(what);
         self.network.until_view("chains", what, reached).await?;
         self.final_now().await
     }
 
     /// Waits until an operator stands in the sets of both chains' current epochs.
     pub(super) async fn back_in_sets(&mut self, index: usize) -> anyhow::Result<()> {
-        let _waiting = self.tell.wait("the operator comes back into the sets in use");
         let keys = [self.operators[index].zero.clone(), self.operators[index].other.clone()];
         for (chain, key) in ["zero".to_owned(), self.chain.id.clone()].into_iter().zip(keys) {
             let began = self.final_now().await?;

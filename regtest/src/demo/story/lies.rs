@@ -2,6 +2,7 @@
 
 use super::Story;
 use crate::demo::network::{string, text};
+use crate::demo::tell::Waiting;
 use crate::process::Daemon;
 use anyhow::{Context as _, ensure};
 use palisade_protocol::block::HubHeader;
@@ -95,7 +96,7 @@ impl Story {
 
     /// Waits until the deceived voter's own status is as wanted.
     async fn until_status(&mut self, what: &str, holds: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
-        let _waiting = self.tell.wait(what);
+        let _waiting = Waiting::until(what);
         let began = Instant::now();
         loop {
             let status = self.operators[DECEIVED].status().await?;

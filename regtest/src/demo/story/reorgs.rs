@@ -7,7 +7,7 @@ use super::{Stake, Step, Story, outpoint_txid};
 use crate::demo::holders::Holder;
 use crate::demo::network::string;
 use crate::demo::report::{PowerAt, Reorg};
-use crate::demo::tell::btc;
+use crate::demo::tell::{Waiting, btc};
 use crate::node::Reorg as Branch;
 use anyhow::{Context as _, ensure};
 use bitcoin::Txid;
@@ -152,7 +152,7 @@ impl Story {
     /// Waits, without mining, until every set in use expires far enough above the tip.
     async fn wait_for_room(&mut self) -> anyhow::Result<()> {
         let tip = self.network.node.rpc().tip().await?.height;
-        let waiting = self.tell.wait("every set in use expires late enough");
+        let waiting = Waiting::until("every set in use expires late enough");
         let began = Instant::now();
         loop {
             let earliest = self.earliest_expiry().await?.context("a set in use")?;
