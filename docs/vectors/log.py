@@ -66,11 +66,11 @@ class Log:
         out += b"".join(u64(epoch) + nonce_root for epoch, nonce_root in roots)
         self.put(2, index, out)
 
-    def stake(self, sample, state, signatures=2, refusals=1, included=None, activated=False):
+    def stake(self, sample, state, signatures=2, refusals=1, consents=0, included=None, activated=False):
         out = tagged("palisade/1/message", sample.registration()) + sample.staking.txid + u32(1)
         out += u64(WHOLE) + sample.keys.staker + items(sample.keys.providers) + items([]) + u16(sample.LOCK)
         out += u64(0) + u8(state) + maybe(included) + maybe(None) + maybe(None)
-        out += u8(activated) + u64(signatures) + u64(refusals)
+        out += u8(activated) + u64(signatures) + u64(refusals) + u64(consents)
         self.put(3, 0, out)
 
 

@@ -303,6 +303,7 @@ impl Stake {
         self.activated.encode(&mut out);
         (self.signatures.len() as u64).encode(&mut out);
         (self.refusals.len() as u64).encode(&mut out);
+        (self.consents.len() as u64).encode(&mut out);
         out
     }
 }

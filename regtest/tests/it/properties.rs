@@ -4,6 +4,7 @@
 mod crash;
 mod model;
 mod player;
+mod sets;
 
 use crate::edits::{Edit, edit};
 use crate::refusals::{self, raw};
@@ -41,6 +42,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (7..10u32, 0..3usize).prop_map(|(depth, keep)| Act::Reorg { depth, keep }),
         2 => any::<bool>().prop_map(|accept| Act::Resume { accept }),
         3 => (1..22u64).prop_map(|blocks| Act::Close { blocks }),
+        4 => (1..4u64).prop_map(|blocks| Act::Certify { blocks }),
         1 => (stake, 0..5usize).prop_map(|(stake, other)| Act::Nonsense { stake, other }),
     ]
 }

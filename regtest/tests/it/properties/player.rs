@@ -1,6 +1,7 @@
 //! Plays a history against a world and a model, and compares them after every message.
 
 use super::model::{Chain, Known, Model};
+use super::sets::{Around, Fixed, Sets};
 use bitcoin::{Amount, OutPoint, Sequence, Transaction, TxOut};
 use palisade_hub::ledger::{Ledger, Rejected};
 use palisade_protocol::context::{ChainId, Terms};
@@ -22,6 +23,10 @@ const CHOICES: [&[&str]; 6] =
 const LOCKS: [u16; 3] = [200, 230, 400];
 const EPOCHS: u64 = 25;
 const MINIMUM: u64 = 100_000;
+/// The other chain, and the epochs for which each of its keys has nonces.
+const DEV: &str = "dev";
+const DEV_TERMS: Terms = Terms { epoch_length: 10, voted_every: 5, minimum_power_sat: 150_000 };
+const DEV_EPOCHS: [(&str, std::ops::Range<u64>); 2] = [("dev anna", 1..30), ("dev bert", 2..40)];
 
 /// One act of somebody.
 #[derive(Debug, Clone)]
@@ -41,6 +46,7 @@ pub enum Act {
     Reorg { depth: u32, keep: usize },
     Resume { accept: bool },
     Close { blocks: u64 },
+    Certify { blocks: u64 },
     Nonsense { stake: usize, other: usize },
 }
 
@@ -54,6 +60,7 @@ pub struct Player {
     pub world: World,
     pub model: Model,
     stakes: Vec<Played>,
+    dev: Sets,
     set_total: Option<u64>,
     accepted: Option<u64>,
 }
@@ -62,9 +69,8 @@ impl Player {
     pub fn new() -> Self {
         let mut world = World::new(MINIMUM);
         world.mine(12);
-        let dev: ChainId = "dev".parse().unwrap();
-        let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: u64::MAX };
-        let chain = NewChain { id: dev.clone(), genesis: Hash32([5; 32]), terms };
+        let dev: ChainId = DEV.parse().unwrap();
+        let chain = NewChain { id: dev.clone(), genesis: Hash32([5; 32]), terms: DEV_TERMS };
         world.govern(Action::RegisterChain(chain)).unwrap();
         for name in NAMES {
             let chain = if name.starts_with("dev") { &dev } else { &ChainId::zero() };
@@ -73,8 +79,10 @@ impl Player {
         for name in &NAMES[..3] {
             world.commit(&ChainId::zero(), name, 1..EPOCHS);
         }
-        let mut player =
-            Self { world, model: Model::default(), stakes: Vec::new(), set_total: None, accepted: None };
+        DEV_EPOCHS.into_iter().for_each(|(name, epochs)| world.commit(&dev, name, epochs));
+        let sets = Sets::new(DEV_TERMS.minimum_power_sat, DEV_TERMS.epoch_length, DEV_TERMS.voted_every);
+        let (model, stakes) = (Model::default(), Vec::new());
+        let mut player = Self { world, model, stakes, dev: sets, set_total: None, accepted: None };
         player.check();
         player
     }
@@ -90,6 +98,7 @@ impl Player {
             Act::Leak { name } => self.leak(NAMES[name % NAMES.len()]),
             Act::Resume { accept } => self.resume(accept),
             Act::Close { blocks } => (0..blocks).for_each(|_| self.close()),
+            Act::Certify { blocks } => (0..blocks).for_each(|_| self.certify()),
             Act::TellAll => (0..self.stakes.len()).for_each(|i| self.tell_facts(i)),
             _ if self.stakes.is_empty() => {}
             Act::Again { stake } => self.again(stake % self.stakes.len()),
@@ -106,12 +115,14 @@ impl Player {
         }
     }
 
-    /// Sends a message; if it is refused, nothing may have changed.
+    /// Sends a message; if it is refused, nothing may have changed, and else the root shows it.
     fn tell(&mut self, message: &Message) -> Result<Hash32, Rejected> {
         let mut before = self.world.ledger.clone();
         let answer = self.world.send(message);
-        if answer.is_err() {
-            let mut after = self.world.ledger.clone();
+        let mut after = self.world.ledger.clone();
+        if answer.is_ok() {
+            assert_ne!(before.finish_block().0.state_root, after.finish_block().0.state_root, "{message:?}");
+        } else {
             assert_eq!(before.tree().root(), after.tree().root(), "{answer:?}");
             assert_eq!(before.finish_block().0, after.finish_block().0, "{answer:?}");
             assert_eq!(before.tree().root(), after.tree().root(), "{answer:?}");
@@ -353,13 +364,13 @@ impl Player {
 
     fn resume(&mut self, accept: bool) {
         let power = Amount::from_sat(1);
-        let accepted =
-            if accept { vec![AcceptedPower { chain: ChainId::zero(), power }] } else { Vec::new() };
-        let answer = self.world.govern(Action::Resume(Resume { accepted }));
-        assert_eq!(answer.is_ok(), self.model.tripped, "{answer:?}");
+        let chains = [ChainId::zero(), DEV.parse().unwrap()];
+        let accepted = chains.into_iter().filter(|_| accept).map(|chain| AcceptedPower { chain, power });
+        let answer = self.world.govern(Action::Resume(Resume { accepted: accepted.collect() }));
+        assert_eq!(answer.is_ok(), self.model.tripped || self.dev.paused, "{answer:?}");
         if answer.is_ok() {
-            self.model.tripped = false;
-            self.accepted = accept.then_some(1);
+            (self.model.tripped, self.dev.paused) = (false, false);
+            (self.accepted, self.dev.accepted) = (accept.then_some(1), accept.then_some(1));
         }
         self.check();
     }
@@ -369,25 +380,69 @@ impl Player {
         let height = self.world.ledger.next_height();
         let epoch = height.0 / 20 + 1;
         let power = self.model.power();
-        let eligible: BTreeMap<_, _> = NAMES[..3]
-            .iter()
-            .map(|name| provider_key(name))
-            .filter(|key| epoch < EPOCHS && !self.model.exposed.contains(key))
-            .filter_map(|key| Some((key, power.get(&key).copied().filter(|power| *power > 0)?)))
-            .collect();
+        let held = |key: &ProviderKey| {
+            let power = power.get(key).copied().unwrap_or(0);
+            if self.model.exposed.contains(key) { 0 } else { power }
+        };
+        let with_power = |names: &mut dyn Iterator<Item = &str>| -> BTreeMap<_, _> {
+            let keys = names.map(provider_key).map(|key| (key, held(&key)));
+            keys.filter(|(_, power)| *power > 0).collect()
+        };
+        let eligible = match epoch < EPOCHS {
+            true => with_power(&mut NAMES[..3].iter().copied()),
+            false => BTreeMap::new(),
+        };
         self.world.close();
+        let trips = height.0.is_multiple_of(20) && self.shrinks_too_much(eligible.values().sum());
+        let of_dev = |epoch| {
+            let ready = DEV_EPOCHS.into_iter().filter(|(_, epochs)| epochs.contains(&epoch));
+            with_power(&mut ready.map(|(name, _)| name))
+        };
+        let (tip, tripped) = (self.world.btc_height(), self.model.tripped || trips);
+        self.dev.close(&Around { tip, tripped, eligible: &of_dev, held: &held, end: 40 });
         if height.0.is_multiple_of(20) {
             self.check_set(height, Epoch(epoch), &eligible);
+        }
+        self.check_dev();
+        self.check();
+    }
+
+    /// Certifies the other chain's next height, by all members of its set.
+    fn certify(&mut self) {
+        let dev: ChainId = DEV.parse().unwrap();
+        let Some((height, epoch)) = self.dev.next() else { return };
+        let Some(set) = self.dev.fixed.get(&epoch) else { return };
+        let names: Vec<_> =
+            NAMES.into_iter().filter(|name| set.members.contains_key(&provider_key(name))).collect();
+        let certificate = self.world.certificate(&dev, &names, Height(height), Hash32([height as u8; 32]));
+        let counts = self.dev.takes(epoch, self.world.btc_height(), self.model.tripped);
+        assert_eq!(self.tell(&certificate).is_ok(), counts, "height {height}");
+        if counts {
+            self.dev.finalise(height);
         }
         self.check();
     }
 
+    /// The other chain's sets are what its rules make of the power at each of their snapshots.
+    fn check_dev(&self) {
+        let chain = &self.world.ledger.chains()[1];
+        let fixed = chain.sets.iter().map(|(epoch, fixed)| {
+            let members = fixed.set.members().iter();
+            let members = members.map(|member| (member.key, member.power.to_sat())).collect();
+            (epoch.0, Fixed { members, expiry: fixed.set.header().expiry.0 })
+        });
+        assert_eq!(fixed.collect::<BTreeMap<_, _>>(), self.dev.fixed);
+        assert_eq!(chain.paused, self.dev.paused);
+    }
+
+    fn shrinks_too_much(&self, total: u64) -> bool {
+        let shrinks = self.set_total.is_some_and(|before| 3 * total <= 2 * before);
+        shrinks && !(total > 0 && self.accepted.is_some_and(|least| total >= least))
+    }
+
     fn check_set(&mut self, height: Height, epoch: Epoch, eligible: &BTreeMap<ProviderKey, u64>) {
         let total: u64 = eligible.values().sum();
-        let shrinks = self.set_total.is_some_and(|before| 3 * total <= 2 * before);
-        if shrinks && !(total > 0 && self.accepted.is_some_and(|least| total >= least)) {
-            self.model.tripped = true;
-        }
+        self.model.tripped |= self.shrinks_too_much(total);
         let fixed = self.world.ledger.chains()[0].sets.get(&epoch);
         if self.model.tripped {
             assert_eq!(fixed.is_some(), self.set_total.is_some(), "at {height}");
