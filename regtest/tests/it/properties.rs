@@ -23,6 +23,7 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         4 => (0..6usize, 0..3usize, prop::bool::weighted(0.3))
             .prop_map(|(choice, lock, confirmed)| Act::Register { choice, lock, confirmed }),
+        4 => (0..6usize).prop_map(|choice| Act::Stake { choice }),
         1 => stake.clone().prop_map(|stake| Act::Again { stake }),
         4 => (stake.clone(), 0..6usize, prop::bool::weighted(0.8))
             .prop_map(|(stake, choice, signed)| Act::Expand { stake, choice, signed }),
@@ -42,7 +43,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (7..10u32, 0..3usize).prop_map(|(depth, keep)| Act::Reorg { depth, keep }),
         2 => any::<bool>().prop_map(|accept| Act::Resume { accept }),
         3 => (1..22u64).prop_map(|blocks| Act::Close { blocks }),
-        4 => (1..4u64).prop_map(|blocks| Act::Certify { blocks }),
+        6 => (1..6u64).prop_map(|blocks| Act::Certify { blocks }),
         1 => (stake, 0..5usize).prop_map(|(stake, other)| Act::Nonsense { stake, other }),
     ]
 }

@@ -9,7 +9,7 @@ use palisade_hub::ledger::state::StakeState::{self, *};
 use palisade_protocol::keys::ProviderKey;
 use std::collections::{BTreeMap, BTreeSet};
 
-const K: u32 = 6;
+pub const K: u32 = 6;
 const UNBONDING_TIME: u32 = 144;
 const QUORUM: usize = 3;
 const MEMBERS: usize = 5;

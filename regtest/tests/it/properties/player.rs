@@ -1,6 +1,6 @@
 //! Plays a history against a world and a model, and compares them after every message.
 
-use super::model::{Chain, Known, Model};
+use super::model::{Chain, K, Known, Model};
 use super::sets::{Around, Fixed, Sets};
 use bitcoin::{Amount, OutPoint, Sequence, Transaction, TxOut};
 use palisade_hub::ledger::{Ledger, Rejected};
@@ -25,13 +25,14 @@ const EPOCHS: u64 = 25;
 const MINIMUM: u64 = 100_000;
 /// The other chain, and the epochs for which each of its keys has nonces.
 const DEV: &str = "dev";
-const DEV_TERMS: Terms = Terms { epoch_length: 10, voted_every: 5, minimum_power_sat: 150_000 };
+const DEV_TERMS: Terms = Terms { epoch_length: 10, voted_every: 5, minimum_power_sat: MINIMUM };
 const DEV_EPOCHS: [(&str, std::ops::Range<u64>); 2] = [("dev anna", 1..30), ("dev bert", 2..40)];
 
 /// One act of somebody.
 #[derive(Debug, Clone)]
 pub enum Act {
     Register { choice: usize, lock: usize, confirmed: bool },
+    Stake { choice: usize },
     Again { stake: usize },
     Expand { stake: usize, choice: usize, signed: bool },
     Sign { stake: usize, member: usize },
@@ -90,6 +91,7 @@ impl Player {
     pub fn play(&mut self, act: &Act) {
         match *act {
             Act::Register { choice, lock, confirmed } => self.register(choice, lock, confirmed),
+            Act::Stake { choice } => self.stake(choice),
             Act::Mine { blocks } => {
                 self.world.mine(blocks);
                 self.check();
@@ -163,6 +165,17 @@ impl Player {
         }
         let exposed = providers.iter().any(|name| self.model.exposed.contains(&provider_key(name)));
         assert_eq!(self.send_registration(holder, registration).is_ok(), !exposed);
+    }
+
+    /// A stake to which nothing happens on its way to power.
+    fn stake(&mut self, choice: usize) {
+        let before = self.stakes.len();
+        self.register(choice, 2, false);
+        if self.stakes.len() > before {
+            self.play(&Act::Quorum { stake: before });
+            self.play(&Act::Broadcast { stake: before, told: true });
+            self.play(&Act::Mine { blocks: K });
+        }
     }
 
     /// A registration of the same stake once more, as one that is on Bitcoin: good only after a lapse.
