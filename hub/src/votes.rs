@@ -198,7 +198,7 @@ impl VoteBook {
         let epoch = set_of(&ballot, ledger)?.0.terms.epoch_of(ballot.height);
         let tally = self.tallies.get_mut(&(ballot.context, epoch)).ok_or(VoteError::NoSet(epoch))?;
         match tally.count(good) {
-            Ok(_) => {
+            Ok(()) => {
                 self.fresh.insert(ballot);
                 Ok(())
             }

@@ -59,35 +59,16 @@ pub enum VoteRefused {
     Equivocation(Box<Evidence>),
 }
 
-/// What a good vote changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counted {
-    /// The vote is new; so much power stands behind its block now.
-    New(Amount),
-    /// The same vote was counted before.
-    Repeat,
-}
-
 impl Tally {
     /// No votes yet.
     pub fn new(set: Set, terms: Terms) -> Self {
         Self { set, terms, votes: BTreeMap::new() }
     }
 
-    /// The set that is counted.
-    pub fn set(&self) -> &Set {
-        &self.set
-    }
-
-    /// The chain's terms.
-    pub fn terms(&self) -> &Terms {
-        &self.terms
-    }
-
     /// Judges a vote, and counts it. The first vote of a member at a height stands; another one is evidence against it.
-    pub fn add(&mut self, vote: Vote) -> Result<Counted, VoteRefused> {
+    pub fn add(&mut self, vote: Vote) -> Result<(), VoteRefused> {
         if self.has(&vote) {
-            return Ok(Counted::Repeat);
+            return Ok(());
         }
         let good = GoodVote::judge(vote, &self.set, &self.terms)?;
         self.count(good).map_err(VoteRefused::Equivocation)
@@ -99,17 +80,16 @@ impl Tally {
     }
 
     /// Counts a vote that was judged under this tally's set. Another vote of its member at its height makes it evidence.
-    pub fn count(&mut self, GoodVote(vote): GoodVote) -> Result<Counted, Box<Evidence>> {
+    pub fn count(&mut self, GoodVote(vote): GoodVote) -> Result<(), Box<Evidence>> {
         if self.has(&vote) {
-            return Ok(Counted::Repeat);
+            return Ok(());
         }
         let earlier = self.vote_of(&vote.key, vote.ballot.height);
         if let Some(evidence) = earlier.and_then(|earlier| Evidence::from_votes(earlier, &vote)) {
             return Err(Box::new(evidence));
         }
-        let ballot = vote.ballot;
-        self.votes.entry(ballot.height).or_default().insert(vote.key, vote);
-        Ok(Counted::New(self.power_for(&ballot)))
+        self.votes.entry(vote.ballot.height).or_default().insert(vote.key, vote);
+        Ok(())
     }
 
     fn vote_of(&self, voter: &ProviderKey, height: Height) -> Option<&Vote> {

@@ -4,7 +4,7 @@ use super::certificate::{BadCertificate, Certificate};
 use super::commitment::{self, Commitment, nonce_tree};
 use super::evidence::{Equivocation, Evidence, LeakedKey, NoEvidence, SignedBallot};
 use super::set::{BadSet, MAX_MEMBERS, Member, Set};
-use super::tally::{Counted, GoodVote, Tally, VoteRefused};
+use super::tally::{GoodVote, Tally, VoteRefused};
 use super::vote::{BadVote, Ballot, Vote};
 use crate::context::{Context, Terms};
 use crate::curve::KeyPair;
@@ -196,9 +196,10 @@ fn a_tally_refuses_for_each_reason_alone() {
     assert_eq!(judged(unsigned, &set()), Err(VoteRefused::Bad(BadVote::Signature)));
 
     let mut tally = Tally::new(set(), TERMS);
-    assert_eq!(tally.add(vote(0, BALLOT)), Ok(Counted::New(Amount::from_sat(3))));
-    assert_eq!(tally.add(vote(0, BALLOT)), Ok(Counted::Repeat));
-    assert_eq!(tally.add(vote(1, other_block())), Ok(Counted::New(Amount::from_sat(3))));
+    for repeated in [vote(0, BALLOT), vote(0, BALLOT), vote(1, other_block())] {
+        assert_eq!(tally.add(repeated), Ok(()));
+        assert_eq!(tally.power_for(&BALLOT), Amount::from_sat(3));
+    }
     let evidence = Evidence::from_votes(&vote(0, BALLOT), &vote(0, other_block())).unwrap();
     assert_eq!(tally.add(vote(0, other_block())), Err(VoteRefused::Equivocation(Box::new(evidence))));
     assert_eq!(tally.power_for(&BALLOT), Amount::from_sat(3), "the first vote stands");
