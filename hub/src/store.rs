@@ -14,7 +14,7 @@ use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::units::{Epoch, Height};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -41,6 +41,18 @@ CREATE TABLE IF NOT EXISTS vote (
     bytes   BLOB NOT NULL,
     PRIMARY KEY (context, height, voter, block)
 ) STRICT, WITHOUT ROWID;
+-- Whoever has two votes at a height, so that nobody need look through all votes for them. Files that an earlier build made
+-- have votes and no such table: it is filled from them, once.
+CREATE TABLE IF NOT EXISTS twice (
+    context BLOB NOT NULL,
+    height  INTEGER NOT NULL,
+    voter   BLOB NOT NULL,
+    PRIMARY KEY (context, height, voter)
+) STRICT, WITHOUT ROWID;
+INSERT OR IGNORE INTO twice SELECT context, height, voter FROM vote
+    WHERE (SELECT user_version FROM pragma_user_version) < 1
+    GROUP BY context, height, voter HAVING count(*) > 1;
+PRAGMA user_version = 1;
 -- Good shares of checkpoints.
 CREATE TABLE IF NOT EXISTS share (
     epoch  INTEGER NOT NULL,
@@ -57,6 +69,13 @@ CREATE TABLE IF NOT EXISTS digest (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS digest_place ON digest (digest, height, place);
 ";
+
+/// The votes that stand behind `twice`. CROSS JOIN keeps SQLite from beginning with the votes, which are many.
+const DOUBLE_VOTES: &str = "
+    SELECT one.bytes, other.bytes FROM twice
+    CROSS JOIN vote AS one USING (context, height, voter)
+    CROSS JOIN vote AS other USING (context, height, voter)
+    WHERE one.block < other.block";
 
 /// Bytes of blocks after which a page ends: what is answered at once, and read by others at once, stays small.
 const PAGE_BYTES: usize = 8 << 20;
@@ -180,17 +199,7 @@ impl Store {
         let mut connection = self.write();
         let transaction = connection.transaction()?;
         for vote in votes {
-            let ballot = &vote.ballot;
-            let sql =
-                "INSERT OR IGNORE INTO vote (context, height, voter, block, bytes) SELECT ?1, ?2, ?3, ?4, ?5
-                WHERE (SELECT count(*) FROM vote WHERE (context, height, voter) = (?1, ?2, ?3)) < 2";
-            transaction.prepare_cached(sql)?.execute(params![
-                ballot.context.0,
-                number(ballot.height.0),
-                vote.key.to_bytes(),
-                ballot.block.0,
-                vote.to_bytes()
-            ])?;
+            keep_vote(&transaction, vote)?;
         }
         Ok(transaction.commit()?)
     }
@@ -220,18 +229,10 @@ impl Store {
         self.votes_of("height = ?2 AND voter = ?3", params![context, height, vote.key.to_bytes()])
     }
 
-    /// For each voter at each height where more than one vote is kept, two of them.
+    /// For each voter at each height where two votes are kept, those two. What it costs does not depend on the other votes.
     pub fn double_votes(&self) -> Result<Vec<(Vote, Vote)>, StoreError> {
         let connection = self.read();
-        let mut statement = connection.prepare(
-            "WITH twice AS (SELECT context, height, voter, min(block) AS first, max(block) AS last
-                 FROM vote GROUP BY context, height, voter HAVING count(*) > 1)
-             SELECT one.bytes, other.bytes FROM twice
-                 JOIN vote AS one ON (one.context, one.height, one.voter, one.block)
-                     = (twice.context, twice.height, twice.voter, twice.first)
-                 JOIN vote AS other ON (other.context, other.height, other.voter, other.block)
-                     = (twice.context, twice.height, twice.voter, twice.last)",
-        )?;
+        let mut statement = connection.prepare(DOUBLE_VOTES)?;
         let rows =
             statement.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
         rows.map(|row| {
@@ -292,6 +293,30 @@ impl Store {
     }
 }
 
+/// Keeps a vote if it is the first or the second of its voter at its height.
+fn keep_vote(transaction: &Transaction<'_>, vote: &Vote) -> Result<(), StoreError> {
+    let ballot = &vote.ballot;
+    let (context, height, voter) = (ballot.context.0, number(ballot.height.0), vote.key.to_bytes());
+    let kept: u32 = transaction
+        .prepare_cached("SELECT count(*) FROM vote WHERE (context, height, voter) = (?1, ?2, ?3)")?
+        .query_row(params![context, height, voter], |row| row.get(0))?;
+    if kept > 1 {
+        return Ok(());
+    }
+    let new = transaction
+        .prepare_cached(
+            "INSERT OR IGNORE INTO vote (context, height, voter, block, bytes) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![context, height, voter, ballot.block.0, vote.to_bytes()])?;
+    // In the same transaction: a crash loses both votes' meeting or neither.
+    if kept + new as u32 > 1 {
+        transaction
+            .prepare_cached("INSERT OR IGNORE INTO twice (context, height, voter) VALUES (?1, ?2, ?3)")?
+            .execute(params![context, height, voter])?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,6 +360,19 @@ mod tests {
         assert_eq!(page(6), [6]);
         assert!(page(7).is_empty());
         assert_eq!(store.blocks(Height(2), 2).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn double_votes_are_found_without_looking_through_the_votes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("log.sqlite")).unwrap();
+        let connection = store.read();
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {DOUBLE_VOTES}")).unwrap();
+        let plan = statement.query_map([], |row| row.get::<_, String>(3)).unwrap();
+        let plan: Vec<String> = plan.map(Result::unwrap).collect();
+        let [twice, votes @ ..] = plan.as_slice() else { panic!("{plan:?}") };
+        assert_eq!((twice.as_str(), votes.len()), ("SCAN twice", 2));
+        assert!(votes.iter().all(|step| step.starts_with("SEARCH ")), "{plan:?}");
     }
 
     #[test]

@@ -188,7 +188,10 @@ impl VoteBook {
                 self.open(chain, fixed, store)?;
             }
         }
-        let twice = store.double_votes()?;
+        let mut twice = store.double_votes()?;
+        let is_out =
+            |key: &ProviderKey| ledger.providers().get(key).is_some_and(|voter| voter.exposed_at.is_some());
+        twice.retain(|(vote, _)| !is_out(&vote.key));
         self.evidence.extend(twice.iter().filter_map(|(first, second)| Evidence::from_votes(first, second)));
         Ok(())
     }

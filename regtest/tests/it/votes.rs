@@ -40,6 +40,22 @@ fn whoever_has_a_key_that_is_out_can_make_a_hub_keep_no_more_than_two_votes_at_a
     assert!(first != second && flood.contains(&first) && flood.contains(&second));
 }
 
+#[test]
+fn a_hub_that_ended_between_keeping_two_votes_and_comparing_them_gives_the_key_away_when_it_is_back() {
+    let world = anchors::world(86);
+    let vote = |name: &str, block| world.vote(&dev(), name, Height(200), Hash32([block; 32]));
+    let kept = [vote("dev anna", 1), vote("dev bert", 1), vote("dev anna", 2)];
+    let by_an_earlier_build = "DROP TABLE twice; PRAGMA user_version = 0";
+    for since in ["", by_an_earlier_build] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log.sqlite");
+        Store::open(&log).unwrap().keep_votes(&kept).unwrap();
+        rusqlite::Connection::open(&log).unwrap().execute_batch(since).unwrap();
+        let desk = Desk::over(&world, dir);
+        assert!(desk.gives_out("dev anna") && !desk.gives_out("dev bert"));
+    }
+}
+
 /// A hub that goes on with a world's ledger, without its doors.
 struct Desk {
     hub: Arc<Hub>,
@@ -48,7 +64,11 @@ struct Desk {
 
 impl Desk {
     fn new(world: &World) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::over(world, tempfile::tempdir().unwrap())
+    }
+
+    /// With the votes that a directory's log holds.
+    fn over(world: &World, dir: tempfile::TempDir) -> Self {
         let store = Store::open(&dir.path().join("log.sqlite")).unwrap();
         Self { hub: Hub::new(world.ledger.clone(), store), _dir: dir }
     }
