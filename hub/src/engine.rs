@@ -32,7 +32,7 @@ const BATCH: Bounds = Bounds { items: MAX_DIGESTS, bytes: usize::MAX };
 /// Most digests that wait for a block's batch.
 const WAITING_DIGESTS: Bounds = Bounds { items: 8 * MAX_DIGESTS, bytes: usize::MAX };
 /// Most votes that are judged and kept at once: what comes meanwhile is next.
-const VOTES: Bounds = Bounds { items: 1_000, bytes: usize::MAX };
+const VOTES: Bounds = Bounds { items: 500, bytes: usize::MAX };
 /// Most votes that wait.
 const WAITING_VOTES: Bounds = Bounds { items: 10_000, bytes: 64 << 20 };
 
@@ -163,12 +163,20 @@ impl Hub {
 
     fn keep_and_count(&self, judged: Vec<(Judged, VoteDoor)>) {
         let (good, doors): (Vec<_>, Vec<_>) = judged.into_iter().unzip();
-        let ledger = self.ledger();
-        let counted = self.tally().add(good, &ledger, &self.store).unwrap_or_else(|why| {
+        let counted = self.keep(good).unwrap_or_else(|why| {
             let why = Arc::new(why);
             doors.iter().map(|_| Err(why.clone().into())).collect()
         });
         doors.into_iter().zip(counted).for_each(|(door, counted)| reply(door, counted));
+    }
+
+    /// Keeps good votes on disk, all at once, and then counts them; nobody waits for the tally while they are written. After an
+    /// error, which is of the disk, those that are kept count when they are sent again, or after the next start.
+    fn keep(&self, good: Vec<Judged>) -> Result<Vec<VoteAnswer>, StoreError> {
+        let ledger = self.ledger();
+        self.tally().expect(&good, &ledger, &self.store)?;
+        self.store.keep_votes(good.iter().map(Judged::vote))?;
+        self.tally().count(good, &ledger, &self.store)
     }
 
     fn tally(&self) -> MutexGuard<'_, VoteBook> {

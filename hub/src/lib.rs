@@ -11,7 +11,6 @@ pub mod bitcoind;
 pub mod checkpoints;
 pub mod client;
 pub mod config;
-mod cores;
 pub mod daemon;
 pub mod engine;
 pub mod governance;

@@ -32,27 +32,17 @@ CREATE TABLE IF NOT EXISTS event (
     height INTEGER NOT NULL REFERENCES block (height),
     json   TEXT NOT NULL
 ) STRICT;
--- Good votes, also losing and late ones. Two rows of one voter at one height are evidence.
+-- Good votes, also losing and late ones: of a voter at a height the first, and a second one, which is evidence.
 CREATE TABLE IF NOT EXISTS vote (
     context BLOB NOT NULL CHECK (length(context) = 32),
     height  INTEGER NOT NULL,
     voter   BLOB NOT NULL CHECK (length(voter) = 32),
-    block   BLOB NOT NULL CHECK (length(block) = 32),
+    second  INTEGER NOT NULL CHECK (second IN (0, 1)),
     bytes   BLOB NOT NULL,
-    PRIMARY KEY (context, height, voter, block)
+    PRIMARY KEY (context, height, voter, second)
 ) STRICT, WITHOUT ROWID;
--- Whoever has two votes at a height, so that nobody need look through all votes for them. Files that an earlier build made
--- have votes and no such table: it is filled from them, once.
-CREATE TABLE IF NOT EXISTS twice (
-    context BLOB NOT NULL,
-    height  INTEGER NOT NULL,
-    voter   BLOB NOT NULL,
-    PRIMARY KEY (context, height, voter)
-) STRICT, WITHOUT ROWID;
-INSERT OR IGNORE INTO twice SELECT context, height, voter FROM vote
-    WHERE (SELECT user_version FROM pragma_user_version) < 1
-    GROUP BY context, height, voter HAVING count(*) > 1;
-PRAGMA user_version = 1;
+-- So that nobody need look through all votes for them.
+CREATE INDEX IF NOT EXISTS second_vote ON vote (context, height, voter) WHERE second = 1;
 -- Good shares of checkpoints.
 CREATE TABLE IF NOT EXISTS share (
     epoch  INTEGER NOT NULL,
@@ -70,12 +60,11 @@ CREATE TABLE IF NOT EXISTS digest (
 CREATE INDEX IF NOT EXISTS digest_place ON digest (digest, height, place);
 ";
 
-/// The votes that stand behind `twice`. CROSS JOIN keeps SQLite from beginning with the votes, which are many.
+/// Second votes, each with the first. CROSS JOIN keeps SQLite from beginning with the first ones, which are many.
 const DOUBLE_VOTES: &str = "
-    SELECT one.bytes, other.bytes FROM twice
+    SELECT one.bytes, other.bytes FROM vote AS other
     CROSS JOIN vote AS one USING (context, height, voter)
-    CROSS JOIN vote AS other USING (context, height, voter)
-    WHERE one.block < other.block";
+    WHERE other.second = 1 AND one.second = 0";
 
 /// Bytes of blocks after which a page ends: what is answered at once, and read by others at once, stays small.
 const PAGE_BYTES: usize = 8 << 20;
@@ -293,26 +282,23 @@ impl Store {
     }
 }
 
-/// Keeps a vote if it is the first or the second of its voter at its height.
+/// Keeps a vote if it is the first of its voter at its height, or for another block than the first and the second one.
 fn keep_vote(transaction: &Transaction<'_>, vote: &Vote) -> Result<(), StoreError> {
-    let ballot = &vote.ballot;
-    let (context, height, voter) = (ballot.context.0, number(ballot.height.0), vote.key.to_bytes());
-    let kept: u32 = transaction
-        .prepare_cached("SELECT count(*) FROM vote WHERE (context, height, voter) = (?1, ?2, ?3)")?
-        .query_row(params![context, height, voter], |row| row.get(0))?;
-    if kept > 1 {
+    let (context, height) = (vote.ballot.context.0, number(vote.ballot.height.0));
+    let (voter, bytes) = (vote.key.to_bytes(), vote.to_bytes());
+    let keep = |second: bool| {
+        let sql =
+            "INSERT OR IGNORE INTO vote (context, height, voter, second, bytes) VALUES (?1, ?2, ?3, ?4, ?5)";
+        transaction.prepare_cached(sql)?.execute(params![context, height, voter, second, bytes])
+    };
+    if keep(false)? == 1 {
         return Ok(());
     }
-    let new = transaction
-        .prepare_cached(
-            "INSERT OR IGNORE INTO vote (context, height, voter, block, bytes) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![context, height, voter, ballot.block.0, vote.to_bytes()])?;
-    // In the same transaction: a crash loses both votes' meeting or neither.
-    if kept + new as u32 > 1 {
-        transaction
-            .prepare_cached("INSERT OR IGNORE INTO twice (context, height, voter) VALUES (?1, ?2, ?3)")?
-            .execute(params![context, height, voter])?;
+    let sql = "SELECT bytes FROM vote WHERE (context, height, voter, second) = (?1, ?2, ?3, 0)";
+    let mut first = transaction.prepare_cached(sql)?;
+    let first: Vec<u8> = first.query_row(params![context, height, voter], |row| row.get(0))?;
+    if Vote::from_bytes(&first)?.ballot != vote.ballot {
+        keep(true)?;
     }
     Ok(())
 }
@@ -370,9 +356,8 @@ mod tests {
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {DOUBLE_VOTES}")).unwrap();
         let plan = statement.query_map([], |row| row.get::<_, String>(3)).unwrap();
         let plan: Vec<String> = plan.map(Result::unwrap).collect();
-        let [twice, votes @ ..] = plan.as_slice() else { panic!("{plan:?}") };
-        assert_eq!((twice.as_str(), votes.len()), ("SCAN twice", 2));
-        assert!(votes.iter().all(|step| step.starts_with("SEARCH ")), "{plan:?}");
+        let [seconds, firsts] = plan.as_slice() else { panic!("{plan:?}") };
+        assert!(seconds.contains("USING INDEX second_vote") && firsts.starts_with("SEARCH "), "{plan:?}");
     }
 
     #[test]

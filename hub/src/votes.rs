@@ -3,7 +3,6 @@
 //! Votes never enter the log. What does is what follows from them: certificates and evidence, which any replica checks.
 //! Source: docs/protocol.md, section 7.3.
 
-use crate::cores;
 use crate::ledger::Ledger;
 use crate::ledger::chains::{Chain, FixedSet};
 use crate::store::{Store, StoreError};
@@ -14,6 +13,7 @@ use palisade_protocol::finality::tally::{GoodVote, Tally, VoteRefused};
 use palisade_protocol::finality::vote::{Ballot, Vote};
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::units::{BtcHeight, Epoch};
+use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -88,18 +88,25 @@ pub struct Judged {
     late: Option<VoteError>,
 }
 
+impl Judged {
+    /// The vote.
+    pub fn vote(&self) -> &Vote {
+        self.good.vote()
+    }
+}
+
 /// Judges votes by themselves, on all cores.
 pub fn judge(votes: Vec<Vote>, ledger: &Ledger) -> Vec<Result<Judged, VoteError>> {
-    cores::map(votes, |vote| {
-        let (chain, fixed) = set_of(&vote.ballot, ledger)?;
-        if ledger.providers().get(&vote.key).is_some_and(|voter| voter.exposed_at.is_some()) {
-            return Err(VoteError::Exposed(vote.key));
-        }
-        Ok(Judged {
-            good: GoodVote::judge(vote, &fixed.set, &chain.terms)?,
-            late: late(chain, fixed, ledger),
-        })
-    })
+    votes.into_par_iter().map(|vote| judge_one(vote, ledger)).collect()
+}
+
+fn judge_one(vote: Vote, ledger: &Ledger) -> Result<Judged, VoteError> {
+    let (chain, fixed) = set_of(&vote.ballot, ledger)?;
+    if ledger.providers().get(&vote.key).is_some_and(|voter| voter.exposed_at.is_some()) {
+        return Err(VoteError::Exposed(vote.key));
+    }
+    let good = GoodVote::judge(vote, &fixed.set, &chain.terms)?;
+    Ok(Judged { good, late: late(chain, fixed, ledger) })
 }
 
 /// Why votes under a set count no more, or not now.
@@ -123,20 +130,25 @@ impl VoteBook {
         }
     }
 
-    /// Keeps good votes on disk, all at once, and counts those in time, in their order. An error is of the disk: none was
-    /// counted.
-    pub fn add(
+    /// Makes what these votes are counted in. It comes before they are kept, since it reads what was kept before.
+    pub fn expect(&mut self, votes: &[Judged], ledger: &Ledger, store: &Store) -> Result<(), StoreError> {
+        let in_time = votes.iter().filter(|judged| judged.late.is_none());
+        in_time
+            .map(|judged| &judged.vote().ballot)
+            .try_for_each(|ballot| self.open_tally(ballot, ledger, store))
+    }
+
+    /// Counts votes that are on disk, in their order: those in time. The others are compared with what their voters signed before.
+    pub fn count(
         &mut self,
         votes: Vec<Judged>,
         ledger: &Ledger,
         store: &Store,
     ) -> Result<Vec<Result<(), VoteError>>, StoreError> {
-        for judged in votes.iter().filter(|judged| judged.late.is_none()) {
-            self.open_tally(&judged.good.vote().ballot, ledger, store)?;
-        }
-        store.keep_votes(votes.iter().map(|judged| judged.good.vote()))?;
+        // A tally may have been dropped while its votes were written.
+        self.expect(&votes, ledger, store)?;
         let counted = votes.into_iter().map(|Judged { good, late }| match late {
-            None => Ok(self.count(good, ledger)),
+            None => Ok(self.count_one(good, ledger)),
             Some(why) => self.compare(good.vote(), store).map(|twice| Err(twice.unwrap_or(why))),
         });
         counted.collect()
@@ -196,7 +208,7 @@ impl VoteBook {
         Ok(())
     }
 
-    fn count(&mut self, good: GoodVote, ledger: &Ledger) -> Result<(), VoteError> {
+    fn count_one(&mut self, good: GoodVote, ledger: &Ledger) -> Result<(), VoteError> {
         let ballot = good.vote().ballot;
         let epoch = set_of(&ballot, ledger)?.0.terms.epoch_of(ballot.height);
         let tally = self.tallies.get_mut(&(ballot.context, epoch)).ok_or(VoteError::NoSet(epoch))?;

@@ -37,7 +37,7 @@ fn whoever_has_a_key_that_is_out_can_make_a_hub_keep_no_more_than_two_votes_at_a
     };
     assert_eq!((count("anna", 25), count("anna", 30), count("bert", 25), kept.len()), (2, 1, 1, 4));
     let [(first, second)] = store.double_votes().unwrap().try_into().unwrap();
-    assert!(first != second && flood.contains(&first) && flood.contains(&second));
+    assert_eq!((first, second), (flood[0].clone(), flood[1].clone()));
 }
 
 #[test]
@@ -45,15 +45,10 @@ fn a_hub_that_ended_between_keeping_two_votes_and_comparing_them_gives_the_key_a
     let world = anchors::world(86);
     let vote = |name: &str, block| world.vote(&dev(), name, Height(200), Hash32([block; 32]));
     let kept = [vote("dev anna", 1), vote("dev bert", 1), vote("dev anna", 2)];
-    let by_an_earlier_build = "DROP TABLE twice; PRAGMA user_version = 0";
-    for since in ["", by_an_earlier_build] {
-        let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("log.sqlite");
-        Store::open(&log).unwrap().keep_votes(&kept).unwrap();
-        rusqlite::Connection::open(&log).unwrap().execute_batch(since).unwrap();
-        let desk = Desk::over(&world, dir);
-        assert!(desk.gives_out("dev anna") && !desk.gives_out("dev bert"));
-    }
+    let dir = tempfile::tempdir().unwrap();
+    Store::open(&dir.path().join("log.sqlite")).unwrap().keep_votes(&kept).unwrap();
+    let desk = Desk::over(&world, dir);
+    assert!(desk.gives_out("dev anna") && !desk.gives_out("dev bert"));
 }
 
 /// A hub that goes on with a world's ledger, without its doors.
