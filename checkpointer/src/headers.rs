@@ -77,7 +77,7 @@ impl Headers {
         let headers = read_all(node, from_height).await?;
         let above = (headers.len() as u32).checked_sub(1);
         let above = above.with_context(|| format!("the node has no block at height {from_height} yet"))?;
-        std::fs::write(&self.out, to_file(&headers))
+        bounded::write(&self.out, &to_file(&headers))
             .with_context(|| format!("file {}", self.out.display()))?;
         Ok(Written { headers: self.out.clone(), from_height, tip_height: from_height + above })
     }

@@ -6,6 +6,8 @@ use anyhow::Context as _;
 use clap::Args;
 use palisade_hub::bitcoind::BitcoinRpc;
 use palisade_hub::client::HubClient;
+use palisade_hub::daemon::bounded;
+use palisade_hub::daemon::endpoint::http_url;
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_protocol::codec::Wire as _;
@@ -24,7 +26,7 @@ pub struct Prove {
     #[arg(long)]
     pub height: u64,
     /// Where the hub's API is.
-    #[arg(long, default_value = "http://127.0.0.1:8200")]
+    #[arg(long, default_value = "http://127.0.0.1:8200", value_parser = http_url)]
     pub hub: reqwest::Url,
     /// The Bitcoin node.
     #[command(flatten)]
@@ -90,7 +92,7 @@ impl Prove {
         std::fs::create_dir_all(&self.out).with_context(|| format!("directory {}", self.out.display()))?;
         let write = |name: &str, bytes: &[u8]| {
             let path = self.out.join(name);
-            std::fs::write(&path, bytes).with_context(|| format!("file {}", path.display()))?;
+            bounded::write(&path, bytes).with_context(|| format!("file {}", path.display()))?;
             anyhow::Ok(path)
         };
         let root_sha256 = palisade_protocol::hash::sha256(&[&root]).to_string();

@@ -19,7 +19,8 @@ pub use watcher::Watcher;
 
 use crate::config::Config;
 use crate::shell::Shell;
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
+use palisade_hub::daemon::bounded;
 use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_protocol::codec::Wire as _;
@@ -49,9 +50,9 @@ pub async fn run(config_file: &Path, evidence: &[PathBuf], shutdown: Shutdown) -
 /// Reads a file that holds an evidence message in hex, as the hub's log has it.
 pub fn read_evidence(path: &Path) -> anyhow::Result<Evidence> {
     let named = || format!("evidence {}", path.display());
-    let text = std::fs::read_to_string(path).with_context(named)?;
-    ensure!(text.len() <= 2 * MAX_MESSAGE + 2, "{}: longer than a message can be", named());
-    let bytes = hex::decode(text.trim()).with_context(named)?;
+    let text = bounded::read(path, 2 * MAX_MESSAGE + 2).with_context(named)?;
+    let text = text.with_context(|| format!("{}: longer than a message can be", named()))?;
+    let bytes = hex::decode(text.trim_ascii()).with_context(named)?;
     let Message::Evidence(evidence) = Message::from_bytes(&bytes).with_context(named)? else {
         bail!("{}: the message is no evidence", named());
     };

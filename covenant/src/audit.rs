@@ -9,7 +9,7 @@ use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::BtcHeight;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One table that is only ever appended to; the triggers make SQLite refuse anything else.
 const SCHEMA: &str = "
@@ -88,6 +88,9 @@ pub enum AuditError {
     /// SQLite.
     #[error("audit log: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// There is no file, or what is there is none.
+    #[error("audit log {}: it is not a file", .0.display())]
+    NotAFile(PathBuf),
     /// Something was altered or cut out.
     #[error("audit log: entry {0} does not follow from the one before: the log was altered")]
     Broken(i64),
@@ -124,6 +127,10 @@ impl Audit {
 
     /// Opens a log that exists, for reading only; all of it is checked.
     pub fn read(path: &Path) -> Result<Self, AuditError> {
+        // Opening a pipe would wait for its other end.
+        if !path.is_file() {
+            return Err(AuditError::NotAFile(path.to_owned()));
+        }
         let audit = Self(Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?);
         audit.entries()?;
         Ok(audit)
@@ -272,6 +279,14 @@ mod tests {
         check(&audit, &path, "DELETE FROM entry WHERE seq = 1", 1);
         check(&audit, &path, "UPDATE entry SET seq = 4 WHERE seq = 3", 3);
         assert_eq!(Audit::read(&path).unwrap().entries().unwrap().len(), 3, "all was put back");
+    }
+
+    #[test]
+    fn nobody_waits_for_the_other_end_of_a_pipe() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("audit.sqlite");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert!(matches!(Audit::read(&pipe), Err(AuditError::NotAFile(found)) if found == pipe));
     }
 
     /// Makes a change, expects that opening shows the entry it broke, and takes it back.

@@ -3,6 +3,7 @@
 use crate::voter::config::VoterConfig;
 use crate::voter::status::Status;
 use palisade_hub::client::HubClient;
+use palisade_hub::daemon::bounded;
 use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::exit::Failure;
 use reqwest::Url;
@@ -12,7 +13,7 @@ use std::path::Path;
 pub async fn status(config_file: &Path) -> Result<Status, Failure> {
     let config: VoterConfig = files::load(config_file).map_err(Failure::usage)?;
     let address = match config.listen.address_file() {
-        Some(file) => std::fs::read_to_string(file).map_err(|why| not_running(&why))?.trim().to_owned(),
+        Some(file) => bounded::read_text(file).map_err(|why| not_running(&why))?.trim().to_owned(),
         None => config.listen.address().to_string(),
     };
     let url = Url::parse(&format!("http://{address}/")).map_err(Failure::failed)?;

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use palisade_hub::bitcoind::{Auth, BitcoinRpc};
 use palisade_hub::daemon::config::{Invalid, Validate};
-use palisade_hub::daemon::endpoint::{HubConfig, ListenAddr};
+use palisade_hub::daemon::endpoint::{self, HubConfig, ListenAddr};
 use palisade_hub::daemon::network::{MainnetConsent, Network};
 use palisade_hub::daemon::node::{BitcoinAuth, BitcoinConfig};
 use palisade_protocol::context::ChainId;
@@ -62,11 +62,7 @@ fn as_text<S: Serializer>(url: &Url, serializer: S) -> Result<S::Ok, S::Error> {
 }
 
 fn http_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
-    let url = Url::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)?;
-    match url.scheme() {
-        "http" | "https" if url.has_host() => Ok(url),
-        _ => Err(D::Error::custom("must be an http or https address")),
-    }
+    endpoint::http_url(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
 impl Validate for VoterConfig {

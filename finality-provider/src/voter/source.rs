@@ -132,12 +132,8 @@ pub struct DevChain {
 }
 
 impl DevChain {
-    /// A client of the node at `base`. Nothing is sent yet.
-    pub fn new(mut base: Url) -> Self {
-        if !base.path().ends_with('/') {
-            let path = format!("{}/", base.path());
-            base.set_path(&path);
-        }
+    /// A client of the node at `base`, which ends in `/`. Nothing is sent yet.
+    pub fn new(base: Url) -> Self {
         let http = Client::builder()
             .connect_timeout(Duration::from_secs(5))
             .timeout(Duration::from_secs(20))

@@ -14,6 +14,8 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::daemon::bounded;
+
 /// Longest answer that is read. The largest one we ask for is a block: 4 MB, or 8 MB in hex.
 const MAX_ANSWER_BYTES: usize = 32 << 20;
 /// How long a connection may take to be opened.
@@ -285,7 +287,7 @@ impl Connection {
         let mut cached = self.cookie.lock().unwrap_or_else(PoisonError::into_inner);
         let cookie = match cached.take() {
             Some(cookie) if !read_again => cookie,
-            _ => std::fs::read_to_string(path).map_err(|e| {
+            _ => bounded::read_text(path).map_err(|e| {
                 self.unreachable(format!("no cookie at {} ({e}); is bitcoind running?", path.display()))
             })?,
         };

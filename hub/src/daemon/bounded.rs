@@ -1,6 +1,7 @@
-//! Reading files that somebody else wrote: never more of them than they may have.
+//! Files that a person names: never more is read of them than they may have, and nothing that could wait for ever, as pipes do,
+//! is read or written.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::path::Path;
 
@@ -9,9 +10,7 @@ const MAX_TEXT: usize = 1 << 20;
 
 /// The bytes of a file; `None` if it has more than `limit`. What is no file, and so may never end, is refused.
 pub fn read(path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
-    }
+    check(&path.metadata()?)?;
     let mut bytes = Vec::new();
     File::open(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() <= limit).then_some(bytes))
@@ -24,13 +23,41 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|why| invalid(why.to_string()))
 }
 
+/// Writes a file, in the place of one that may be there.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match path.metadata() {
+        Ok(found) => check(&found)?,
+        Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+        Err(why) => return Err(why),
+    }
+    std::fs::write(path, bytes)
+}
+
+/// Refuses what is no file.
+pub(super) fn check(found: &Metadata) -> io::Result<()> {
+    let is_file = found.is_file().then_some(());
+    is_file.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     #[test]
-    fn what_may_never_end_is_not_read() {
-        for path in ["/dev/zero", "/dev"] {
-            let why = super::read_text(path.as_ref()).unwrap_err().to_string();
-            assert_eq!(why, "it is not a file", "{path}");
+    fn what_may_never_end_is_neither_read_nor_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in ["/dev/zero".as_ref(), "/dev".as_ref(), pipe.as_path()] {
+            let why = super::read_text(path).unwrap_err().to_string();
+            assert_eq!(why, "it is not a file", "{}", path.display());
+            let why = super::write(path, b"bytes").unwrap_err().to_string();
+            assert_eq!(why, "it is not a file", "{}", path.display());
+        }
+        let file = dir.path().join("file");
+        for bytes in ["first", "then"] {
+            super::write(&file, bytes.as_bytes()).unwrap();
+            assert_eq!(super::read_text(&file).unwrap(), bytes);
         }
     }
 

@@ -12,9 +12,7 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointRefused {
     /// Not an address that we can talk to.
-    #[error(
-        "`{key}` must be an http or https address with a host, and without user, password, query or fragment"
-    )]
+    #[error("`{key}` {NotHttp}")]
     Url {
         /// The key at fault.
         key: &'static str,
@@ -26,6 +24,11 @@ pub enum EndpointRefused {
         address: SocketAddr,
     },
 }
+
+/// An address that is not one of ours. It is not repeated: it may hold a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be an http or https address with a host, and without user, password, query or fragment")]
+pub struct NotHttp;
 
 /// The table `[hub]`: where the hub's API is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -51,13 +54,14 @@ impl TryFrom<RawHub> for HubConfig {
     type Error = EndpointRefused;
 
     fn try_from(raw: RawHub) -> Result<Self, EndpointRefused> {
-        Ok(Self { url: base_url("url", &raw.url)? })
+        Ok(Self { url: http_url(&raw.url).map_err(|NotHttp| EndpointRefused::Url { key: "url" })? })
     }
 }
 
-/// The address under `key`, without secrets in it and ending in `/`.
-pub(super) fn base_url(key: &'static str, text: &str) -> Result<Url, EndpointRefused> {
-    let mut url = Url::parse(text).map_err(|_| EndpointRefused::Url { key })?;
+/// An address of an HTTP server, from a flag or a configuration: without secrets in it, and ending in `/`, so that
+/// [`Url::join`] of a relative path stays below it.
+pub fn http_url(text: &str) -> Result<Url, NotHttp> {
+    let mut url = Url::parse(text).map_err(|_| NotHttp)?;
     let plain = url.username().is_empty()
         && url.password().is_none()
         && url.query().is_none()
@@ -65,7 +69,7 @@ pub(super) fn base_url(key: &'static str, text: &str) -> Result<Url, EndpointRef
         && url.has_host()
         && matches!(url.scheme(), "http" | "https");
     if !plain {
-        return Err(EndpointRefused::Url { key });
+        return Err(NotHttp);
     }
     if !url.path().ends_with('/') {
         let path = format!("{}/", url.path());

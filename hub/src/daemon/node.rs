@@ -9,7 +9,8 @@ use reqwest::Url;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::endpoint::{EndpointRefused, base_url};
+use super::bounded;
+use super::endpoint::{EndpointRefused, NotHttp, http_url};
 use super::password::{Password, PasswordError, PasswordSource};
 use super::template::NoSuchKey;
 
@@ -126,6 +127,7 @@ impl BitcoinAuth {
 
 fn read_cookie(path: &Path) -> Result<BitcoinCredentials, CredentialsError> {
     let cannot = |cause| CredentialsError::Cookie { path: path.to_owned(), cause };
+    bounded::check(&path.metadata().map_err(cannot)?).map_err(cannot)?;
     let file = std::fs::File::open(path).map_err(cannot)?;
     let mut text = Zeroizing::new(String::with_capacity(MAX_COOKIE_BYTES + 64));
     // bitcoind decides on the cookie's permissions (-rpccookieperms), so they are not judged here.
@@ -155,7 +157,8 @@ impl TryFrom<RawBitcoin> for BitcoinConfig {
             (None, Some(user), Some(password_file)) => BitcoinAuth::User { user, password_file },
             _ => return Err(NodeRefused::Credentials),
         };
-        Ok(Self { rpc_url: base_url("rpc_url", &raw.rpc_url)?, auth })
+        let rpc_url = http_url(&raw.rpc_url).map_err(|NotHttp| EndpointRefused::Url { key: "rpc_url" })?;
+        Ok(Self { rpc_url, auth })
     }
 }
 
