@@ -3,6 +3,7 @@
 use crate::client::HubClient;
 use crate::daemon::ask;
 use crate::daemon::bounded;
+use crate::daemon::endpoint::http_url;
 use crate::daemon::exit::Failure;
 use crate::daemon::genesis::read_genesis;
 use crate::daemon::keyfile::{self, KdfCost, KeyLabel};
@@ -103,7 +104,7 @@ pub struct How {
     #[arg(long)]
     genesis: PathBuf,
     /// The hub.
-    #[arg(long)]
+    #[arg(long, value_parser = http_url)]
     hub: Url,
     /// A governance key file; once for each member that is here.
     #[arg(long = "key")]
@@ -161,18 +162,17 @@ impl fmt::Display for Done {
                 writeln!(f, "its secret is in {}, encrypted; keep file and password", file.display())?;
                 write!(f, "for the genesis document: palisade-hub init --governance {key} …")
             }
-            Self::Begun { sequence, action, signatures_missing, sign, .. } => {
-                writeln!(f, "decision {sequence}: {action}")?;
+            // What it does was shown before it was signed.
+            Self::Begun { sequence, signatures_missing, sign, .. } => {
                 writeln!(
                     f,
-                    "nothing was sent: {} missing. The next member enters, with an own key file:",
+                    "decision {sequence} was not sent: {} missing. The next member enters, with an own key file:",
                     signatures(*signatures_missing)
                 )?;
                 write!(f, "  {sign}")
             }
-            Self::Decided { sequence, action, id, height } => {
-                writeln!(f, "decision {sequence}: {action}")?;
-                write!(f, "it is in hub block {height}, message {id}")
+            Self::Decided { sequence, id, height, .. } => {
+                write!(f, "decision {sequence} is in hub block {height}, message {id}")
             }
         }
     }
@@ -410,6 +410,14 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_is_none_is_a_wrong_command_line() {
+        for (hub, good) in [("http://127.0.0.1:9", true), ("ftp://127.0.0.1:9", false), ("foo", false)] {
+            let args = ["", "resume", "--genesis", "genesis.json", "--hub", hub];
+            assert_eq!(<Cli as clap::Parser>::try_parse_from(args).is_ok(), good, "{hub}");
+        }
+    }
+
+    #[test]
     fn what_came_of_a_command_says_in_words_what_comes_next() {
         let (action, sign) =
             ("end the breaker's trip".to_owned(), "palisade-hub governance sign …".to_owned());
@@ -422,10 +430,8 @@ mod tests {
         };
         for (missing, words) in [(1, "1 signature is missing"), (2, "2 signatures are missing")] {
             let said = begun(missing).to_string();
-            assert!(
-                said.starts_with("decision 4: end the breaker's trip\n") && said.contains(words),
-                "{said}"
-            );
+            assert!(said.starts_with(&format!("decision 4 was not sent: {words}")), "{said}");
+            assert!(!said.contains(&action), "it was shown before it was signed: {said}");
             assert!(said.ends_with(&format!("  {sign}")), "{said}");
         }
         let shown = serde_json::to_value(begun(1)).unwrap();

@@ -204,8 +204,9 @@ impl Rejected {
             | Self::NotInOrder(_)
             | Self::NotReported
             | Self::Epoch { .. }
-            | Self::Tripped(_)
-            | Self::Sequence { .. } => true,
+            | Self::Tripped(_) => true,
+            // The numbers that were used stay used.
+            Self::Sequence { found, next } => found > next,
             Self::Decode(_)
             | Self::Repeated(_)
             | Self::NotIncluded(_)

@@ -210,11 +210,17 @@ async fn governance_numbers_a_decision_by_the_log_and_shows_what_that_holds() {
     // Only members' signatures on this very decision are counted, and nobody adds to others.
     let why = decide("other", &[file("somebody else")]).await.unwrap_err().to_string();
     assert!(why.contains("none of this hub's governance"), "{why}");
-    let altered = hex::encode(GovernanceMessage { sequence: 2, ..signed }.to_bytes());
+    let altered = hex::encode(GovernanceMessage { sequence: 2, ..signed.clone() }.to_bytes());
     let args = ["", "sign", "--decision", &altered, "--genesis", &genesis, "--hub", liar.url()];
     let args = args.into_iter().chain(["--password-file", &password, "--yes", "--key", &keys[1]]);
     let why = governance::run(Cli::try_parse_from(args).unwrap().command).await.unwrap_err().to_string();
     assert!(why.contains("no member's signature on it"), "{why}");
+    // A number that was used stays used: no later time makes that decision good.
+    let used = hex::encode(GovernanceMessage { sequence: 0, signatures: Vec::new(), ..signed }.to_bytes());
+    let args = ["", "sign", "--decision", &used, "--genesis", &genesis, "--hub", liar.url(), "--yes"];
+    let args = args.into_iter().chain(["--password-file", &password, "--key", &keys[0], "--key", &keys[1]]);
+    let why = governance::run(Cli::try_parse_from(args).unwrap().command).await.unwrap_err();
+    assert!(why.to_string().contains("(sequence)") && why.exit() as u8 == 1, "{why}");
     liar.alter_answer("/messages");
     let shown = decide("other", &keys).await.unwrap();
     assert_eq!(liar.told(), 1);
