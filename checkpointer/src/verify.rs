@@ -151,7 +151,7 @@ impl Verify {
     /// The proof breaks a rule: which, and which file shows it.
     fn broken(&self, why: &Refused) -> Failure {
         let headers = self.headers.display();
-        match why {
+        let failure = match why {
             Refused::TooFewHeaders(_) | Refused::Base(_) => misfit(&self.headers, HEADERS, why),
             Refused::Rules(_) | Refused::Headers(_) => does_not_hold(&format_args!("{headers}: {why}")),
             Refused::RootBlock(_) => does_not_hold(&format_args!("{headers}: {why}")).hint(format_args!(
@@ -169,17 +169,21 @@ impl Verify {
                 ))
             }
             _ => does_not_hold(why),
-        }
+        };
+        failure.rule(rule(why))
     }
 
     /// Nothing is wrong, but too little work lies above the anchor in these headers.
     fn too_young(&self, proven: &Proven, wanted: u32, missing: u32) -> Failure {
         let (found, height) = (blocks(proven.depth), proven.anchor_height.0);
-        let (missing, until) = (blocks(missing), height.saturating_add(wanted));
+        let (missing_in_words, until) = (blocks(missing), height.saturating_add(wanted));
         Failure::failed(format_args!(
-            "not final yet (depth): in these headers the anchor at Bitcoin height {height} is {found} deep, {wanted} are wanted; {missing} missing"
+            "not final yet (depth): in these headers the anchor at Bitcoin height {height} is {found} deep, {wanted} are wanted; {missing_in_words} missing"
         ))
         .hint(format_args!("once Bitcoin is at height {until}, verify again: {}", self.fresh_headers()))
+        .rule("depth")
+        .fact("missing_blocks", missing)
+        .fact("final_at_height", until)
     }
 
     fn fresh_headers(&self) -> String {
@@ -195,6 +199,22 @@ pub(crate) fn blocks(count: u32) -> String {
     if count == 1 { "1 block".to_owned() } else { format!("{count} blocks") }
 }
 
+/// The name of the rule that a proof breaks, for programs.
+fn rule(why: &Refused) -> &'static str {
+    match why {
+        Refused::Genesis(_) => "genesis",
+        Refused::OtherHub { .. } => "other-hub",
+        Refused::Rules(_) | Refused::TooFewHeaders(_) | Refused::Base(_) | Refused::Headers(_) => "headers",
+        Refused::RootBlock(_) => "root-block",
+        Refused::RootSet => "root-set",
+        Refused::Step { .. } => "step",
+        Refused::Checkpoint { why: BadCheckpoint::UnknownBlock(_), .. } => "unknown-block",
+        Refused::Checkpoint { .. } => "checkpoint",
+        Refused::Block { .. } => "block",
+        Refused::Expired { .. } => "set-expired",
+    }
+}
+
 fn does_not_hold(why: &dyn fmt::Display) -> Failure {
     Failure::failed(format_args!("the proof does not hold: {why}"))
 }
@@ -205,6 +225,7 @@ pub(crate) fn misfit(path: &Path, wanted: FileKind, why: &dyn fmt::Display) -> F
         "wanted is {}, as in: palisade-checkpointer verify block.proof --headers bitcoin.headers --root hub.root",
         wanted.form
     ))
+    .rule("encoding")
 }
 
 /// Reads a file of at most `max` bytes.

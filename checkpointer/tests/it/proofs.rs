@@ -6,6 +6,7 @@ use bitcoin::consensus::encode::serialize;
 use palisade_checkpointer::headers::Headers;
 use palisade_checkpointer::prove::{Made, Prove};
 use palisade_checkpointer::verify::{Shown, Verify};
+use palisade_checkpointer::watch::read_evidence;
 use palisade_hub::client::{HubClient, HubError};
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::node_args::NodeArgs;
@@ -13,7 +14,7 @@ use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_regtest::Node;
 use palisade_regtest::hub::{self, serve};
 use palisade_regtest::world::World;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A hub with a block that can be proven, until the stop.
 struct Scene {
@@ -79,6 +80,10 @@ async fn an_anchor_that_is_too_young_is_not_final_yet_and_newer_headers_show_it_
     );
     let why = verify(&made, None).unwrap_err();
     assert_eq!(why.exit() as u8, 1, "{why}");
+    let said = why.to_json();
+    assert_eq!((&said["rule"], &said["exit_code"]), (&"depth".into(), &1.into()), "{said}");
+    assert_eq!(said["missing_blocks"], final_depth - depth, "{said}");
+    assert_eq!(said["final_at_height"], final_at_height, "{said}");
     let missing = format!("{} blocks missing", final_depth - depth);
     assert!(why.to_string().contains(&missing), "{why}");
     assert!(why.to_string().contains(&format!("once Bitcoin is at height {final_at_height}")), "{why}");
@@ -119,45 +124,85 @@ async fn what_does_not_hold_names_the_file_the_rule_and_what_was_wanted() {
     let chain = &scene.world.chain;
     let (proof, root) = (std::fs::read(&made.proof).unwrap(), std::fs::read(&made.root).unwrap());
     type Break<'a> = &'a dyn Fn();
-    let breaks: [(Break<'_>, &str, &str); 7] = [
-        (&|| std::fs::write(&made.proof, &root).unwrap(), "block.proof is no proof: ", "`block.proof`"),
-        (&|| std::fs::write(&made.root, &proof[..900]).unwrap(), "hub.root is no trust root: ", "`hub.root`"),
+    let breaks: [(Break<'_>, &str, &str, &str); 7] = [
+        (
+            &|| std::fs::write(&made.proof, &root).unwrap(),
+            "encoding",
+            "block.proof is no proof: ",
+            "`block.proof`",
+        ),
+        (
+            &|| std::fs::write(&made.root, &proof[..900]).unwrap(),
+            "encoding",
+            "hub.root is no trust root: ",
+            "`hub.root`",
+        ),
         (
             &|| std::fs::write(&made.headers, "text").unwrap(),
+            "encoding",
             "bitcoin.headers is no file of headers: ",
             "80 bytes",
         ),
-        (&|| std::fs::write(&made.headers, []).unwrap(), "at least 11 are needed", "80 bytes"),
+        (&|| std::fs::write(&made.headers, []).unwrap(), "headers", "at least 11 are needed", "80 bytes"),
         (
             &|| std::fs::write(&made.headers, [7; 80 * 20]).unwrap(),
+            "headers",
             "bitcoin.headers is no file of headers: ",
             "80 bytes",
         ),
         // From a wrong height on, and an end before the anchor.
         (
             &|| write_headers(&made.headers, &chain[from + 1..]),
+            "root-block",
             "bitcoin.headers: the headers do not hold",
             "fresh",
         ),
         (
             &|| write_headers(&made.headers, &chain[from..made.shown.anchor_height as usize]),
+            "unknown-block",
             "is not among the headers",
             "headers that end before the anchor",
         ),
     ];
     let good = std::fs::read(&made.headers).unwrap();
-    for (change, rule, hint) in breaks {
+    for (change, name, rule, hint) in breaks {
         change();
         let why = verify(&made, Some(0)).unwrap_err();
         let (said, hinted) =
             why.to_string().split_once("\nhint: ").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
         assert!(said.starts_with("error: the proof does not hold: ") && said.contains(rule), "{why}");
         assert!(hinted.contains(hint) && why.exit() as u8 == 1, "{why}");
+        assert_eq!(why.to_json()["rule"], name, "{why}");
         for (path, bytes) in [(&made.proof, &proof), (&made.root, &root), (&made.headers, &good)] {
             std::fs::write(path, bytes).unwrap();
         }
         verify(&made, Some(0)).unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_the_other_end_of_a_pipe() {
+    let scene = Scene::new().await;
+    let mut made = scene.prove().await;
+    let pipe = scene.dir.path().join("the proof").join("hub.root");
+    std::fs::remove_file(&pipe).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let node = scene.node_args().await;
+    let (chain, hub, out) = (DEV.parse().unwrap(), scene.hub.url().clone(), pipe.parent().unwrap().into());
+    let why = Prove { chain, height: 200, hub, node, out }.run().await.unwrap_err();
+    assert!(why.to_string().contains("hub.root: it is not a file"), "{why}");
+    let node = scene.node_args().await;
+    let why = Headers { proof: made.proof.clone(), out: pipe.clone(), node }.run().await.unwrap_err();
+    assert!(why.to_string().contains("holds no headers"), "{why}");
+    let into: [fn(&mut Made, PathBuf); 3] =
+        [|made, pipe| made.root = pipe, |made, pipe| made.headers = pipe, |made, pipe| made.proof = pipe];
+    for change in into {
+        change(&mut made, pipe.clone());
+        let why = verify(&made, None).unwrap_err();
+        assert!(why.to_string().contains("it is not a file"), "{why}");
+    }
+    let why = read_evidence(&pipe).unwrap_err();
+    assert!(format!("{why:#}").contains("it is not a file"), "{why:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

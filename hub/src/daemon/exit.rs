@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::config::ConfigError;
 use super::lock::LockError;
@@ -37,6 +37,8 @@ pub struct Failure {
     exit: Exit,
     message: String,
     hint: Option<String>,
+    rule: Option<String>,
+    facts: Map<String, Value>,
 }
 
 impl Failure {
@@ -56,7 +58,7 @@ impl Failure {
     }
 
     fn new(exit: Exit, message: impl Display) -> Self {
-        Self { exit, message: message.to_string(), hint: None }
+        Self { exit, message: message.to_string(), hint: None, rule: None, facts: Map::new() }
     }
 
     /// Adds what the user can do about it.
@@ -65,9 +67,29 @@ impl Failure {
         self
     }
 
+    /// Names the rule that was broken, for programs: kebab-case, as the hub names its own.
+    pub fn rule(mut self, rule: impl Into<String>) -> Self {
+        self.rule = Some(rule.into());
+        self
+    }
+
+    /// Adds a number that the message says in words, for programs.
+    pub fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.facts.insert(name.to_owned(), value.into());
+        self
+    }
+
     /// What happened, without the hint.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// What scripts get: `error`, `hint` and `rule` (null where there is none), `exit_code`, and the numbers by their names.
+    pub fn to_json(&self) -> Value {
+        let Self { exit, message, hint, rule, facts } = self;
+        let mut said = json!({ "error": message, "hint": hint, "rule": rule, "exit_code": *exit as u8 });
+        facts.iter().for_each(|(name, value)| said[name] = value.clone());
+        said
     }
 
     /// The code that the process exits with.
@@ -102,7 +124,8 @@ impl From<anyhow::Error> for Failure {
         } else {
             Exit::Failed
         };
-        Self::new(exit, one_line(&error))
+        let rule = error.chain().find_map(|why| why.downcast_ref::<HubError>()?.rule());
+        Self { rule: rule.map(str::to_owned), ..Self::new(exit, one_line(&error)) }
     }
 }
 
@@ -154,10 +177,7 @@ fn report(outcome: Result<(), Failure>, format: Format, mut talk: impl Write) ->
     let Err(failure) = outcome else { return Exit::Done };
     let said = match format {
         Format::Text => failure.to_string(),
-        Format::Json => {
-            let Failure { exit, message, hint } = &failure;
-            json!({ "error": message, "hint": hint, "exit_code": *exit as u8 }).to_string()
-        }
+        Format::Json => failure.to_json().to_string(),
     };
     // With standard error gone there is nobody left to tell; the exit code still says it.
     let _ = writeln!(talk, "{said}");
@@ -273,11 +293,29 @@ mod tests {
     }
 
     #[test]
-    fn scripts_get_failures_as_json_too() {
-        let mut talk = Vec::new();
-        report(Err(Failure::not_now("later").hint("wait")), Format::Json, &mut talk);
-        let said: serde_json::Value = serde_json::from_slice(&talk).unwrap();
-        assert_eq!(said, json!({ "error": "later", "hint": "wait", "exit_code": 3 }));
+    fn scripts_get_failures_as_json_too_with_the_rule_and_the_numbers_in_them() {
+        let refused = HubError::Refused { rule: "sequence".into(), message: "no".into(), retry: false };
+        for (failure, wanted) in [
+            (
+                Failure::not_now("later").hint("wait"),
+                json!({ "error": "later", "hint": "wait", "rule": null, "exit_code": 3 }),
+            ),
+            (
+                Failure::failed("young").rule("depth").fact("missing_blocks", 4),
+                json!({ "error": "young", "hint": null, "rule": "depth", "exit_code": 1, "missing_blocks": 4 }),
+            ),
+            (
+                anyhow::Error::new(refused).context("sent").into(),
+                json!({
+                    "error": "sent: the hub refuses (sequence): no", "hint": null, "rule": "sequence", "exit_code": 1
+                }),
+            ),
+        ] {
+            let mut talk = Vec::new();
+            report(Err(failure), Format::Json, &mut talk);
+            let said: Value = serde_json::from_slice(&talk).unwrap();
+            assert_eq!(said, wanted);
+        }
     }
 
     #[derive(Debug, clap::Parser)]
@@ -297,7 +335,7 @@ mod tests {
             let why = <Cli as clap::Parser>::try_parse_from(args).unwrap_err();
             let mut talk = Vec::new();
             assert_eq!(report(Err(unreadable(&why)), Format::Json, &mut talk), Exit::Usage);
-            let said: serde_json::Value = serde_json::from_slice(&talk).unwrap();
+            let said: Value = serde_json::from_slice(&talk).unwrap();
             assert!(said["error"].as_str().unwrap().starts_with(error), "{said}");
             assert!(said["hint"].as_str().unwrap().contains(hint) && said["exit_code"] == 2, "{said}");
         }
