@@ -1,11 +1,12 @@
-//! Making a finality provider: its keys and its two configurations; and giving it another chain.
+//! Making a finality provider: its keys and its two configurations.
 
 use crate::keys;
-use crate::signer::config::{self as signer_config, ChainConfig, SignerConfig};
-use crate::voter::config::{self as voter_config, SourceConfig, VoterConfig};
-use anyhow::{Context as _, ensure};
+use crate::signer::config::{self as signer_config, SignerConfig};
+use crate::voter::config::{self as voter_config, VoterConfig};
+use anyhow::ensure;
 use clap::Args;
 use palisade_hub::daemon::config as files;
+use palisade_hub::daemon::endpoint::http_url;
 use palisade_hub::daemon::genesis::read_genesis;
 use palisade_hub::daemon::network::Network;
 use palisade_hub::daemon::node_args::NodeArgs;
@@ -17,10 +18,7 @@ use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
 use reqwest::Url;
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -34,7 +32,7 @@ pub struct Init {
     #[arg(long)]
     pub genesis: PathBuf,
     /// Where the hub's API is.
-    #[arg(long, default_value = "http://127.0.0.1:8200")]
+    #[arg(long, default_value = "http://127.0.0.1:8200", value_parser = http_url)]
     pub hub: Url,
     /// The own bitcoind.
     #[command(flatten)]
@@ -164,113 +162,22 @@ impl Init {
     }
 }
 
-/// A chain to vote on, as its registration with the hub says.
-#[derive(Debug, Args)]
-pub struct AddChain {
-    /// Its name.
-    #[arg(long)]
-    pub id: ChainId,
-    /// Hash of its genesis block.
-    #[arg(long)]
-    pub genesis_block: Hash32,
-    /// Counts its restarts.
-    #[arg(long, default_value_t = 0)]
-    pub incarnation: u32,
-    /// Heights in an epoch.
-    #[arg(long)]
-    pub epoch_length: u64,
-    /// Every so many heights are voted on.
-    #[arg(long)]
-    pub voted_every: u64,
-    /// Where its irreversible blocks are read.
-    #[arg(long)]
-    pub source: Url,
-    /// The signer's configuration.
-    #[arg(long, default_value = "signer.toml")]
-    pub signer_config: PathBuf,
-    /// The voter's configuration.
-    #[arg(long, default_value = "voter.toml")]
-    pub config: PathBuf,
-}
-
-/// A chain that was added.
-#[derive(Debug, Serialize)]
-pub struct Added {
-    /// The chain.
-    pub chain: ChainId,
-    /// The new key for it.
-    pub key: ProviderKey,
-}
-
-impl fmt::Display for Added {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "key, chain {}  {}", self.chain, self.key)?;
-        write!(f, "next: start signer and voter again, then register --chain {}", self.chain)
-    }
-}
-
-impl AddChain {
-    /// Makes the key and adds the chain to both configurations.
-    pub fn run(&self) -> anyhow::Result<Added> {
-        let signer: SignerConfig = files::load(&self.signer_config)?;
-        let genesis = read_genesis(&signer.genesis_file)?;
-        let keys = signer.zero_key_file.parent().context("the key file has no directory")?;
-        let key_file = keys.join(format!("{}.json", self.id));
-        let chain = ChainConfig {
-            id: self.id.clone(),
-            genesis: self.genesis_block,
-            incarnation: self.incarnation,
-            epoch_length: self.epoch_length,
-            voted_every: self.voted_every,
-            key_file: key_file.clone(),
-        };
-        let to_signer = table("chains", chain)?;
-        let to_voter = table("sources", SourceConfig { chain: self.id.clone(), url: self.source.clone() })?;
-        // Both must be good before anything is made.
-        ensure!(signer.chains.iter().all(|chain| chain.id != self.id), "the signer has chain {}", self.id);
-        let _: SignerConfig = files::parse(&self.signer_config, &extended(&self.signer_config, &to_signer)?)?;
-        let _: VoterConfig = files::parse(&self.config, &extended(&self.config, &to_voter)?)?;
-        let password = PasswordSource::usual(signer.password_file.clone()).read("Password of the keys: ")?;
-        // The one password must open all keys when the signer starts.
-        keys::open_bls(&signer.bls_key_file, &password, genesis.network())?;
-        let key = keys::create_provider(&key_file, &self.id, &password, genesis.network())?;
-        append(&self.signer_config, &to_signer)?;
-        append(&self.config, &to_voter)?;
-        Ok(Added { chain: self.id.clone(), key })
-    }
-}
-
-/// One more table of an array, to be appended to a configuration.
-fn table(name: &str, item: impl Serialize) -> anyhow::Result<String> {
-    Ok(format!("\n{}", toml::to_string(&BTreeMap::from([(name, [item])]))?))
-}
-
-fn extended(path: &Path, more: &str) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    Ok(text + more)
-}
-
-fn append(path: &Path, more: &str) -> anyhow::Result<()> {
-    let mut file = OpenOptions::new().append(true).open(path)?;
-    file.write_all(more.as_bytes())?;
-    Ok(file.sync_all()?)
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use palisade_protocol::genesis::GenesisDocument;
     use palisade_regtest::world::World;
 
-    fn init(dir: &Path) -> Init {
-        let genesis = dir.join("the hub's genesis.json");
-        let document = World::new(1_000).ledger.genesis().document().clone();
-        std::fs::write(&genesis, serde_json::to_string(&document).unwrap()).unwrap();
+    /// A new provider in a directory, of the hub with this genesis document.
+    pub(crate) fn init(dir: &Path, genesis: &GenesisDocument) -> Init {
+        let file = dir.join("the hub's genesis.json");
+        std::fs::write(&file, serde_json::to_string(genesis).unwrap()).unwrap();
         std::fs::write(dir.join("password"), "correct horse\n").unwrap();
         std::fs::set_permissions(dir.join("password"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
             .unwrap();
         Init {
             dir: dir.join("a provider"),
-            genesis,
+            genesis: file,
             hub: "http://127.0.0.1:1".parse().unwrap(),
             node: NodeArgs {
                 url: "http://127.0.0.1:2".to_owned(),
@@ -286,41 +193,16 @@ mod tests {
     }
 
     #[test]
-    fn what_init_and_add_chain_write_can_be_read_and_is_never_overwritten() {
+    fn what_init_writes_can_be_read_and_is_never_overwritten() {
         let dir = tempfile::tempdir().unwrap();
-        let init = init(dir.path());
+        let init = init(dir.path(), World::new(1_000).ledger.genesis().document());
         let made = init.run().unwrap();
         assert!(made.funding_address.starts_with("bcrt1p"));
         let signer: SignerConfig = files::load(&made.signer_config).unwrap();
         assert!(signer.listen.is_some() && signer.chains.is_empty());
-        assert!(init.run().unwrap_err().to_string().contains("exists"));
-
-        let add = |id: &str, epoch_length| AddChain {
-            id: id.parse().unwrap(),
-            genesis_block: Hash32([5; 32]),
-            incarnation: 0,
-            epoch_length,
-            voted_every: 5,
-            source: "http://127.0.0.1:3".parse().unwrap(),
-            signer_config: made.signer_config.clone(),
-            config: made.config.clone(),
-        };
-        let added = add("dev", 50).run().unwrap();
-        let signer: SignerConfig = files::load(&made.signer_config).unwrap();
         let voter: VoterConfig = files::load(&made.config).unwrap();
-        assert_eq!(voter.sources[0].chain.as_str(), "dev");
         assert_eq!(voter.signer_socket, signer.socket);
-        let password = PasswordSource::File(dir.path().join("password")).read("").unwrap();
-        let network = bitcoin::Network::Regtest;
-        let opened = keys::open_provider(&signer.chains[0].key_file, &added.chain, &password, network);
-        assert_eq!(ProviderKey::from(opened.unwrap().public()), added.key);
-
-        for (again, part) in
-            [(add("dev", 50), "has chain dev"), (add("other", 51), "multiple of voted_every")]
-        {
-            let why = again.run().unwrap_err().to_string();
-            assert!(why.contains(part), "{why}");
-        }
-        assert_eq!(files::load::<SignerConfig>(&made.signer_config).unwrap().chains.len(), 1);
+        let why = init.run().unwrap_err().to_string();
+        assert!(why.contains("exists"), "{why}");
     }
 }

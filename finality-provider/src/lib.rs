@@ -4,6 +4,7 @@
 //! requests over a Unix socket. The *voter* ([`voter`]) replays the hub's log, asks its own Bitcoin node, and decides
 //! what deserves a vote. The voter may be wrong, lied to, or run twice: the signer still signs one block a height.
 
+pub mod add_chain;
 pub mod init;
 pub mod keys;
 pub mod register;

@@ -1,7 +1,8 @@
 //! The finality provider's command line.
 
 use clap::{Parser, Subcommand};
-use palisade_finality_provider::init::{AddChain, Init};
+use palisade_finality_provider::add_chain::AddChain;
+use palisade_finality_provider::init::Init;
 use palisade_finality_provider::register::Register;
 use palisade_finality_provider::{signer, status, voter};
 use palisade_hub::daemon::exit::{self, Failure, Format};
@@ -61,7 +62,15 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
     let format = Format::from_flag(cli.json);
     match cli.command {
         Command::Init(init) => format.print(&init.run()?),
-        Command::AddChain(add) => format.print(&add.run()?),
+        Command::AddChain(add) => {
+            let done = shutdown::run(|stop| async move {
+                tokio::select! {
+                    done = add.run() => done,
+                    () = stop.requested() => Err(Failure::not_now("stopped")),
+                }
+            });
+            format.print(&done.map_err(Failure::failed)??)
+        }
         Command::Signer { config } => {
             log::init().map_err(Failure::failed)?;
             let ended = shutdown::run(|shutdown| async move { signer::run::run(&config, shutdown).await });

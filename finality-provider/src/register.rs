@@ -89,7 +89,8 @@ impl fmt::Display for Registered {
     }
 }
 
-const READING: &str = "replaying the hub's log, to believe nothing but that";
+/// What a command says while it reads the log.
+pub(crate) const READING: &str = "replaying the hub's log, to believe nothing but that";
 
 /// Everybody whom a registration needs.
 struct Parties {
@@ -229,7 +230,7 @@ impl Wait {
 }
 
 /// Does something, and says what it is once that has taken two seconds.
-async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
+pub(crate) async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
     let mut work = std::pin::pin!(work);
     tokio::select! {
         done = &mut work => return done,

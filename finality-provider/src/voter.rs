@@ -54,6 +54,8 @@ pub struct Voter {
     /// Height of the newest block of the own log.
     news: watch::Sender<Option<Height>>,
     moment: Mutex<Moment>,
+    /// Chains other than zero that it is to vote on.
+    others: Vec<ChainId>,
     epochs_ahead: u64,
     refusals: PathBuf,
 }
@@ -65,6 +67,8 @@ struct Moment {
     refusing: Option<String>,
     /// The signer's keys, as it said last.
     keys: BTreeMap<ChainId, ProviderKey>,
+    /// Whether the signer did not answer when it was asked last.
+    signer_is_away: bool,
     /// What the judge says of the newest header.
     verdict: Option<Result<(), String>>,
     /// Why no vote is cast now, by chain.
@@ -111,15 +115,30 @@ impl Voter {
             }),
             Err(why) => Err(why),
         };
-        match &answer {
+        self.note_signer(answer.as_ref());
+        answer
+    }
+
+    /// One line when the signer goes, one when it is back; nobody else complains of it meanwhile.
+    fn note_signer(&self, answer: Result<&Identity, &SignerError>) {
+        let mut moment = self.moment();
+        let was_away = std::mem::replace(&mut moment.signer_is_away, answer.is_err());
+        match answer {
             Ok(identity) => {
                 self.health.recover("signer");
-                let keys = identity.chains.iter().map(|own| (own.chain.clone(), own.key)).collect();
-                self.moment().keys = keys;
+                moment.keys = identity.chains.iter().map(|own| (own.chain.clone(), own.key)).collect();
+                if was_away {
+                    tracing::info!("the signer answers again");
+                }
             }
-            Err(why) => self.health.degrade("signer", why),
+            Err(why) => {
+                let why = in_words(why);
+                if !was_away {
+                    tracing::warn!(why, "nothing is signed");
+                }
+                self.health.degrade("signer", why);
+            }
         }
-        answer
     }
 
     /// The signer's key for a chain, if its contexts and terms are those of the ledger.
@@ -137,6 +156,16 @@ impl Voter {
     }
 }
 
+/// Why the signer gives no keys, and what to do.
+fn in_words(why: &SignerError) -> String {
+    match why {
+        SignerError::Unreachable { .. } => {
+            format!("{why}: is it running? `palisade-finality-provider signer --config FILE` starts it")
+        }
+        _ => why.to_string(),
+    }
+}
+
 /// Why there is no key for a chain.
 #[derive(Debug, thiserror::Error)]
 enum NoKey {
@@ -144,7 +173,9 @@ enum NoKey {
     #[error(transparent)]
     Signer(#[from] SignerError),
     /// It has none.
-    #[error("the signer has no key for this chain")]
+    #[error(
+        "the signer has no key for this chain: `add-chain` makes one, and the signer knows it after its next start"
+    )]
     None,
     /// The hub has no such chain.
     #[error("the hub has not registered this chain yet")]

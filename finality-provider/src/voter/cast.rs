@@ -1,10 +1,10 @@
 //! Casting votes: on chain zero what the judge passes, on other chains what their sources call irreversible.
 
-use super::Voter;
 use super::ballots::{self, Due, NotDue, Voting};
 use super::judge::{self, Facts, NotJudged};
 use super::scan;
 use super::source::{ChainSource, SourceError};
+use super::{NoKey, Voter};
 use crate::signer::client::SignerError;
 use crate::signer::request::{ChainKey, VoteRequest};
 use palisade_hub::daemon::shutdown::Shutdown;
@@ -21,13 +21,13 @@ const RESEND: Duration = Duration::from_secs(2);
 
 /// Why no vote was cast in a pass.
 #[derive(Debug, thiserror::Error)]
-enum NoVote {
+pub(super) enum NoVote {
     /// A block that does not reproduce stands in the way.
     #[error("refusing: {0}")]
     Refusing(String),
     /// There is no key.
     #[error(transparent)]
-    Key(#[from] super::NoKey),
+    Key(#[from] NoKey),
     /// The newest hub header does not deserve a vote.
     #[error(transparent)]
     Judge(#[from] NotJudged),
@@ -94,7 +94,7 @@ impl Voter {
         Ok(())
     }
 
-    async fn pass_zero(&self) -> Result<(), NoVote> {
+    pub(super) async fn pass_zero(&self) -> Result<(), NoVote> {
         self.check_refusing()?;
         let zero = ChainId::zero();
         let (own, _) = self.own_key(&zero).await?;
@@ -162,7 +162,7 @@ impl Voter {
                 let below = known.certified.range(..due.height).next_back();
                 Some((known.identity.genesis, below.map(|(height, block)| (*height, *block))))
             })
-            .ok_or(super::NoKey::NoChain)?;
+            .ok_or(NoKey::NoChain)?;
         let last = own.last.map(|last| (last.height, last.block));
         // The lowest of the two, so that both lie on the way; nothing yet, then the chain's own beginning.
         let mut known: Vec<(Height, Hash32)> = certified.into_iter().chain(last).collect();
@@ -195,7 +195,7 @@ impl Voter {
     fn due(&self, own: &ChainKey, btc_tip: BtcHeight) -> Result<Due, NoVote> {
         let voting = Voting { key: own.key, last: own.last, btc_tip };
         self.with_ledger(|ledger| {
-            let chain = ledger.chain(&own.chain).ok_or(super::NoKey::NoChain)?;
+            let chain = ledger.chain(&own.chain).ok_or(NoKey::NoChain)?;
             Ok(ballots::due(ledger, chain, &voting)?)
         })
     }
@@ -206,7 +206,7 @@ impl Voter {
             VoteRequest { chain: own.chain.clone(), height: due.height, block, root: due.member.nonce_root };
         let vote = self.signer.vote(request).await?;
         let terms = self.with_ledger(|ledger| ledger.chain(&own.chain).map(|chain| chain.terms));
-        vote.verify(&due.member, &terms.ok_or(super::NoKey::NoChain)?)?;
+        vote.verify(&due.member, &terms.ok_or(NoKey::NoChain)?)?;
         self.journal.keep_vote(&own.chain, &vote).map_err(anyhow::Error::from)?;
         tracing::info!(chain = %own.chain, height = due.height.0, %block, "voted");
         self.meters.votes.with_label_values(&[own.chain.as_str()]).inc();
@@ -222,7 +222,7 @@ impl Voter {
     }
 
     /// Remembers why nothing was cast, and sends a vote again whose certificate does not come.
-    async fn note(&self, chain: &ChainId, outcome: Result<(), NoVote>) {
+    pub(super) async fn note(&self, chain: &ChainId, outcome: Result<(), NoVote>) {
         let Err(why) = outcome else {
             self.moment().waiting.remove(chain);
             return;
@@ -236,7 +236,11 @@ impl Voter {
                 NoVote::NotDue(NotDue::OtherBranch { .. }) | NoVote::Refusing(_) | NoVote::Bad(_) => {
                     tracing::error!(%chain, why = text, "no vote");
                 }
-                NoVote::NoBlock(_) | NoVote::NotDue(_) | NoVote::Judge(NotJudged::Moved) => {
+                // That the signer is away is said once for all chains.
+                NoVote::NoBlock(_)
+                | NoVote::NotDue(_)
+                | NoVote::Judge(NotJudged::Moved)
+                | NoVote::Key(NoKey::Signer(_)) => {
                     tracing::debug!(%chain, why = text, "no vote")
                 }
                 _ => tracing::warn!(%chain, why = text, "no vote"),

@@ -1,6 +1,6 @@
 //! Checkpoints: once an epoch's last voted block is final, its members sign it by BLS, so that it can be anchored.
 
-use super::Voter;
+use super::{NoKey, Voter};
 use crate::signer::request::CheckpointRequest;
 use palisade_hub::client::HubError;
 use palisade_hub::daemon::shutdown::Shutdown;
@@ -18,13 +18,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 impl Voter {
     /// Signs checkpoints until it is told to stop.
     pub(super) async fn checkpoint(&self, shutdown: &Shutdown) -> anyhow::Result<()> {
+        let mut told: Option<String> = None;
         while !shutdown.is_requested() {
-            let pass = tokio::select! {
-                pass = self.pass_checkpoint() => pass,
+            tokio::select! {
+                () = self.try_checkpoint(&mut told) => {}
                 () = shutdown.requested() => return Ok(()),
-            };
-            if let Err(why) = pass {
-                tracing::warn!(%why, "no checkpoint");
             }
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}
@@ -32,6 +30,16 @@ impl Voter {
             }
         }
         Ok(())
+    }
+
+    /// One pass. What keeps it from signing is told once; what keeps the voter from voting too is told there.
+    pub(super) async fn try_checkpoint(&self, told: &mut Option<String>) {
+        let why = self.pass_checkpoint().await.err().filter(|why| !why.is::<NoKey>());
+        let why = why.map(|why| why.to_string());
+        if let Some(why) = why.as_ref().filter(|why| told.as_ref() != Some(*why)) {
+            tracing::warn!(why, "no checkpoint");
+        }
+        *told = why;
     }
 
     async fn pass_checkpoint(&self) -> anyhow::Result<()> {

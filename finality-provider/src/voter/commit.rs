@@ -1,6 +1,7 @@
 //! Committing nonces ahead of need. Independent of votes: a provider that cannot vote now must be in the next set.
 
 use super::Voter;
+use crate::signer::client::SignerError;
 use crate::signer::request::{ChainKey, CommitRequest};
 use palisade_hub::client::HubError;
 use palisade_hub::daemon::shutdown::Shutdown;
@@ -19,7 +20,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Commitments of one record of the signer's. Another record has other nonces.
 #[derive(Debug, Default)]
-struct Known {
+pub(super) struct Known {
     record: Hash32,
     commitments: BTreeMap<(ChainId, Epoch), Commitment>,
 }
@@ -51,7 +52,7 @@ impl Voter {
     }
 
     /// One pass over all chains. Gives the highest hub block that took a commitment.
-    async fn commit_all(&self, known: &mut Known) -> Option<Height> {
+    pub(super) async fn commit_all(&self, known: &mut Known) -> Option<Height> {
         // Roots computed against a log that does not reproduce could go to the wrong epochs.
         if self.is_refusing() {
             return None;
@@ -78,7 +79,11 @@ impl Voter {
         })?;
         known.commitments.retain(|(chain, epoch), _| *chain != own.chain || epoch.0 >= wanted.start);
         for epoch in wanted.clone().map(Epoch) {
-            self.sign_commitment(&own.chain, epoch, known).await;
+            // A signer that is gone is gone for all epochs.
+            if let Err(SignerError::Unreachable { .. }) = self.sign_commitment(&own.chain, epoch, known).await
+            {
+                break;
+            }
         }
         let commitments =
             wanted.filter_map(|epoch| known.commitments.get(&(own.chain.clone(), Epoch(epoch))));
@@ -95,17 +100,22 @@ impl Voter {
         reached
     }
 
-    async fn sign_commitment(&self, chain: &ChainId, epoch: Epoch, known: &mut Known) {
+    async fn sign_commitment(
+        &self,
+        chain: &ChainId,
+        epoch: Epoch,
+        known: &mut Known,
+    ) -> Result<(), SignerError> {
         let place = (chain.clone(), epoch);
         if known.commitments.contains_key(&place) {
-            return;
+            return Ok(());
         }
-        match self.signer.commit(CommitRequest { chain: chain.clone(), epoch }).await {
-            Ok(commitment) => drop(known.commitments.insert(place, commitment)),
-            Err(why) => {
-                tracing::warn!(%chain, epoch = epoch.0, %why, "no commitment from the signer");
-            }
-        }
+        let signed = self.signer.commit(CommitRequest { chain: chain.clone(), epoch }).await;
+        let commitment = signed.inspect_err(
+            |why| tracing::warn!(%chain, epoch = epoch.0, %why, "no commitment from the signer"),
+        )?;
+        known.commitments.insert(place, commitment);
+        Ok(())
     }
 
     /// The block that holds it, if it is new there.

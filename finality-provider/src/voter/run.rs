@@ -84,6 +84,7 @@ impl Voter {
             health,
             news: watch::Sender::new(height),
             moment: Mutex::new(Moment::default()),
+            others: config.sources.iter().map(|source| source.chain.clone()).collect(),
             epochs_ahead: config.epochs_ahead,
             refusals: config.data_dir.join("refusals"),
         })

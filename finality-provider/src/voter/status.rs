@@ -1,17 +1,17 @@
 //! What the voter says of itself: per chain votes, misses, sets, epochs committed; and what it refused.
 
-use super::Voter;
 use super::refusal::{self, Refusal};
-use crate::signer::request::{ChainKey, LastVote};
+use super::{NoKey, Voter, in_words};
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::chains::Chain;
 use palisade_hub::ledger::providers::Provider;
 use palisade_protocol::context::ChainId;
+use palisade_protocol::finality::set::Set;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::units::{Epoch, Height};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The voter's status.
@@ -25,7 +25,7 @@ pub struct Status {
     pub not_judged: Option<String>,
     /// Why the signer does not answer, if it does not.
     pub signer: Option<String>,
-    /// Its chains.
+    /// Chain zero, the chains that the voter has sources for, and others that the signer has keys for.
     pub chains: Vec<ChainStatus>,
     /// Blocks of the hub that did not reproduce.
     pub refusals: Vec<Refusal>,
@@ -36,8 +36,8 @@ pub struct Status {
 pub struct ChainStatus {
     /// The chain.
     pub chain: ChainId,
-    /// The key.
-    pub key: ProviderKey,
+    /// The key; absent if the signer has named none.
+    pub key: Option<ProviderKey>,
     /// Whether the hub has it.
     pub registered: bool,
     /// Whether it is out.
@@ -69,14 +69,23 @@ impl Voter {
     pub async fn status(&self) -> anyhow::Result<Status> {
         let (keys, signer) = match self.identity().await {
             Ok(identity) => (identity.chains, None),
-            Err(why) => (Vec::new(), Some(why.to_string())),
+            Err(why) => (Vec::new(), Some(in_words(&why))),
         };
-        let mut chains = Vec::with_capacity(keys.len());
-        for own in keys {
-            let voted = self.journal.voted(&own.chain)?;
-            let waiting = self.moment().waiting.get(&own.chain).cloned();
-            let status = self.with_ledger(|ledger| chain_status(ledger, &own, &voted, waiting));
-            chains.push(status);
+        let known = self.moment().keys.clone();
+        let others: BTreeSet<_> =
+            self.others.iter().chain(known.keys()).filter(|own| !own.is_zero()).collect();
+        let zero = ChainId::zero();
+        let mut chains = Vec::new();
+        for chain in std::iter::once(&zero).chain(others) {
+            let voted = self.journal.voted(chain)?;
+            let signed = keys.iter().find(|own| own.chain == *chain).and_then(|own| own.last);
+            let own = Own { chain, key: known.get(chain).copied(), signed: signed.map(|last| last.height) };
+            let waiting = match (own.key, &signer) {
+                (Some(_), _) => self.moment().waiting.get(chain).cloned(),
+                (None, None) => Some(NoKey::None.to_string()),
+                (None, Some(_)) => Some("unknown until the signer answers".to_owned()),
+            };
+            chains.push(self.with_ledger(|ledger| chain_status(ledger, &own, &voted, waiting)));
         }
         let not_judged = self.moment().verdict.clone().and_then(Result::err);
         Ok(Status {
@@ -90,21 +99,30 @@ impl Voter {
     }
 }
 
-/// The status of one key. A vote is missed once its height is final without it; `own.last` counts what the journal lost.
+/// What the signer says of a chain.
+struct Own<'a> {
+    chain: &'a ChainId,
+    key: Option<ProviderKey>,
+    /// The newest height that it signed: it counts what the journal lost.
+    signed: Option<Height>,
+}
+
+/// The status of one chain. A vote is missed once its height is final without it.
 fn chain_status(
     ledger: &Ledger,
-    own: &ChainKey,
+    own: &Own<'_>,
     voted: &BTreeMap<Height, Hash32>,
     waiting: Option<String>,
 ) -> ChainStatus {
-    let provider = ledger.providers().get(&own.key);
-    let chain = ledger.chain(&own.chain);
+    let provider = own.key.and_then(|key| ledger.providers().get(&key));
+    let chain = ledger.chain(own.chain);
+    let is_member = |set: &Set| own.key.is_some_and(|key| set.find(&key).is_some());
     let sets_with_key = |chain: &Chain| {
-        chain.sets.iter().rev().find(|(_, fixed)| fixed.set.find(&own.key).is_some()).map(|(epoch, _)| *epoch)
+        chain.sets.iter().rev().find(|(_, fixed)| is_member(&fixed.set)).map(|(epoch, _)| *epoch)
     };
     let member_of = chain.and_then(sets_with_key);
     // Roots of epochs before the first open one can be left where a chain has not opened yet; they are of no use.
-    let open = ledger.first_open_epoch(&own.chain);
+    let open = ledger.first_open_epoch(own.chain);
     let ahead = |provider: &Provider| provider.roots.range(open..).map(|(epoch, _)| *epoch).collect();
     let roots: Vec<Epoch> = provider.map(ahead).unwrap_or_default();
     ChainStatus {
@@ -114,8 +132,8 @@ fn chain_status(
         exposed: provider.is_some_and(|provider| provider.exposed_at.is_some()),
         power_sat: provider.map_or(0, |provider| provider.power.to_sat()),
         votes: voted.len() as u64,
-        missed: chain.map_or(0, |chain| missed(chain, &own.key, voted)),
-        last_vote: own.last.map(|LastVote { height, .. }| height),
+        missed: chain.zip(own.key).map_or(0, |(chain, key)| missed(chain, &key, voted)),
+        last_vote: own.signed.max(voted.keys().next_back().copied()),
         last_final: chain.and_then(Chain::last_final).map(|(height, _)| height),
         member_of,
         in_newest_set: member_of.is_some() && member_of == chain.and_then(|chain| Some(chain.newest()?.0)),
@@ -161,12 +179,15 @@ impl fmt::Display for ChainStatus {
         let known =
             |height: Option<Height>| height.map_or_else(|| "none".to_owned(), |height| height.to_string());
         writeln!(f, "chain {}", self.chain)?;
+        let Some(key) = self.key else {
+            return writeln!(f, "  no key   {}", self.waiting.as_deref().unwrap_or_default());
+        };
         let standing = match (self.exposed, self.registered) {
             (true, _) => "exposed: it never votes again",
             (_, true) => "registered",
             _ => "not registered",
         };
-        writeln!(f, "  key      {} ({standing})", self.key)?;
+        writeln!(f, "  key      {key} ({standing})")?;
         writeln!(f, "  power    {} sat", self.power_sat)?;
         writeln!(
             f,

@@ -5,6 +5,7 @@ mod lies;
 mod network;
 mod node;
 mod register;
+mod signer;
 
 use super::*;
 use crate::signer::record::Record;
@@ -93,7 +94,7 @@ async fn a_block_that_does_not_reproduce_is_refused_with_proof_and_an_honest_one
     voter.until("the lie is refused", |status| !status.refusals.is_empty()).await;
     let status = voter.status().await;
     let refusal = &status.refusals[0];
-    assert_eq!(refusal.fp, Some(status.chains[0].key));
+    assert_eq!(refusal.fp, status.chains[0].key);
     let header = HubHeader::from_bytes(&hex::decode(&refusal.header).unwrap()).unwrap();
     assert_eq!((header.height, header.state_root), (refusal.height, Hash32([0xbd; 32])));
     // The hub's own signature is on it: that is the proof.

@@ -133,11 +133,15 @@ impl Network {
         *self.signer.lock().unwrap() = Some((stop, tokio::spawn(serving)));
     }
 
-    /// The signer's record is lost while it does not run.
-    pub(super) async fn lose_record(&self) {
+    pub(super) async fn stop_signer(&self) {
         let (stop, serving) = self.signer.lock().unwrap().take().unwrap();
         stop.trigger();
         serving.await.unwrap();
+    }
+
+    /// The signer's record is lost while it does not run.
+    pub(super) async fn lose_record(&self) {
+        self.stop_signer().await;
         std::fs::remove_dir_all(self.dir.path().join("signer")).unwrap();
         self.start_signer();
     }
