@@ -116,12 +116,20 @@ impl Story {
         Ok(story)
     }
 
-    /// Mines one block if the mining rule allows it now.
+    /// Mines one block if the mining rule allows it now, and waits until the hub knows it.
     pub async fn one_block(&mut self) -> anyhow::Result<()> {
         self.network.check()?;
+        self.mine_alone().await?;
+        self.network.wait_for_bitcoin().await?;
+        Ok(())
+    }
+
+    /// Mines one block if the mining rule allows it now, and waits for nobody: where somebody has had the node give blocks up
+    /// by hand, the hub follows only once it has more of them than before.
+    pub async fn mine_alone(&self) -> anyhow::Result<()> {
         let height = self.network.node.rpc().tip().await?.height;
         if self.earliest_expiry().await?.is_none_or(|expiry| height + 11 < expiry) {
-            self.network.mine(1).await?;
+            self.network.node.mine(1).await?;
         }
         Ok(())
     }

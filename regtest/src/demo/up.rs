@@ -11,6 +11,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use bitcoin::{Address, Amount, Network as Bitcoin, address::NetworkUnchecked};
 use palisade_hub::daemon::api::ApiError;
+use palisade_hub::daemon::ask;
 use palisade_hub::daemon::shutdown::Shutdown;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -131,10 +132,19 @@ pub async fn keep_up(dir: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     let unfinished = dir.join("ready.new");
     std::fs::write(&unfinished, text)?;
     std::fs::rename(&unfinished, ready_file(dir))?;
+    let mut trouble = None;
     loop {
         tokio::select! {
             () = shutdown.requested() => break,
-            () = tokio::time::sleep(BLOCK_EVERY) => story.one_block().await?,
+            () = tokio::time::sleep(BLOCK_EVERY) => {
+                story.network_mut().check()?;
+                // Whoever plays with the node can have it refuse a block: that passes, and is no reason to take all down.
+                let why = story.mine_alone().await.err().map(|why| format!("no block was mined: {why:#}"));
+                if let Some(why) = why.as_ref().filter(|why| trouble.as_ref() != Some(*why)) {
+                    ask::progress(why);
+                }
+                trouble = why;
+            }
             wish = wishes.recv() => {
                 let Wish { address, amount, answer } = wish.context("the faucet is open")?;
                 // Whoever hung up gets the coins all the same.

@@ -1,9 +1,11 @@
 //! `make up` and `make down`: a network stays, what it prints can be entered as it is, and all of it goes.
 
 use crate::interrupt::processes;
+use palisade_hub::bitcoind::{Auth, BitcoinRpc};
+use palisade_hub::client::HubClient;
 use palisade_regtest::in_time;
 use palisade_regtest::process::{binary, wait_for};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use tokio::process::Command;
@@ -57,6 +59,29 @@ impl Drop for Down {
     }
 }
 
+/// Has the node give its newest block up, as anybody can by hand, and waits until the network is past it. The line names node and
+/// hub.
+async fn take_a_block_away(line: &str) {
+    let after = |flag: &str| line.split(flag).nth(1).unwrap().trim_start().split(' ').next().unwrap();
+    let cookie = line.split("--cookie '").nth(1).unwrap().split('\'').next().unwrap();
+    let node = BitcoinRpc::new(after("--bitcoin"), Auth::Cookie(cookie.into())).unwrap();
+    let hub = HubClient::new(after("--hub").parse().unwrap());
+    let gone = node.tip().await.unwrap();
+    let _: Value = node.call("invalidateblock", json!([gone.hash])).await.unwrap();
+    let goes_on = async {
+        loop {
+            let status: Value = hub.get_json("status", &[]).await.unwrap();
+            let known = status["btc_height"].as_u64().unwrap();
+            let other = node.block_hash(gone.height).await.unwrap().is_some_and(|hash| hash != gone.hash);
+            if other && known > u64::from(gone.height) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time("the hub follows the node past the block that was taken away", goes_on).await;
+}
+
 #[tokio::test]
 async fn a_network_stays_up_its_printed_commands_do_what_they_say_and_all_of_it_goes() {
     let folder = tempfile::tempdir().unwrap();
@@ -103,6 +128,8 @@ async fn a_network_stays_up_its_printed_commands_do_what_they_say_and_all_of_it_
         let said = String::from_utf8_lossy(&ended.stderr);
         assert!(!said.contains("Usage"), "{line}: {said}");
     }
+
+    take_a_block_away(init).await;
 
     let name = folder.path().display().to_string();
     assert!(processes(&name).unwrap().len() >= 18);
