@@ -10,7 +10,8 @@ use crate::failures;
 use crate::keys::{KEY_PURPOSE, Keys};
 use crate::purse::{Purse, PurseError};
 use crate::record::StakeRecord;
-use crate::words;
+use crate::when::Calendar;
+use crate::words::{self, View};
 use bitcoin::{Amount, BlockHash, Network, OutPoint, Txid};
 use palisade_hub::bitcoind::{Auth, BitcoinRpc};
 use palisade_hub::client::HubClient;
@@ -24,7 +25,6 @@ use palisade_hub::daemon::node::{BitcoinAuth, BitcoinConfig};
 use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::stake::Stake;
-use palisade_hub::ledger::state::StakeState;
 use palisade_hub::replica::Replica;
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::inclusion::InclusionProof;
@@ -178,9 +178,45 @@ impl Session {
 
     /// Coins that stakes under way will spend.
     pub fn reserved(&self) -> BTreeSet<OutPoint> {
-        self.book.reserved(|record| {
-            self.purse.is_overtaken(&record.staking_tx) || (!record.broadcast && self.is_over(record))
-        })
+        self.book.reserved(|record| self.is_overtaken(record) || words::is_over(record, self.known(record)))
+    }
+
+    /// Coins that cannot back a registration: those that stakes under way will spend, and those that the log holds for a stake
+    /// that came to nothing, until that lapses.
+    pub fn held(&self) -> BTreeSet<OutPoint> {
+        let own = self.purse.coins(&BTreeSet::new()).into_iter().map(|coin| coin.outpoint);
+        let backing = own.filter(|coin| self.ledger().stakes().backed_by(coin).is_some());
+        self.reserved().into_iter().chain(backing).collect()
+    }
+
+    /// Why coins that are free cannot back a registration yet: the log still holds them.
+    pub fn still_backing(&self) -> Failure {
+        let coins = self.purse.coins(&self.reserved());
+        let stakes = coins.iter().filter_map(|coin| {
+            self.ledger()
+                .stakes()
+                .backed_by(&coin.outpoint)
+                .map(|stake| (coin.output.value, stake.lapses_at.0))
+        });
+        let (sum, last) =
+            stakes.fold((Amount::ZERO, 0), |(sum, last), (value, lapses)| (sum + value, last.max(lapses)));
+        let when = Calendar::of(self.network()).height(last, self.ledger().btc_height().0);
+        Failure::not_now(format_args!(
+            "{} of free coins back registrations that came to nothing, and can back no other until those have lapsed, at {when}",
+            amount::show(sum)
+        ))
+        .hint("send other coins to `palisade-staker address`; `stake --confirmed` can use these at once")
+    }
+
+    /// Whether no block holds a stake and one still may.
+    pub fn is_under_way(&self, record: &StakeRecord) -> bool {
+        words::is_under_way(record, self.known(record)) && !self.is_overtaken(record)
+    }
+
+    /// Whether a block holds another transaction that spends a coin which a stake's transaction spends, as far as the log
+    /// and the wallet know.
+    fn is_overtaken(&self, record: &StakeRecord) -> bool {
+        self.purse.is_overtaken(&record.staking_tx) || words::displaced(record, self.ledger()).is_some()
     }
 
     /// What a lack of coins means: that some are on their way, or set aside, or that more must be sent.
@@ -210,15 +246,16 @@ impl Session {
         words::known(record, self.ledger())
     }
 
+    /// What words about stakes are found from. `tip` is the own node's height, where it was asked for.
+    pub fn view(&self, tip: Option<u32>) -> View<'_> {
+        let ledger = self.ledger();
+        let calendar = Calendar::of(self.network());
+        View { ledger, book: self.book.stakes(), calendar, tip: tip.unwrap_or(ledger.btc_height().0) }
+    }
+
     /// What moved a stake's coins for good, if the own copy of the log says so.
     pub fn ended(&self, record: &StakeRecord) -> Option<String> {
         self.known(record).and_then(|stake| words::ended(stake, self.ledger()))
-    }
-
-    /// Whether a stake that was not broadcast never will be.
-    pub fn is_over(&self, record: &StakeRecord) -> bool {
-        let stake = self.known(record);
-        stake.is_some_and(|stake| matches!(stake.state, StakeState::Rejected | StakeState::Lapsed))
     }
 
     /// Refuses to decide on what a node says that is behind its peers or the hub.

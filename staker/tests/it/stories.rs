@@ -15,6 +15,7 @@ use palisade_regtest::world::{COVENANT, keypair, provider_key};
 use palisade_staker::cli::Withdraw;
 use palisade_staker::extend::Extend;
 use palisade_staker::init::Init;
+use palisade_staker::providers::Named;
 use palisade_staker::session::Session;
 use palisade_staker::stake::Stake;
 use palisade_staker::summary::Locked;
@@ -79,7 +80,7 @@ async fn leaving_early_needs_no_hub_and_a_backup_is_enough_to_withdraw() {
     party.mine(7).await;
     party.until_state(&id, Active).await;
     let file = party.folder.path().join("alice.backup");
-    assert_eq!(backup::write(&open(&config), &file).unwrap().stakes, 1);
+    assert_eq!(backup::write(&mut open(&config), &file).unwrap().stakes, 1);
 
     // The hub is gone: another address answers nothing.
     let text = std::fs::read_to_string(&config).unwrap().replace(&party.url, "http://127.0.0.1:1/");
@@ -165,7 +166,12 @@ async fn a_stake_becomes_larger_and_longer_with_another_provider_without_leaving
     let bert = provider_key("bert").to_string();
     let flags = [&old, "--add", "100,000 sat", "--lock", "300 blocks", "--provider", &bert, "--yes"];
     let new = args::<Extend>(&flags).run(&mut open(&config)).await.unwrap();
-    assert!(new.broadcast && new.amount_sat == 600_000 && new.lock_blocks == 300);
+    assert!(new.broadcast && new.plan.amount.to_sat() == 600_000 && new.plan.lock_blocks == 300);
+    // Bert's power begins with the new stake; anna's ends with its block, and she is still named.
+    let taken = new.plan.expansion.unwrap();
+    let keys = |list: &[Named]| list.iter().map(|one| one.key).collect::<Vec<_>>();
+    assert!(taken.active && taken.keep.is_empty() && taken.amount.to_sat() == 500_000);
+    assert_eq!((keys(&taken.lose), keys(&new.plan.former)), (vec![provider_key("anna")], keys(&taken.lose)));
     let new = new.id.unwrap();
     party.mine(1).await;
     party.until_state(&old, Expanded).await;
