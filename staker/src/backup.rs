@@ -57,8 +57,8 @@ impl fmt::Display for Written {
     }
 }
 
-/// Writes a new backup file, 0600. An existing file is never touched.
-pub fn write(session: &Session, file: &Path) -> Result<Written, Failure> {
+/// Writes a new backup file, 0600, and notes in the book what is in it. An existing file is never touched.
+pub fn write(session: &mut Session, file: &Path) -> Result<Written, Failure> {
     let unusable =
         |why: String| Failure::failed(format_args!("key file {}: {why}", session.config.key_file.display()));
     let key = private_file::read(&session.config.key_file, 4_096).map_err(|why| unusable(why.to_string()))?;
@@ -80,6 +80,7 @@ pub fn write(session: &Session, file: &Path) -> Result<Written, Failure> {
         }
         _ => Failure::failed(format_args!("cannot write {}: {why}", file.display())),
     })?;
+    session.book.note_backup()?;
     Ok(Written { file: file.to_owned(), stakes: backup.stakes.len() })
 }
 

@@ -7,6 +7,7 @@ use palisade_hub::daemon::private_file::{self, ReadRefused};
 use palisade_protocol::stake::StakeId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -56,6 +57,9 @@ pub enum BookError {
 struct Content {
     next_key: u32,
     stakes: Vec<StakeRecord>,
+    /// Places of the stakes that the last backup has, with all that leaving them needs.
+    #[serde(default)]
+    backed_up: BTreeSet<OutPoint>,
 }
 
 /// The book.
@@ -85,7 +89,8 @@ impl Book {
     /// Opens the book. Every record is checked.
     pub fn open(path: &Path) -> Result<Self, BookError> {
         let path = path.to_owned();
-        if !path.exists() {
+        // A link to nothing is in the way like any other file that is no book: it is not followed, and not replaced.
+        if fs::symlink_metadata(&path).is_err_and(|why| why.kind() == io::ErrorKind::NotFound) {
             return Err(BookError::Missing { path });
         }
         let bytes = private_file::read(&path, MAX_BYTES)
@@ -116,6 +121,7 @@ impl Book {
             match self.content.stakes.iter_mut().find(|own| own.outpoint == record.outpoint) {
                 // The log knows more of a stake than a record from before it was registered.
                 Some(own) if own.id.is_none() && record.id.is_some() => {
+                    self.content.backed_up.remove(&record.outpoint);
                     let broadcast = own.broadcast || record.broadcast;
                     *own = StakeRecord { broadcast, ..record };
                 }
@@ -143,10 +149,27 @@ impl Book {
     /// Writes a stake down, in place of an earlier record of the same outpoint.
     pub fn put(&mut self, record: StakeRecord) -> Result<(), BookError> {
         match self.content.stakes.iter_mut().find(|old| old.outpoint == record.outpoint) {
-            Some(old) => *old = record,
+            Some(old) => {
+                // A backup without the early exit does not have all that leaving needs.
+                if old.presigned != record.presigned {
+                    self.content.backed_up.remove(&record.outpoint);
+                }
+                *old = record;
+            }
             None => self.content.stakes.push(record),
         }
         self.save()
+    }
+
+    /// Notes that a backup with all stakes of the book was made.
+    pub fn note_backup(&mut self) -> Result<(), BookError> {
+        self.content.backed_up = self.stakes().iter().map(|record| record.outpoint).collect();
+        self.save()
+    }
+
+    /// Whether the last backup that was made with this book has a stake, and all that leaving it needs.
+    pub fn is_backed_up(&self, record: &StakeRecord) -> bool {
+        self.content.backed_up.contains(&record.outpoint)
     }
 
     /// Forgets a stake that was never handed to Bitcoin.

@@ -104,14 +104,14 @@ pub async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Stake(stake) => format.print(&stake.run(&mut open()?).await?),
         Command::Status { stake } => format.print(&status::status(&mut open()?, stake.as_deref()).await?),
         Command::Unbond(unbond) => format.print(&unbond.run(&mut open()?).await?),
-        Command::Withdraw(withdraw) => match withdraw.listed() {
+        Command::Withdraw(withdraw) => match withdraw.listed()? {
             Some(file) => {
                 format.print(&contents::list(&Backup::read(file)?, &withdraw.node.connect()?).await?)
             }
             None => format.print(&withdraw.run(&cli.config).await?),
         },
         Command::Extend(extend) => format.print(&extend.run(&mut open()?).await?),
-        Command::Backup { file } => format.print(&backup::write(&open()?, &file)?),
+        Command::Backup { file } => format.print(&backup::write(&mut open()?, &file)?),
     }
 }
 
@@ -144,8 +144,15 @@ impl Withdraw {
         self.stake.as_deref().or(self.stake_flag.as_deref())
     }
 
-    /// The backup whose stakes are only to be listed, because none is named.
-    fn listed(&self) -> Option<&Path> {
-        self.backup.as_deref().filter(|_| self.name().is_none())
+    /// The backup whose stakes are only to be listed, because none is named. Whoever says how to withdraw wants more than a
+    /// list, and must not take one for a withdrawal.
+    fn listed(&self) -> Result<Option<&Path>, Failure> {
+        let listed = self.backup.as_deref().filter(|_| self.name().is_none());
+        if listed.is_some() && self.terms.is_given() {
+            return Err(Failure::usage("no stake is named: nothing is withdrawn").hint(
+                "--stake ID names one; `withdraw --backup FILE` without --to, --fee-rate, --print and --yes lists them",
+            ));
+        }
+        Ok(listed)
     }
 }

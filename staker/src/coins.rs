@@ -3,6 +3,8 @@
 use crate::exit::Exit;
 use crate::failures;
 use crate::record::StakeRecord;
+use crate::session::Session;
+use crate::words::{self, View};
 use bitcoin::{OutPoint, Txid};
 use palisade_hub::bitcoind::BitcoinRpc;
 use palisade_hub::daemon::exit::Failure;
@@ -55,11 +57,13 @@ pub async fn find(node: &BitcoinRpc, record: &StakeRecord) -> Result<Option<Lyin
     Ok(None)
 }
 
-/// Why there are no coins of a stake in any output that it could have come to. `ended` is what the log says of that.
+/// Why there are no coins of a stake in any output that it could have come to. `stakes` are those that the holder knows of;
+/// without a session they are a backup's.
 pub async fn nowhere(
     node: &BitcoinRpc,
     record: &StakeRecord,
-    ended: Option<String>,
+    stakes: &[StakeRecord],
+    session: Option<&Session>,
 ) -> Result<Failure, Failure> {
     let found = node.raw_transaction(record.outpoint.txid).await.map_err(failures::node)?;
     let name = record.name();
@@ -74,12 +78,45 @@ pub async fn nowhere(
             None => Failure::not_now("the stake was sent, and your node does not have it").hint(resume),
         },
         Some(found) if found.mined_in.is_none() => Failure::not_now("the stake waits for its first block"),
-        Some(_) => {
-            let why = ended.map_or_else(String::new, |ended| format!(": {ended}"));
-            Failure::failed(format_args!("the coins are not in this stake any more{why}"))
-                .hint(format_args!("palisade-staker status {name}"))
-        }
+        Some(_) => match session {
+            Some(session) => {
+                let ended = session.ended(record);
+                let why = ended.map_or_else(String::new, |ended| format!(": {ended}"));
+                Failure::failed(format_args!("the coins are not in this stake any more{why}"))
+                    .hint(format_args!("palisade-staker status {name}"))
+            }
+            None => match successor(node, record, stakes).await? {
+                Some(new) => Failure::failed(format_args!(
+                    "the coins are not in this stake any more: they went into stake {new}, which expands it"
+                ))
+                .hint(format_args!("withdraw --backup FILE --stake {new}")),
+                None => Failure::failed(
+                    "the coins are not in this stake any more: they were withdrawn, or went into a stake that this backup does not have",
+                )
+                .hint(
+                    "a stake made later is in a newer backup only; where the wallet is, `palisade-staker recover` finds it in the hub's log",
+                ),
+            },
+        },
     })
+}
+
+/// The stake, of those that a backup has, that a stake's coins went into on Bitcoin.
+pub async fn successor(
+    node: &BitcoinRpc,
+    record: &StakeRecord,
+    stakes: &[StakeRecord],
+) -> Result<Option<String>, Failure> {
+    let spends = |new: &&StakeRecord| {
+        new.staking_tx.input.iter().any(|input| input.previous_output == record.outpoint)
+    };
+    for new in stakes.iter().filter(spends) {
+        let found = node.raw_transaction(new.outpoint.txid).await.map_err(failures::node)?;
+        if found.is_some_and(|found| found.mined_in.is_some()) {
+            return Ok(Some(new.name()));
+        }
+    }
+    Ok(None)
 }
 
 /// Why a staking transaction cannot come into a block as things are.
@@ -98,6 +135,15 @@ pub enum Rival {
         /// The other transaction.
         txid: Txid,
     },
+}
+
+impl Rival {
+    /// The coin that both spend.
+    pub fn coin(self) -> OutPoint {
+        match self {
+            Self::Confirmed { coin } | Self::Waiting { coin, .. } => coin,
+        }
+    }
 }
 
 impl fmt::Display for Rival {
@@ -142,10 +188,19 @@ pub async fn rival(node: &BitcoinRpc, record: &StakeRecord) -> Result<Option<Riv
     Ok(waiting)
 }
 
-/// Refuses to go on with a stake that can never be on Bitcoin.
-pub async fn check_can_confirm(node: &BitcoinRpc, record: &StakeRecord) -> Result<(), Failure> {
-    match rival(node, record).await? {
-        Some(rival @ Rival::Confirmed { .. }) => Err(Failure::failed(rival).hint("stake anew")),
-        _ => Ok(()),
+/// Refuses to go on with a stake that can never be on Bitcoin, and to send one beside a transaction that takes its coins.
+pub async fn check_can_confirm(
+    node: &BitcoinRpc,
+    record: &StakeRecord,
+    view: View<'_>,
+) -> Result<(), Failure> {
+    let Some(rival) = rival(node, record).await? else { return Ok(()) };
+    let why = words::rival(record, rival, view);
+    match rival {
+        Rival::Confirmed { .. } => Err(Failure::failed(why).hint("stake anew")),
+        Rival::Waiting { .. } if !record.broadcast => {
+            Err(Failure::not_now(why).hint("nothing is sent beside it"))
+        }
+        Rival::Waiting { .. } => Ok(()),
     }
 }

@@ -5,12 +5,13 @@ use crate::coins::{self, Lying};
 use crate::exit;
 use crate::finish;
 use crate::keys::Keys;
+use crate::plan::Plan;
 use crate::purse::{OwnCoin, sign_coin};
 use crate::record::{Origin, StakeRecord};
 use crate::register::{self, BackingCoin, Chosen, Terms};
 use crate::session::Session;
-use crate::stake::{address, fee_rate, lock_of, show_script};
-use crate::summary::{Locked, Plan};
+use crate::stake::{address, fee_rate, lock_of};
+use crate::summary::Locked;
 use crate::when::{Calendar, Span};
 use crate::words;
 use bitcoin::consensus::encode::serialize_hex;
@@ -76,15 +77,12 @@ struct Wish {
     output: Output,
     lock: palisade_protocol::units::RelativeBlocks,
     payout: ScriptBuf,
-    /// Height at which the old stake can be withdrawn.
-    matures: Option<u32>,
 }
 
 /// The transaction that does it, and the coin that pays for it.
 struct Draft {
     transaction: Transaction,
     funding: OwnCoin,
-    fee: Amount,
 }
 
 impl Extend {
@@ -101,15 +99,16 @@ impl Extend {
         let rate = fee_rate(session, self.fee_rate).await?;
         let draft = build(session, &wish, rate)?;
         let mut new = self.register(session, &record, &wish, &draft, &keys).await?;
-        confirm(&plan(session, &wish, &new, &draft, &params)?, self.yes)?;
+        let plan = Plan::of(session, &new)?;
+        confirm(&plan, self.yes)?;
         session.book.put(new.clone())?;
         if self.print {
             let tx = finish::prepare(session, &mut new, &keys, true).await?;
             session.book.put(new.clone())?;
-            return Ok(Locked { raw: tx.as_ref().map(serialize_hex), ..Locked::new(session, &new) });
+            return Ok(Locked { raw: tx.as_ref().map(serialize_hex), ..Locked::new(session, &new, &plan)? });
         }
         let locked = finish::lock(session, new, &keys, !self.no_wait).await?;
-        Ok(Locked::new(session, &locked))
+        Locked::new(session, &locked, &plan)
     }
 
     /// Refuses what cannot be expanded, and a second expansion beside one that waits unless that is meant.
@@ -163,8 +162,8 @@ impl Extend {
         };
         let value = old.coin.value.checked_add(self.add.unwrap_or(Amount::ZERO));
         let value = value.ok_or_else(|| Failure::usage("the amounts do not add up"))?;
-        let (output, matures) = (Output::staking(&keys, lock), known.matures_at().map(|height| height.0));
-        Ok(Wish { old, value, chosen, former, keys, output, lock, payout, matures })
+        let output = Output::staking(&keys, lock);
+        Ok(Wish { old, value, chosen, former, keys, output, lock, payout })
     }
 
     async fn register(
@@ -222,10 +221,8 @@ fn registered<'a>(session: &'a Session, record: &StakeRecord) -> Result<&'a Know
 
 /// An expansion of a stake that is begun, and neither on Bitcoin nor over.
 pub fn begun(session: &Session, record: &StakeRecord) -> Option<StakeRecord> {
-    let waits = |new: &&StakeRecord| {
-        let on_bitcoin = session.known(new).is_some_and(|stake| stake.included.is_some());
-        new.expands.is_some() && new.expands == record.id && !on_bitcoin && !session.is_over(new)
-    };
+    let waits =
+        |new: &&StakeRecord| new.expands.is_some() && new.expands == record.id && session.is_under_way(new);
     session.book.stakes().iter().find(waits).cloned()
 }
 
@@ -255,8 +252,7 @@ fn build(session: &mut Session, wish: &Wish, rate: FeeRate) -> Result<Draft, Fai
     let change = rest.map(|value| TxOut { value, ..with_change });
     let outpoint = wish.old.coin.outpoint;
     let transaction = spend::expansion(outpoint, funding.outpoint, output, change);
-    let fee = rest.map_or(funding.output.value - added, |_| full);
-    Ok(Draft { transaction, funding, fee })
+    Ok(Draft { transaction, funding })
 }
 
 /// The fee at a rate, from a transaction of the same size: signatures always have 64 bytes.
@@ -279,21 +275,4 @@ fn contract(wish: &Wish, tx: &Transaction, params: &Params) -> Result<(Contract,
     let contract = Contract { coin, keys: wish.keys.clone(), lock: wish.lock, unbonding_time };
     let presigned = contract.presign(params).map_err(Failure::failed)?;
     Ok((contract, presigned))
-}
-
-fn plan(
-    session: &Session,
-    wish: &Wish,
-    new: &StakeRecord,
-    draft: &Draft,
-    params: &Params,
-) -> Result<Plan, Failure> {
-    let mut plan =
-        Plan::new(&new.contract()?, params, session.purse.height(), Calendar::of(session.network()));
-    plan.already = wish.old.coin.value;
-    plan.fee = Some(draft.fee);
-    plan.withdraw_before = wish.matures;
-    plan.name_providers(session.ledger(), &wish.chosen.keys, &wish.former);
-    plan.payout = Some(show_script(&wish.payout, session.network()));
-    Ok(plan)
 }

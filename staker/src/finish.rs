@@ -50,7 +50,7 @@ pub async fn prepare(
     submit(session, record).await?;
     let mut said = String::new();
     loop {
-        coins::check_can_confirm(&session.node, record).await?;
+        coins::check_can_confirm(&session.node, record, session.view(None)).await?;
         match ready(session, record, &key) {
             Ok(tx) => {
                 session.check_same_bitcoin().await?;
@@ -72,6 +72,8 @@ pub async fn prepare(
 /// The transaction to broadcast, once everything is proven.
 fn ready(session: &mut Session, record: &mut StakeRecord, key: &Keypair) -> Result<Transaction, NotSafe> {
     let ledger = session.replica.ledger();
+    // First, because nobody waits for signatures on a stake that is refused or too late.
+    verify::possible(ledger, record)?;
     let signatures = verify::quorum(ledger, record, key)?;
     verify::in_time(ledger, record)?;
     record.unbonding_signatures = signatures;
@@ -98,9 +100,18 @@ pub fn registration_of(record: &StakeRecord) -> Option<StakeRegistration> {
     }
 }
 
-/// Hands the registration to the hub, unless its log has it.
+/// Refuses a stake that was begun, was not sent, and cannot be sent now: with the reason, before anything is asked or done.
+pub async fn check_can_go_on(session: &Session, record: &StakeRecord) -> Result<(), Failure> {
+    if record.broadcast {
+        return Ok(());
+    }
+    coins::check_can_confirm(&session.node, record, session.view(None)).await?;
+    Ok(verify::possible(session.ledger(), record)?)
+}
+
+/// Hands the registration to the hub, unless its log has one that counts.
 async fn submit(session: &mut Session, record: &StakeRecord) -> Result<(), Failure> {
-    if record.id.is_some_and(|id| session.ledger().stakes().find(&id).is_some()) {
+    if is_registered(session, record) {
         return Ok(());
     }
     let registration =
@@ -164,14 +175,14 @@ pub async fn lock_first(
         record = broadcast(session, record, tx).await?;
         progress(format_args!("sent {}; it is registered once a block holds it", record.outpoint.txid));
     } else if session.block_of(record.outpoint.txid).await?.is_none() {
-        coins::check_can_confirm(&session.node, &record).await?;
+        coins::check_can_confirm(&session.node, &record, session.view(None)).await?;
         send(&session.node, &record.staking_tx).await?;
     }
     while session.block_of(record.outpoint.txid).await?.is_none() {
         if !wait {
             return Ok(record);
         }
-        coins::check_can_confirm(&session.node, &record).await?;
+        coins::check_can_confirm(&session.node, &record, session.view(None)).await?;
         session.follow().await?;
     }
     if !is_registered(session, &record) {
@@ -183,8 +194,7 @@ pub async fn lock_first(
 
 /// Whether the log has a registration that counts. One that lapsed before the stake came may be made anew.
 fn is_registered(session: &Session, record: &StakeRecord) -> bool {
-    let stake = record.id.and_then(|id| session.ledger().stakes().find(&id));
-    stake.is_some_and(|(_, stake)| !stake.lapsed || stake.included.is_some())
+    session.known(record).is_some_and(|stake| !stake.lapsed || stake.included.is_some())
 }
 
 /// Signs the registration of a confirmed stake, under the parameters of the block that holds it.
@@ -246,6 +256,7 @@ pub async fn collect(
             }
             Err(why) if why.is_waiting() && !wait => return Ok(record),
             Err(why) if why.is_waiting() => session.follow().await?,
+            Err(why @ NotSafe::Incomplete(_)) => return Err(why.into()),
             Err(why) => return Err(Failure::failed(why)),
         }
     }

@@ -33,6 +33,8 @@ pub struct Balance {
     pub free_sat: u64,
     /// Confirmed coins that stakes under way will spend, in sat.
     pub reserved_sat: u64,
+    /// Of those, what comes back as change once the stakes are on Bitcoin, in sat; the rest is locked, or is their fees.
+    pub reserved_change_sat: u64,
     /// Height of the newest block read.
     pub height: u32,
 }
@@ -41,11 +43,15 @@ impl fmt::Display for Balance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "free:     {}", amount::show(Amount::from_sat(self.free_sat)))?;
         if self.reserved_sat > 0 {
+            let show = |sat| amount::show(Amount::from_sat(sat));
             writeln!(
                 f,
-                "reserved: {}: coins that stakes under way will spend; free again once a stake is on Bitcoin, refused, or LAPSED (`status`)",
-                amount::show(Amount::from_sat(self.reserved_sat))
+                "reserved: {}: whole coins that stakes under way will spend; free again once a stake is on Bitcoin, refused, or LAPSED, or can never confirm (`status`)",
+                show(self.reserved_sat)
             )?;
+            let locked = self.reserved_sat.saturating_sub(self.reserved_change_sat);
+            writeln!(f, "  of it {} are to be locked, or are fees", show(locked))?;
+            writeln!(f, "  and {} come back as change", show(self.reserved_change_sat))?;
         }
         write!(f, "(confirmed coins up to block {}; stakes are shown by `status`)", self.height)
     }
@@ -59,5 +65,7 @@ pub async fn balance(session: &mut Session) -> Result<Balance, Failure> {
     };
     let free_sat = sum(session.reserved());
     let reserved_sat = sum(BTreeSet::new()) - free_sat;
-    Ok(Balance { free_sat, reserved_sat, height: session.purse.height() })
+    let under_way = session.book.stakes().iter().filter(|record| session.is_under_way(record));
+    let reserved_change_sat = under_way.map(|record| record.change().to_sat()).sum();
+    Ok(Balance { free_sat, reserved_sat, reserved_change_sat, height: session.purse.height() })
 }

@@ -15,6 +15,9 @@ pub const KEY_PURPOSE: &str = "staker";
 /// Purpose of the staking keys' path: the letters PA.
 const STAKING_PURPOSE: u32 = 0x5041;
 
+/// How many staking keys a wallet can come to: one for each stake that was tried.
+pub const STAKING_KEYS: u32 = 1 << 20;
+
 /// Which of the wallet's two sequences of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Branch {

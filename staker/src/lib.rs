@@ -2,7 +2,7 @@
 //!
 //! * What is known: [`keys`], [`purse`] (coins), [`book`] and [`record`] (stakes), [`session`] (all of it, open).
 //! * What the own node says: [`behind`] (whether it may be asked), [`coins`] (where a stake's are).
-//! * What is decided, without talking to anybody: [`register`], [`exit`], [`verify`], [`summary`].
+//! * What is decided, without talking to anybody: [`register`], [`exit`], [`verify`], [`plan`], [`words`].
 //! * What is done: one module a command; [`finish`] is the way from a stake written down to one locked.
 //!
 //! Promises: nothing is locked before the exits that the holder alone can take are signed and judged, and (unless asked
@@ -24,6 +24,7 @@ pub mod funds;
 pub mod init;
 pub mod journal;
 pub mod keys;
+pub mod plan;
 pub mod providers;
 pub mod purse;
 pub mod record;

@@ -43,6 +43,38 @@ pub struct Entry {
     pub epochs_committed: usize,
 }
 
+/// A provider by its key, and as the log knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Named {
+    /// The key.
+    pub key: ProviderKey,
+    /// The chain that it votes on.
+    pub chain: Option<ChainId>,
+    /// Who runs it, by their own word.
+    pub operator: Option<String>,
+}
+
+impl Named {
+    /// Names keys as a ledger knows them.
+    pub fn all(keys: &[ProviderKey], ledger: &Ledger) -> Vec<Self> {
+        let name = |key: &ProviderKey| {
+            let known = ledger.providers().get(key);
+            let (chain, operator) = known.map(|known| (known.chain.clone(), known.operator.clone())).unzip();
+            Self { key: *key, chain, operator }
+        };
+        keys.iter().map(name).collect()
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.chain, &self.operator) {
+            (Some(chain), Some(operator)) => write!(f, "{chain}: {operator} ({})", self.key),
+            _ => self.key.fmt(f),
+        }
+    }
+}
+
 /// The listing of a ledger.
 pub fn list(ledger: &Ledger) -> Listing {
     let chains = ledger.chains().iter().map(|chain| {

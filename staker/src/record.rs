@@ -1,5 +1,6 @@
 //! What the holder keeps of a stake: all that is needed to leave it, without any hub.
 
+use crate::keys::STAKING_KEYS;
 use bitcoin::consensus::serde::{Hex, With};
 use bitcoin::secp256k1::schnorr::Signature;
 use bitcoin::{Amount, OutPoint, Transaction};
@@ -9,7 +10,9 @@ use palisade_protocol::stake::{Contract, Presigned, Sighashes, StakeId, unbondin
 use palisade_protocol::transactions::witness::CovenantSignatures;
 use palisade_protocol::transactions::{Coin, NoSighash};
 use palisade_protocol::units::RelativeBlocks;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
 
 /// A stake as its holder knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +26,8 @@ pub struct StakeRecord {
     pub amount_sat: u64,
     /// The owner's key.
     pub staker: StakerKey,
-    /// Which of the seed's staking keys that is.
+    /// Which of the seed's staking keys that is; below [`STAKING_KEYS`].
+    #[serde(deserialize_with = "key_index")]
     pub key_index: u32,
     /// Providers with power, ascending.
     pub providers: Vec<ProviderKey>,
@@ -54,6 +58,16 @@ pub struct StakeRecord {
     pub unbonding_signatures: CovenantSignatures,
     /// Whether the staking transaction was handed to Bitcoin.
     pub broadcast: bool,
+}
+
+/// Reads the number of a staking key: one that no wallet comes to is refused before anything is derived or counted from it.
+fn key_index<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    let bad = |why: &dyn fmt::Display| D::Error::custom(format_args!("key_index: {why}"));
+    let index = u32::deserialize(from).map_err(|why| bad(&why))?;
+    match index < STAKING_KEYS {
+        true => Ok(index),
+        false => Err(bad(&format_args!("{index} is too large, a wallet has keys 0 to {}", STAKING_KEYS - 1))),
+    }
 }
 
 /// [`Presigned`] as hex.
@@ -188,6 +202,12 @@ impl StakeRecord {
     /// Keeps a member's signature on the unbonding transaction.
     pub fn keep(&mut self, member: CovenantKey, signature: Signature) {
         self.unbonding_signatures.insert(member, signature);
+    }
+
+    /// What the staking transaction pays beside the stake: the wallet's change.
+    pub fn change(&self) -> Amount {
+        let outputs = (0..).zip(&self.staking_tx.output).filter(|(vout, _)| *vout != self.outpoint.vout);
+        outputs.map(|(_, output)| output.value).sum()
     }
 
     /// Whether `name` is the beginning of its id or of its transaction's.

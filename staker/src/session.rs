@@ -10,7 +10,8 @@ use crate::failures;
 use crate::keys::{KEY_PURPOSE, Keys};
 use crate::purse::{Purse, PurseError};
 use crate::record::StakeRecord;
-use crate::words;
+use crate::when::Calendar;
+use crate::words::{self, View};
 use bitcoin::{Amount, BlockHash, Network, OutPoint, Txid};
 use palisade_hub::bitcoind::{Auth, BitcoinRpc};
 use palisade_hub::client::HubClient;
@@ -24,7 +25,6 @@ use palisade_hub::daemon::node::{BitcoinAuth, BitcoinConfig};
 use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::stake::Stake;
-use palisade_hub::ledger::state::StakeState;
 use palisade_hub::replica::Replica;
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::inclusion::InclusionProof;
@@ -178,9 +178,18 @@ impl Session {
 
     /// Coins that stakes under way will spend.
     pub fn reserved(&self) -> BTreeSet<OutPoint> {
-        self.book.reserved(|record| {
-            self.purse.is_overtaken(&record.staking_tx) || (!record.broadcast && self.is_over(record))
-        })
+        self.book.reserved(|record| self.is_overtaken(record) || words::is_over(record, self.known(record)))
+    }
+
+    /// Whether no block holds a stake and one still may.
+    pub fn is_under_way(&self, record: &StakeRecord) -> bool {
+        words::is_under_way(record, self.known(record)) && !self.is_overtaken(record)
+    }
+
+    /// Whether a block holds another transaction that spends a coin which a stake's transaction spends, as far as the log
+    /// and the wallet know.
+    fn is_overtaken(&self, record: &StakeRecord) -> bool {
+        self.purse.is_overtaken(&record.staking_tx) || words::displaced(record, self.ledger()).is_some()
     }
 
     /// What a lack of coins means: that some are on their way, or set aside, or that more must be sent.
@@ -210,15 +219,16 @@ impl Session {
         words::known(record, self.ledger())
     }
 
+    /// What words about stakes are found from. `tip` is the own node's height, where it was asked for.
+    pub fn view(&self, tip: Option<u32>) -> View<'_> {
+        let ledger = self.ledger();
+        let calendar = Calendar::of(self.network());
+        View { ledger, book: self.book.stakes(), calendar, tip: tip.unwrap_or(ledger.btc_height().0) }
+    }
+
     /// What moved a stake's coins for good, if the own copy of the log says so.
     pub fn ended(&self, record: &StakeRecord) -> Option<String> {
         self.known(record).and_then(|stake| words::ended(stake, self.ledger()))
-    }
-
-    /// Whether a stake that was not broadcast never will be.
-    pub fn is_over(&self, record: &StakeRecord) -> bool {
-        let stake = self.known(record);
-        stake.is_some_and(|stake| matches!(stake.state, StakeState::Rejected | StakeState::Lapsed))
     }
 
     /// Refuses to decide on what a node says that is behind its peers or the hub.

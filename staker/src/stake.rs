@@ -5,12 +5,13 @@ use crate::exit;
 use crate::failures;
 use crate::finish;
 use crate::keys::{Keys, staker_key};
+use crate::plan::Plan;
 use crate::purse::{Funded, sign_all};
 use crate::record::{Origin, StakeRecord};
 use crate::register::{self, BackingCoin, Chosen, Terms};
 use crate::session::Session;
-use crate::summary::{Locked, Plan};
-use crate::when::{Calendar, Moment, Span};
+use crate::summary::Locked;
+use crate::when::{Moment, Span};
 use bitcoin::{Address, Amount, FeeRate, OutPoint, ScriptBuf, TxOut};
 use clap::Args;
 use palisade_hub::daemon::ask::confirm;
@@ -22,7 +23,6 @@ use palisade_protocol::scripts::StakeKeys;
 use palisade_protocol::stake::Contract;
 use palisade_protocol::transactions::Coin;
 use palisade_protocol::units::RelativeBlocks;
-use std::collections::BTreeSet;
 
 /// Blocks within which a transaction should confirm when no fee rate is given.
 const FEE_TARGET: u16 = 6;
@@ -47,8 +47,9 @@ pub struct Stake {
     /// Fee rate in sat/vB; what the node estimates by default.
     #[arg(long, value_parser = amount::parse_fee_rate)]
     pub fee_rate: Option<FeeRate>,
-    /// Broadcast first and register after a confirmation: until the committee has signed there is no early exit.
-    #[arg(long)]
+    /// Broadcast first and register after a confirmation: until the committee has signed there is no early exit. Rewards then
+    /// go to an address of this wallet.
+    #[arg(long, conflicts_with = "payout")]
     pub confirmed: bool,
     /// Go on with a stake that was begun before.
     #[arg(long, conflicts_with_all = ["amount", "providers", "lock", "payout", "fee_rate", "confirmed"])]
@@ -77,12 +78,16 @@ impl Stake {
         session.catch_up().await?;
         if let Some(name) = &self.resume {
             session.check_node().await?;
-            let record = session.book.find(name)?;
+            let mut record = session.book.find(name)?;
+            // Somebody may have sent what `extend --print` has printed.
+            record.broadcast |= session.known(&record).is_some_and(|stake| stake.ever_included);
+            finish::check_can_go_on(session, &record).await?;
+            let plan = Plan::of(session, &record)?;
             if !record.broadcast {
-                confirm(&plan_again(session, &record)?, self.yes)?;
+                confirm(&plan, self.yes)?;
             }
             let keys = session.keys()?;
-            return self.go_on(session, record, &keys).await;
+            return self.go_on(session, record, &plan, &keys).await;
         }
         session.check_same_bitcoin().await?;
         let keys = session.keys()?;
@@ -92,15 +97,17 @@ impl Stake {
         } else {
             self.register(session, &keys, &draft).await?
         };
-        confirm(&self.plan(session, &draft), self.yes)?;
+        let plan = Plan::of(session, &record)?;
+        confirm(&plan, self.yes)?;
         session.book.put(record.clone())?;
-        self.go_on(session, record, &keys).await
+        self.go_on(session, record, &plan, &keys).await
     }
 
     async fn go_on(
         &self,
         session: &mut Session,
         record: StakeRecord,
+        plan: &Plan,
         keys: &Keys,
     ) -> Result<Locked, Failure> {
         let wait = !self.no_wait;
@@ -109,7 +116,7 @@ impl Stake {
             true => finish::lock_first(session, record, keys, wait).await?,
             false => finish::lock(session, record, keys, wait).await?,
         };
-        Ok(Locked::new(session, &record))
+        Locked::new(session, &record, plan)
     }
 
     async fn draft(&self, session: &mut Session, keys: &Keys) -> Result<Draft, Failure> {
@@ -184,18 +191,6 @@ impl Stake {
         record.registration = Some(finish::bytes_of(registration));
         Ok(record)
     }
-
-    fn plan(&self, session: &Session, draft: &Draft) -> Plan {
-        let ledger = session.ledger();
-        let params = ledger.params_at(ledger.btc_height()).1;
-        let mut plan =
-            Plan::new(&draft.contract, params, session.purse.height(), Calendar::of(session.network()));
-        plan.fee = Some(draft.funded.fee);
-        plan.name_providers(ledger, &draft.chosen.keys, &[]);
-        plan.payout = Some(show_script(&draft.payout, session.network()));
-        plan.confirmed_first = self.confirmed;
-        plan
-    }
 }
 
 impl Draft {
@@ -208,34 +203,6 @@ impl Draft {
             expands: None,
         }
     }
-}
-
-/// What a stake that was begun before means now.
-fn plan_again(session: &Session, record: &StakeRecord) -> Result<Plan, Failure> {
-    let (ledger, tip) = (session.ledger(), session.purse.height());
-    let params = ledger.params_at(ledger.btc_height()).1;
-    let mut plan = Plan::new(&record.contract()?, params, tip, Calendar::of(session.network()));
-    let old = record.expands.and_then(|id| ledger.stakes().find(&id)).map(|(_, old)| old);
-    let coins = session.purse.coins(&BTreeSet::new());
-    let spent = |outpoint: OutPoint| {
-        let own = coins.iter().find(|coin| coin.outpoint == outpoint).map(|coin| coin.output.value);
-        own.or(old
-            .map(|old| old.contract.coin)
-            .filter(|coin| coin.outpoint == outpoint)
-            .map(|coin| coin.value))
-    };
-    let inputs = record.staking_tx.input.iter().map(|input| spent(input.previous_output));
-    let outputs: Amount = record.staking_tx.output.iter().map(|output| output.value).sum();
-    plan.fee = inputs.sum::<Option<Amount>>().and_then(|paid| paid.checked_sub(outputs));
-    if let Some(old) = old {
-        plan.already = old.contract.coin.value;
-        plan.withdraw_before = old.matures_at().map(|height| height.0);
-    }
-    plan.name_providers(ledger, &record.providers, &record.former);
-    let registered = finish::registration_of(record);
-    plan.payout = registered.map(|registration| show_script(&registration.payout, session.network()));
-    plan.confirmed_first = record.registration.is_none();
-    Ok(plan)
 }
 
 /// The timelock asked for, or the shortest.

@@ -4,8 +4,10 @@ use crate::amount;
 use crate::coins::{self, Rival};
 use crate::exit::Exit;
 use crate::failures;
+use crate::providers::Named;
 use crate::record::StakeRecord;
 use crate::session::Session;
+use crate::verify;
 use crate::when::Calendar;
 use crate::words::{self, View};
 use bitcoin::{Amount, OutPoint, Txid};
@@ -14,8 +16,7 @@ use palisade_hub::daemon::ask::progress;
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::ledger::stake::{SpendKind, Stake};
 use palisade_hub::ledger::state::StakeState;
-use palisade_protocol::keys::ProviderKey;
-use palisade_protocol::stake::unbonding_coin;
+use palisade_protocol::stake::{StakeId, unbonding_coin};
 use palisade_protocol::transactions::Coin;
 use serde::Serialize;
 use std::fmt;
@@ -25,6 +26,8 @@ use std::fmt;
 pub struct Status {
     /// Height of Bitcoin in the own copy of the log.
     pub btc_height: u32,
+    /// Height of the own Bitcoin node, if it answers and is not behind: then it decides what can be withdrawn now.
+    pub node_height: Option<u32>,
     /// Height of the newest hub block replayed.
     pub hub_height: Option<u64>,
     /// Why the hub told nothing new, if it did not: then what it told before is shown.
@@ -35,6 +38,8 @@ pub struct Status {
     pub node_behind: Option<Behind>,
     /// The stakes, oldest first.
     pub stakes: Vec<StakeStatus>,
+    /// Those of them with coins on Bitcoin that the last backup made here does not have.
+    pub not_backed_up: Vec<String>,
     /// How blocks are shown.
     #[serde(skip)]
     pub calendar: Calendar,
@@ -64,11 +69,21 @@ pub struct StakeStatus {
     /// Its state in the log, replayed here; missing while it is not in it.
     pub state: Option<StakeState>,
     /// Providers with power.
-    pub providers: Vec<ProviderKey>,
+    pub providers: Vec<Named>,
+    /// Providers that stay named without power: they can still be slashed, and so can this stake, for what they have signed.
+    pub former: Vec<Named>,
+    /// The stake that this one expands.
+    pub expands: Option<StakeId>,
     /// For how many blocks it is locked.
     pub lock_blocks: u16,
     /// Whether it was handed to Bitcoin.
     pub broadcast: bool,
+    /// What its transaction brings back to the wallet, in sat, while no block holds it and one still can.
+    pub change_sat: Option<u64>,
+    /// Last height of Bitcoin at which it can still be gone on with; missing once it was sent.
+    pub resumable_until: Option<u32>,
+    /// Height of Bitcoin at which it lapses if no block before holds it.
+    pub lapses_at: Option<u32>,
     /// Height of the block that holds it.
     pub included_at: Option<u32>,
     /// Height at which it gains power; missing once its coins have left it.
@@ -77,6 +92,8 @@ pub struct StakeStatus {
     pub ends_at: Option<u32>,
     /// Height of the first block that may hold a withdrawal of its coins, wherever they are now.
     pub withdraw_at: Option<u32>,
+    /// Whether the next block may hold a withdrawal.
+    pub can_withdraw: bool,
     /// Committee members that have signed, and how many must.
     pub signed: [usize; 2],
     /// What it was spent by, if it was.
@@ -85,7 +102,7 @@ pub struct StakeStatus {
     pub expanded_into: Option<String>,
     /// What spends it in the own node's mempool, if something does.
     pub waiting: Option<Txid>,
-    /// What keeps its transaction, which was handed to Bitcoin, from coming into a block.
+    /// What keeps its transaction from coming into a block.
     pub rival: Option<Rival>,
     /// What comes next.
     pub next: String,
@@ -108,31 +125,53 @@ pub async fn status(session: &mut Session, name: Option<&str>) -> Result<Status,
         Some(name) => vec![session.book.find(name)?],
         None => session.book.stakes().to_vec(),
     };
-    let (node, (node_behind, seen)) = match look(session, &records).await {
-        Ok(seen) => (None, seen),
-        Err(why) => (Some(why), (None, vec![Seen::default(); records.len()])),
+    let (node_silent, looked) = match look(session, &records).await {
+        Ok(looked) => (None, looked),
+        Err(why) => (Some(why), Looked::nothing(&records)),
     };
-    node.iter().for_each(|why| progress(format_args!("{why}\n(what waits in its mempool is not shown)")));
-    let ledger = session.ledger();
-    let calendar = Calendar::of(session.network());
-    let view = View { ledger, book: session.book.stakes(), calendar };
+    node_silent
+        .iter()
+        .for_each(|why| progress(format_args!("{why}\n(what waits in its mempool is not shown)")));
+    let (ledger, view) = (session.ledger(), session.view(looked.height));
+    let stakes: Vec<StakeStatus> =
+        records.iter().zip(looked.seen).map(|(record, seen)| describe(record, seen, view)).collect();
+    let unsaved = records
+        .iter()
+        .zip(&stakes)
+        .filter(|(record, told)| told.coin.is_some() && !session.book.is_backed_up(record));
     Ok(Status {
         btc_height: ledger.btc_height().0,
+        node_height: looked.height,
         hub_height: ledger.tip().map(|(height, _)| height.0),
         hub_silent: hub.map(|why| why.message().to_owned()),
-        node_silent: node.map(|why| why.message().to_owned()),
-        node_behind,
-        stakes: records.iter().zip(seen).map(|(record, seen)| describe(record, seen, view)).collect(),
-        calendar,
+        node_silent: node_silent.map(|why| why.message().to_owned()),
+        node_behind: looked.behind,
+        not_backed_up: unsaved.map(|(record, _)| record.name()).collect(),
+        stakes,
+        calendar: view.calendar,
     })
 }
 
+/// What the own node says.
+struct Looked {
+    height: Option<u32>,
+    behind: Option<Behind>,
+    seen: Vec<Seen>,
+}
+
+impl Looked {
+    fn nothing(records: &[StakeRecord]) -> Self {
+        Self { height: None, behind: None, seen: vec![Seen::default(); records.len()] }
+    }
+}
+
 /// What the node says of each stake; nothing if it is behind. The node is not needed either.
-async fn look(session: &Session, records: &[StakeRecord]) -> Result<(Option<Behind>, Vec<Seen>), Failure> {
+async fn look(session: &Session, records: &[StakeRecord]) -> Result<Looked, Failure> {
     let hub = session.ledger().btc_height().0;
-    let behind = session.node.progress().await.map_err(failures::node)?.behind(Some(hub));
+    let node = session.node.progress().await.map_err(failures::node)?;
+    let behind = node.behind(Some(hub));
     if behind.is_some() {
-        return Ok((behind, vec![Seen::default(); records.len()]));
+        return Ok(Looked { behind, ..Looked::nothing(records) });
     }
     let unbonding = |record: &StakeRecord| {
         record.presigned.as_ref().map(|presigned| unbonding_coin(&presigned.unbonding).outpoint)
@@ -144,14 +183,13 @@ async fn look(session: &Session, records: &[StakeRecord]) -> Result<(Option<Behi
     let mut seen = Vec::new();
     for (record, spends) in records.iter().zip(spends.chunks(2)) {
         let waiting = spends.iter().rev().find_map(|spend| *spend);
-        let known = session.known(record).is_some_and(|stake| stake.ever_included);
-        let rival = match record.broadcast && !known {
+        let rival = match words::is_under_way(record, session.known(record)) {
             true => coins::rival(&session.node, record).await?,
             false => None,
         };
         seen.push(Seen { waiting, rival });
     }
-    Ok((None, seen))
+    Ok(Looked { height: Some(node.tip.height), behind, seen })
 }
 
 /// What is known of one stake.
@@ -161,6 +199,10 @@ pub fn describe(record: &StakeRecord, seen: Seen, view: View<'_>) -> StakeStatus
         |of: fn(&Stake) -> Option<palisade_protocol::units::BtcHeight>| stake.and_then(of).map(|h| h.0);
     let unspent = |height: Option<u32>| height.filter(|_| stake.is_some_and(|stake| stake.spend.is_none()));
     let successor = stake.and_then(Stake::successor).and_then(|new| view.ledger.stakes().get(new));
+    let rival = seen.rival.or_else(|| displaced(record, stake, view));
+    let can_come = words::is_under_way(record, stake) && !matches!(rival, Some(Rival::Confirmed { .. }));
+    let waits = stake.filter(|stake| can_come && !stake.lapsed && !stake.ever_included);
+    let withdraw_at = height(Stake::withdrawable_at);
     StakeStatus {
         id: stake.map(|stake| stake.id).or(record.id).map(|id| id.to_string()),
         outpoint: record.outpoint.to_string(),
@@ -168,29 +210,39 @@ pub fn describe(record: &StakeRecord, seen: Seen, view: View<'_>) -> StakeStatus
         coin: coin(record, stake)
             .map(|coin| CoinStatus { outpoint: coin.outpoint, amount_sat: coin.value.to_sat() }),
         state: stake.map(|stake| stake.state),
-        providers: record.providers.clone(),
+        providers: Named::all(&record.providers, view.ledger),
+        former: Named::all(&record.former, view.ledger),
+        expands: record.expands,
         lock_blocks: record.lock.get(),
         broadcast: record.broadcast,
+        change_sat: Some(record.change().to_sat()).filter(|_| can_come),
+        resumable_until: waits.filter(|_| !record.broadcast).and_then(verify::resumable_until),
+        lapses_at: waits.map(|stake| stake.lapses_at.0),
         included_at: height(|stake| stake.included.map(|place| place.height)),
         active_at: unspent(height(Stake::deep_at)),
         ends_at: unspent(height(Stake::ends_at)),
-        withdraw_at: stake.and_then(Stake::withdrawable_at).map(|height| height.0),
+        withdraw_at,
+        can_withdraw: withdraw_at.is_some_and(|height| view.is_due(height)),
         signed: [stake.map_or(0, |stake| stake.signatures.len()), record.quorum.into()],
         spent_by: stake
             .and_then(|stake| stake.unbonding_spend.or(stake.spend))
             .map(|spend| spend.txid.to_string()),
         expanded_into: successor.map(|new| new.id.to_string()),
         waiting: seen.waiting,
-        rival: seen.rival,
-        next: match (seen, stake) {
-            (Seen { rival: Some(rival), .. }, _) => rival.to_string(),
-            (Seen { waiting: Some(txid), .. }, Some(_)) => {
-                words::moves(record, &txid, view.book, view.calendar)
-            }
-            (_, Some(stake)) => words::next(stake, record.broadcast, view),
-            (_, None) => words::unregistered(record, view.calendar),
+        rival,
+        next: match (seen.waiting, rival, stake) {
+            (_, Some(rival), _) => words::rival(record, rival, view),
+            (Some(txid), _, Some(_)) => words::moves(record, &txid, view.book, view.calendar),
+            (_, _, Some(stake)) => words::next(stake, record.broadcast, view),
+            (_, _, None) => words::unregistered(record, view.calendar),
         },
     }
+}
+
+/// What the log says of a rival, where the node was not asked: the stake that this one expands went elsewhere.
+fn displaced(record: &StakeRecord, stake: Option<&Stake>, view: View<'_>) -> Option<Rival> {
+    let (old, _) = words::displaced(record, view.ledger)?;
+    words::is_under_way(record, stake).then_some(Rival::Confirmed { coin: old.contract.coin.outpoint })
 }
 
 /// Where the coins of a stake are now, as the log says; as the book says where the log has nothing.
@@ -205,6 +257,19 @@ fn coin(record: &StakeRecord, stake: Option<&Stake>) -> Option<Coin> {
         (Some(SpendKind::Unbonding), Some(SpendKind::Slashing)) => slashed(&presigned.unbonding_slashing),
         (Some(SpendKind::Slashing), _) => slashed(&presigned.slashing),
         _ => None,
+    }
+}
+
+impl StakeStatus {
+    /// Who has power by it, and who can still be slashed; nothing once its coins are gone.
+    fn tell_providers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.coin.is_none() && self.change_sat.is_none() {
+            return Ok(());
+        }
+        self.providers.iter().try_for_each(|provider| writeln!(f, "  provider: {provider}"))?;
+        self.former
+            .iter()
+            .try_for_each(|former| writeln!(f, "  former provider, no power, can still be slashed: {former}"))
     }
 }
 
@@ -225,17 +290,32 @@ impl fmt::Display for Status {
                 let value = amount::show(Amount::from_sat(coin.amount_sat));
                 writeln!(f, "  now {value} at {}", coin.outpoint)?;
             }
+            stake.tell_providers(f)?;
+            if let Some(change) = stake.change_sat.filter(|change| *change > 0) {
+                let change = amount::show(Amount::from_sat(change));
+                writeln!(f, "  of the coins set aside for it {change} come back to the wallet as change")?;
+            }
             writeln!(f, "  {}", stake.next)?;
         }
         if let Some(behind) = &self.node_behind {
             writeln!(f, "WARNING: {behind}; nothing above is taken from it")?;
         }
-        write!(
-            f,
-            "(Bitcoin height {}, hub height {})",
-            self.btc_height,
-            self.hub_height.map_or("-".into(), |h| h.to_string())
-        )
+        if !self.not_backed_up.is_empty() {
+            let names = self.not_backed_up.join(", ");
+            writeln!(
+                f,
+                "WARNING: the last backup made here does not have {names}: palisade-staker backup NEWFILE"
+            )?;
+        }
+        let hub = self.hub_height.map_or("-".into(), |height| height.to_string());
+        match self.node_height.filter(|node| *node != self.btc_height) {
+            Some(node) => write!(
+                f,
+                "(Bitcoin height {node} at your node, which decides what can be withdrawn, {} in the hub's log; hub height {hub})",
+                self.btc_height
+            ),
+            None => write!(f, "(Bitcoin height {}, hub height {hub})", self.btc_height),
+        }
     }
 }
 

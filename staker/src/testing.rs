@@ -3,7 +3,7 @@
 use crate::exit;
 use crate::keys::{Branch, Keys, staker_key};
 use crate::record::{Origin, StakeRecord};
-use crate::register::{self, BackingCoin, CannotRegister, Terms};
+use crate::register::{self, BackingCoin, CannotRegister, Chosen, Terms};
 use bitcoin::hashes::Hash as _;
 use bitcoin::secp256k1::{Keypair, SECP256K1};
 use bitcoin::{Amount, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
@@ -13,7 +13,7 @@ use palisade_protocol::inclusion::InclusionProof;
 use palisade_protocol::outputs::Output;
 use palisade_protocol::registration::StakeRegistration;
 use palisade_protocol::scripts::StakeKeys;
-use palisade_protocol::stake::Contract;
+use palisade_protocol::stake::{Contract, Presigned};
 use palisade_protocol::transactions::Coin;
 use palisade_protocol::units::RelativeBlocks;
 use palisade_regtest::world::{World, provider_key, transaction};
@@ -68,6 +68,16 @@ pub(crate) fn contract(world: &World, funding: OutPoint) -> (Contract, Transacti
     (Contract { coin, keys: stake_keys, lock, unbonding_time: params.unbonding_time() }, tx)
 }
 
+/// What is registered of a stake that expands none.
+pub(crate) fn terms<'a>(
+    (contract, staking_tx): (&'a Contract, &'a Transaction),
+    presigned: &'a Presigned,
+    chosen: &'a Chosen,
+    payout: &'a ScriptBuf,
+) -> Terms<'a> {
+    Terms { staking_tx, contract, presigned, chosen, former: &[], payout, expands: None }
+}
+
 /// What the wallet would send to the hub, and keep.
 pub(crate) fn registration(world: &mut World) -> Result<(StakeRegistration, StakeRecord), CannotRegister> {
     let (funding, proof) = coin(world, 501_000);
@@ -76,15 +86,8 @@ pub(crate) fn registration(world: &mut World) -> Result<(StakeRegistration, Stak
     let presigned = contract.presign(params).unwrap();
     exit::prove(&contract, Some(&presigned), &key(), &script()).unwrap();
     let chosen = register::choose(&world.ledger, &[provider_key("anna")]).unwrap();
-    let terms = Terms {
-        staking_tx: &staking_tx,
-        contract: &contract,
-        presigned: &presigned,
-        chosen: &chosen,
-        former: &[],
-        payout: &script(),
-        expands: None,
-    };
+    let payout = script();
+    let terms = terms((&contract, &staking_tx), &presigned, &chosen, &payout);
     let secret = keys().coin_key(Branch::Receive, 0).unwrap();
     let backing = BackingCoin { proof, vout: 0, secret: &secret };
     let (registration, id) = register::before(&terms, &key(), backing, &world.ledger)?;

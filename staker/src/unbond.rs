@@ -158,7 +158,10 @@ async fn check_there(session: &Session, record: &StakeRecord) -> Result<(), Fail
             }
             match session.node.tx_out(record.outpoint, true).await.map_err(failures::node)? {
                 Some(_) => Ok(()),
-                None => Err(coins::nowhere(&session.node, record, session.ended(record)).await?),
+                None => {
+                    let stakes = session.book.stakes();
+                    Err(coins::nowhere(&session.node, record, stakes, Some(session)).await?)
+                }
             }
         }
     }

@@ -5,6 +5,7 @@
 
 use crate::exit::{self, NoExit};
 use crate::record::{BadRecord, StakeRecord};
+use crate::words;
 use bitcoin::secp256k1::Keypair;
 use bitcoin::{Transaction, TxOut};
 use palisade_hub::daemon::exit::Failure;
@@ -15,7 +16,7 @@ use palisade_protocol::context::Context;
 use palisade_protocol::covenant::{BadAnswer, CovenantAnswer, Verdict};
 use palisade_protocol::keys::CovenantKey;
 use palisade_protocol::outputs::Leaf;
-use palisade_protocol::stake::{Contract, Presigned};
+use palisade_protocol::stake::{Contract, Presigned, StakeId};
 use palisade_protocol::transactions::witness::{self, CovenantSignatures, NoWitness};
 use palisade_protocol::transactions::{NoSighash, sighash};
 
@@ -28,6 +29,11 @@ pub enum NotSafe {
     /// The stake is not in the log yet.
     #[error("the stake is not in the hub's log yet")]
     NotRegistered,
+    /// The log has it, and the book lacks the transactions that were agreed on.
+    #[error(
+        "the hub's log has this stake as {0}, and the book of stakes does not have what was agreed on for it"
+    )]
+    Incomplete(StakeId),
     /// The log has another stake under this id.
     #[error("the hub's log has another {0} under this id than we registered")]
     Another(&'static str),
@@ -97,6 +103,7 @@ impl From<NotSafe> for Failure {
             return Self::not_now(why).hint("`palisade-staker stake --resume ID` goes on from here");
         }
         let hint = match why {
+            NotSafe::Incomplete(_) => "`palisade-staker recover` completes the book from the hub's log",
             NotSafe::Over { .. } => "no coins were locked; stake anew",
             NotSafe::AboutToLapse { .. } => "no coins were locked; wait until it has lapsed and stake anew",
             _ => "no coins were locked; keep this message and ask whoever runs the hub",
@@ -120,7 +127,7 @@ fn quorum_of(
     key: &Keypair,
 ) -> Result<CovenantSignatures, NotSafe> {
     let contract = record.contract()?;
-    let presigned = record.presigned().ok_or(NotSafe::NotRegistered)?;
+    let presigned = record.presigned().ok_or(NotSafe::Incomplete(stake.id))?;
     let sighashes = contract.sighashes(&presigned)?;
     check_same(stake, &contract, &presigned, record)?;
     let mut good = CovenantSignatures::new();
@@ -140,8 +147,7 @@ fn quorum_of(
 }
 
 fn registered<'a>(ledger: &'a Ledger, record: &StakeRecord) -> Result<&'a Stake, NotSafe> {
-    let found = record.id.and_then(|id| ledger.stakes().find(&id));
-    found.map(|(_, stake)| stake).ok_or(NotSafe::NotRegistered)
+    words::known(record, ledger).ok_or(NotSafe::NotRegistered)
 }
 
 fn check_same(
@@ -161,25 +167,43 @@ fn check_same(
     }
 }
 
+/// Last height of Bitcoin at which a stake that was not sent can still be; none if it never lapses, or has.
+pub fn resumable_until(stake: &Stake) -> Option<u32> {
+    let last = stake.lapses_at.0.saturating_sub(LAPSE_MARGIN + 1);
+    Some(last).filter(|_| !stake.ever_included && !stake.lapsed)
+}
+
+/// Refuses a stake that was not sent and cannot be any more: refused, exposed, lapsed or about to. One that the log does not
+/// have yet may come.
+pub fn possible(ledger: &Ledger, record: &StakeRecord) -> Result<(), NotSafe> {
+    words::known(record, ledger).map_or(Ok(()), |stake| possible_at(stake, ledger.btc_height().0))
+}
+
+fn possible_at(stake: &Stake, tip: u32) -> Result<(), NotSafe> {
+    let state = stake.state;
+    if !matches!(state, StakeState::Verified | StakeState::Pending) {
+        return Err(NotSafe::Over { state, reasons: stake.refusals.values().cloned().collect() });
+    }
+    match resumable_until(stake) {
+        Some(last) if tip > last => Err(NotSafe::AboutToLapse { lapses_at: stake.lapses_at.0, tip }),
+        _ => Ok(()),
+    }
+}
+
 /// Whether the staking transaction may be handed to Bitcoin: verified, not exposed, and in time.
 pub fn in_time(ledger: &Ledger, record: &StakeRecord) -> Result<(), NotSafe> {
     in_time_at(registered(ledger, record)?, ledger.btc_height().0)
 }
 
 fn in_time_at(stake: &Stake, tip: u32) -> Result<(), NotSafe> {
+    possible_at(stake, tip)?;
     match stake.state {
-        StakeState::Verified => {}
         StakeState::Pending => {
             let quorum = stake.contract.keys.committee().quorum();
-            return Err(NotSafe::NoQuorum { signed: stake.signatures.len(), quorum });
+            Err(NotSafe::NoQuorum { signed: stake.signatures.len(), quorum })
         }
-        state => return Err(NotSafe::Over { state, reasons: stake.refusals.values().cloned().collect() }),
+        _ => Ok(()),
     }
-    let lapses_at = stake.lapses_at.0;
-    if stake.included.is_none() && tip + LAPSE_MARGIN >= lapses_at {
-        return Err(NotSafe::AboutToLapse { lapses_at, tip });
-    }
-    Ok(())
 }
 
 /// Completes the transaction of an expansion: input 0 spends the old stake with the holder's and a quorum's signatures.

@@ -37,6 +37,13 @@ pub struct Terms {
     pub yes: bool,
 }
 
+impl Terms {
+    /// Whether they say that something is to be withdrawn.
+    pub fn is_given(&self) -> bool {
+        self.to.is_some() || self.fee_rate.is_some() || self.print || self.yes
+    }
+}
+
 /// What a withdrawal does.
 #[derive(Debug, Clone, Serialize)]
 pub struct Withdrawal {
@@ -103,8 +110,7 @@ pub async fn withdraw(
         None => source.default.clone(),
     };
     let Some(lying) = coins::find(node, record).await? else {
-        let ended = source.session.and_then(|session| session.ended(record));
-        return Err(coins::nowhere(node, record, ended).await?);
+        return Err(coins::nowhere(node, record, source.stakes, source.session).await?);
     };
     if !terms.print {
         check_not_waiting(&lying, record, source, terms.fee_rate.is_some())?;

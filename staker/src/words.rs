@@ -1,6 +1,8 @@
 //! What is going on with a stake and what comes next, in words: the same from every command.
 
+use crate::coins::Rival;
 use crate::record::StakeRecord;
+use crate::verify;
 use crate::when::Calendar;
 use bitcoin::Txid;
 use palisade_hub::ledger::Ledger;
@@ -16,6 +18,19 @@ pub struct View<'a> {
     pub book: &'a [StakeRecord],
     /// How blocks become times.
     pub calendar: Calendar,
+    /// Height of Bitcoin that counts for what can be done now: the own node's, where that is known.
+    pub tip: u32,
+}
+
+impl View<'_> {
+    fn when(self, height: u32) -> String {
+        self.calendar.height(height, self.tip)
+    }
+
+    /// Whether the next block may hold a withdrawal that may be in a block of this height.
+    pub fn is_due(self, height: u32) -> bool {
+        height <= self.tip.saturating_add(1)
+    }
 }
 
 /// What the log knows of a stake: by its name, or by its coins where the record is older than the registration.
@@ -23,6 +38,17 @@ pub fn known<'a>(record: &StakeRecord, ledger: &'a Ledger) -> Option<&'a Stake> 
     let stakes = ledger.stakes();
     let named = record.id.and_then(|id| stakes.find(&id));
     named.or_else(|| stakes.at_outpoint(&record.outpoint)).map(|(_, stake)| stake)
+}
+
+/// Whether a stake was not sent and never will be.
+pub fn is_over(record: &StakeRecord, stake: Option<&Stake>) -> bool {
+    let ended = |stake: &Stake| matches!(stake.state, StakeState::Rejected | StakeState::Lapsed);
+    !record.broadcast && stake.is_some_and(ended)
+}
+
+/// Whether no block holds a stake and one still may, as far as the log says.
+pub fn is_under_way(record: &StakeRecord, stake: Option<&Stake>) -> bool {
+    stake.is_none_or(|stake| stake.included.is_none()) && !is_over(record, stake)
 }
 
 /// What a transaction without confirmation does that moves a stake's coins.
@@ -50,6 +76,44 @@ pub fn is_own(record: &StakeRecord, txid: &Txid, book: &[StakeRecord]) -> bool {
     is_exit(record, txid) || book.iter().any(|other| other.outpoint.txid == *txid)
 }
 
+/// The stake that a stake expands, and how it was spent, if it was and not by that expansion: then that can never confirm.
+pub fn displaced<'a>(record: &StakeRecord, ledger: &'a Ledger) -> Option<(&'a Stake, Spend)> {
+    let (_, old) = ledger.stakes().find(&record.expands?)?;
+    let spend = old.spend.filter(|spend| spend.txid != record.outpoint.txid)?;
+    Some((old, spend))
+}
+
+/// What keeps a staking transaction from coming into a block. For an expansion, what has become of the stake that it expands.
+pub fn rival(record: &StakeRecord, rival: Rival, view: View<'_>) -> String {
+    let old = record.expands.and_then(|id| view.book.iter().find(|old| old.id == Some(id)));
+    let Some(old) = old.filter(|old| old.outpoint == rival.coin()) else { return rival.to_string() };
+    let name = old.name();
+    if let Rival::Waiting { txid, .. } = rival {
+        let moves = moves(old, &txid, view.book, view.calendar);
+        return format!("of stake {name}, which this one expands, {moves}; only one of the two can confirm");
+    }
+    let (how, free) = match displaced(record, view.ledger) {
+        Some((_, spend)) => {
+            let how = match spend.kind {
+                SpendKind::Unbonding => "left early".to_owned(),
+                SpendKind::Withdrawal => "was withdrawn".to_owned(),
+                SpendKind::Slashing => "was slashed".to_owned(),
+                SpendKind::Breach => "was moved by the committee".to_owned(),
+                SpendKind::Expansion(new) => view
+                    .ledger
+                    .stakes()
+                    .get(new)
+                    .map_or_else(String::new, |new| format!("went into stake {}", new.id)),
+            };
+            (format!("{how}, by {} in block {}", spend.txid, spend.place.height), "is free again")
+        }
+        None => ("was spent otherwise".to_owned(), "is free again once the hub's log has that too"),
+    };
+    format!(
+        "the expansion can never confirm: stake {name}, which it expands, {how}; nothing is locked by it, and the coin set aside for it {free}"
+    )
+}
+
 /// What moved a stake's coins for good, if the log says so.
 pub fn ended(stake: &Stake, ledger: &Ledger) -> Option<String> {
     let by = |spend: Spend| format!("by {} in block {}", spend.txid, spend.place.height);
@@ -68,61 +132,91 @@ pub fn ended(stake: &Stake, ledger: &Ledger) -> Option<String> {
     }
 }
 
+/// From when on a stake's coins can be withdrawn.
+fn leaves(stake: &Stake, view: View<'_>) -> String {
+    match stake.withdrawable_at() {
+        Some(height) if view.is_due(height.0) => format!("can be withdrawn now: `withdraw {}`", stake.id),
+        Some(height) => format!("can be withdrawn from {}", view.when(height.0)),
+        None => "can be withdrawn when its timelock is over".to_owned(),
+    }
+}
+
+/// Until when a stake that was not sent can be gone on with, and when it lapses.
+fn resumable(stake: &Stake, view: View<'_>) -> String {
+    let lapses = format!("lapses at {}", view.when(stake.lapses_at.0));
+    match verify::resumable_until(stake) {
+        Some(last) if last >= view.tip => {
+            format!("`stake --resume {}` goes on until {}; {lapses}", stake.id, view.when(last))
+        }
+        _ => format!("too late to go on: it {lapses}, stake anew then"),
+    }
+}
+
 /// What comes next for a stake in the ledger.
 pub fn next(stake: &Stake, broadcast: bool, view: View<'_>) -> String {
-    let tip = view.ledger.btc_height().0;
-    let when = |height: u32| view.calendar.height(height, tip);
     let quorum = stake.contract.keys.committee().quorum();
-    let matures = stake.withdrawable_at().map_or(0, |height| height.0);
+    let signed = || format!("{} of {quorum} have signed", stake.signatures.len());
+    let lapses = || match stake.ever_included {
+        true => String::new(),
+        false => format!("; lapses at {} if no block before that holds it", view.when(stake.lapses_at.0)),
+    };
     match stake.state {
-        StakeState::Pending if broadcast && stake.included.is_none() => format!(
-            "handed to Bitcoin; waits for its first block, and for the committee: {} of {quorum} have signed",
-            stake.signatures.len()
+        StakeState::Pending if stake.included.is_some() => format!("waits for the committee: {}", signed()),
+        StakeState::Pending if broadcast => format!(
+            "handed to Bitcoin; waits for its first block, and for the committee: {}{}",
+            signed(),
+            lapses()
         ),
         StakeState::Pending => {
-            format!("waits for the committee: {} of {quorum} have signed", stake.signatures.len())
+            format!(
+                "waits for the committee: {}; nothing is locked yet; {}",
+                signed(),
+                resumable(stake, view)
+            )
         }
         StakeState::Verified => match stake.deep_at() {
             Some(deep) => {
-                format!("in block {}; gains power at {}", deep.0.saturating_sub(stake.k), when(deep.0))
+                let block = deep.0.saturating_sub(stake.k);
+                format!("in block {block}; gains power at {}", view.when(deep.0))
             }
             None if broadcast => format!(
-                "handed to Bitcoin; waits for its first block, and gains power {} after that",
-                view.calendar.blocks(stake.k)
+                "handed to Bitcoin; waits for its first block, and gains power {} after that{}",
+                view.calendar.blocks(stake.k),
+                lapses()
             ),
-            None => format!("the committee has signed, nothing is locked yet: `stake --resume {}`", stake.id),
+            None => {
+                format!("the committee has signed, nothing is locked yet: {}", resumable(stake, view))
+            }
         },
         StakeState::Active => format!(
-            "active; has power until {}; can be withdrawn from {}; `unbond` leaves early",
-            when(stake.ends_at().map_or(0, |height| height.0)),
-            when(matures)
+            "active; has power until {}; {}; `unbond` leaves early",
+            view.when(stake.ends_at().map_or(0, |height| height.0)),
+            leaves(stake, view)
         ),
-        StakeState::Ending => format!("has no power any more; can be withdrawn from {}", when(matures)),
+        StakeState::Ending => format!("has no power any more; {}", leaves(stake, view)),
         StakeState::Unbonding => {
             let left =
                 stake.spend.map_or_else(String::new, |spend| format!(" in block {}", spend.place.height));
-            format!("left early{left}; can be withdrawn from {}", when(matures))
+            format!("left early{left}; {}", leaves(stake, view))
         }
         StakeState::Exposed => format!(
-            "the key of a provider is out: part of it will be slashed; what is left can be withdrawn later, otherwise from {}",
-            when(matures)
+            "the key of a provider is out: part of it will be slashed; what is left can be withdrawn later, otherwise it {}",
+            leaves(stake, view)
         ),
-        StakeState::Withdrawable => format!("can be withdrawn now: `withdraw {}`", stake.id),
+        StakeState::Withdrawable => leaves(stake, view),
         StakeState::Withdrawn | StakeState::Expanded | StakeState::Breached => {
             ended(stake, view.ledger).unwrap_or_default()
         }
-        StakeState::Slashed => {
-            format!("slashed; the rest can be withdrawn from {}: `withdraw {}`", when(matures), stake.id)
-        }
+        StakeState::Slashed => format!("slashed; the rest {}", leaves(stake, view)),
         StakeState::Rejected if stake.included.is_some() => {
-            format!("the committee refused it; can be withdrawn from {}", when(matures))
+            format!("the committee refused it; {}", leaves(stake, view))
         }
         StakeState::Rejected => {
             let reasons: Vec<&str> = stake.refusals.values().map(String::as_str).collect();
             format!("the committee refused it ({}); nothing is locked", reasons.join("; "))
         }
         StakeState::Lapsed if stake.included.is_some() => {
-            format!("came too late to count; can be withdrawn from {}", when(matures))
+            format!("came too late to count; {}", leaves(stake, view))
         }
         StakeState::Lapsed if broadcast => format!(
             "handed to Bitcoin, and not in a block in time to count; if one holds it, it can be withdrawn {} later",

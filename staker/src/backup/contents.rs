@@ -32,6 +32,8 @@ pub struct Entry {
     pub coin: Option<OutPoint>,
     /// Height of the first block that may hold a withdrawal of them.
     pub withdraw_at: Option<u32>,
+    /// The stake of this backup that its coins went into.
+    pub expanded_into: Option<String>,
     /// What can be done.
     pub next: String,
 }
@@ -51,8 +53,12 @@ pub async fn list(backup: &Backup, node: &BitcoinRpc) -> Result<Contents, Failur
 async fn entry(record: &StakeRecord, backup: &Backup, node: &BitcoinRpc) -> Result<Entry, Failure> {
     let calendar = Calendar::of(backup.network());
     let lying = coins::find(node, record).await?;
+    let expanded_into = match &lying {
+        None => coins::successor(node, record, backup.stakes()).await?,
+        Some(_) => None,
+    };
     let next = match &lying {
-        None => coins::nowhere(node, record, None).await?.message().to_owned(),
+        None => coins::nowhere(node, record, backup.stakes(), None).await?.message().to_owned(),
         Some(lying) => match lying.moved_by {
             Some(txid) => words::moves(record, &txid, backup.stakes(), calendar),
             None if lying.missing() == 0 => {
@@ -66,6 +72,7 @@ async fn entry(record: &StakeRecord, backup: &Backup, node: &BitcoinRpc) -> Resu
         amount_sat: record.amount_sat,
         coin: lying.as_ref().map(|lying| lying.exit.coin.outpoint),
         withdraw_at: lying.as_ref().map(|lying| lying.withdraw_at()),
+        expanded_into,
         next,
     })
 }
@@ -73,13 +80,13 @@ async fn entry(record: &StakeRecord, backup: &Backup, node: &BitcoinRpc) -> Resu
 impl fmt::Display for Contents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.stakes.is_empty() {
-            write!(f, "the backup has no stakes")?;
+            writeln!(f, "the backup has no stakes")?;
         }
         for entry in &self.stakes {
             writeln!(f, "{}", entry.stake)?;
             writeln!(f, "  {}", amount::show(Amount::from_sat(entry.amount_sat)))?;
             writeln!(f, "  {}", entry.next)?;
         }
-        Ok(())
+        write!(f, "(a stake made after this backup is not in it)")
     }
 }

@@ -19,7 +19,7 @@ fn what_is_written_is_there_again_and_private() {
     book.put(record.clone()).unwrap();
     let book = Book::open(&path).unwrap();
     assert_eq!(book.stakes(), std::slice::from_ref(&record));
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
@@ -41,6 +41,52 @@ fn a_book_that_is_missing_is_not_an_empty_one() {
     let mut book = Book::create(&path).unwrap();
     book.put(record()).unwrap();
     assert_eq!(Book::create(&path).unwrap().stakes().len(), 1);
+}
+
+#[test]
+fn a_link_to_nothing_in_the_books_place_is_no_missing_book() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, target) = (dir.path().join("stakes.json"), dir.path().join("unmounted.json"));
+    std::os::unix::fs::symlink(&target, &path).unwrap();
+    for opened in [Book::open(&path), Book::open_or_blank(&path), Book::create(&path)] {
+        assert!(matches!(opened, Err(BookError::Unreadable { .. })), "{opened:?}");
+    }
+    assert!(!target.exists() && fs::symlink_metadata(&path).unwrap().is_symlink());
+}
+
+#[test]
+fn what_the_last_backup_has_is_noted_until_more_is_needed_to_leave() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("stakes.json");
+    let mut book = Book::create(&path).unwrap();
+    let whole = record();
+    let early = StakeRecord { presigned: None, ..whole.clone() };
+    book.put(early.clone()).unwrap();
+    assert!(!book.is_backed_up(&early));
+    book.note_backup().unwrap();
+    book.put(StakeRecord { broadcast: true, ..early.clone() }).unwrap();
+    assert!(Book::open(&path).unwrap().is_backed_up(&early));
+    // The early exit came after the backup.
+    book.put(whole.clone()).unwrap();
+    assert!(!book.is_backed_up(&whole));
+    book.note_backup().unwrap();
+    let other = OutPoint { vout: 7, ..whole.outpoint };
+    assert!(book.is_backed_up(&whole) && !book.is_backed_up(&StakeRecord { outpoint: other, ..whole }));
+}
+
+#[test]
+fn a_key_number_that_no_wallet_comes_to_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("stakes.json");
+    let mut book = Book::create(&path).unwrap();
+    book.put(StakeRecord { key_index: 1_048_575, ..record() }).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(Book::open(&path).is_ok());
+    for wild in ["1048576", "4294967295", "99999999999", "-1", "\"1\""] {
+        fs::write(&path, text.replace("\"key_index\": 1048575", &format!("\"key_index\": {wild}"))).unwrap();
+        let said = Book::open(&path).unwrap_err().to_string();
+        assert!(said.contains("key_index"), "{wild}: {said}");
+    }
 }
 
 #[test]

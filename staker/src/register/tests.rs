@@ -1,6 +1,6 @@
 use super::*;
 use crate::keys::Branch;
-use crate::testing::{coin, contract, key, keys, registration, script, world};
+use crate::testing::{coin, contract, key, keys, registration, script, terms, world};
 use palisade_hub::ledger::state::StakeState;
 use palisade_protocol::context::Terms as ChainTerms;
 use palisade_protocol::governance::{Action, NewChain};
@@ -26,15 +26,8 @@ fn a_stake_that_is_confirmed_first_is_taken_too() {
     world.mempool.push(staking_tx.clone());
     world.mine(1);
     let chosen = choose(&world.ledger, &[provider_key("anna")]).unwrap();
-    let terms = Terms {
-        staking_tx: &staking_tx,
-        contract: &contract,
-        presigned: &presigned,
-        chosen: &chosen,
-        former: &[],
-        payout: &script(),
-        expands: None,
-    };
+    let payout = script();
+    let terms = terms((&contract, &staking_tx), &presigned, &chosen, &payout);
     let (registration, id) = after(&terms, &key(), world.proof(&staking_tx), &world.ledger).unwrap();
     world.send(&Message::Stake(Box::new(registration))).unwrap();
     assert_eq!(world.stake(&id).state, StakeState::Pending);
@@ -52,15 +45,7 @@ fn what_the_hub_would_refuse_is_refused_here_by_the_same_rule() {
     let presigned = contract.presign(&params).unwrap();
     let chosen = choose(&world.ledger, &[provider_key("anna")]).unwrap();
     let payout = script();
-    let good = Terms {
-        staking_tx: &staking_tx,
-        contract: &contract,
-        presigned: &presigned,
-        chosen: &chosen,
-        former: &[],
-        payout: &payout,
-        expands: None,
-    };
+    let good = terms((&contract, &staking_tx), &presigned, &chosen, &payout);
     let secret = keys().coin_key(Branch::Receive, 0).unwrap();
     let rule = |terms: &Terms<'_>, secret: &SecretKey, vout| {
         let backing = BackingCoin { proof: proof.clone(), vout, secret };

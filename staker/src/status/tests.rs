@@ -1,17 +1,17 @@
 use super::*;
+use crate::record::Origin;
 use crate::when::Moment;
 use bitcoin::{Network, Sequence, Transaction, TxOut};
 use palisade_protocol::context::ChainId;
 use palisade_protocol::message::Message;
-use palisade_protocol::stake::StakeId;
-use palisade_regtest::world::{Wish, World, transaction};
+use palisade_regtest::world::{Wish, World, provider_key, transaction};
 
 fn calendar() -> Calendar {
     Calendar::from(Moment(1_795_262_400), Network::Signet)
 }
 
 fn view(world: &World) -> View<'_> {
-    View { ledger: &world.ledger, book: &[], calendar: calendar() }
+    View { ledger: &world.ledger, book: &[], calendar: calendar(), tip: world.btc_height() }
 }
 
 /// A world with an active stake of alice's.
@@ -43,7 +43,7 @@ fn each_state_says_what_comes_next() {
         (StakeState::Ending, true, "has no power any more; can be withdrawn from block"),
         (StakeState::Unbonding, true, "left early"),
         (StakeState::Exposed, true, "will be slashed"),
-        (StakeState::Withdrawable, true, "can be withdrawn now"),
+        (StakeState::Withdrawable, true, "can be withdrawn from block"),
         (StakeState::Slashed, true, "the rest can be withdrawn from block"),
         (StakeState::Rejected, true, "the committee refused it; can be withdrawn from block"),
         (StakeState::Lapsed, true, "came too late"),
@@ -51,7 +51,7 @@ fn each_state_says_what_comes_next() {
         let found = words(state, broadcast);
         assert!(found.contains(part), "{state}: {found}");
     }
-    let before = Stake { included: None, state: StakeState::Verified, ..stake.clone() };
+    let before = Stake { included: None, ever_included: false, state: StakeState::Verified, ..stake.clone() };
     let said = |broadcast| words::next(&before, broadcast, view(&world));
     assert!(
         said(true).contains("waits for its first block, and gains power 6 blocks (about 60 minutes) after")
@@ -60,6 +60,138 @@ fn each_state_says_what_comes_next() {
     let lapsed = Stake { state: StakeState::Lapsed, ..before.clone() };
     assert!(words::next(&lapsed, false, view(&world)).contains("was never sent; nothing is locked"));
     assert!(words::next(&lapsed, true, view(&world)).contains("not in a block in time to count"));
+}
+
+#[test]
+fn a_begun_stake_says_until_when_it_can_be_gone_on_with_and_when_it_lapses() {
+    let mut world = crate::testing::world();
+    let (registration, mut record) = crate::testing::registration(&mut world).unwrap();
+    world.send(&Message::Stake(Box::new(registration))).unwrap();
+    let id = record.id.unwrap();
+    let lapses = world.stake(&id).lapses_at.0;
+    for signed in [false, true] {
+        if signed {
+            world.sign_quorum(&id);
+        }
+        record.broadcast = false;
+        let told = describe(&record, Seen::default(), view(&world));
+        assert_eq!((told.resumable_until, told.lapses_at), (Some(lapses - 7), Some(lapses)));
+        let at = |height| calendar().height(height, world.btc_height());
+        let words =
+            format!("`stake --resume {id}` goes on until {}; lapses at {}", at(lapses - 7), at(lapses));
+        assert!(told.next.ends_with(&words) && told.next.contains("nothing is locked yet"), "{}", told.next);
+        let late = words::next(world.stake(&id), false, View { tip: lapses - 6, ..view(&world) });
+        assert!(late.contains("too late to go on") && !late.contains("--resume"), "{late}");
+        record.broadcast = true;
+        let told = describe(&record, Seen::default(), view(&world));
+        assert_eq!((told.resumable_until, told.lapses_at), (None, Some(lapses)));
+        let words = format!("lapses at {} if no block before that holds it", at(lapses));
+        assert!(told.next.ends_with(&words), "{}", told.next);
+    }
+    world.include(&id, &record.staking_tx);
+    let told = describe(&record, Seen::default(), view(&world));
+    assert_eq!((told.resumable_until, told.lapses_at, told.change_sat), (None, None, None));
+    assert!(!told.next.contains("lapses"), "{}", told.next);
+}
+
+#[test]
+fn what_can_be_withdrawn_now_is_decided_by_the_own_nodes_height() {
+    let unbond: fn(&Stake) -> Transaction = |stake| stake.presigned.unbonding.clone();
+    for spends in [[].as_slice(), &[unbond]] {
+        let (world, record) = spent(spends);
+        let stake = world.stake(&record.id.unwrap());
+        let due = stake.withdrawable_at().unwrap().0;
+        // The state is the log's, which is a block behind the node or ahead of it.
+        for state in [stake.state, StakeState::Ending, StakeState::Withdrawable] {
+            let stake = Stake { state, ..stake.clone() };
+            for (tip, now) in [(due - 2, false), (due - 1, true), (due, true)] {
+                let view = View { tip, ..view(&world) };
+                let said = words::next(&stake, true, view);
+                let gains = state == StakeState::Verified;
+                assert!(gains || said.contains("can be withdrawn now: `withdraw ") == now, "{tip}: {said}");
+                assert!(gains || said.contains(&format!("from block {due}")) != now, "{tip}: {said}");
+                assert_eq!(describe(&record, Seen::default(), view).can_withdraw, now);
+            }
+        }
+    }
+}
+
+/// What the holder keeps of a stake of the world.
+fn record_of(world: &World, id: &StakeId, staking_tx: &Transaction) -> StakeRecord {
+    let stake = world.stake(id);
+    let expands = stake.expands.and_then(|old| world.ledger.stakes().get(old)).map(|old| old.id);
+    let (providers, former) = (&stake.providers, &stake.former);
+    let origin = Origin { key_index: 0, staking_tx, providers, former, expands };
+    let mut record = StakeRecord::new(&stake.contract, origin);
+    record.id = Some(*id);
+    record.presigned = Some(stake.presigned.clone().into());
+    record
+}
+
+#[test]
+fn an_expansion_of_a_stake_that_went_elsewhere_is_said_to_be_dead_and_is_not_offered() {
+    type Spend = fn(&Stake, &Transaction) -> Transaction;
+    let cases: [(Spend, &str); 4] = [
+        (|old, _| old.presigned.unbonding.clone(), "left early"),
+        (|old, _| old.presigned.slashing.clone(), "was slashed"),
+        (|old, _| withdrawal(old.contract.coin, 300), "was withdrawn"),
+        (|_, beside| beside.clone(), "went into stake"),
+    ];
+    for (spend, how) in cases {
+        let (mut world, old) = active();
+        let wish = Wish { holder: "alice", sat: 600_000, providers: &["anna"], lock: 300 };
+        let [(new, new_tx), (beside, beside_tx)] = [0, 1].map(|more| {
+            let expansion = world.expansion(&old, &Wish { sat: wish.sat + more, ..wish }, &[]);
+            let tx = expansion.staking_tx.clone();
+            (StakeId(world.send(&Message::Stake(Box::new(expansion))).unwrap()), tx)
+        });
+        let old_tx = transaction(Vec::new(), Vec::new());
+        let book = [record_of(&world, &old, &old_tx), record_of(&world, &new, &new_tx)];
+        let told = |world: &World, seen| describe(&book[1], seen, View { book: &book, ..view(world) });
+        let before = told(&world, Seen::default());
+        assert!(before.rival.is_none() && before.next.contains("--resume"), "{}", before.next);
+        let coin = book[0].outpoint;
+        let waits = Rival::Waiting { coin, txid: book[0].presigned().unwrap().unbonding.compute_txid() };
+        let waiting = told(&world, Seen { waiting: None, rival: Some(waits) }).next;
+        assert!(
+            waiting.starts_with(&format!("of stake {old}, which this one expands, the early exit")),
+            "{waiting}"
+        );
+
+        let tx = spend(world.stake(&old), &beside_tx);
+        world.spend(&old, coin, &tx).unwrap();
+        let after = told(&world, Seen::default());
+        assert_eq!(after.rival, Some(Rival::Confirmed { coin }));
+        let words = format!("the expansion can never confirm: stake {old}, which it expands, {how}");
+        assert!(after.next.starts_with(&words) && after.next.ends_with("is free again"), "{}", after.next);
+        assert!(after.next.contains(&tx.compute_txid().to_string()) && !after.next.contains("--resume"));
+        assert_eq!((after.resumable_until, after.lapses_at, after.change_sat), (None, None, None));
+        if how == "went into stake" {
+            assert!(after.next.contains(&beside.to_string()), "{}", after.next);
+            let gone = record_of(&world, &beside, &beside_tx);
+            assert_eq!(describe(&gone, Seen::default(), view(&world)).rival, None);
+        }
+    }
+}
+
+#[test]
+fn providers_and_former_ones_are_told_by_name_while_there_are_coins() {
+    let (mut world, old) = active();
+    world.register_provider(&ChainId::zero(), "bert");
+    let wish = Wish { holder: "alice", sat: 600_000, providers: &["bert"], lock: 300 };
+    let expansion = world.expansion(&old, &wish, &["anna"]);
+    let tx = expansion.staking_tx.clone();
+    let new = StakeId(world.send(&Message::Stake(Box::new(expansion))).unwrap());
+    let mut status = whole(describe(&record_of(&world, &new, &tx), Seen::default(), view(&world)));
+    let text = status.to_string();
+    let [anna, bert] = ["anna", "bert"].map(|name| format!("zero: {name} ({})", provider_key(name)));
+    assert!(text.contains(&format!("\n  provider: {bert}\n")), "{text}");
+    assert!(text.contains(&format!("former provider, no power, can still be slashed: {anna}\n")), "{text}");
+    let json = serde_json::to_value(&status.stakes[0]).unwrap();
+    let operator = |list: &str| json[list][0]["operator"].as_str().unwrap().to_owned();
+    assert_eq!([operator("providers"), operator("former")], ["bert", "anna"]);
+    (status.stakes[0].coin, status.stakes[0].change_sat) = (None, None);
+    assert!(!status.to_string().contains("provider"));
 }
 
 #[test]
@@ -72,16 +204,30 @@ fn a_stake_that_the_log_does_not_have_is_told_from_the_book() {
     record.broadcast = true;
     let told = describe(&record, Seen::default(), view(&world));
     assert!(told.next.contains("withdrawable 300 blocks (about 2 days) after its block"), "{}", told.next);
-    let status = Status {
+    let mut status = whole(told);
+    assert!(status.to_string().ends_with("(Bitcoin height 7, hub height -)"));
+    status.node_height = Some(8);
+    let said = status.to_string();
+    assert!(said.contains("height 8 at your node") && said.contains("7 in the hub's log"), "{said}");
+    assert!(!said.contains("WARNING"));
+    status.not_backed_up = vec![record.name()];
+    let said = status.to_string();
+    assert!(said.contains("WARNING: the last backup") && said.contains(&record.name()), "{said}");
+}
+
+/// What is told of a single stake.
+fn whole(told: StakeStatus) -> Status {
+    Status {
         btc_height: 7,
+        node_height: None,
         hub_height: None,
         hub_silent: None,
         node_silent: None,
         node_behind: None,
         stakes: vec![told],
+        not_backed_up: Vec::new(),
         calendar: calendar(),
-    };
-    assert!(status.to_string().ends_with("(Bitcoin height 7, hub height -)"));
+    }
 }
 
 /// A withdrawal of an output after its timelock, as far as the ledger looks.
@@ -92,9 +238,8 @@ fn withdrawal(coin: Coin, blocks: u16) -> Transaction {
     tx
 }
 
-/// What is told of a stake of ours of 500,000 sat, and what the ledger has, after spends of its outputs: the stake's, then
-/// the early exit's.
-fn after(spends: &[fn(&Stake) -> Transaction]) -> (StakeStatus, Stake) {
+/// A stake of ours of 500,000 sat after spends of its outputs: the stake's, then the early exit's.
+fn spent(spends: &[fn(&Stake) -> Transaction]) -> (World, StakeRecord) {
     let mut world = crate::testing::world();
     let (registration, mut record) = crate::testing::registration(&mut world).unwrap();
     let tx = registration.staking_tx.clone();
@@ -108,7 +253,7 @@ fn after(spends: &[fn(&Stake) -> Transaction]) -> (StakeStatus, Stake) {
     for (outpoint, spend) in [stake.contract.coin.outpoint, unbonded].into_iter().zip(spends) {
         world.spend(&id, outpoint, &spend(&stake)).unwrap();
     }
-    (describe(&record, Seen::default(), view(&world)), world.stake(&id).clone())
+    (world, record)
 }
 
 #[test]
@@ -127,7 +272,9 @@ fn the_coins_are_shown_where_they_are_and_old_heights_are_not() {
         (&[withdraw], None, None, "withdrawn by"),
         (&[unbond, withdraw_left], None, None, "withdrawn by"),
     ] {
-        let (told, stake) = after(spends);
+        let (world, record) = spent(spends);
+        let (told, stake) =
+            (describe(&record, Seen::default(), view(&world)), world.stake(&record.id.unwrap()));
         assert_eq!(told.coin.as_ref().map(|coin| coin.amount_sat), sat, "{}", told.next);
         let last = stake.unbonding_spend.or(stake.spend);
         let made_by = last.map_or(stake.contract.coin.outpoint.txid, |spend| spend.txid);

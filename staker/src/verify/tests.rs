@@ -114,6 +114,30 @@ fn an_unknown_stake_and_another_key_are_refused() {
     let (world, mut record) = signed(3);
     let other = crate::testing::keys().staking(1).unwrap();
     assert!(matches!(quorum(&world.ledger, &record, &other), Err(NotSafe::NoExit(NoExit::Refused(_)))));
-    record.id = None;
+    // A record from before the registration is known by its coins.
+    let id = record.id.take().unwrap();
+    assert_eq!(quorum(&world.ledger, &record, &key()).unwrap().len(), 3);
+    let early = StakeRecord { presigned: None, ..record.clone() };
+    assert_eq!(quorum(&world.ledger, &early, &key()), Err(NotSafe::Incomplete(id)));
+    record.outpoint.vout += 1;
     assert_eq!(quorum(&world.ledger, &record, &key()), Err(NotSafe::NotRegistered));
+}
+
+#[test]
+fn a_stake_that_was_not_sent_is_gone_on_with_until_the_margin_before_it_lapses() {
+    let (world, record) = signed(0);
+    let (stake, tip) = (world.stake(&record.id.unwrap()), world.btc_height());
+    let last = resumable_until(stake).unwrap();
+    assert_eq!(last, stake.lapses_at.0 - 7);
+    assert_eq!(possible(&world.ledger, &record), Ok(()));
+    // Also while the committee has not signed: nobody waits for what comes too late.
+    for (tip, ok) in [(tip, true), (last, true), (last + 1, false)] {
+        assert_eq!(possible_at(stake, tip).is_ok(), ok, "{tip}");
+        assert_eq!(in_time_at(stake, tip).unwrap_err().is_waiting(), ok, "{tip}");
+    }
+    let unknown = StakeRecord { id: None, outpoint: record.staking_tx.input[0].previous_output, ..record };
+    assert_eq!(possible(&world.ledger, &unknown), Ok(()), "it may come");
+    for altered in [Stake { lapsed: true, ..stake.clone() }, Stake { ever_included: true, ..stake.clone() }] {
+        assert_eq!(resumable_until(&altered), None);
+    }
 }

@@ -68,8 +68,8 @@ async fn a_book_that_is_lost_is_said_to_be_missing_and_comes_back_with_every_sta
     let unregistered = stake(&config, &["--confirmed", "--no-wait"]).await.unwrap().outpoint;
     let file = party.folder.path().join("alice.backup");
     let file = file.to_str().unwrap();
-    backup::write(&open(&config), Path::new(file)).unwrap();
-    let existing = backup::write(&open(&config), Path::new(file)).map(drop);
+    backup::write(&mut open(&config), Path::new(file)).unwrap();
+    let existing = backup::write(&mut open(&config), Path::new(file)).map(drop);
     check_refused(existing, Exit::Failed, &["alice.backup exists: a backup never replaces a file"]);
 
     // Neither empty nor begun anew: no command goes on.

@@ -79,7 +79,7 @@ async fn leaving_early_needs_no_hub_and_a_backup_is_enough_to_withdraw() {
     party.mine(7).await;
     party.until_state(&id, Active).await;
     let file = party.folder.path().join("alice.backup");
-    assert_eq!(backup::write(&open(&config), &file).unwrap().stakes, 1);
+    assert_eq!(backup::write(&mut open(&config), &file).unwrap().stakes, 1);
 
     // The hub is gone: another address answers nothing.
     let text = std::fs::read_to_string(&config).unwrap().replace(&party.url, "http://127.0.0.1:1/");
@@ -165,7 +165,7 @@ async fn a_stake_becomes_larger_and_longer_with_another_provider_without_leaving
     let bert = provider_key("bert").to_string();
     let flags = [&old, "--add", "100,000 sat", "--lock", "300 blocks", "--provider", &bert, "--yes"];
     let new = args::<Extend>(&flags).run(&mut open(&config)).await.unwrap();
-    assert!(new.broadcast && new.amount_sat == 600_000 && new.lock_blocks == 300);
+    assert!(new.broadcast && new.plan.amount.to_sat() == 600_000 && new.plan.lock_blocks == 300);
     let new = new.id.unwrap();
     party.mine(1).await;
     party.until_state(&old, Expanded).await;
