@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// How long we wait for the hub to hear of a block that our own node has.
 const HUB_LAG: Duration = Duration::from_secs(120);
+/// How long somebody who does not want to wait waits for what the hub has taken to be in its log.
+const LOG_LAG: Duration = Duration::from_secs(5);
 
 /// Registers a stake, waits until a quorum of the committee stands behind it, and only then hands it to Bitcoin. With
 /// `wait` false it does what can be done now.
@@ -48,6 +50,9 @@ pub async fn prepare(
 ) -> Result<Option<Transaction>, Failure> {
     let key = keys.staking(record.key_index)?;
     submit(session, record).await?;
+    if !wait {
+        hear_of(session, record).await;
+    }
     let mut said = String::new();
     loop {
         coins::check_can_confirm(&session.node, record, session.view(None)).await?;
@@ -65,6 +70,16 @@ pub async fn prepare(
             }
             Err(why) if why.is_waiting() => return Ok(None),
             Err(why) => return Err(why.into()),
+        }
+    }
+}
+
+/// Waits a moment for the log to have a stake, because only then it is known when it lapses. Nothing depends on that.
+async fn hear_of(session: &mut Session, record: &StakeRecord) {
+    let deadline = Instant::now() + LOG_LAG;
+    while !is_registered(session, record) && Instant::now() < deadline {
+        if let Err(why) = session.follow().await {
+            return progress(why);
         }
     }
 }

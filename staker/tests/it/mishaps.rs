@@ -5,8 +5,10 @@ use crate::stories::{stake, withdraw};
 use bitcoin::consensus::encode::serialize_hex;
 use palisade_hub::bitcoind::Behind;
 use palisade_hub::daemon::exit::{Exit, Failure};
-use palisade_hub::ledger::state::StakeState::{Active, Expanded, Pending, Unbonding, Verified};
+use palisade_hub::ledger::state::StakeState::{Active, Expanded, Lapsed, Pending, Unbonding, Verified};
 use palisade_regtest::Node;
+use palisade_regtest::world::provider_key;
+use palisade_staker::amount;
 use palisade_staker::backup::{self, Backup, contents};
 use palisade_staker::coins::Rival;
 use palisade_staker::extend::Extend;
@@ -191,7 +193,7 @@ async fn a_stake_whose_coins_went_elsewhere_is_said_to_be_dead_and_nobody_waits_
         Exit::NotNow,
         &["of change wait for a confirmation: try again after the next block"],
     );
-    let anna = palisade_regtest::world::provider_key("anna").to_string();
+    let anna = provider_key("anna").to_string();
     let flags = ["--amount", "0.003 BTC", "--provider", &anna, "--fee-rate", "20 sat/vB", "--confirmed"];
     let flags: Vec<&str> = flags.into_iter().chain(["--no-wait", "--yes"]).collect();
     let rival = args::<Stake>(&flags).run(&mut open(&other)).await.unwrap().outpoint;
@@ -254,7 +256,11 @@ async fn a_second_order_about_a_stake_says_what_waits_and_does_nothing() {
     let went = format!("went into stake {new}");
     check_refused(unbond(&config, &old).await, Exit::Failed, &["not in this stake any more", &went]);
     check_refused(extend(&config, &[&old, "--yes"]).await, Exit::Failed, &["can be expanded", "EXPANDED"]);
-    check_refused(resume(&config, &beside).await, Exit::Failed, &["can never confirm"]);
+    check_refused(resume(&config, &beside).await, Exit::Failed, &["can never confirm", &went]);
+    let shown = one(&config, &beside).await;
+    assert!(matches!(shown.rival, Some(Rival::Confirmed { .. })) && !shown.broadcast);
+    assert!(shown.next.contains(&went) && !shown.next.contains("--resume"), "{}", shown.next);
+    assert_eq!(funds::balance(&mut open(&config)).await.unwrap().reserved_sat, 0);
 
     let left = unbond(&config, &new).await.unwrap();
     let waits = ["the early exit is sent and waits", &left.txid, "144 blocks after that"];
@@ -275,4 +281,99 @@ async fn a_second_order_about_a_stake_says_what_waits_and_does_nothing() {
     let early = withdraw(&config, &[&new, "--yes"]).await;
     assert!(!early.as_ref().unwrap_err().to_string().contains("`unbond`"));
     check_refused(early, Exit::NotNow, &["lasts 143 blocks more", &height]);
+}
+
+/// Goes on with a stake where nobody can be asked: a refusal comes before the question, or the question is refused.
+async fn resume_asking(config: &Path, id: &str) -> Result<Locked, Failure> {
+    args::<Stake>(&["--resume", id]).run(&mut open(config)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_begun_stake_that_cannot_be_sent_any_more_is_refused_before_anybody_is_asked_and_frees_its_coin() {
+    let party = Party::new(&["anna"]).await;
+    let config = party.funded("alice", &[600_000, 300_000]).await;
+    let old = stake(&config, &[]).await.unwrap().id.unwrap();
+    party.mine(7).await;
+    party.until_state(&old, Active).await;
+    party.signing.send_replace(0);
+    let new = extend(&config, &[&old, "--add", "20,000 sat", "--no-wait", "--yes"]).await.unwrap();
+    let id = new.id.clone().unwrap();
+    let begun = one(&config, &id).await;
+    assert_eq!((new.lapses_at, new.resumable_until), (begun.lapses_at, begun.resumable_until));
+    assert_eq!(begun.lapses_at.unwrap(), begun.resumable_until.unwrap() + 7);
+    // The whole coin is set aside, and most of it is change.
+    let balance = funds::balance(&mut open(&config)).await.unwrap();
+    let (fee, change) = (new.plan.fee.unwrap().to_sat(), new.plan.change.to_sat());
+    assert_eq!((balance.reserved_sat, balance.reserved_change_sat), (20_000 + fee + change, change));
+    assert!(change > 70_000 && begun.change_sat == Some(change));
+    let back = amount::show(new.plan.change);
+    assert!(balance.to_string().contains(&format!("and {back} come back as change")), "{balance}");
+
+    let left = unbond(&config, &old).await.unwrap().txid;
+    let exit = [format!("of stake {old}, which this one expands, the early exit is sent"), left.clone()];
+    check_refused(resume_asking(&config, &id).await, Exit::NotNow, &[&exit[0], &exit[1]]);
+    let shown = one(&config, &id).await;
+    assert!(matches!(shown.rival, Some(Rival::Waiting { txid, .. }) if txid.to_string() == left));
+    assert!(shown.next.starts_with(&exit[0]), "{}", shown.next);
+    party.mine(1).await;
+    party.until_state(&old, Unbonding).await;
+    let dead =
+        format!("the expansion can never confirm: stake {old}, which it expands, left early, by {left}");
+    check_refused(resume_asking(&config, &id).await, Exit::Failed, &[&dead]);
+    let shown = one(&config, &id).await;
+    assert!(shown.next.starts_with(&dead) && shown.next.ends_with("is free again"), "{}", shown.next);
+    let balance = funds::balance(&mut open(&config)).await.unwrap();
+    assert_eq!((balance.reserved_sat, balance.reserved_change_sat), (0, 0));
+    assert!(balance.free_sat > 300_000);
+
+    // A stake that lapses: too late a margin before, refused after; its coin is free then.
+    let flags = ["--amount", "250,000 sat", "--provider", &provider_key("anna").to_string()];
+    let flags: Vec<&str> = flags.into_iter().chain(["--no-wait", "--yes"]).collect();
+    let begun = args::<Stake>(&flags).run(&mut open(&config)).await.unwrap();
+    let (id, last) = (begun.id.unwrap(), begun.resumable_until.unwrap());
+    check_refused(resume_asking(&config, &id).await, Exit::Usage, &["nobody can be asked here"]);
+    let tip = party.node.rpc().tip().await.unwrap().height;
+    party.mine(last + 1 - tip).await;
+    check_refused(resume_asking(&config, &id).await, Exit::Failed, &["lapses at", "too close"]);
+    party.mine(6).await;
+    party.until_state(&id, Lapsed).await;
+    check_refused(resume_asking(&config, &id).await, Exit::Failed, &["the stake is LAPSED"]);
+    assert_eq!(funds::balance(&mut open(&config)).await.unwrap().reserved_sat, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_says_where_the_coins_of_a_stake_went_or_that_it_is_too_old_to_know() {
+    let party = Party::new(&["anna"]).await;
+    let config = party.funded("alice", &[600_000, 300_000]).await;
+    let old = stake(&config, &[]).await.unwrap().id.unwrap();
+    let unsaved = async || status(&mut open(&config), None).await.unwrap().not_backed_up;
+    party.mine(7).await;
+    party.until_state(&old, Active).await;
+    assert_eq!(unsaved().await, std::slice::from_ref(&old));
+    let [before, after] = ["before.backup", "after.backup"].map(|name| party.folder.path().join(name));
+    backup::write(&mut open(&config), &before).unwrap();
+    assert_eq!(unsaved().await, Vec::<String>::new());
+    let new = extend(&config, &[&old, "--yes"]).await.unwrap();
+    assert!(new.to_string().contains("make a new backup"), "{new}");
+    let new = new.id.unwrap();
+    party.mine(1).await;
+    party.until_state(&old, Expanded).await;
+    assert_eq!(unsaved().await, std::slice::from_ref(&new));
+    backup::write(&mut open(&config), &after).unwrap();
+
+    let (url, cookie) = (party.node.rpc_url(), party.node.cookie_path());
+    for (file, into, words) in [
+        (&before, None, "went into a stake that this backup does not have"),
+        (&after, Some(new.clone()), new.as_str()),
+    ] {
+        let listed = contents::list(&Backup::read(file).unwrap(), &party.rpc()).await.unwrap();
+        assert_eq!(listed.stakes[0].expanded_into, into);
+        assert!(listed.stakes[0].next.contains(words), "{}", listed.stakes[0].next);
+        assert!(listed.to_string().ends_with("(a stake made after this backup is not in it)"));
+        let [file, cookie, password] =
+            [file, &cookie, &party.password()].map(|path| path.to_str().unwrap().to_owned());
+        let node = ["--backup", &file, "--bitcoin", &url, "--cookie", &cookie, "--password-file", &password];
+        let flags: Vec<&str> = node.into_iter().chain(["--stake", &old, "--yes"]).collect();
+        check_refused(withdraw(Path::new("/nowhere"), &flags).await, Exit::Failed, &[words]);
+    }
 }

@@ -81,8 +81,28 @@ async fn a_program_that_is_stopped_or_killed_while_it_waits_has_lost_nothing() {
     assert_eq!(status["stakes"][0]["broadcast"], false);
     let locked = json(&run(&config, &["--json", "stake", "--yes", "--resume", &id]).await);
     assert_eq!((&locked["id"], &locked["broadcast"]), (&id.as_str().into(), &true.into()));
+    for (field, expected) in [
+        ("/amount_sat", 500_000),
+        ("/unbonding_fee_sat", 2_000),
+        ("/unbonding_blocks", 144),
+        ("/slashed_sat", 50_000),
+        ("/k", 6),
+    ] {
+        assert_eq!(locked.pointer(field), Some(&expected.into()), "{field} in {locked}");
+    }
+    assert_eq!(locked["providers"][0]["operator"], "anna");
+    assert_eq!(locked["fee_sat"].as_u64().unwrap() + locked["change_sat"].as_u64().unwrap(), 100_000);
     party.mine(7).await;
     party.until_state(&id, Active).await;
+    // As the next block held it, the heights that were told are those that came.
+    let status = json(&run(&config, &["--json", "status"]).await);
+    for field in ["active_at", "ends_at", "withdraw_at", "lock_blocks"] {
+        assert_eq!(status["stakes"][0][field], locked[field], "{field}");
+    }
+    assert_eq!(
+        (&locked["included"], &status["stakes"][0]["included_at"]),
+        (&false.into(), &locked["counted_from"])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,6 +126,9 @@ async fn results_are_json_and_failures_have_codes_that_scripts_branch_on() {
         (vec!["status", "nobody"], 2),
         (vec!["withdraw", "nobody", "--yes"], 2),
         (vec!["withdraw", "--backup", "/missing", "--cookie", "/c"], 1),
+        (vec!["withdraw", "--backup", "/missing", "--cookie", "/c", "--yes"], 2),
+        (vec!["withdraw", "--backup", "/missing", "--cookie", "/c", "--to", "X"], 2),
+        ([order("0.005 BTC").as_slice(), &["--confirmed", "--payout", "X"]].concat(), 2),
         (vec!["withdraw"], 2),
         (vec!["frobnicate"], 2),
     ] {
