@@ -237,7 +237,7 @@ impl Plan {
             true => writeln!(f, "  confirmed:     in block {}", self.counted_from)?,
             false => writeln!(
                 f,
-                "  if confirmed:  in the next block, {}; what is said of blocks below comes later by as many as it does",
+                "  if confirmed:  in the next block, {}; each block that it comes later moves the heights below by one",
                 self.counted_from
             )?,
         }
@@ -261,7 +261,10 @@ impl Expansion {
     fn in_between(&self, active_at: u32) -> String {
         let list = |named: &[Named]| named.iter().map(Named::to_string).collect::<Vec<_>>().join(", ");
         if !self.active {
-            return format!("stake {} is not ACTIVE, so nobody has power by these coins", self.stake);
+            return format!(
+                "nobody has power by these coins, unless stake {} becomes ACTIVE before a block holds the expansion",
+                self.stake
+            );
         }
         let mut said = format!("stake {} keeps its power until a block holds the expansion; ", self.stake);
         said += &match self.keep.as_slice() {

@@ -58,7 +58,7 @@ fn the_holder_is_told_what_it_means_before_coins_are_locked() {
 Lock 0.5 BTC (50,000,000 sat) for 2,000 blocks (about 14 days).
   fee:           0.00000308 BTC (308 sat)
   change:        0.888 BTC (88,800,000 sat) come back to the wallet with the same transaction
-  if confirmed:  in the next block, 112; what is said of blocks below comes later by as many as it does
+  if confirmed:  in the next block, 112; each block that it comes later moves the heights below by one
   power:         from block 118, about 21 Nov 2026 on, 6 blocks (about 60 minutes) after the stake's
   power until:   block 1968, about 4 Dec 2026
   withdraw:      from block 2112, about 5 Dec 2026
@@ -119,7 +119,7 @@ fn an_expansion_says_what_is_new_and_who_has_power_in_between() {
     let text = expanding(Expansion { keep: Vec::new(), lose: vec![bert], ..expansion() });
     assert!(text.contains("until block 118 nobody has power by these coins; zero: bert"), "{text}");
     let text = expanding(Expansion { active: false, ..expansion() });
-    assert!(text.contains("is not ACTIVE, so nobody has power"), "{text}");
+    assert!(text.contains("until then:    nobody has power by these coins, unless"), "{text}");
     let there = Plan { included: true, expansion: Some(expansion()), ..plan() }.to_string();
     assert!(!there.contains("until then"), "{there}");
 }

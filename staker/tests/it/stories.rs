@@ -15,6 +15,7 @@ use palisade_regtest::world::{COVENANT, keypair, provider_key};
 use palisade_staker::cli::Withdraw;
 use palisade_staker::extend::Extend;
 use palisade_staker::init::Init;
+use palisade_staker::providers::Named;
 use palisade_staker::session::Session;
 use palisade_staker::stake::Stake;
 use palisade_staker::summary::Locked;
@@ -166,6 +167,11 @@ async fn a_stake_becomes_larger_and_longer_with_another_provider_without_leaving
     let flags = [&old, "--add", "100,000 sat", "--lock", "300 blocks", "--provider", &bert, "--yes"];
     let new = args::<Extend>(&flags).run(&mut open(&config)).await.unwrap();
     assert!(new.broadcast && new.plan.amount.to_sat() == 600_000 && new.plan.lock_blocks == 300);
+    // Bert's power begins with the new stake; anna's ends with its block, and she is still named.
+    let taken = new.plan.expansion.unwrap();
+    let keys = |list: &[Named]| list.iter().map(|one| one.key).collect::<Vec<_>>();
+    assert!(taken.active && taken.keep.is_empty() && taken.amount.to_sat() == 500_000);
+    assert_eq!((keys(&taken.lose), keys(&new.plan.former)), (vec![provider_key("anna")], keys(&taken.lose)));
     let new = new.id.unwrap();
     party.mine(1).await;
     party.until_state(&old, Expanded).await;
