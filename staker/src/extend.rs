@@ -246,8 +246,14 @@ fn build(session: &mut Session, wish: &Wish, rate: FeeRate) -> Result<Draft, Fai
     let fees = [None, Some(with_change.clone())].map(|change| fee(wish, &output, change, rate));
     let [bare, full] = fees;
     let (bare, full) = (bare?, full?);
-    let funding = session.purse.single_coin(added + bare, &session.reserved());
-    let funding = funding.map_err(|why| session.lack(why))?;
+    let needed = added + bare;
+    let funding = session.purse.single_coin(needed, &session.held()).or_else(|_| {
+        let free = session.purse.single_coin(needed, &session.reserved());
+        Err(match free {
+            Ok(_) => session.still_backing(),
+            Err(why) => session.lack(why),
+        })
+    })?;
     let rest = funding.output.value.checked_sub(added + full).filter(|rest| *rest >= dust);
     let change = rest.map(|value| TxOut { value, ..with_change });
     let outpoint = wish.old.coin.outpoint;

@@ -181,6 +181,33 @@ impl Session {
         self.book.reserved(|record| self.is_overtaken(record) || words::is_over(record, self.known(record)))
     }
 
+    /// Coins that cannot back a registration: those that stakes under way will spend, and those that the log holds for a stake
+    /// that came to nothing, until that lapses.
+    pub fn held(&self) -> BTreeSet<OutPoint> {
+        let own = self.purse.coins(&BTreeSet::new()).into_iter().map(|coin| coin.outpoint);
+        let backing = own.filter(|coin| self.ledger().stakes().backed_by(coin).is_some());
+        self.reserved().into_iter().chain(backing).collect()
+    }
+
+    /// Why coins that are free cannot back a registration yet: the log still holds them.
+    pub fn still_backing(&self) -> Failure {
+        let coins = self.purse.coins(&self.reserved());
+        let stakes = coins.iter().filter_map(|coin| {
+            self.ledger()
+                .stakes()
+                .backed_by(&coin.outpoint)
+                .map(|stake| (coin.output.value, stake.lapses_at.0))
+        });
+        let (sum, last) =
+            stakes.fold((Amount::ZERO, 0), |(sum, last), (value, lapses)| (sum + value, last.max(lapses)));
+        let when = Calendar::of(self.network()).height(last, self.ledger().btc_height().0);
+        Failure::not_now(format_args!(
+            "{} of free coins back registrations that came to nothing, and can back no other until those have lapsed, at {when}",
+            amount::show(sum)
+        ))
+        .hint("send other coins to `palisade-staker address`; `stake --confirmed` can use these at once")
+    }
+
     /// Whether no block holds a stake and one still may.
     pub fn is_under_way(&self, record: &StakeRecord) -> bool {
         words::is_under_way(record, self.known(record)) && !self.is_overtaken(record)

@@ -6,7 +6,7 @@ use crate::failures;
 use crate::finish;
 use crate::keys::{Keys, staker_key};
 use crate::plan::Plan;
-use crate::purse::{Funded, sign_all};
+use crate::purse::{Funded, PurseError, sign_all};
 use crate::record::{Origin, StakeRecord};
 use crate::register::{self, BackingCoin, Chosen, Terms};
 use crate::session::Session;
@@ -135,8 +135,12 @@ impl Stake {
         let stake_keys = StakeKeys::new(staker, chosen.keys.clone(), params.committee().clone());
         let stake_keys = stake_keys.map_err(Failure::usage)?;
         let script_pubkey = Output::staking(&stake_keys, lock).script_pubkey();
-        let reserved = session.reserved();
-        let funded = session.purse.fund(&TxOut { value: amount, script_pubkey }, rate, &reserved, &[]);
+        let output = TxOut { value: amount, script_pubkey };
+        // A coin that can back nothing yet is taken only where the others do not suffice.
+        let funded = match session.purse.fund(&output, rate, &session.held(), &[]) {
+            Err(PurseError::NotEnough { .. }) => session.purse.fund(&output, rate, &session.reserved(), &[]),
+            funded => funded,
+        };
         let funded = funded.map_err(|why| session.lack(why))?;
         // Only what can be paid for uses a key up: a recovery finds stakes whose keys' numbers are close together.
         session.book.take_key()?;
@@ -161,11 +165,9 @@ impl Stake {
         draft: &Draft,
     ) -> Result<StakeRecord, Failure> {
         let key = keys.staking(draft.key_index)?;
-        let coin = draft
-            .funded
-            .coins
-            .first()
-            .ok_or_else(|| Failure::failed("the staking transaction has no input"))?;
+        let held = session.held();
+        let coin = draft.funded.coins.iter().find(|coin| !held.contains(&coin.outpoint));
+        let coin = coin.ok_or_else(|| session.still_backing())?;
         let proof = session.prove(coin.outpoint.txid).await?;
         finish::until_hub_knows(session, proof.block_hash).await?;
         let ledger = session.ledger();

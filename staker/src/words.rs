@@ -92,26 +92,34 @@ pub fn rival(record: &StakeRecord, rival: Rival, view: View<'_>) -> String {
         let moves = moves(old, &txid, view.book, view.calendar);
         return format!("of stake {name}, which this one expands, {moves}; only one of the two can confirm");
     }
-    let (how, free) = match displaced(record, view.ledger) {
-        Some((_, spend)) => {
-            let how = match spend.kind {
-                SpendKind::Unbonding => "left early".to_owned(),
-                SpendKind::Withdrawal => "was withdrawn".to_owned(),
-                SpendKind::Slashing => "was slashed".to_owned(),
-                SpendKind::Breach => "was moved by the committee".to_owned(),
-                SpendKind::Expansion(new) => view
-                    .ledger
-                    .stakes()
-                    .get(new)
-                    .map_or_else(String::new, |new| format!("went into stake {}", new.id)),
-            };
-            (format!("{how}, by {} in block {}", spend.txid, spend.place.height), "is free again")
-        }
-        None => ("was spent otherwise".to_owned(), "is free again once the hub's log has that too"),
+    let Some((_, spend)) = displaced(record, view.ledger) else {
+        return format!(
+            "the expansion can never confirm: stake {name}, which it expands, was spent otherwise; nothing is locked by it, and the coin set aside for it is free again once the hub's log has that too"
+        );
+    };
+    let backs = match known(record, view.ledger).filter(|new| !new.lapsed) {
+        Some(new) => format!(", and can back another registration from {} on", view.when(new.lapses_at.0)),
+        None => String::new(),
     };
     format!(
-        "the expansion can never confirm: stake {name}, which it expands, {how}; nothing is locked by it, and the coin set aside for it {free}"
+        "the expansion can never confirm: stake {name}, which it expands, {}, by {} in block {}; nothing is locked by it; the coin set aside for it is free again{backs}",
+        became(spend.kind, view.ledger),
+        spend.txid,
+        spend.place.height
     )
+}
+
+fn became(kind: SpendKind, ledger: &Ledger) -> String {
+    match kind {
+        SpendKind::Unbonding => "left early".to_owned(),
+        SpendKind::Withdrawal => "was withdrawn".to_owned(),
+        SpendKind::Slashing => "was slashed".to_owned(),
+        SpendKind::Breach => "was moved by the committee".to_owned(),
+        SpendKind::Expansion(new) => {
+            let name = ledger.stakes().get(new).map_or_else(String::new, |new| format!(" {}", new.id));
+            format!("went into stake{name}")
+        }
+    }
 }
 
 /// What moved a stake's coins for good, if the log says so.

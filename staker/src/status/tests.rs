@@ -163,7 +163,9 @@ fn an_expansion_of_a_stake_that_went_elsewhere_is_said_to_be_dead_and_is_not_off
         let after = told(&world, Seen::default());
         assert_eq!(after.rival, Some(Rival::Confirmed { coin }));
         let words = format!("the expansion can never confirm: stake {old}, which it expands, {how}");
-        assert!(after.next.starts_with(&words) && after.next.ends_with("is free again"), "{}", after.next);
+        let backs = calendar().height(world.stake(&new).lapses_at.0, world.btc_height());
+        let free = format!("is free again, and can back another registration from {backs} on");
+        assert!(after.next.starts_with(&words) && after.next.ends_with(&free), "{}", after.next);
         assert!(after.next.contains(&tx.compute_txid().to_string()) && !after.next.contains("--resume"));
         assert_eq!((after.resumable_until, after.lapses_at, after.change_sat), (None, None, None));
         if how == "went into stake" {
