@@ -247,12 +247,11 @@ fn build(session: &mut Session, wish: &Wish, rate: FeeRate) -> Result<Draft, Fai
     let [bare, full] = fees;
     let (bare, full) = (bare?, full?);
     let needed = added + bare;
-    let funding = session.purse.single_coin(needed, &session.held()).or_else(|_| {
-        let free = session.purse.single_coin(needed, &session.reserved());
-        Err(match free {
+    let funding = session.purse.single_coin(needed, &session.held()).map_err(|_| {
+        match session.purse.single_coin(needed, &session.reserved()) {
             Ok(_) => session.still_backing(),
             Err(why) => session.lack(why),
-        })
+        }
     })?;
     let rest = funding.output.value.checked_sub(added + full).filter(|rest| *rest >= dust);
     let change = rest.map(|value| TxOut { value, ..with_change });
