@@ -434,6 +434,9 @@ mod tests {
             assert!(!said.contains(&action), "it was shown before it was signed: {said}");
             assert!(said.ends_with(&format!("  {sign}")), "{said}");
         }
+        let (id, height) = (Hash32([7; 32]), Height(9));
+        let decided = Done::Decided { sequence: 4, action: action.clone(), id, height };
+        assert_eq!(decided.to_string(), format!("decision 4 is in hub block 9, message {id}"));
         let shown = serde_json::to_value(begun(1)).unwrap();
         assert_eq!((&shown["signatures_missing"], &shown["sign"]), (&1.into(), &sign.into()));
     }
