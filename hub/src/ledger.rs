@@ -360,14 +360,10 @@ impl Ledger {
     }
 
     fn write_leaves(&mut self) {
-        for index in self.stakes.take_changed() {
-            if let Some(stake) = self.stakes.get(index) {
-                self.tree.put(Section::Stakes, index, &stake.to_leaf());
-            }
-        }
-        for (index, leaf) in self.providers.take_changed() {
-            self.tree.put(Section::Providers, index, &leaf);
-        }
+        let stakes = self.stakes.take_changed();
+        let stakes = stakes.into_iter().filter_map(|index| Some((index, self.stakes.get(index)?.to_leaf())));
+        self.tree.put_all(Section::Stakes, stakes);
+        self.tree.put_all(Section::Providers, self.providers.take_changed());
         self.write_anchor_leaves();
         // Leaf 0 is the breaker and governance, leaf i + 1 is chain i.
         let mut leaf = Vec::new();

@@ -53,12 +53,13 @@ impl StateTree {
 
     /// Appends a leaf or replaces the one in its place.
     pub fn put(&mut self, section: Section, index: usize, data: &[u8]) {
-        let tree = self.section_mut(section);
-        if index == tree.len() {
-            tree.push(leaf_hash(data));
-        } else {
-            tree.set(index, leaf_hash(data));
-        }
+        self.section_mut(section).put_all([(index, leaf_hash(data))]);
+    }
+
+    /// The same for many leaves of a section.
+    pub fn put_all(&mut self, section: Section, leaves: impl IntoIterator<Item = (usize, Vec<u8>)>) {
+        let leaves = leaves.into_iter().map(|(index, data)| (index, leaf_hash(&data)));
+        self.section_mut(section).put_all(leaves);
     }
 
     /// The state root.

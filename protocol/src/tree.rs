@@ -32,7 +32,7 @@ impl Tree {
     /// A tree over leaf hashes.
     pub fn from_leaves(leaves: impl IntoIterator<Item = Hash32>) -> Self {
         let mut tree = Self::default();
-        leaves.into_iter().for_each(|leaf| tree.push(leaf));
+        tree.put_all(leaves.into_iter().enumerate());
         tree
     }
 
@@ -58,22 +58,33 @@ impl Tree {
 
     /// Appends a leaf hash.
     pub fn push(&mut self, leaf: Hash32) {
-        if self.levels.is_empty() {
-            self.levels.push(Vec::new());
-        }
-        let index = self.len();
-        if let Some(leaves) = self.levels.first_mut() {
-            leaves.push(leaf);
-        }
-        self.update_path(index);
+        self.put_all([(self.len(), leaf)]);
     }
 
     /// Replaces the leaf hash at `index`; nothing happens beyond the last leaf.
     pub fn set(&mut self, index: usize, leaf: Hash32) {
-        if let Some(slot) = self.levels.first_mut().and_then(|leaves| leaves.get_mut(index)) {
-            *slot = leaf;
-            self.update_path(index);
+        if index < self.len() {
+            self.put_all([(index, leaf)]);
         }
+    }
+
+    /// Replaces leaf hashes, or appends them where the place is the one after the last leaf; those further on are left out. What
+    /// several leaves have above them is computed once.
+    pub fn put_all(&mut self, leaves: impl IntoIterator<Item = (usize, Hash32)>) {
+        if self.levels.is_empty() {
+            self.levels.push(Vec::new());
+        }
+        let Some(level) = self.levels.first_mut() else { return };
+        let mut changed = Vec::new();
+        for (index, leaf) in leaves {
+            if put(level, index, leaf) {
+                changed.push(index);
+            }
+        }
+        // A tree without leaves has no levels.
+        self.levels.retain(|level| !level.is_empty());
+        changed.sort_unstable();
+        self.update_above(changed);
     }
 
     /// Drops all leaves from `len` on.
@@ -89,32 +100,27 @@ impl Tree {
         let needed = levels_for(len);
         self.levels.truncate(needed);
         if let Some(last) = len.checked_sub(1) {
-            self.update_path(last);
+            self.update_above(vec![last]);
         }
     }
 
-    /// Recomputes the ancestors of the leaf at `index`.
-    fn update_path(&mut self, index: usize) {
-        let mut index = index;
+    /// Recomputes the ancestors of the leaves at these places, which ascend.
+    fn update_above(&mut self, mut changed: Vec<usize>) {
         let mut height = 0usize;
-        while let Some(level) = self.levels.get(height).filter(|level| level.len() > 1) {
-            let left = index & !1;
-            let Some(left_hash) = level.get(left).copied() else { return };
-            let parent = match level.get(left.saturating_add(1)) {
-                Some(right) => node_hash(&left_hash, right),
-                None => left_hash,
-            };
-            index >>= 1;
-            height = height.saturating_add(1);
-            if self.levels.len() == height {
+        while self.levels.get(height).is_some_and(|level| level.len() > 1) {
+            changed.iter_mut().for_each(|at| *at >>= 1);
+            changed.dedup();
+            let above = height.saturating_add(1);
+            if self.levels.len() == above {
                 self.levels.push(Vec::new());
             }
-            if let Some(above) = self.levels.get_mut(height) {
-                match above.get_mut(index) {
-                    Some(slot) => *slot = parent,
-                    None => above.push(parent),
-                }
+            let (below, rest) = self.levels.split_at_mut(above);
+            let (Some(below), Some(parents)) = (below.last(), rest.first_mut()) else { return };
+            for at in &changed {
+                let Some(hash) = parent(below, *at) else { return };
+                put(parents, *at, hash);
             }
+            height = above;
         }
     }
 
@@ -182,6 +188,24 @@ impl Tree {
         }
         missing
     }
+}
+
+/// Replaces a node or appends one; gives whether there was a place for it.
+fn put(level: &mut Vec<Hash32>, index: usize, hash: Hash32) -> bool {
+    let len = level.len();
+    match level.get_mut(index) {
+        Some(slot) => *slot = hash,
+        None if index == len => level.push(hash),
+        None => return false,
+    }
+    true
+}
+
+/// The node at `at` of the level above; one without a right half moves up unchanged.
+fn parent(below: &[Hash32], at: usize) -> Option<Hash32> {
+    let left = at.checked_mul(2)?;
+    let left_hash = below.get(left)?;
+    Some(below.get(left.checked_add(1)?).map_or(*left_hash, |right| node_hash(left_hash, right)))
 }
 
 /// Number of levels of a tree with `len` leaves.
@@ -287,7 +311,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn replacing_and_truncating_equal_building_anew(n in 1usize..80, cut in 0usize..80, at in 0usize..80) {
+        fn replacing_and_truncating_equal_building_anew(
+            n in 1usize..80, cut in 0usize..80, at in 0usize..80, many in prop::collection::vec(0usize..90, 0..20),
+        ) {
             let mut all = leaves(n);
             let mut tree = Tree::from_leaves(all.clone());
             all.truncate(cut);
@@ -297,6 +323,18 @@ mod tests {
             prop_assert_eq!(&tree, &Tree::from_leaves(all.clone()));
             all.push(Hash32([9; 32]));
             tree.push(Hash32([9; 32]));
+            prop_assert_eq!(tree.root(), naive(&all));
+            // Many at once, in any order, some beyond the last one.
+            let changes = many.iter().zip(1u64..).map(|(at, number)| (*at, leaf_hash(&number.to_le_bytes())));
+            for (at, leaf) in changes.clone() {
+                if at == all.len() {
+                    all.push(leaf);
+                } else if let Some(slot) = all.get_mut(at) {
+                    *slot = leaf;
+                }
+            }
+            tree.put_all(changes);
+            prop_assert_eq!(&tree, &Tree::from_leaves(all.clone()));
             prop_assert_eq!(tree.root(), naive(&all));
         }
 
