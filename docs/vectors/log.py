@@ -63,7 +63,7 @@ class Log:
         out = key(name) + chain_id(chain) + text(OPERATOR)
         out += maybe(sha256(BLS_KEY) if chain == "zero" else None)
         out += maybe(u64(exposed) if exposed is not None else None) + u64(power) + u64(len(roots))
-        out += b"".join(u64(epoch) + nonce_root for epoch, nonce_root in roots)
+        out += b"".join(u64(epoch) + nonce_root + items([]) for epoch, nonce_root in roots)
         self.put(2, index, out)
 
     def stake(self, sample, state, signatures=2, refusals=1, consents=0, included=None, activated=False):

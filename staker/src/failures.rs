@@ -34,7 +34,9 @@ pub fn replica(why: ReplicaError) -> Failure {
         why @ ReplicaError::Invalid(_) => Failure::failed(why).hint(
             "the hub lies, or runs other rules: nothing was taken from it; your coins do not depend on it",
         ),
-        why @ (ReplicaError::Store(_) | ReplicaError::Unusable { .. }) => Failure::failed(why),
+        why @ (ReplicaError::Store(_) | ReplicaError::Unusable { .. }) => Failure::failed(why).hint(
+            "it is a copy of the hub's log and holds nothing of yours: move it away, and the next command fetches it again",
+        ),
     }
 }
 

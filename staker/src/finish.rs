@@ -56,7 +56,8 @@ pub async fn prepare(
     let mut said = String::new();
     loop {
         coins::check_can_confirm(&session.node, record, session.view(None)).await?;
-        match ready(session, record, &key) {
+        let node = session.node.tip().await.map_err(failures::node)?.height;
+        match ready(session, record, &key, node) {
             Ok(tx) => {
                 session.check_same_bitcoin().await?;
                 return Ok(Some(tx));
@@ -85,12 +86,17 @@ async fn hear_of(session: &mut Session, record: &StakeRecord) {
 }
 
 /// The transaction to broadcast, once everything is proven.
-fn ready(session: &mut Session, record: &mut StakeRecord, key: &Keypair) -> Result<Transaction, NotSafe> {
+fn ready(
+    session: &mut Session,
+    record: &mut StakeRecord,
+    key: &Keypair,
+    node: u32,
+) -> Result<Transaction, NotSafe> {
     let ledger = session.replica.ledger();
     // First, because nobody waits for signatures on a stake that is refused or too late.
-    verify::possible(ledger, record)?;
+    verify::possible(ledger, record, node)?;
     let signatures = verify::quorum(ledger, record, key)?;
-    verify::in_time(ledger, record)?;
+    verify::in_time(ledger, record, node)?;
     record.unbonding_signatures = signatures;
     let Some(old) = record.expands else { return Ok(record.staking_tx.clone()) };
     let old = session.book.of_id(&old).ok_or(NotSafe::Another("predecessor"))?.contract()?;
@@ -121,7 +127,8 @@ pub async fn check_can_go_on(session: &Session, record: &StakeRecord) -> Result<
         return Ok(());
     }
     coins::check_can_confirm(&session.node, record, session.view(None)).await?;
-    Ok(verify::possible(session.ledger(), record)?)
+    let node = session.node.tip().await.map_err(failures::node)?.height;
+    Ok(verify::possible(session.ledger(), record, node)?)
 }
 
 /// Hands the registration to the hub, unless its log has one that counts.

@@ -7,6 +7,7 @@ use crate::record::StakeRecord;
 use crate::session::Session;
 use crate::stake::show_script;
 use crate::when::Calendar;
+use crate::words;
 use bitcoin::amount::serde::as_sat;
 use bitcoin::{Amount, OutPoint};
 use palisade_hub::daemon::exit::Failure;
@@ -62,6 +63,8 @@ pub struct Plan {
     pub payout: Option<String>,
     /// It is broadcast before the committee has signed.
     pub confirmed_first: bool,
+    /// What keeps every stake from gaining power now.
+    pub breaker: Option<String>,
     /// For an expansion, what it takes up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expansion: Option<Expansion>,
@@ -129,6 +132,7 @@ impl Plan {
             former: Named::all(&record.former, ledger),
             payout: registered.map(|own| show_script(&own.payout, session.network())),
             confirmed_first: record.registration.is_none(),
+            breaker: words::breaker(ledger),
             expansion: old.map(|old| Expansion::of(session, old, record)),
             tip,
             calendar: Calendar::of(session.network()),
@@ -204,6 +208,9 @@ impl fmt::Display for Plan {
             amount::show(self.slashing_fee),
             wait
         )?;
+        if let Some(breaker) = &self.breaker {
+            writeln!(f, "  WARNING: {breaker}")?;
+        }
         if self.confirmed_first {
             writeln!(
                 f,

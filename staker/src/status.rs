@@ -36,6 +36,8 @@ pub struct Status {
     pub node_silent: Option<String>,
     /// In what the own Bitcoin node is behind, if it is: then nothing is taken from it.
     pub node_behind: Option<Behind>,
+    /// What keeps every stake from gaining power now.
+    pub breaker: Option<String>,
     /// The stakes, oldest first.
     pub stakes: Vec<StakeStatus>,
     /// Those of them with coins on Bitcoin that the last backup made here does not have.
@@ -146,6 +148,7 @@ pub async fn status(session: &mut Session, name: Option<&str>) -> Result<Status,
         hub_silent: hub.map(|why| why.message().to_owned()),
         node_silent: node_silent.map(|why| why.message().to_owned()),
         node_behind: looked.behind,
+        breaker: words::breaker(ledger),
         not_backed_up: unsaved.map(|(record, _)| record.name()).collect(),
         stakes,
         calendar: view.calendar,
@@ -296,6 +299,9 @@ impl fmt::Display for Status {
                 writeln!(f, "  of the coins set aside for it {change} come back to the wallet as change")?;
             }
             writeln!(f, "  {}", stake.next)?;
+        }
+        if let Some(breaker) = &self.breaker {
+            writeln!(f, "WARNING: {breaker}")?;
         }
         if let Some(behind) = &self.node_behind {
             writeln!(f, "WARNING: {behind}; nothing above is taken from it")?;

@@ -174,9 +174,10 @@ pub fn resumable_until(stake: &Stake) -> Option<u32> {
 }
 
 /// Refuses a stake that was not sent and cannot be any more: refused, exposed, lapsed or about to. One that the log does not
-/// have yet may come.
-pub fn possible(ledger: &Ledger, record: &StakeRecord) -> Result<(), NotSafe> {
-    words::known(record, ledger).map_or(Ok(()), |stake| possible_at(stake, ledger.btc_height().0))
+/// have yet may come. `node` is the own node's height: a hub that is behind Bitcoin will count the blocks that it lacks too.
+pub fn possible(ledger: &Ledger, record: &StakeRecord, node: u32) -> Result<(), NotSafe> {
+    let tip = ledger.btc_height().0.max(node);
+    words::known(record, ledger).map_or(Ok(()), |stake| possible_at(stake, tip))
 }
 
 fn possible_at(stake: &Stake, tip: u32) -> Result<(), NotSafe> {
@@ -190,9 +191,9 @@ fn possible_at(stake: &Stake, tip: u32) -> Result<(), NotSafe> {
     }
 }
 
-/// Whether the staking transaction may be handed to Bitcoin: verified, not exposed, and in time.
-pub fn in_time(ledger: &Ledger, record: &StakeRecord) -> Result<(), NotSafe> {
-    in_time_at(registered(ledger, record)?, ledger.btc_height().0)
+/// Whether the staking transaction may be handed to Bitcoin: verified, not exposed, and in time, also by the own node's height.
+pub fn in_time(ledger: &Ledger, record: &StakeRecord, node: u32) -> Result<(), NotSafe> {
+    in_time_at(registered(ledger, record)?, ledger.btc_height().0.max(node))
 }
 
 fn in_time_at(stake: &Stake, tip: u32) -> Result<(), NotSafe> {

@@ -40,6 +40,14 @@ pub fn known<'a>(record: &StakeRecord, ledger: &'a Ledger) -> Option<&'a Stake> 
     named.or_else(|| stakes.at_outpoint(&record.outpoint)).map(|(_, stake)| stake)
 }
 
+/// What the hub's circuit breaker means for holders, while it is tripped.
+pub fn breaker(ledger: &Ledger) -> Option<String> {
+    let why = ledger.breaker()?;
+    Some(format!(
+        "the hub's circuit breaker is tripped ({why}): no stake gains power until governance resumes; early exits and withdrawals work as ever"
+    ))
+}
+
 /// Whether a stake was not sent and never will be.
 pub fn is_over(record: &StakeRecord, stake: Option<&Stake>) -> bool {
     let ended = |stake: &Stake| matches!(stake.state, StakeState::Rejected | StakeState::Lapsed);
@@ -185,7 +193,8 @@ pub fn next(stake: &Stake, broadcast: bool, view: View<'_>) -> String {
         StakeState::Verified => match stake.deep_at() {
             Some(deep) => {
                 let block = deep.0.saturating_sub(stake.k);
-                format!("in block {block}; gains power at {}", view.when(deep.0))
+                let resumed = view.ledger.breaker().map_or("", |_| ", once governance has resumed");
+                format!("in block {block}; gains power at {}{resumed}", view.when(deep.0))
             }
             None if broadcast => format!(
                 "handed to Bitcoin; waits for its first block, and gains power {} after that{}",

@@ -11,6 +11,9 @@ use palisade_protocol::state::Section;
 use palisade_protocol::tree::leaf_hash;
 use palisade_protocol::units::{Epoch, Height};
 
+/// How often a provider can replace the root for one epoch: each time its signer is restored it has to.
+const MAX_REPLACED: usize = 7;
+
 impl Ledger {
     pub(super) fn apply_commitment(&mut self, commitment: &Commitment) -> Result<(), Rejected> {
         let provider =
@@ -20,8 +23,13 @@ impl Ledger {
         }
         let chain =
             self.chain(&provider.chain).ok_or_else(|| Rejected::UnknownChain(provider.chain.clone()))?;
-        if provider.roots.get(&commitment.epoch) == Some(&commitment.root) {
-            return Err(Rejected::Repeated("the root is committed"));
+        let (held, replaced) =
+            (provider.roots.get(&commitment.epoch), provider.replaced_at(commitment.epoch));
+        if held.into_iter().chain(replaced).any(|root| *root == commitment.root) {
+            return Err(Rejected::Repeated("the root is committed, or was replaced"));
+        }
+        if replaced.len() >= MAX_REPLACED {
+            return Err(Rejected::Commitment("the epoch has had as many roots as it may"));
         }
         let ahead = self.genesis.document().nonce_roots_ahead;
         let first = self.first_open_epoch(chain.id());
@@ -30,6 +38,10 @@ impl Ledger {
             Some(_) => Epoch(first.0.saturating_add(ahead.into())),
             None => Epoch(u64::MAX),
         };
+        // One below all that are held would be dropped at once, and could be sent again and again.
+        let lowest =
+            provider.roots.keys().next().filter(|_| held.is_none() && provider.roots.len() >= ahead as usize);
+        let first = lowest.map_or(first, |lowest| first.max(*lowest));
         if commitment.epoch < first || commitment.epoch > last {
             return Err(Rejected::Epoch { found: commitment.epoch, first, last });
         }

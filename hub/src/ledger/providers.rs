@@ -31,6 +31,8 @@ pub struct Provider {
     pub power: Amount,
     /// Nonce roots by epoch, without those of epochs that have a set.
     pub roots: BTreeMap<Epoch, Hash32>,
+    /// Roots that these replaced. Their commitments are public, and whoever sends one again must not bring it back.
+    pub replaced: BTreeMap<Epoch, Vec<Hash32>>,
 }
 
 impl Provider {
@@ -46,8 +48,14 @@ impl Provider {
         self.roots.iter().for_each(|(epoch, root)| {
             epoch.encode(&mut out);
             root.encode(&mut out);
+            self.replaced_at(*epoch).to_vec().encode(&mut out);
         });
         out
+    }
+
+    /// Roots for an epoch that were replaced.
+    pub fn replaced_at(&self, epoch: Epoch) -> &[Hash32] {
+        self.replaced.get(&epoch).map_or(&[], Vec::as_slice)
     }
 
     fn member(&self, epoch: Epoch) -> Option<Member> {
@@ -128,9 +136,12 @@ impl Providers {
     /// Holds a root for an epoch, replacing an earlier one. Of more than `most` the lowest epoch's is dropped.
     pub fn commit(&mut self, key: &ProviderKey, epoch: Epoch, root: Hash32, most: usize) {
         let Some(provider) = self.edit(key) else { return };
-        provider.roots.insert(epoch, root);
+        if let Some(before) = provider.roots.insert(epoch, root) {
+            provider.replaced.entry(epoch).or_default().push(before);
+        }
         while provider.roots.len() > most {
-            provider.roots.pop_first();
+            let dropped = provider.roots.pop_first();
+            dropped.map(|(epoch, _)| provider.replaced.remove(&epoch));
         }
     }
 
@@ -141,6 +152,7 @@ impl Providers {
                 && provider.roots.first_key_value().is_some_and(|(first, _)| *first <= epoch)
             {
                 provider.roots = provider.roots.split_off(&epoch.next());
+                provider.replaced = provider.replaced.split_off(&epoch.next());
                 self.changed.insert(index);
             }
         }

@@ -36,6 +36,7 @@ impl Ledger {
             exposed_at: None,
             power: Amount::ZERO,
             roots: BTreeMap::new(),
+            replaced: BTreeMap::new(),
         });
         self.events.push(Event::Provider { key: *key, chain: chain.clone() });
         Ok(())

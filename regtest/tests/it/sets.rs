@@ -1,9 +1,13 @@
 //! Who is in a set: the strongest, and those with nonces for its epoch (docs/protocol.md, sections 7.1 and 7.2).
 
+use palisade_hub::ledger::Rejected;
 use palisade_protocol::context::{ChainId, Terms};
+use palisade_protocol::finality::commitment::{self, Commitment};
 use palisade_protocol::finality::set::MAX_MEMBERS;
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::message::Message;
 use palisade_protocol::units::Epoch;
-use palisade_regtest::world::{COVENANT, Wish, World, provider_key};
+use palisade_regtest::world::{COVENANT, Wish, World, provider_key, schnorr};
 use std::collections::BTreeSet;
 
 #[test]
@@ -51,4 +55,31 @@ fn of_more_nonce_roots_than_are_held_the_lowest_epochs_is_dropped() {
     assert_eq!(held(&world), (most, first));
     world.commit(&zero, "anna", first + most..first + most + 1);
     assert_eq!(held(&world), (most, first + 1));
+    // The dropped one, sent again, would be dropped again.
+    let again = world.commitment(&zero, "anna", Epoch(first));
+    assert_eq!(world.send(&again).unwrap_err().rule(), "commitment-epoch");
+}
+
+#[test]
+fn a_root_that_was_replaced_never_comes_back_and_few_can_be_replaced() {
+    let zero = ChainId::zero();
+    let mut world = World::new(1_000_000);
+    world.register_provider(&zero, "anna");
+    let epoch = world.ledger.first_open_epoch(&zero);
+    let context = world.ledger.chain(&zero).unwrap().commitment;
+    let commitment = |root: u8| {
+        let (key, root) = (provider_key("anna"), Hash32([root; 32]));
+        let signature = schnorr("anna", &commitment::message(&context, epoch, &root));
+        Message::Commitment(Commitment { key, epoch, root, signature })
+    };
+    let rule = |sent: Result<Hash32, Rejected>| sent.err().map(|why| why.rule());
+    for newest in 1..=8 {
+        assert_eq!(rule(world.send(&commitment(newest))), None);
+        for old in 1..=newest {
+            assert_eq!(rule(world.send(&commitment(old))), Some("repeated"), "{old} after {newest}");
+        }
+    }
+    assert_eq!(rule(world.send(&commitment(9))), Some("commitment"));
+    let held = world.ledger.providers().get(&provider_key("anna")).unwrap().roots.get(&epoch).copied();
+    assert_eq!(held, Some(Hash32([8; 32])));
 }

@@ -29,6 +29,7 @@ fn plan() -> Plan {
         former: Vec::new(),
         payout: Some("bcrt1p".into()),
         confirmed_first: false,
+        breaker: None,
         expansion: None,
         tip: 111,
         calendar: Calendar::from(Moment(1_795_262_400), Network::Signet),

@@ -226,6 +226,7 @@ fn whole(told: StakeStatus) -> Status {
         hub_silent: None,
         node_silent: None,
         node_behind: None,
+        breaker: None,
         stakes: vec![told],
         not_backed_up: Vec::new(),
         calendar: calendar(),
@@ -242,7 +243,10 @@ fn withdrawal(coin: Coin, blocks: u16) -> Transaction {
 
 /// A stake of ours of 500,000 sat after spends of its outputs: the stake's, then the early exit's.
 fn spent(spends: &[fn(&Stake) -> Transaction]) -> (World, StakeRecord) {
-    let mut world = crate::testing::world();
+    spent_in(crate::testing::world(), spends)
+}
+
+fn spent_in(mut world: World, spends: &[fn(&Stake) -> Transaction]) -> (World, StakeRecord) {
     let (registration, mut record) = crate::testing::registration(&mut world).unwrap();
     let tx = registration.staking_tx.clone();
     world.send(&Message::Stake(Box::new(registration))).unwrap();
@@ -289,6 +293,23 @@ fn the_coins_are_shown_where_they_are_and_old_heights_are_not() {
         let gone = sat.is_none();
         assert_eq!(gone, told.next.contains(&made_by.to_string()), "{}", told.next);
     }
+}
+
+#[test]
+fn while_the_breaker_is_tripped_nothing_is_said_to_gain_power_without_governance() {
+    let mut stopped = crate::testing::world();
+    stopped.mine(10);
+    stopped.reorg(7, &[]).unwrap();
+    let [(running, record), (stopped, same)] =
+        [crate::testing::world(), stopped].map(|world| spent_in(world, &[]));
+    let told = |world: &World, record: &StakeRecord| describe(record, Seen::default(), view(world));
+    assert!(
+        !told(&running, &record).next.contains("governance") && words::breaker(&running.ledger).is_none()
+    );
+    let next = told(&stopped, &same).next;
+    assert!(next.contains("gains power at") && next.contains("once governance has resumed"), "{next}");
+    let status = Status { breaker: words::breaker(&stopped.ledger), ..whole(told(&stopped, &same)) };
+    assert!(status.to_string().contains("WARNING: the hub's circuit breaker is tripped"), "{status}");
 }
 
 #[test]

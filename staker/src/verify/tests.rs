@@ -21,7 +21,7 @@ fn a_quorum_that_has_signed_our_stake_gives_us_the_early_exit() {
     let (world, record) = signed(3);
     let signatures = quorum(&world.ledger, &record, &key()).unwrap();
     assert_eq!(signatures.len(), 3);
-    assert_eq!(in_time(&world.ledger, &record), Ok(()));
+    assert_eq!(in_time(&world.ledger, &record, 0), Ok(()));
     let contract = record.contract().unwrap();
     let tx = exit::unbond(&contract, &record.presigned().unwrap(), &key(), &signatures).unwrap();
     crate::testing::judge_by_core(&tx, &contract.txout());
@@ -34,7 +34,7 @@ fn fewer_than_a_quorum_is_waited_for() {
         let refused = quorum(&world.ledger, &record, &key()).unwrap_err();
         assert_eq!(refused, NotSafe::NoQuorum { signed: members, quorum: 3 });
         assert!(refused.is_waiting());
-        assert!(in_time(&world.ledger, &record).unwrap_err().is_waiting());
+        assert!(in_time(&world.ledger, &record, 0).unwrap_err().is_waiting());
     }
 }
 
@@ -129,14 +129,19 @@ fn a_stake_that_was_not_sent_is_gone_on_with_until_the_margin_before_it_lapses()
     let (stake, tip) = (world.stake(&record.id.unwrap()), world.btc_height());
     let last = resumable_until(stake).unwrap();
     assert_eq!(last, stake.lapses_at.0 - 7);
-    assert_eq!(possible(&world.ledger, &record), Ok(()));
+    assert_eq!(possible(&world.ledger, &record, 0), Ok(()));
     // Also while the committee has not signed: nobody waits for what comes too late.
     for (tip, ok) in [(tip, true), (last, true), (last + 1, false)] {
         assert_eq!(possible_at(stake, tip).is_ok(), ok, "{tip}");
         assert_eq!(in_time_at(stake, tip).unwrap_err().is_waiting(), ok, "{tip}");
     }
+    // The hub may be behind the own node.
+    for (node, ok) in [(last, true), (last + 1, false)] {
+        assert_eq!(possible(&world.ledger, &record, node).is_ok(), ok, "{node}");
+        assert_eq!(in_time(&world.ledger, &record, node).unwrap_err().is_waiting(), ok, "{node}");
+    }
     let unknown = StakeRecord { id: None, outpoint: record.staking_tx.input[0].previous_output, ..record };
-    assert_eq!(possible(&world.ledger, &unknown), Ok(()), "it may come");
+    assert_eq!(possible(&world.ledger, &unknown, 0), Ok(()), "it may come");
     for altered in [Stake { lapsed: true, ..stake.clone() }, Stake { ever_included: true, ..stake.clone() }] {
         assert_eq!(resumable_until(&altered), None);
     }
