@@ -173,10 +173,13 @@ impl Hub {
     /// Keeps good votes on disk, all at once, and then counts them; nobody waits for the tally while they are written. After an
     /// error, which is of the disk, those that are kept count when they are sent again, or after the next start.
     fn keep(&self, good: Vec<Judged>) -> Result<Vec<VoteAnswer>, StoreError> {
+        {
+            let ledger = self.ledger();
+            self.tally().expect(&good, &ledger, &self.store)?;
+        }
+        let firsts = self.store.keep_votes(good.iter().map(Judged::vote))?;
         let ledger = self.ledger();
-        self.tally().expect(&good, &ledger, &self.store)?;
-        self.store.keep_votes(good.iter().map(Judged::vote))?;
-        self.tally().count(good, &ledger, &self.store)
+        self.tally().count(good, firsts, &ledger, &self.store)
     }
 
     fn tally(&self) -> MutexGuard<'_, VoteBook> {

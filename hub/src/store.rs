@@ -182,15 +182,19 @@ impl Store {
         .collect()
     }
 
-    /// Keeps votes in one transaction; keeping one again does nothing. Of a voter at a height two are kept: they give its key
-    /// away, and whoever has that can make any number.
-    pub fn keep_votes<'a>(&self, votes: impl IntoIterator<Item = &'a Vote>) -> Result<(), StoreError> {
+    /// Keeps votes in one transaction; keeping one again does nothing. Gives for each, in order, the first vote of its voter at its
+    /// height if that is for another block. Of those one is kept: two votes give the key away, and whoever has that can make any
+    /// number.
+    pub fn keep_votes<'a>(
+        &self,
+        votes: impl IntoIterator<Item = &'a Vote>,
+    ) -> Result<Vec<Option<Vote>>, StoreError> {
         let mut connection = self.write();
         let transaction = connection.transaction()?;
-        for vote in votes {
-            keep_vote(&transaction, vote)?;
-        }
-        Ok(transaction.commit()?)
+        let firsts: Result<_, _> = votes.into_iter().map(|vote| keep_vote(&transaction, vote)).collect();
+        let firsts = firsts?;
+        transaction.commit()?;
+        Ok(firsts)
     }
 
     /// Votes of a chain from a height on, at most `limit`.
@@ -282,8 +286,9 @@ impl Store {
     }
 }
 
-/// Keeps a vote if it is the first of its voter at its height, or for another block than the first and the second one.
-fn keep_vote(transaction: &Transaction<'_>, vote: &Vote) -> Result<(), StoreError> {
+/// Keeps a vote if it is the first of its voter at its height, or for another block than the first and the second one. Gives the
+/// first if it is for another block.
+fn keep_vote(transaction: &Transaction<'_>, vote: &Vote) -> Result<Option<Vote>, StoreError> {
     let (context, height) = (vote.ballot.context.0, number(vote.ballot.height.0));
     let (voter, bytes) = (vote.key.to_bytes(), vote.to_bytes());
     let keep = |second: bool| {
@@ -292,15 +297,17 @@ fn keep_vote(transaction: &Transaction<'_>, vote: &Vote) -> Result<(), StoreErro
         transaction.prepare_cached(sql)?.execute(params![context, height, voter, second, bytes])
     };
     if keep(false)? == 1 {
-        return Ok(());
+        return Ok(None);
     }
     let sql = "SELECT bytes FROM vote WHERE (context, height, voter, second) = (?1, ?2, ?3, 0)";
     let mut first = transaction.prepare_cached(sql)?;
     let first: Vec<u8> = first.query_row(params![context, height, voter], |row| row.get(0))?;
-    if Vote::from_bytes(&first)?.ballot != vote.ballot {
-        keep(true)?;
+    let first = Vote::from_bytes(&first)?;
+    if first.ballot == vote.ballot {
+        return Ok(None);
     }
-    Ok(())
+    keep(true)?;
+    Ok(Some(first))
 }
 
 #[cfg(test)]

@@ -138,34 +138,41 @@ impl VoteBook {
             .try_for_each(|ballot| self.open_tally(ballot, ledger, store))
     }
 
-    /// Counts votes that are on disk, in their order: those in time. The others are compared with what their voters signed before.
+    /// Counts votes that are on disk, in their order: those in time that are the first of their voters at their heights. `firsts`
+    /// are the others' first votes, as the disk has them, whether those counted or came too late: with them they are evidence.
     pub fn count(
         &mut self,
         votes: Vec<Judged>,
+        firsts: Vec<Option<Vote>>,
         ledger: &Ledger,
         store: &Store,
     ) -> Result<Vec<Result<(), VoteError>>, StoreError> {
         // A tally may have been dropped while its votes were written.
         self.expect(&votes, ledger, store)?;
-        let counted = votes.into_iter().map(|Judged { good, late }| match late {
-            None => Ok(self.count_one(good, ledger)),
-            Some(why) => self.compare(good.vote(), store).map(|twice| Err(twice.unwrap_or(why))),
+        let counted = votes.into_iter().zip(firsts).map(|(Judged { good, late }, first)| {
+            let twice = first.and_then(|first| Evidence::from_votes(&first, good.vote()));
+            match (twice, late) {
+                (Some(evidence), _) => Err(self.give_out(evidence)),
+                (None, Some(why)) => Err(why),
+                (None, None) => self.count_one(good, ledger),
+            }
         });
-        counted.collect()
+        Ok(counted.collect())
     }
 
-    /// Looks whether a vote that does not count is the second of its voter at its height.
-    fn compare(&mut self, vote: &Vote, store: &Store) -> Result<Option<VoteError>, StoreError> {
-        let kept = store.votes_by(vote)?;
-        let evidence = kept.iter().find_map(|other| Evidence::from_votes(other, vote));
-        self.evidence.extend(evidence.clone());
-        Ok(evidence.map(|evidence| VoteRefused::Equivocation(Box::new(evidence)).into()))
+    /// Two votes at one height: the next block holds them.
+    fn give_out(&mut self, evidence: Evidence) -> VoteError {
+        self.evidence.push(evidence.clone());
+        VoteRefused::Equivocation(Box::new(evidence)).into()
     }
 
     /// Makes the tally of a vote's epoch if there is none.
     fn open_tally(&mut self, ballot: &Ballot, ledger: &Ledger, store: &Store) -> Result<(), StoreError> {
         // What has lost its set since it was judged is refused when it is counted.
         let Ok((chain, fixed)) = set_of(ballot, ledger) else { return Ok(()) };
+        if is_settled(ballot, chain) {
+            return Ok(());
+        }
         self.open(chain, fixed, store)
     }
 
@@ -179,10 +186,13 @@ impl VoteBook {
         }
         let mut tally = Tally::new(fixed.set.clone(), chain.terms);
         let (first, end) = (chain.terms.first_height(epoch), chain.terms.first_height(epoch.next()));
-        for vote in store.votes_between(&chain.vote, first..end)? {
-            let ballot = vote.ballot;
-            // A vote that was kept was good; a second one at its height is evidence, which `recover` sees to.
-            if tally.add(vote).is_ok() {
+        let kept = store.votes_between(&chain.vote, first..end)?.into_par_iter();
+        let good: Vec<_> =
+            kept.filter_map(|vote| GoodVote::judge(vote, &fixed.set, &chain.terms).ok()).collect();
+        for good in good {
+            let ballot = good.vote().ballot;
+            // A second vote at its height is evidence, which `recover` sees to.
+            if tally.count(good).is_ok() {
                 self.fresh.insert(ballot);
             }
         }
@@ -210,17 +220,18 @@ impl VoteBook {
 
     fn count_one(&mut self, good: GoodVote, ledger: &Ledger) -> Result<(), VoteError> {
         let ballot = good.vote().ballot;
-        let epoch = set_of(&ballot, ledger)?.0.terms.epoch_of(ballot.height);
+        let (chain, _) = set_of(&ballot, ledger)?;
+        if is_settled(&ballot, chain) {
+            return Ok(());
+        }
+        let epoch = chain.terms.epoch_of(ballot.height);
         let tally = self.tallies.get_mut(&(ballot.context, epoch)).ok_or(VoteError::NoSet(epoch))?;
         match tally.count(good) {
             Ok(()) => {
                 self.fresh.insert(ballot);
                 Ok(())
             }
-            Err(evidence) => {
-                self.evidence.push((*evidence).clone());
-                Err(VoteRefused::Equivocation(evidence).into())
-            }
+            Err(evidence) => Err(self.give_out(*evidence)),
         }
     }
 
@@ -258,6 +269,11 @@ impl VoteBook {
 /// Whether an epoch is one of the newest, whose tallies are held in memory.
 fn is_held(chain: &Chain, epoch: Epoch) -> bool {
     chain.newest().is_some_and(|(newest, _)| epoch.0 + KEPT_EPOCHS > newest.0)
+}
+
+/// Whether nothing can follow any more from counting a vote: its height is final, and its epoch's tally is not held.
+fn is_settled(ballot: &Ballot, chain: &Chain) -> bool {
+    !is_held(chain, chain.terms.epoch_of(ballot.height)) && chain.certified.contains_key(&ballot.height)
 }
 
 /// Where a vote is counted.

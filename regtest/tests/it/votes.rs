@@ -2,10 +2,13 @@
 
 use crate::anchors::{self, dev};
 use palisade_hub::engine::Hub;
+use palisade_hub::ledger::Ledger;
 use palisade_hub::store::Store;
 use palisade_hub::votes::VoteError;
+use palisade_protocol::block::MessageBytes;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::finality::vote::Vote;
+use palisade_protocol::governance::{Action, Resume};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::{Epoch, Height};
 use palisade_regtest::world::{World, keypair, provider_key};
@@ -26,7 +29,7 @@ fn whoever_has_a_key_that_is_out_can_make_a_hub_keep_no_more_than_two_votes_at_a
     let store = Store::open(&dir.path().join("log.sqlite")).unwrap();
     // All at once, and one after the other.
     store.keep_votes(&flood[..25]).unwrap();
-    flood[20..].iter().for_each(|vote| store.keep_votes([vote]).unwrap());
+    flood[20..].iter().for_each(|vote| drop(store.keep_votes([vote]).unwrap()));
     store.keep_votes(&others).unwrap();
     store.keep_votes(&others).unwrap();
     let context = others[0].ballot.context;
@@ -47,7 +50,7 @@ fn a_hub_that_ended_between_keeping_two_votes_and_comparing_them_gives_the_key_a
     let kept = [vote("dev anna", 1), vote("dev bert", 1), vote("dev anna", 2)];
     let dir = tempfile::tempdir().unwrap();
     Store::open(&dir.path().join("log.sqlite")).unwrap().keep_votes(&kept).unwrap();
-    let desk = Desk::over(&world, dir);
+    let desk = Desk::over(world.ledger.clone(), dir);
     assert!(desk.gives_out("dev anna") && !desk.gives_out("dev bert"));
 }
 
@@ -59,13 +62,20 @@ struct Desk {
 
 impl Desk {
     fn new(world: &World) -> Self {
-        Self::over(world, tempfile::tempdir().unwrap())
+        Self::over(world.ledger.clone(), tempfile::tempdir().unwrap())
     }
 
     /// With the votes that a directory's log holds.
-    fn over(world: &World, dir: tempfile::TempDir) -> Self {
+    fn over(ledger: Ledger, dir: tempfile::TempDir) -> Self {
         let store = Store::open(&dir.path().join("log.sqlite")).unwrap();
-        Self { hub: Hub::new(world.ledger.clone(), store), _dir: dir }
+        Self { hub: Hub::new(ledger, store), _dir: dir }
+    }
+
+    /// The next block holds these messages.
+    fn take(&self, messages: &[MessageBytes]) {
+        let taken: Vec<_> = messages.iter().map(|bytes| self.hub.submit(bytes.clone()).unwrap()).collect();
+        self.hub.make_block(&keypair("hub")).unwrap();
+        taken.into_iter().for_each(|mut answer| drop(answer.try_recv().unwrap().unwrap()));
     }
 
     /// The rule that keeps a vote from counting, if one does.
@@ -113,4 +123,26 @@ fn a_second_vote_gives_the_key_away_whatever_the_chain_is_in_and_a_key_that_is_o
         assert_eq!((desk.ask(&next), desk.ask(&other)), (Some("exposed"), rule));
         assert!(!desk.gives_out("dev bert"));
     }
+}
+
+#[test]
+fn a_vote_that_paused_stands_against_one_for_another_block_after_governance_has_resumed() {
+    let mut world = anchors::world(86);
+    let vote = |name: &str, block: u8| world.vote(&dev(), name, Height(200), Hash32([block; 32]));
+    let [other, paused, second] = [vote("dev bert", 1), vote("dev anna", 1), vote("dev anna", 2)];
+    world.close();
+    let (before, begun) = (world.ledger.clone(), world.log.len());
+    world.reorg(7, &[]).unwrap();
+    world.close();
+    world.govern(Action::Resume(Resume { accepted: Vec::new() })).unwrap();
+    world.close();
+    let [trips, resumes] = [&world.log[begun], &world.log[begun + 1]].map(|block| &block.messages);
+    let desk = Desk::over(before, tempfile::tempdir().unwrap());
+    // The tally is in memory before votes pause, and knows nothing of what came meanwhile.
+    assert_eq!(desk.ask(&other), None);
+    desk.take(trips);
+    assert_eq!(desk.ask(&paused), Some("breaker"));
+    desk.take(resumes);
+    assert_eq!(desk.ask(&second), Some("equivocation"));
+    assert!(desk.gives_out("dev anna") && !desk.gives_out("dev bert"));
 }
