@@ -4,11 +4,10 @@
 //! it shows what is owned to whoever reads it.
 
 use crate::book::find;
-use crate::keys::{Branch, KEY_PURPOSE, Keys};
+use crate::keys::{KEY_PURPOSE, Keys};
 use crate::record::StakeRecord;
 use crate::session::Session;
-use bitcoin::secp256k1::SECP256K1;
-use bitcoin::{Address, Network};
+use bitcoin::Network;
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::keyfile::{self, KdfCost};
 use palisade_hub::daemon::password::PasswordSource;
@@ -131,13 +130,6 @@ impl Backup {
     }
 }
 
-/// The first address of the wallet that a seed gives.
-pub fn first_address(keys: &Keys, network: Network) -> Result<Address, Failure> {
-    let secret = keys.coin_key(Branch::Receive, 0)?;
-    let key = secret.x_only_public_key(SECP256K1).0;
-    Ok(Address::p2tr(SECP256K1, key, None, network))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,7 +172,7 @@ mod tests {
         let keys = read.keys(&file, Some(password)).unwrap();
         assert_eq!(keys.staking(record.key_index).unwrap(), key());
         let contract = record.contract().unwrap();
-        let to = first_address(&keys, read.network()).unwrap().script_pubkey();
+        let to = crate::testing::script();
         crate::exit::prove(&contract, record.presigned().as_ref(), &key(), &to).unwrap();
         assert!(read.keys(&file, Some(dir.path().join("wrong"))).is_err());
         assert!(read.stake("nobody").is_err());

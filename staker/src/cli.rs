@@ -124,8 +124,7 @@ impl Withdraw {
             let record = backup.stake(name.unwrap_or_default())?;
             let keys = &backup.keys(file, self.password_file.clone())?;
             let (node, network) = (self.node.connect()?, backup.network());
-            let default = backup::first_address(keys, network)?;
-            let source = Source { keys, network, stakes: backup.stakes(), default, session: None };
+            let source = Source { keys, network, stakes: backup.stakes(), default: None, session: None };
             return withdraw::withdraw(&node, &record, &source, &self.terms).await;
         }
         if self.node.is_given() {
@@ -136,7 +135,7 @@ impl Withdraw {
         let keys = &session.keys()?;
         let default = session.purse.address()?;
         let (network, stakes) = (session.network(), session.book.stakes());
-        let source = Source { keys, network, stakes, default, session: Some(&session) };
+        let source = Source { keys, network, stakes, default: Some(default), session: Some(&session) };
         withdraw::withdraw(&session.node, &record, &source, &self.terms).await
     }
 

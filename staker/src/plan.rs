@@ -184,9 +184,11 @@ impl fmt::Display for Plan {
         self.tell_money(f)?;
         self.tell_times(f)?;
         let wait = blocks(self.unbonding_blocks);
+        let when =
+            if self.confirmed_first { "once a quorum of the committee has signed" } else { "any time" };
         writeln!(
             f,
-            "  leave early:   any time, for a fee of {}, then wait {wait}",
+            "  leave early:   {when}, for a fee of {}, then wait {wait}",
             amount::show(self.unbonding_fee),
         )?;
         for provider in &self.providers {

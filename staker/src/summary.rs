@@ -46,7 +46,7 @@ impl Locked {
             id: told.id,
             outpoint: told.outpoint,
             // What it pays is not known any more once its coins are spent.
-            plan: Plan { fee: plan.fee.or(agreed.fee), ..plan },
+            plan: Plan { fee: plan.fee.or(agreed.fee), confirmed_first: agreed.confirmed_first, ..plan },
             broadcast: record.broadcast,
             state: told.state,
             resumable_until: told.resumable_until,

@@ -23,7 +23,7 @@ use std::fmt;
 /// How to withdraw.
 #[derive(Debug, Clone, Args)]
 pub struct Terms {
-    /// Where the coins go; an address of this wallet by default.
+    /// Where the coins go; an address of this wallet by default, and to be given with a backup.
     #[arg(long)]
     pub to: Option<String>,
     /// Fee rate in sat/vB; what the node estimates by default.
@@ -88,8 +88,8 @@ pub struct Source<'a> {
     pub network: Network,
     /// All stakes of the wallet.
     pub stakes: &'a [StakeRecord],
-    /// Where the coins go if nobody says.
-    pub default: Address,
+    /// Where the coins go if nobody says; a backup alone has no wallet that could spend them.
+    pub default: Option<Address>,
     /// The whole wallet; `None` where there is a backup only.
     pub session: Option<&'a Session>,
 }
@@ -105,13 +105,15 @@ pub async fn withdraw(
     node.check_network(network).await.map_err(failures::node)?;
     let hub = source.session.map(|session| session.ledger().btc_height().0);
     behind::check(node, hub).await?;
-    let destination = match &terms.to {
-        Some(text) => address(text, network)?,
-        None => source.default.clone(),
-    };
+    let destination = terms.to.as_deref().map(|text| address(text, network)).transpose()?;
     let Some(lying) = coins::find(node, record).await? else {
         return Err(coins::nowhere(node, record, source.stakes, source.session).await?);
     };
+    let nowhere_to = || {
+        Failure::usage("a backup is no wallet: say where the coins go")
+            .hint("--to ADDRESS, of a wallet that you can spend from")
+    };
+    let destination = destination.or_else(|| source.default.clone()).ok_or_else(nowhere_to)?;
     if !terms.print {
         check_not_waiting(&lying, record, source, terms.fee_rate.is_some())?;
         check_age(&lying, record, source.session.is_some(), Calendar::of(network))?;

@@ -1,9 +1,9 @@
 //! Stories of a holder.
 
 use crate::party::{Party, args, open};
-use bitcoin::Transaction;
 use bitcoin::consensus::encode::deserialize_hex;
 use bitcoin::secp256k1::{Message as Digest, SECP256K1};
+use bitcoin::{Address, Network, Transaction};
 use palisade_hub::bitcoind::Acceptance;
 use palisade_hub::daemon::exit::Exit;
 use palisade_hub::ledger::stake::Stake as Known;
@@ -11,7 +11,7 @@ use palisade_hub::ledger::state::StakeState::*;
 use palisade_protocol::keys::CovenantKey;
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::transactions::witness::{self, CovenantSignatures};
-use palisade_regtest::world::{COVENANT, keypair, provider_key};
+use palisade_regtest::world::{COVENANT, address, keypair, provider_key};
 use palisade_staker::cli::Withdraw;
 use palisade_staker::extend::Extend;
 use palisade_staker::init::Init;
@@ -109,6 +109,14 @@ async fn leaving_early_needs_no_hub_and_a_backup_is_enough_to_withdraw() {
         password.to_str().unwrap(),
         "--yes",
     ];
+    let refused = withdraw(Path::new("/nowhere"), &flags).await;
+    assert_eq!(
+        refused.unwrap_err().exit(),
+        Exit::Usage,
+        "a backup alone has no wallet that could spend them"
+    );
+    let elsewhere = Address::from_script(&address("elsewhere"), Network::Regtest).unwrap().to_string();
+    let flags: Vec<&str> = flags.into_iter().chain(["--to", &elsewhere]).collect();
     let txid = withdraw(Path::new("/nowhere"), &flags).await.unwrap();
     party.node.mine(1).await.unwrap();
     let mined = party.node.rpc().raw_transaction(txid.parse().unwrap()).await.unwrap().unwrap();

@@ -126,9 +126,12 @@ impl Story {
                 view["signatures"].as_u64() >= view["quorum"].as_u64(),
                 "a stake is verified without quorum"
             );
+            let place = view["included"]["height"].as_u64();
+            let place =
+                place.map_or("not yet told to the hub".to_owned(), |height| format!("in block {height}"));
             self.tell.line(format!(
-                "{}'s stake in block {} has {} signatures of the committee, {} are needed: VERIFIED",
-                stake.holder.name, view["included"]["height"], view["signatures"], view["quorum"]
+                "{}'s stake, {place}, has {} signatures of the committee, {} are needed: VERIFIED",
+                stake.holder.name, view["signatures"], view["quorum"]
             ));
         }
         let almost = self.mine(5, "up to one block before depth k").await?;
