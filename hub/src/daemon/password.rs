@@ -91,7 +91,9 @@ pub enum PasswordError {
         name: String,
     },
     /// There is no terminal to ask at, or nothing was typed.
-    #[error("cannot ask for the password: {cause}; name a password file or an environment variable instead")]
+    #[error(
+        "cannot ask for the password: {cause}; name a file (`password_file`, --password-file) or set PALISADE_PASSWORD instead"
+    )]
     NoTerminal {
         /// What the system said.
         cause: io::Error,

@@ -129,6 +129,10 @@ async fn a_network_stays_up_its_printed_commands_do_what_they_say_and_all_of_it_
         assert!(!said.contains("Usage"), "{line}: {said}");
     }
 
+    let govern = printed.split("palisade-hub governance").nth(1).and_then(|rest| rest.split("--yes").next());
+    let registered = shell.until_done(&format!("palisade-hub governance{}--yes", govern.unwrap())).await;
+    assert!(registered.contains("my-chain"), "{registered}");
+
     take_a_block_away(init).await;
 
     let name = folder.path().display().to_string();

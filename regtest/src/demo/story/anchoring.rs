@@ -139,7 +139,7 @@ impl Story {
         let header = |height: u32| headers.get(height as usize).copied();
         let attested = TimestampFile::parse(&bytes)?.verify(digest, header)?;
         self.tell.line(format!(
-            "its .ots file of {} bytes leads to Bitcoin block {}: `ots verify {}`",
+            "its .ots file of {} bytes leads to Bitcoin block {}: {}",
             bytes.len(),
             attested.height,
             text(&self.network.dir.join(&ots)),

@@ -13,14 +13,14 @@ impl Story {
             "A network is up: hub {hub}, bitcoind {rpc}, a block every two seconds. Try:\n\n\
              export PATH='{bin}':\"$PATH\" PALISADE_PASSWORD=hello\n\n\
              {}\n{}\n{}\n{}\n\
-             Keys of governance: {} and others beside it; every key file here has the password in {}.\n\
-             `make down` stops everything; the next `make up` begins anew and removes this network with its wallets.",
+             {}\n\
+             `make down DEMO_DIR='{}'` stops everything; the next `make up` there begins anew and removes this network with its wallets.",
             self.holder(faucet),
             self.prover(),
             self.stamper(),
             self.follower(),
-            text(&governance_key(&network.dir, 0)),
-            text(&network.password()),
+            self.governor(),
+            text(&network.dir),
         )
     }
 
@@ -85,6 +85,19 @@ impl Story {
              '[listen]' 'address = \"127.0.0.1:8201\"' '[follow]' 'url = \"{hub}\"' > follower.toml\n\
              palisade-hub run --config follower.toml &\n\
              curl http://127.0.0.1:8201/status        # and /health, which says whether it has caught up\n"
+        )
+    }
+
+    /// Its keys have the network's password, not the one of the wallet above.
+    fn governor(&self) -> String {
+        let network = &self.network;
+        let [first, second] = [0, 1].map(|member| text(&governance_key(&network.dir, member)));
+        let (hub, genesis, password) =
+            (&network.hub_url, text(&network.genesis()), text(&network.password()));
+        format!(
+            "# Govern, by two of the three keys: another chain. Every key file of the network has the password in {password}.\n\
+             palisade-hub governance register-chain --id my-chain --genesis-block \"$(printf '%064d' 7)\" --epoch-length 100 --voted-every 10 \\\n  \
+             --minimum-power 5000000 --genesis '{genesis}' --hub {hub} --key '{first}' --key '{second}' --password-file '{password}' --yes\n"
         )
     }
 
