@@ -84,8 +84,26 @@ impl AddChain {
     fn plan(&self) -> anyhow::Result<Plan> {
         let signer: SignerConfig = files::load(&self.signer_config)?;
         let voter: VoterConfig = files::load(&self.config)?;
+        let chain = self.chain(&signer)?;
+        let (known, source) = self.held(&signer, &voter, &chain)?;
+        let key = match known {
+            Some(known) => Key::Signers(known.key_file.clone()),
+            None => Key::Ours(chain.key_file.clone()),
+        };
+        let to_signer = known.is_none().then(|| table("chains", chain)).transpose()?;
+        let new_source =
+            || table("sources", SourceConfig { chain: self.id.clone(), url: self.source.clone() });
+        let to_voter = source.is_none().then(new_source).transpose()?;
+        extended::<SignerConfig>(&self.signer_config, to_signer.as_deref())?;
+        extended::<VoterConfig>(&self.config, to_voter.as_deref())?;
+        let genesis = read_genesis(&signer.genesis_file)?;
+        Ok(Plan { genesis, signer, voter, key, to_signer, to_voter })
+    }
+
+    /// The chain as the signer is to have it.
+    fn chain(&self, signer: &SignerConfig) -> anyhow::Result<ChainConfig> {
         let keys = signer.zero_key_file.parent().context("the key file has no directory")?;
-        let chain = ChainConfig {
+        Ok(ChainConfig {
             id: self.id.clone(),
             genesis: self.genesis_block,
             incarnation: self.incarnation,
@@ -93,12 +111,21 @@ impl AddChain {
             voted_every: self.voted_every,
             // No chain's name makes this the file of another key: theirs do not begin so.
             key_file: keys.join(format!("chain-{}.json", self.id)),
-        };
+        })
+    }
+
+    /// What an earlier try has added. It must be what is asked for now, and not all of it.
+    fn held<'a>(
+        &self,
+        signer: &'a SignerConfig,
+        voter: &'a VoterConfig,
+        chain: &ChainConfig,
+    ) -> anyhow::Result<(Option<&'a ChainConfig>, Option<&'a SourceConfig>)> {
         let known = signer.chains.iter().find(|known| known.id == self.id);
         if let Some(known) = known {
             let (file, id) = (self.signer_config.display(), &self.id);
             ensure!(
-                known.has_terms_of(&chain),
+                known.has_terms_of(chain),
                 "{file} has chain {id} already, with other terms: compare them"
             );
         }
@@ -111,16 +138,7 @@ impl AddChain {
             let (signer, voter) = (self.signer_config.display(), self.config.display());
             bail!("the provider has chain {} already: {signer} and {voter} hold it", self.id);
         }
-        let key =
-            known.map_or_else(|| Key::Ours(chain.key_file.clone()), |it| Key::Signers(it.key_file.clone()));
-        let to_signer = known.is_none().then(|| table("chains", chain)).transpose()?;
-        let new_source =
-            || table("sources", SourceConfig { chain: self.id.clone(), url: self.source.clone() });
-        let to_voter = source.is_none().then(new_source).transpose()?;
-        extended::<SignerConfig>(&self.signer_config, to_signer.as_deref())?;
-        extended::<VoterConfig>(&self.config, to_voter.as_deref())?;
-        let genesis = read_genesis(&signer.genesis_file)?;
-        Ok(Plan { genesis, signer, voter, key, to_signer, to_voter })
+        Ok((known, source))
     }
 
     /// A signer with other terms than the hub's would sign what nobody counts.
@@ -213,6 +231,7 @@ fn table(name: &str, item: impl Serialize) -> anyhow::Result<String> {
 fn extended<T: DeserializeOwned + Validate>(path: &Path, more: Option<&str>) -> anyhow::Result<String> {
     let text = bounded::read_text(path).with_context(|| path.display().to_string())?;
     let text = text + more.unwrap_or_default();
+    ensure!(text.len() <= files::MAX_BYTES, files::ConfigError::TooLong { path: path.to_owned() });
     let _: T = files::parse(path, &text)?;
     Ok(text)
 }
