@@ -1,8 +1,9 @@
 //! Getting a proof: from the hub what it proves, from one's own node the headers. What comes is verified before it is kept.
 
 use crate::headers;
-use crate::verify::{Shown, blocks};
+use crate::verify::{MAX_ROOT, Shown, blocks};
 use anyhow::Context as _;
+use bitcoin::block::Header;
 use clap::Args;
 use palisade_hub::bitcoind::BitcoinRpc;
 use palisade_hub::client::HubClient;
@@ -12,8 +13,9 @@ use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
-use palisade_protocol::proof::{FinalityProof, TrustRoot};
+use palisade_protocol::proof::{FinalityProof, Proven, TrustRoot};
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Which block, and where to ask.
@@ -31,7 +33,7 @@ pub struct Prove {
     /// The Bitcoin node.
     #[command(flatten)]
     pub node: NodeArgs,
-    /// Directory for the files.
+    /// Directory for the files. A `hub.root` in it that is another than this hub's stays, and then nothing is written.
     #[arg(long, default_value = ".")]
     pub out: PathBuf,
 }
@@ -78,30 +80,69 @@ impl Prove {
     /// Gets, verifies and writes the files.
     pub async fn run(&self) -> Result<Made, Failure> {
         let node = self.node.connect()?;
-        Ok(self.make(&node).await?)
+        self.keep(self.get(&node).await?)
     }
 
-    async fn make(&self, node: &BitcoinRpc) -> anyhow::Result<Made> {
+    async fn get(&self, node: &BitcoinRpc) -> anyhow::Result<Got> {
         let hub = HubClient::new(self.hub.clone());
         let proof = hub.get_bytes(&format!("proofs/{}/{}", self.chain, self.height)).await?;
         let parsed = FinalityProof::parse(&proof).context("the hub's proof")?;
         let root = hub.get_bytes("root").await?;
         let trusted = TrustRoot::from_bytes(&root).context("the hub's trust root")?;
-        let read = headers::read_all(node, parsed.headers_from.0).await?;
-        let proven = parsed.verify(&trusted, &read).context("the hub's proof does not hold")?;
+        let headers = headers::read_all(node, parsed.headers_from.0).await?;
+        let proven = parsed.verify(&trusted, &headers).context("the hub's proof does not hold")?;
+        Ok(Got { proof, root, trusted, headers, proven })
+    }
+
+    /// Writes the files, the root first and the proof last; none if something is in the way of one of them.
+    fn keep(&self, got: Got) -> Result<Made, Failure> {
         std::fs::create_dir_all(&self.out).with_context(|| format!("directory {}", self.out.display()))?;
-        let write = |name: &str, bytes: &[u8]| {
-            let path = self.out.join(name);
-            bounded::write(&path, bytes).with_context(|| format!("file {}", path.display()))?;
-            anyhow::Ok(path)
+        let [root, headers, proof] =
+            ["hub.root", "bitcoin.headers", "block.proof"].map(|name| self.out.join(name));
+        let mut files = vec![(&headers, headers::to_file(&got.headers)), (&proof, got.proof.clone())];
+        if !self.has_root(&root, &got)? {
+            files.insert(0, (&root, got.root.clone()));
+        }
+        for (path, _) in &files {
+            bounded::check_place(path).with_context(|| named(path))?;
+        }
+        for (path, bytes) in &files {
+            bounded::write(path, bytes).with_context(|| named(path))?;
+        }
+        Ok(self.made(proof, headers, root, got))
+    }
+
+    /// Whether the hub's root is there already. Another one that is there is what somebody trusts: nobody but them replaces it.
+    fn has_root(&self, path: &Path, got: &Got) -> Result<bool, Failure> {
+        let found = match bounded::read(path, MAX_ROOT) {
+            Err(why) if why.kind() == ErrorKind::NotFound => return Ok(false),
+            found => found.with_context(|| named(path))?,
         };
-        let root_sha256 = palisade_protocol::hash::sha256(&[&root]).to_string();
-        let (proof, root) = (write("block.proof", &proof)?, write("hub.root", &root)?);
-        let headers = write("bitcoin.headers", &headers::to_file(&read))?;
+        if found.as_ref() == Some(&got.root) {
+            return Ok(true);
+        }
+        let holds = match found.and_then(|bytes| TrustRoot::from_bytes(&bytes).ok()) {
+            Some(other) if other.hub != got.trusted.hub => {
+                format!("the root of another hub, {}", other.hub)
+            }
+            Some(_) => "another root of the same hub".to_owned(),
+            None => "something that is no trust root".to_owned(),
+        };
+        let (path, hub, id) = (path.display(), &self.hub, got.trusted.hub);
+        Err(Failure::failed(format_args!(
+            "{path} holds {holds}; {hub} gives a root of hub {id}: nothing was written"
+        ))
+        .hint(format_args!(
+            "is --hub the hub that you trust? If it is meant to be another one, name another directory with --out; delete {path} only if you trust it no more"
+        ))
+        .rule("other-root"))
+    }
+
+    fn made(&self, proof: PathBuf, headers: PathBuf, root: PathBuf, got: Got) -> Made {
         let at = |path: &Path| format!("'{}'", path.display());
         let (proof_at, headers_at, root_at) = (at(&proof), at(&headers), at(&root));
         let node = self.node.flags();
-        Ok(Made {
+        Made {
             verify: format!(
                 "palisade-checkpointer verify {proof_at} --headers {headers_at} --root {root_at}"
             ),
@@ -109,8 +150,21 @@ impl Prove {
             proof,
             headers,
             root,
-            root_sha256,
-            shown: proven.into(),
-        })
+            root_sha256: palisade_protocol::hash::sha256(&[&got.root]).to_string(),
+            shown: got.proven.into(),
+        }
     }
+}
+
+/// What hub and node gave, verified.
+struct Got {
+    proof: Vec<u8>,
+    root: Vec<u8>,
+    trusted: TrustRoot,
+    headers: Vec<Header>,
+    proven: Proven,
+}
+
+fn named(path: &Path) -> String {
+    format!("file {}", path.display())
 }

@@ -15,7 +15,7 @@ const HEADER: usize = 80;
 /// Longest file of headers that is read: more than Bitcoin will have in a hundred years.
 pub(crate) const MAX_HEADERS: usize = HEADER * 8_000_000;
 /// Longest trust root.
-const MAX_ROOT: usize = 1_024;
+pub(crate) const MAX_ROOT: usize = 1_024;
 
 /// What a file should be.
 #[derive(Debug, Clone, Copy)]
@@ -49,9 +49,29 @@ pub struct Verify {
     /// The trust root, from somebody you trust.
     #[arg(long)]
     pub root: PathBuf,
-    /// Bitcoin blocks that must lie above the anchor; by default as many as make it final by the hub's parameters.
+    /// Bitcoin blocks that must lie above the anchor. By default w of the genesis document that the root names: files do not show
+    /// whether governance has set another depth since. If it has (`GET /params` at a hub or follower that you trust), give it here.
     #[arg(long)]
     pub min_depth: Option<u32>,
+}
+
+/// Where the depth comes from that an anchor was judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(into = "&'static str")]
+pub enum DepthFrom {
+    /// It is w of the genesis document that the root names. Governance may have set another since.
+    Genesis,
+    /// The flag `--min-depth` gave it.
+    Flag,
+}
+
+impl From<DepthFrom> for &'static str {
+    fn from(from: DepthFrom) -> Self {
+        match from {
+            DepthFrom::Genesis => "genesis",
+            DepthFrom::Flag => "flag",
+        }
+    }
 }
 
 /// What was proven.
@@ -79,11 +99,15 @@ pub struct Shown {
     pub anchor_height: u32,
     /// Blocks above it.
     pub depth: u32,
-    /// Depth at which the hub calls an anchor final.
+    /// Depth at which an anchor is final: w of the genesis document that the root names. No file shows a later one.
     pub final_depth: u32,
     /// Bitcoin's height at which it is that deep.
     pub final_at_height: u32,
-    /// Whether it is that deep in these headers. Until then the hub's record of the block can still leave Bitcoin.
+    /// The depth that was wanted.
+    pub wanted_depth: u32,
+    /// Where that comes from.
+    pub depth_from: DepthFrom,
+    /// Whether the anchor is `final_depth` deep in these headers. Until then the hub's record of the block can still leave Bitcoin.
     #[serde(rename = "final")]
     pub is_final: bool,
 }
@@ -104,6 +128,8 @@ impl From<Proven> for Shown {
             depth: proven.depth,
             final_depth: proven.final_depth,
             final_at_height: proven.anchor_height.0.saturating_add(proven.final_depth),
+            wanted_depth: proven.final_depth,
+            depth_from: DepthFrom::Genesis,
             is_final: proven.depth >= proven.final_depth,
         }
     }
@@ -119,14 +145,25 @@ impl fmt::Display for Shown {
         writeln!(f, "  votes  {signed} of {total}")?;
         writeln!(f, "  anchor {} in Bitcoin block {}", self.anchor_txid, self.anchor_block)?;
         let depth = if self.is_final { "final" } else { "not final yet" };
-        write!(
+        writeln!(
             f,
             "         at height {}, {} deep: {depth} (final at {}, which is height {})",
             self.anchor_height,
             blocks(self.depth),
             self.final_depth,
             self.final_at_height
-        )
+        )?;
+        let enough = |deep: bool| if deep { "deep enough" } else { "not deep enough" };
+        let by_genesis = by(DepthFrom::Genesis, self.final_depth);
+        match self.depth_from {
+            DepthFrom::Genesis => {
+                write!(f, "         {} {by_genesis}; {GIVE_ANOTHER}", enough(self.is_final))
+            }
+            DepthFrom::Flag => {
+                let by_flag = by(DepthFrom::Flag, self.wanted_depth);
+                write!(f, "         deep enough {by_flag}, {} {by_genesis}", enough(self.is_final))
+            }
+        }
     }
 }
 
@@ -141,10 +178,12 @@ impl Verify {
         let root = read(&self.root, ROOT, MAX_ROOT)?;
         let root = TrustRoot::from_bytes(&root).map_err(|why| misfit(&self.root, ROOT, &why))?;
         let proven = proof.verify(&root, &headers).map_err(|why| self.broken(&why))?;
-        let wanted = self.min_depth.unwrap_or(proven.final_depth);
-        match wanted.checked_sub(proven.depth) {
-            None | Some(0) => Ok(proven.into()),
-            Some(missing) => Err(self.too_young(&proven, wanted, missing)),
+        let (wanted_depth, depth_from) =
+            self.min_depth.map_or((proven.final_depth, DepthFrom::Genesis), |depth| (depth, DepthFrom::Flag));
+        let shown = Shown { wanted_depth, depth_from, ..proven.into() };
+        match wanted_depth.checked_sub(shown.depth) {
+            None | Some(0) => Ok(shown),
+            Some(missing) => Err(self.too_young(&shown, missing)),
         }
     }
 
@@ -174,14 +213,18 @@ impl Verify {
     }
 
     /// Nothing is wrong, but too little work lies above the anchor in these headers.
-    fn too_young(&self, proven: &Proven, wanted: u32, missing: u32) -> Failure {
-        let (found, height) = (blocks(proven.depth), proven.anchor_height.0);
-        let (missing_in_words, until) = (blocks(missing), height.saturating_add(wanted));
+    fn too_young(&self, shown: &Shown, missing: u32) -> Failure {
+        let Shown { wanted_depth, depth_from, anchor_height, .. } = *shown;
+        let (found, missing_in_words) = (blocks(shown.depth), blocks(missing));
+        let (by, until) = (by(depth_from, wanted_depth), anchor_height.saturating_add(wanted_depth));
+        let give = if depth_from == DepthFrom::Genesis { format!("; {GIVE_ANOTHER}") } else { String::new() };
         Failure::failed(format_args!(
-            "not final yet (depth): in these headers the anchor at Bitcoin height {height} is {found} deep, {wanted} are wanted; {missing_in_words} missing"
+            "not final yet (depth): in these headers the anchor at Bitcoin height {anchor_height} is {found} deep, {wanted_depth} are wanted {by}; {missing_in_words} missing"
         ))
-        .hint(format_args!("once Bitcoin is at height {until}, verify again: {}", self.fresh_headers()))
+        .hint(format_args!("once Bitcoin is at height {until}, verify again: {}{give}", self.fresh_headers()))
         .rule("depth")
+        .fact("wanted_depth", wanted_depth)
+        .fact("depth_from", <&str>::from(depth_from))
         .fact("missing_blocks", missing)
         .fact("final_at_height", until)
     }
@@ -191,6 +234,17 @@ impl Verify {
         format!(
             "`palisade-checkpointer headers '{proof}' --out '{headers}' --bitcoin URL --cookie FILE` writes fresh ones"
         )
+    }
+}
+
+/// What a verifier without network cannot know.
+const GIVE_ANOTHER: &str = "if governance has set another since, `verify` takes it with --min-depth";
+
+/// What an anchor is judged by, in words.
+fn by(from: DepthFrom, depth: u32) -> String {
+    match from {
+        DepthFrom::Genesis => format!("by w = {depth} of the genesis document that the root file names"),
+        DepthFrom::Flag => format!("by --min-depth {depth}"),
     }
 }
 

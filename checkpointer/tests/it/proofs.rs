@@ -11,6 +11,10 @@ use palisade_hub::client::{HubClient, HubError};
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_hub::daemon::shutdown::Shutdown;
+use palisade_protocol::codec::Wire as _;
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::proof::TrustRoot;
+use palisade_protocol::units::BtcHeight;
 use palisade_regtest::Node;
 use palisade_regtest::hub::{self, serve};
 use palisade_regtest::world::World;
@@ -42,10 +46,14 @@ impl Scene {
     }
 
     async fn prove(&self) -> Made {
+        self.try_to_prove().await.unwrap()
+    }
+
+    async fn try_to_prove(&self) -> Result<Made, Failure> {
         let node = self.node_args().await;
         let (chain, hub) = (DEV.parse().unwrap(), self.hub.url().clone());
         let out = self.dir.path().join("the proof");
-        Prove { chain, height: 200, hub, node, out }.run().await.unwrap()
+        Prove { chain, height: 200, hub, node, out }.run().await
     }
 }
 
@@ -114,13 +122,96 @@ async fn an_anchor_that_is_too_young_is_not_final_yet_and_newer_headers_show_it_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_verifies_is_told_by_which_depth_and_where_that_comes_from() {
+    let mut scene = Scene::new().await;
+    let young = scene.prove().await.shown;
+    let w = young.final_depth;
+    let by_genesis = format!("deep enough by w = {w} of the genesis document that the root file names");
+    assert!(young.to_string().contains(&format!("not {by_genesis}; if governance")), "{young}");
+    scene.world.mine(w - young.depth);
+    let made = scene.prove().await;
+    // What is asked for, by whom, and how deep that is under all that there is.
+    for (asked, from, wanted, enough) in [
+        (None, "genesis", w, true),
+        (Some(w), "flag", w, true),
+        (Some(1), "flag", 1, true),
+        (Some(w + 1), "flag", w + 1, false),
+    ] {
+        let verified = verify(&made, asked);
+        let said =
+            verified.as_ref().map_or_else(Failure::to_json, |shown| serde_json::to_value(shown).unwrap());
+        assert_eq!((&said["depth_from"], &said["wanted_depth"]), (&from.into(), &wanted.into()), "{said}");
+        assert_eq!(verified.is_ok(), enough, "{said}");
+        let words = verified.map_or_else(|why| why.to_string(), |shown| shown.to_string());
+        match asked {
+            None => {
+                assert!(words.contains(&format!("{by_genesis}; if governance has set another")), "{words}")
+            }
+            Some(depth) => assert!(words.contains(&format!(" by --min-depth {depth}")), "{words}"),
+        }
+    }
+    write_headers(
+        &made.headers,
+        &scene.world.chain[headers_from(&scene, &made)..scene.world.chain.len() - 1],
+    );
+    let why = verify(&made, None).unwrap_err();
+    assert_eq!((why.to_json()["depth_from"].as_str(), why.exit() as u8), (Some("genesis"), 1), "{why}");
+    assert!(why.to_string().contains(&format!("{w} are wanted by w = {w} of the genesis")), "{why}");
+    assert!(why.to_string().contains("if governance has set another"), "{why}");
+}
+
+/// Height of the first header in the file.
+fn headers_from(scene: &Scene, made: &Made) -> usize {
+    scene.world.chain.len() - std::fs::read(&made.headers).unwrap().len() / 80
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_root_that_is_there_stays_and_nothing_is_written_beside_it() {
+    let scene = Scene::new().await;
+    let made = scene.prove().await;
+    let files = [&made.root, &made.headers, &made.proof];
+    let good = std::fs::read(&made.root).unwrap();
+    let root = TrustRoot::from_bytes(&good).unwrap();
+    let of_another = TrustRoot { hub: Hash32([7; 32]), ..root.clone() };
+    let another = TrustRoot { btc_height: BtcHeight(root.btc_height.0 + 1), ..root };
+    for (there, part) in [
+        (of_another.to_bytes(), "holds the root of another hub, 0707"),
+        (another.to_bytes(), "holds another root of the same hub"),
+        (b"text".to_vec(), "holds something that is no trust root"),
+        (vec![0; 2_000], "holds something that is no trust root"),
+    ] {
+        let old = [there.as_slice(), b"old headers", b"old proof"];
+        for (file, bytes) in files.iter().zip(old) {
+            std::fs::write(file, bytes).unwrap();
+        }
+        let why = scene.try_to_prove().await.unwrap_err();
+        assert!(why.to_string().contains(part) && why.to_string().contains("--out"), "{why}");
+        assert_eq!((why.to_json()["rule"].as_str(), why.exit() as u8), (Some("other-root"), 1));
+        assert_eq!(files.map(|file| std::fs::read(file).unwrap()), old.map(<[u8]>::to_vec));
+    }
+    // The same root is left alone, even where it could not be written.
+    std::fs::write(&made.root, &good).unwrap();
+    std::fs::set_permissions(&made.root, std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
+    let dated = made.root.metadata().unwrap().modified().unwrap();
+    scene.prove().await;
+    assert_eq!(made.root.metadata().unwrap().modified().unwrap(), dated);
+    verify(&made, Some(0)).unwrap();
+    // Something in the way of one file keeps all from being written.
+    for in_the_way in files {
+        files.iter().for_each(|file| drop(std::fs::remove_file(file)));
+        std::fs::create_dir(in_the_way).unwrap();
+        let why = scene.try_to_prove().await.unwrap_err();
+        assert!(why.to_string().contains(&format!("{}: it is not a file", in_the_way.display())), "{why}");
+        std::fs::remove_dir(in_the_way).unwrap();
+        assert_eq!(std::fs::read_dir(in_the_way.parent().unwrap()).unwrap().count(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_hold_names_the_file_the_rule_and_what_was_wanted() {
     let scene = Scene::new().await;
     let made = scene.prove().await;
-    let from = {
-        let bytes = std::fs::read(&made.headers).unwrap();
-        scene.world.chain.len() - bytes.len() / 80
-    };
+    let from = headers_from(&scene, &made);
     let chain = &scene.world.chain;
     let (proof, root) = (std::fs::read(&made.proof).unwrap(), std::fs::read(&made.root).unwrap());
     type Break<'a> = &'a dyn Fn();
@@ -187,9 +278,7 @@ async fn nobody_waits_for_the_other_end_of_a_pipe() {
     let pipe = scene.dir.path().join("the proof").join("hub.root");
     std::fs::remove_file(&pipe).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let node = scene.node_args().await;
-    let (chain, hub, out) = (DEV.parse().unwrap(), scene.hub.url().clone(), pipe.parent().unwrap().into());
-    let why = Prove { chain, height: 200, hub, node, out }.run().await.unwrap_err();
+    let why = scene.try_to_prove().await.unwrap_err();
     assert!(why.to_string().contains("hub.root: it is not a file"), "{why}");
     let node = scene.node_args().await;
     let why = Headers { proof: made.proof.clone(), out: pipe.clone(), node }.run().await.unwrap_err();

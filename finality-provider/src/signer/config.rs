@@ -65,6 +65,12 @@ impl ChainConfig {
         ChainIdentity { id: self.id.clone(), genesis: self.genesis, incarnation: self.incarnation, ..zero }
     }
 
+    /// Whether it is the same chain with the same terms, whichever file has its key.
+    pub fn has_terms_of(&self, other: &Self) -> bool {
+        let of = |it: &Self| (it.genesis, it.incarnation, it.epoch_length, it.voted_every);
+        self.id == other.id && of(self) == of(other)
+    }
+
     /// Its terms, as far as a signer needs them: how much power opens a chain is not its business.
     pub fn terms(&self) -> Terms {
         Terms { epoch_length: self.epoch_length, voted_every: self.voted_every, minimum_power_sat: 1 }
@@ -81,9 +87,12 @@ impl Validate for SignerConfig {
     }
 
     fn validate(&self) -> Result<(), Invalid> {
-        for chain in &self.chains {
+        for (index, chain) in self.chains.iter().enumerate() {
             if chain.id.is_zero() {
                 return Err(Invalid::new("chains.id", "chain zero is always there; it needs no table"));
+            }
+            if self.chains.iter().take(index).any(|other| other.id == chain.id) {
+                return Err(Invalid::new("chains.id", format!("{} has two tables", chain.id)));
             }
             chain.terms().check().map_err(|rule| Invalid::new(format!("chains.{}", chain.id), rule))?;
         }
@@ -126,6 +135,8 @@ mod tests {
         };
         refused(chain("zero", 5), "chain zero is always there");
         refused(chain("dev", 7), "multiple of voted_every");
+        let again = chain("dev", 5).replace(DEFAULT, "");
+        refused(format!("{}{again}", chain("dev", 5)), "dev has two tables");
         assert_eq!(read(&chain("dev", 5)).unwrap().chains[0].terms().voted_heights(), 10);
     }
 }

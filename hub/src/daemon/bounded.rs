@@ -1,8 +1,10 @@
 //! Files that a person names: never more is read of them than they may have, and nothing that could wait for ever, as pipes do,
 //! is read or written.
 
-use std::fs::{File, Metadata};
+use super::private_file;
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::Path;
 
 /// Longest text that a person hands to a command as a file.
@@ -25,12 +27,33 @@ pub fn read_text(path: &Path) -> io::Result<String> {
 
 /// Writes a file, in the place of one that may be there.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    check_place(path)?;
+    fs::write(path, bytes)
+}
+
+/// Refuses a place where something is that `write` would refuse, for who has several files to write.
+pub fn check_place(path: &Path) -> io::Result<()> {
     match path.metadata() {
-        Ok(found) => check(&found)?,
-        Err(why) if why.kind() == io::ErrorKind::NotFound => {}
-        Err(why) => return Err(why),
+        Ok(found) => check(&found),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(why) => Err(why),
     }
-    std::fs::write(path, bytes)
+}
+
+/// Gives a file that is there other content: whoever reads it, at any moment or after a crash, finds the old content or the new
+/// one, whole. Owner and mode stay, and a link still leads to it. It is on disk as `NAME.new` before it takes its place.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = path.canonicalize()?;
+    let old = path.metadata()?;
+    check(&old)?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    private_file::put(&new, &path, bytes, |file| {
+        fchown(file, Some(old.uid()), Some(old.gid()))?;
+        file.set_permissions(old.permissions())?;
+        file.sync_all()
+    })
 }
 
 /// Refuses what is no file.
@@ -41,6 +64,8 @@ pub(super) fn check(found: &Metadata) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
     use std::process::Command;
 
     #[test]
@@ -59,6 +84,26 @@ mod tests {
             super::write(&file, bytes.as_bytes()).unwrap();
             assert_eq!(super::read_text(&file).unwrap(), bytes);
         }
+    }
+
+    #[test]
+    fn a_replaced_file_keeps_its_mode_and_its_links_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("a.new"), dir.path().join("link"));
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(super::replace(&file, b"bytes").is_err(), "nothing is there");
+        std::fs::write(&file, "old").unwrap();
+        for mode in [0o640, 0o400] {
+            std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+            for path in [&file, &link] {
+                std::fs::write(dir.path().join("a.new.new"), "what a crash left").unwrap();
+                super::replace(path, path.as_os_str().as_encoded_bytes()).unwrap();
+                assert_eq!(std::fs::read(&file).unwrap(), path.as_os_str().as_encoded_bytes());
+                assert_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, mode);
+                assert!(link.is_symlink() && std::fs::read_dir(dir.path()).unwrap().count() == 2);
+            }
+        }
+        assert!(super::replace(dir.path(), b"bytes").is_err());
     }
 
     #[test]

@@ -67,13 +67,28 @@ fn sync_directory_of(path: &Path) -> io::Result<()> {
 /// Puts a file with these bytes in the place of one that may be there: whoever reads it, at any moment or after a crash, finds
 /// the old content or the new one, whole. It is on disk as `path` with the extension `new` before it takes its place.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    match fs::remove_file(&new) {
+    put(&path.with_extension("new"), path, bytes, |_| Ok(()))
+}
+
+/// Writes these bytes as `new`, whatever a crash left there, prepares that file, and lets it take the place of `path`.
+pub(super) fn put(
+    new: &Path,
+    path: &Path,
+    bytes: &[u8],
+    prepare: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
+    match fs::remove_file(new) {
         Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
         _ => {}
     }
-    create(&new, bytes)?;
-    fs::rename(&new, path)?;
+    create(new, bytes)?;
+    let file = File::open(new)?;
+    let made = prepare(&file).and_then(|()| fs::rename(new, path));
+    if made.is_err() {
+        // The first failure is the one to report.
+        let _ = fs::remove_file(new);
+    }
+    made?;
     sync_directory_of(path)
 }
 

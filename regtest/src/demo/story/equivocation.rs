@@ -87,7 +87,7 @@ impl Story {
         ));
         let rival = rival(&self.chain.id, height).to_string();
         let dir = self.operators[GUILTY].dir();
-        let key = text(&dir.join(format!("keys/{}.json", self.chain.id)));
+        let key = text(&dir.join(format!("keys/chain-{}.json", self.chain.id)));
         let record = text(&dir.join("signer-data/record.sqlite"));
         let (genesis, password) = (text(&self.network.genesis()), text(&self.network.password()));
         let (length, every) = (self.chain.epoch_length.to_string(), self.chain.voted_every.to_string());
