@@ -84,6 +84,18 @@ impl World {
         self.compose(wish, Some(*old), former)
     }
 
+    /// An expansion whose transaction has these inputs in place of the old stake's output and the backing output.
+    pub fn expansion_with(
+        &mut self,
+        old: &StakeId,
+        wish: &Wish<'_>,
+        inputs: impl FnOnce([OutPoint; 2]) -> Vec<OutPoint>,
+    ) -> StakeRegistration {
+        let (funding, _, proof) = self.fund(wish.holder, wish.sat + 1_000);
+        let inputs = inputs([self.stake(old).contract.coin.outpoint, funding]);
+        self.draft_with(wish, Some(*old), &[], (funding, proof), inputs).0
+    }
+
     fn compose(&mut self, wish: &Wish<'_>, expands: Option<StakeId>, former: &[&str]) -> StakeRegistration {
         let (funding, _, proof) = self.fund(wish.holder, wish.sat + 1_000);
         self.draft(wish, expands, former, (funding, proof)).0
@@ -103,10 +115,21 @@ impl World {
         wish: &Wish<'_>,
         expands: Option<StakeId>,
         former: &[&str],
-        (funding, proof): (OutPoint, InclusionProof),
+        coin: (OutPoint, InclusionProof),
     ) -> (StakeRegistration, Judged) {
         let old = expands.map(|old| self.stake(&old).contract.coin.outpoint);
-        let inputs = old.into_iter().chain([funding]).collect();
+        let inputs = old.into_iter().chain([coin.0]).collect();
+        self.draft_with(wish, expands, former, coin, inputs)
+    }
+
+    fn draft_with(
+        &self,
+        wish: &Wish<'_>,
+        expands: Option<StakeId>,
+        former: &[&str],
+        (funding, proof): (OutPoint, InclusionProof),
+        inputs: Vec<OutPoint>,
+    ) -> (StakeRegistration, Judged) {
         let params = self.ledger.params_at(self.ledger.btc_height()).1.clone();
         let sorted = |names: &[&str]| {
             let mut keys: Vec<ProviderKey> = names.iter().map(|name| provider_key(name)).collect();

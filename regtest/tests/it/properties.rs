@@ -41,9 +41,10 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (30..150u32).prop_map(|blocks| Act::Mine { blocks }),
         4 => (1..7u32, 0..3usize).prop_map(|(depth, keep)| Act::Reorg { depth, keep }),
         1 => (7..10u32, 0..3usize).prop_map(|(depth, keep)| Act::Reorg { depth, keep }),
-        2 => any::<bool>().prop_map(|accept| Act::Resume { accept }),
+        2 => (0..5usize).prop_map(|accept| Act::Resume { accept }),
         3 => (1..22u64).prop_map(|blocks| Act::Close { blocks }),
         6 => (1..6u64).prop_map(|blocks| Act::Certify { blocks }),
+        2 => (prop::bool::weighted(0.3), 0..5usize).prop_map(|(leak, accept)| Act::Wane { leak, accept }),
         1 => (stake, 0..5usize).prop_map(|(stake, other)| Act::Nonsense { stake, other }),
     ]
 }

@@ -3,7 +3,7 @@
 
 mod bitcoin_facts;
 mod finality;
-mod governance;
+pub(super) mod governance;
 mod registrations;
 
 use super::anchors::world;

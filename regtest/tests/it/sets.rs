@@ -10,8 +10,9 @@ use palisade_protocol::units::Epoch;
 use palisade_regtest::world::{COVENANT, Wish, World, provider_key, schnorr};
 use std::collections::BTreeSet;
 
-#[test]
-fn a_set_has_the_sixty_strongest_and_the_others_are_told_why_not() {
+/// A world whose chain zero has just fixed its first set, and the names of its providers, two more than a set holds. Each has what
+/// its number gives.
+fn crowd(sat: impl Fn(usize) -> u64) -> (World, Vec<String>) {
     let zero = ChainId::zero();
     let terms = Terms { epoch_length: 20, voted_every: 5, minimum_power_sat: 1 };
     let mut world = World::with(terms, &COVENANT, 3);
@@ -20,11 +21,27 @@ fn a_set_has_the_sixty_strongest_and_the_others_are_told_why_not() {
     for (number, name) in names.iter().enumerate() {
         world.register_provider(&zero, name);
         world.commit(&zero, name, 1..3);
-        // The weakest registers in the middle.
-        let sat = 20_000 + 1_000 * ((number + 30) % names.len()) as u64;
-        world.active_stake(&Wish { holder: "alice", sat, providers: &[name], lock: 2_000 });
+        let wish = Wish { holder: "alice", sat: sat(number), providers: &[name], lock: 2_000 };
+        world.active_stake(&wish);
     }
     world.close();
+    (world, names)
+}
+
+#[test]
+fn among_providers_of_equal_power_those_with_the_lower_keys_are_in_the_set() {
+    let (world, names) = crowd(|_| 20_000);
+    let mut keys: Vec<_> = names.iter().map(|name| provider_key(name)).collect();
+    keys.sort_unstable();
+    keys.truncate(MAX_MEMBERS);
+    let members = world.ledger.chains()[0].sets[&Epoch(1)].set.members().iter();
+    assert!(members.map(|member| member.key).eq(keys));
+}
+
+#[test]
+fn a_set_has_the_sixty_strongest_and_the_others_are_told_why_not() {
+    // The weakest registers in the middle.
+    let (world, names) = crowd(|number| 20_000 + 1_000 * ((number + 30) % (MAX_MEMBERS + 2)) as u64);
     let chain = &world.ledger.chains()[0];
     let fixed = &chain.sets[&Epoch(1)];
     let (set, left_out) = (&fixed.set, &fixed.left_out);
@@ -36,7 +53,7 @@ fn a_set_has_the_sixty_strongest_and_the_others_are_told_why_not() {
     assert_eq!(left_out.iter().map(|(key, _)| *key).collect::<BTreeSet<_>>(), weakest);
     assert!(left_out.iter().all(|(_, why)| *why == "not among the strongest 60"));
     // The roots of epoch 1 are of no more use; for epoch 2 the strongest have as much as before.
-    let of_next = world.ledger.providers().eligible_power(&zero);
+    let of_next = world.ledger.providers().eligible_power(&ChainId::zero());
     assert_eq!(of_next.into_iter().collect::<Vec<_>>(), [(Epoch(2), set.header().total)]);
 }
 

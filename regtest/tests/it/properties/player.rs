@@ -45,9 +45,10 @@ pub enum Act {
     Leak { name: usize },
     Mine { blocks: u32 },
     Reorg { depth: u32, keep: usize },
-    Resume { accept: bool },
+    Resume { accept: usize },
     Close { blocks: u64 },
     Certify { blocks: u64 },
+    Wane { leak: bool, accept: usize },
     Nonsense { stake: usize, other: usize },
 }
 
@@ -103,6 +104,7 @@ impl Player {
             Act::Certify { blocks } => (0..blocks).for_each(|_| self.certify()),
             Act::TellAll => (0..self.stakes.len()).for_each(|i| self.tell_facts(i)),
             _ if self.stakes.is_empty() => {}
+            Act::Wane { leak, accept } => self.wane(leak, accept),
             Act::Again { stake } => self.again(stake % self.stakes.len()),
             Act::Expand { stake, choice, signed } => self.expand(stake % self.stakes.len(), choice, signed),
             Act::Sign { stake, member } => self.answer(stake % self.stakes.len(), member % 5, true),
@@ -375,42 +377,46 @@ impl Player {
         self.check();
     }
 
-    fn resume(&mut self, accept: bool) {
-        let power = Amount::from_sat(1);
-        let chains = [ChainId::zero(), DEV.parse().unwrap()];
-        let accepted = chains.into_iter().filter(|_| accept).map(|chain| AcceptedPower { chain, power });
-        let answer = self.world.govern(Action::Resume(Resume { accepted: accepted.collect() }));
+    /// Governance accepts nothing, one satoshi, or for each chain what its keys have now, or one satoshi more or less.
+    fn resume(&mut self, accept: usize) {
+        let zero = self.held(&NAMES[..3]).values().sum::<u64>();
+        let dev = self.held(&NAMES[3..]).values().sum::<u64>();
+        let power =
+            |held: u64| [None, Some(1), Some(held), Some(held + 1), Some(held.saturating_sub(1))][accept];
+        let named = [(ChainId::zero(), power(zero)), (DEV.parse().unwrap(), power(dev))];
+        let named = named.into_iter().filter_map(|(chain, power)| Some((chain, Amount::from_sat(power?))));
+        let accepted = named.map(|(chain, power)| AcceptedPower { chain, power }).collect();
+        let answer = self.world.govern(Action::Resume(Resume { accepted }));
         assert_eq!(answer.is_ok(), self.model.tripped || self.dev.paused, "{answer:?}");
         if answer.is_ok() {
             (self.model.tripped, self.dev.paused) = (false, false);
-            (self.accepted, self.dev.accepted) = (accept.then_some(1), accept.then_some(1));
+            (self.accepted, self.dev.accepted) = (power(zero), power(dev));
         }
         self.check();
+    }
+
+    /// What these keys have, those that are out and those without power left out.
+    fn held(&self, names: &[&str]) -> BTreeMap<ProviderKey, u64> {
+        let mut power = self.model.power();
+        let keys: BTreeSet<_> = names.iter().map(|name| provider_key(name)).collect();
+        power.retain(|key, sat| *sat > 0 && keys.contains(key) && !self.model.exposed.contains(key));
+        power
     }
 
     /// Closes a block; where it fixes a set, the set is the power of the moment.
     fn close(&mut self) {
         let height = self.world.ledger.next_height();
         let epoch = height.0 / 20 + 1;
-        let power = self.model.power();
-        let held = |key: &ProviderKey| {
-            let power = power.get(key).copied().unwrap_or(0);
-            if self.model.exposed.contains(key) { 0 } else { power }
-        };
-        let with_power = |names: &mut dyn Iterator<Item = &str>| -> BTreeMap<_, _> {
-            let keys = names.map(provider_key).map(|key| (key, held(&key)));
-            keys.filter(|(_, power)| *power > 0).collect()
-        };
-        let eligible = match epoch < EPOCHS {
-            true => with_power(&mut NAMES[..3].iter().copied()),
-            false => BTreeMap::new(),
-        };
+        let all = self.held(&NAMES);
+        let eligible = if epoch < EPOCHS { self.held(&NAMES[..3]) } else { BTreeMap::new() };
         self.world.close();
         let trips = height.0.is_multiple_of(20) && self.shrinks_too_much(eligible.values().sum());
         let of_dev = |epoch| {
             let ready = DEV_EPOCHS.into_iter().filter(|(_, epochs)| epochs.contains(&epoch));
-            with_power(&mut ready.map(|(name, _)| name))
+            let keys = ready.map(|(name, _)| provider_key(name));
+            keys.filter_map(|key| Some((key, *all.get(&key)?))).collect()
         };
+        let held = |key: &ProviderKey| all.get(key).copied().unwrap_or(0);
         let (tip, tripped) = (self.world.btc_height(), self.model.tripped || trips);
         self.dev.close(&Around { tip, tripped, eligible: &of_dev, held: &held, end: 40 });
         if height.0.is_multiple_of(20) {
@@ -434,6 +440,37 @@ impl Player {
             self.dev.finalise(height);
         }
         self.check();
+    }
+
+    /// The other chain's strongest member loses its key or its stakes while a set is wanted, the chain goes on if it may, and
+    /// governance resumes.
+    fn wane(&mut self, leak: bool, accept: usize) {
+        let Some((epoch, set)) = self.dev.fixed.last_key_value() else { return };
+        let strongest = set.members.iter().max_by_key(|(_, power)| **power).map(|(key, _)| *key);
+        let first = epoch * DEV_TERMS.epoch_length;
+        while self.dev.next().is_some_and(|(height, _)| height <= first) {
+            let before = self.dev.next();
+            self.certify();
+            if self.dev.next() == before {
+                return;
+            }
+        }
+        let strongest = strongest.expect("a member");
+        if leak {
+            let name = NAMES.into_iter().find(|name| provider_key(name) == strongest).expect("a name");
+            self.leak(name);
+        } else {
+            let named = |i: &usize| self.stakes[*i].registration.providers.contains(&strongest);
+            let named: Vec<_> = (0..self.stakes.len()).filter(named).collect();
+            named.into_iter().for_each(|i| self.spend(i, 0, true));
+        }
+        self.close();
+        self.certify();
+        if self.dev.paused {
+            self.resume(accept);
+            self.close();
+            self.certify();
+        }
     }
 
     /// The other chain's sets are what its rules make of the power at each of their snapshots.

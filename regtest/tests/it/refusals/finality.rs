@@ -97,6 +97,20 @@ pub(super) const ROWS: &[Row] = &[
             world.reorg(7, &[]).expect("more work");
         })
     }),
+    ("breaker", |mut world| {
+        // The chain's next set would have half the power: that pauses this chain alone.
+        let first = of_dev(&world, 200, BLOCK);
+        let message = of_dev(&world, 205, BLOCK);
+        world.send(&first).expect("the first");
+        too_late(world, &message, |world| {
+            for name in &DEV[..2] {
+                world.send(&leaked(name, name)).expect("the key");
+            }
+            world.close();
+            let paused = world.ledger.chain(&dev()).expect("registered").paused;
+            assert!(paused && world.ledger.breaker().is_none());
+        })
+    }),
     ("repeated", |world| {
         let other = world.certificate(&dev(), &DEV[1..], Height(200), BLOCK);
         let first = of_dev(&world, 200, BLOCK);

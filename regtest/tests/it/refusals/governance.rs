@@ -25,7 +25,7 @@ fn decisions(world: World, good: Action, broken: Action) -> Pair {
 }
 
 /// The parameters in force, for a height above the tip, changed.
-fn params(world: &World, above: u32, change: impl FnOnce(&mut ParamsDocument)) -> Action {
+pub(crate) fn params(world: &World, above: u32, change: impl FnOnce(&mut ParamsDocument)) -> Action {
     let mut document = world.ledger.params()[0].document().clone();
     document.from_height = BtcHeight(world.btc_height() + above);
     change(&mut document);

@@ -1,15 +1,18 @@
 //! Providers, stakes, answers and expansions (docs/protocol.md, sections 5.4 to 5.7).
 
+use super::governance::params;
 use super::{Pair, Row, beside, catch_up, too_early, too_late};
-use bitcoin::ScriptBuf;
+use bitcoin::{OutPoint, ScriptBuf};
 use palisade_protocol::backing::Backing;
 use palisade_protocol::bip322;
+use palisade_protocol::block::MessageBytes;
 use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::covenant::Verdict;
 use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
 use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::{ExpansionConsent, Message};
+use palisade_protocol::params::ParamsDocument;
 use palisade_protocol::provider::ProviderRegistration;
 use palisade_protocol::registration::{RegistrationProof, StakeRegistration};
 use palisade_protocol::stake::StakeId;
@@ -80,6 +83,39 @@ fn expansions(mut world: World, broken: impl FnOnce(&mut World, StakeId) -> Stak
     let good = world.expansion(&old, &wish(&["bert"]), &["anna"]);
     let broken = broken(&mut world, old);
     beside(world, &stake(good), &stake(broken))
+}
+
+/// A stake of bert's that was expanded out of anna's.
+fn expanded(world: &mut World) -> StakeId {
+    let old = world.active_stake(&wish(&["anna"]));
+    let made = world.expansion(&old, &wish(&["bert"]), &["anna"]);
+    let tx = made.staking_tx.clone();
+    let id = StakeId(world.send(&stake(made)).expect("a good expansion"));
+    world.sign_quorum(&id);
+    world.include(&id, &tx);
+    id
+}
+
+/// An expansion beside one whose transaction has other inputs; they are given the right two and a third coin.
+fn inputs(mut world: World, change: fn([OutPoint; 2], OutPoint) -> Vec<OutPoint>) -> Pair {
+    let other = world.fund("bob", 5_000).0;
+    let old = world.active_stake(&wish(&["anna"]));
+    let good = world.expansion_with(&old, &wish(&["anna"]), Vec::from);
+    let broken = world.expansion_with(&old, &wish(&["anna"]), |right| change(right, other));
+    beside(world, &stake(good), &stake(broken))
+}
+
+/// An expansion under parameters with the same committee, beside one under parameters with another.
+fn committees(mut world: World, change: fn(&mut ParamsDocument)) -> Pair {
+    let old = world.active_stake(&wish(&["anna"]));
+    let under = |change: fn(&mut ParamsDocument)| {
+        let mut world = world.clone();
+        let action = params(&world, 1, change);
+        world.govern(action).expect("a good decision");
+        let made = world.expansion(&old, &wish(&["anna"]), &[]);
+        (world, MessageBytes::of(&stake(made)))
+    };
+    Pair { accepted: under(|_| ()), refused: under(change) }
 }
 
 /// An expansion whose new stake a quorum has signed, and a member's consent to it.
@@ -253,6 +289,24 @@ pub(super) const ROWS: &[Row] = &[
     ("expansion", |world| {
         expansions(world, |world, old| world.expansion(&old, &wish(&["bert"]), &["anna", "carl"]))
     }),
+    ("expansion", |mut world| {
+        let old = expanded(&mut world);
+        let good = world.expansion(&old, &wish(&["bert"]), &["anna"]);
+        let broken = world.expansion(&old, &wish(&["bert"]), &[]);
+        beside(world, &stake(good), &stake(broken))
+    }),
+    ("expansion", |mut world| {
+        // A replaced provider stays named until one unbonding time after the inclusion, not a block longer.
+        let old = expanded(&mut world);
+        let included = world.btc_height();
+        let dropped = stake(world.expansion(&old, &wish(&["bert"]), &[]));
+        world.mine(included + 143 - world.btc_height());
+        too_early(world, &dropped, |world| world.mine(1))
+    }),
+    ("expansion", |world| inputs(world, |[old, backing], other| vec![old, backing, other])),
+    ("expansion", |world| inputs(world, |[_, backing], other| vec![other, backing])),
+    ("expansion", |world| committees(world, |made| made.covenant.truncate(4))),
+    ("expansion", |world| committees(world, |made| made.quorum = 4)),
     ("expansion", |mut world| {
         // The old stake is only signed yet.
         let (id, made) = registered(&mut world, &["anna"]);
