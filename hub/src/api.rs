@@ -7,7 +7,7 @@ use crate::engine::Hub;
 use crate::view;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -204,6 +204,11 @@ struct EventsQuery {
     cursor: u64,
 }
 
+fn no_cursor() -> ApiError {
+    let why = "the header last-event-id is no cursor: send the id of an event, or none";
+    ApiError::new(StatusCode::BAD_REQUEST, "malformed-request", why)
+}
+
 /// Everything that changed behind a cursor, and everything that changes from now on. Each event's id is the cursor to go on
 /// from after a break.
 async fn events(
@@ -212,7 +217,8 @@ async fn events(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, ApiError> {
     // What a client of such streams sends by itself when it comes again.
-    let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let read = |id: &HeaderValue| id.to_str().ok().and_then(|id| id.parse().ok()).ok_or_else(no_cursor);
+    let seen: Option<u64> = headers.get("last-event-id").map(read).transpose()?;
     let many = |_| busy("too many listen to the stream of events already: try again later");
     let listener = LISTENERS.try_acquire().map_err(many)?;
     let (sender, receiver) = tokio::sync::mpsc::channel(64);

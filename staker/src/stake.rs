@@ -216,7 +216,10 @@ pub fn lock_of(span: Option<Span>, params: &Params) -> Result<RelativeBlocks, Fa
         None => min,
     };
     if lock < min || lock > max {
-        return Err(Failure::usage(format_args!("{lock} blocks cannot be locked: {min} to {max} can")));
+        return Err(Failure::usage(format_args!(
+            "a stake is locked for {min} to {max} blocks, and not for {lock}"
+        ))
+        .hint(format_args!("--lock '{min} blocks' is the shortest")));
     }
     Ok(lock)
 }
@@ -254,7 +257,8 @@ pub async fn fee_rate_of(
 pub fn address(text: &str, network: bitcoin::Network) -> Result<Address, Failure> {
     let bad = |why: &dyn std::fmt::Display| Failure::usage(format_args!("address `{text}`: {why}"));
     let address: Address<bitcoin::address::NetworkUnchecked> = text.parse().map_err(|why| bad(&why))?;
-    address.require_network(network).map_err(|why| bad(&why))
+    let other = |_| bad(&format_args!("it is of another network than this wallet's, {network}"));
+    address.require_network(network).map_err(other)
 }
 
 /// A script as an address, or as hex where it has none.

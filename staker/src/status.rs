@@ -310,7 +310,7 @@ impl fmt::Display for Status {
             let names = self.not_backed_up.join(", ");
             writeln!(
                 f,
-                "WARNING: the last backup made here does not have {names}: palisade-staker backup NEWFILE"
+                "WARNING: the last backup made here, if there is one, does not have {names}: palisade-staker backup NEWFILE"
             )?;
         }
         let hub = self.hub_height.map_or("-".into(), |height| height.to_string());

@@ -229,6 +229,10 @@ async fn the_event_stream_goes_on_from_a_cursor_with_nothing_lost_or_repeated() 
     }
     let all = listen(&url, 0, 3).await;
     assert!(all.windows(2).all(|pair| pair[0].0 < pair[1].0), "{all:?}");
+    for garbage in ["garbage", "", "-1", "99999999999999999999"] {
+        let asked = Client::new().get(format!("{url}/events")).header("Last-Event-ID", garbage);
+        assert_eq!(asked.send().await.unwrap().status(), 400, "{garbage}");
+    }
     for (place, (cursor, _)) in all.iter().enumerate().take(2) {
         assert_eq!(listen(&url, *cursor, 1).await[0], all[place + 1], "behind {cursor}");
         // A client of such streams that was cut off asks for the same address, and says how far it came.
