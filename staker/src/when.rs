@@ -64,7 +64,7 @@ pub enum BadSpan {
 }
 
 impl Span {
-    /// Reads `2000 blocks`, `12 hours`, `30 days`, `6 weeks`, `1 year`, `2027-03-01`.
+    /// Reads `2000 blocks`, `12 hours`, `30 days`, `6 weeks`, `2027-03-01`.
     pub fn parse(text: &str) -> Result<Self, BadSpan> {
         let unreadable = || BadSpan::Unreadable(text.to_owned());
         let trimmed = text.trim();
@@ -80,7 +80,6 @@ impl Span {
             "hour" | "hours" => 6,
             "day" | "days" => 144,
             "week" | "weeks" => 1_008,
-            "year" | "years" => 52_560,
             _ => return Err(unreadable()),
         };
         let blocks = u64::from(number) * blocks_each;
