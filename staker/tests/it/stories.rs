@@ -311,7 +311,7 @@ async fn an_order_that_cannot_be_meant_is_refused_before_anything_is_made() {
     let config = party.funded("alice", &[600_000]).await;
     for (flags, part) in [
         (["--amount", "5 sat", "--lock", "200 blocks"], "can"),
-        (["--amount", "0.005 BTC", "--lock", "199 blocks"], "200 to 65535 can"),
+        (["--amount", "0.005 BTC", "--lock", "199 blocks"], "200 to 65535 blocks"),
         (["--amount", "2 BTC", "--lock", "200 blocks"], "confirmed coins"),
     ] {
         let anna = provider_key("anna").to_string();
