@@ -62,15 +62,7 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
     let format = Format::from_flag(cli.json);
     match cli.command {
         Command::Init(init) => format.print(&init.run()?),
-        Command::AddChain(add) => {
-            let done = shutdown::run(|stop| async move {
-                tokio::select! {
-                    done = add.run() => done,
-                    () = stop.requested() => Err(Failure::not_now("stopped")),
-                }
-            });
-            format.print(&done.map_err(Failure::failed)??)
-        }
+        Command::AddChain(add) => format.print(&until_stopped(add.run())?),
         Command::Signer { config } => {
             log::init().map_err(Failure::failed)?;
             let ended = shutdown::run(|shutdown| async move { signer::run::run(&config, shutdown).await });
@@ -81,18 +73,21 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
             let ended = shutdown::run(|shutdown| async move { voter::run::run(&config, shutdown).await });
             Ok(ended.map_err(Failure::failed)??)
         }
-        Command::Register(register) => {
-            let done = shutdown::run(|stop| async move {
-                tokio::select! {
-                    done = register.run() => done,
-                    () = stop.requested() => Err(Failure::not_now("stopped")),
-                }
-            });
-            format.print(&done.map_err(Failure::failed)??)
-        }
+        Command::Register(register) => format.print(&until_stopped(register.run())?),
         Command::Status { config } => {
             let done = shutdown::run(|_| async move { status::status(&config).await });
             format.print(&done.map_err(Failure::failed)??)
         }
     }
+}
+
+/// A command that can be interrupted at once, wherever it waits.
+fn until_stopped<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let done = shutdown::run(|stop| async move {
+        tokio::select! {
+            done = work => done,
+            () = stop.requested() => Err(Failure::not_now("stopped")),
+        }
+    });
+    done.map_err(Failure::failed)?
 }

@@ -102,7 +102,7 @@ pub fn judge(votes: Vec<Vote>, ledger: &Ledger) -> Vec<Result<Judged, VoteError>
 
 fn judge_one(vote: Vote, ledger: &Ledger) -> Result<Judged, VoteError> {
     let (chain, fixed) = set_of(&vote.ballot, ledger)?;
-    if ledger.providers().get(&vote.key).is_some_and(|voter| voter.exposed_at.is_some()) {
+    if ledger.providers().is_exposed(&vote.key) {
         return Err(VoteError::Exposed(vote.key));
     }
     let good = GoodVote::judge(vote, &fixed.set, &chain.terms)?;
@@ -211,9 +211,7 @@ impl VoteBook {
             }
         }
         let mut twice = store.double_votes()?;
-        let is_out =
-            |key: &ProviderKey| ledger.providers().get(key).is_some_and(|voter| voter.exposed_at.is_some());
-        twice.retain(|(vote, _)| !is_out(&vote.key));
+        twice.retain(|(vote, _)| !ledger.providers().is_exposed(&vote.key));
         self.evidence.extend(twice.iter().filter_map(|(first, second)| Evidence::from_votes(first, second)));
         Ok(())
     }

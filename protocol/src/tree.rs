@@ -61,13 +61,6 @@ impl Tree {
         self.put_all([(self.len(), leaf)]);
     }
 
-    /// Replaces the leaf hash at `index`; nothing happens beyond the last leaf.
-    pub fn set(&mut self, index: usize, leaf: Hash32) {
-        if index < self.len() {
-            self.put_all([(index, leaf)]);
-        }
-    }
-
     /// Replaces leaf hashes, or appends them where the place is the one after the last leaf; those further on are left out. What
     /// several leaves have above them is computed once.
     pub fn put_all(&mut self, leaves: impl IntoIterator<Item = (usize, Hash32)>) {
@@ -318,8 +311,10 @@ mod tests {
             let mut tree = Tree::from_leaves(all.clone());
             all.truncate(cut);
             tree.truncate(cut);
-            if let Some(slot) = all.get_mut(at) { *slot = Hash32([7; 32]); }
-            tree.set(at, Hash32([7; 32]));
+            if let Some(slot) = all.get_mut(at) {
+                *slot = Hash32([7; 32]);
+                tree.put_all([(at, Hash32([7; 32]))]);
+            }
             prop_assert_eq!(&tree, &Tree::from_leaves(all.clone()));
             all.push(Hash32([9; 32]));
             tree.push(Hash32([9; 32]));

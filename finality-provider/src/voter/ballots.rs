@@ -91,7 +91,7 @@ pub fn awaited(chain: &Chain) -> Option<Height> {
 
 /// What the key should vote on now.
 pub fn due(ledger: &Ledger, chain: &Chain, voting: &Voting) -> Result<Due, NotDue> {
-    if is_out(ledger, &voting.key) {
+    if ledger.providers().is_exposed(&voting.key) {
         return Err(NotDue::Exposed);
     }
     let height = awaited(chain).ok_or(NotDue::NotOpen)?;
@@ -117,11 +117,6 @@ pub fn due(ledger: &Ledger, chain: &Chain, voting: &Voting) -> Result<Due, NotDu
         return Err(NotDue::Expired { epoch, expiry });
     }
     Ok(Due { height, member: *member })
-}
-
-/// Whether a key has given itself away.
-pub fn is_out(ledger: &Ledger, key: &ProviderKey) -> bool {
-    ledger.providers().get(key).is_some_and(|provider| provider.exposed_at.is_some())
 }
 
 /// Why nobody can vote on a chain for now, if all of its sets have expired.

@@ -83,7 +83,7 @@ impl Voter {
         let (expired, out) = self.with_ledger(|ledger| {
             let chains = keys.iter().filter_map(|(chain, _)| ledger.chain(chain));
             let expired: Vec<String> = chains.filter_map(|chain| ballots::expired(ledger, chain)).collect();
-            let out = keys.iter().filter(|(_, key)| ballots::is_out(ledger, key));
+            let out = keys.iter().filter(|(_, key)| ledger.providers().is_exposed(key));
             (expired, out.map(|(chain, key)| key_is_out(chain, key)).collect::<Vec<_>>())
         });
         for (part, reasons) in [("sets", expired), ("keys", out)] {

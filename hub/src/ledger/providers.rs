@@ -92,6 +92,11 @@ impl Providers {
         self.backings.contains(outpoint)
     }
 
+    /// Whether a registered key is out.
+    pub fn is_exposed(&self, key: &ProviderKey) -> bool {
+        self.get(key).is_some_and(|provider| provider.exposed_at.is_some())
+    }
+
     /// Adds a provider; the caller has checked that key and backing are new.
     pub fn insert(&mut self, provider: Provider) {
         let index = self.records.len();
@@ -140,8 +145,9 @@ impl Providers {
             provider.replaced.entry(epoch).or_default().push(before);
         }
         while provider.roots.len() > most {
-            let dropped = provider.roots.pop_first();
-            dropped.map(|(epoch, _)| provider.replaced.remove(&epoch));
+            if let Some((epoch, _)) = provider.roots.pop_first() {
+                provider.replaced.remove(&epoch);
+            }
         }
     }
 

@@ -8,7 +8,6 @@ use bitcoin::{Amount, OutPoint};
 use palisade_protocol::context::ChainId;
 use palisade_protocol::covenant::{CovenantAnswer, Verdict};
 use palisade_protocol::hash::Hash32;
-use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::provider::ProviderRegistration;
 use palisade_protocol::registration::{RegistrationProof, StakeRegistration, intent_message};
 use palisade_protocol::stake::StakeId;
@@ -76,7 +75,7 @@ impl Ledger {
             }
             None => None,
         };
-        let exposed = judged.contract.keys.providers().iter().any(|key| self.is_exposed(key));
+        let exposed = judged.contract.keys.providers().iter().any(|key| self.providers.is_exposed(key));
         let backing = match &registration.proof {
             RegistrationProof::Funding(backing) => Some(backing.outpoint()),
             RegistrationProof::Confirmed(_) => None,
@@ -118,10 +117,6 @@ impl Ledger {
             self.book_transaction(&confirmed.inclusion.transaction, place, cause);
         }
         Ok(())
-    }
-
-    fn is_exposed(&self, key: &ProviderKey) -> bool {
-        self.providers.get(key).is_some_and(|provider| provider.exposed_at.is_some())
     }
 
     /// Exactly one provider of chain zero, at most one of each other chain, none whose key is out. Their chains, in order.

@@ -1,7 +1,7 @@
 //! Plays a history against a world and a model, and compares them after every message.
 
 use super::model::{Chain, K, Known, Model};
-use super::sets::{Around, Fixed, Sets};
+use super::sets::{Around, Fixed, Sets, shrinks};
 use bitcoin::{Amount, OutPoint, Sequence, Transaction, TxOut};
 use palisade_hub::ledger::{Ledger, Rejected};
 use palisade_protocol::context::{ChainId, Terms};
@@ -486,8 +486,7 @@ impl Player {
     }
 
     fn shrinks_too_much(&self, total: u64) -> bool {
-        let shrinks = self.set_total.is_some_and(|before| 3 * total <= 2 * before);
-        shrinks && !(total > 0 && self.accepted.is_some_and(|least| total >= least))
+        self.set_total.is_some_and(|before| shrinks(before, total, self.accepted))
     }
 
     fn check_set(&mut self, height: Height, epoch: Epoch, eligible: &BTreeMap<ProviderKey, u64>) {

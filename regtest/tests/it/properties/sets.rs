@@ -32,6 +32,12 @@ pub struct Around<'a> {
     pub end: u64,
 }
 
+/// Whether a set with this power after one with that is too weak, and governance did not accept it.
+pub fn shrinks(before: u64, power: u64, accepted: Option<u64>) -> bool {
+    let is_accepted = power > 0 && accepted.is_some_and(|least| power >= least);
+    3 * power <= 2 * before && !is_accepted
+}
+
 pub struct Sets {
     pub fixed: BTreeMap<u64, Fixed>,
     pub paused: bool,
@@ -86,8 +92,7 @@ impl Sets {
         let Some(epoch) = self.wanted else { return };
         let members = (around.eligible)(epoch);
         let power: u64 = members.values().sum();
-        let accepted = power > 0 && self.accepted.is_some_and(|least| power >= least);
-        if 3 * power <= 2 * total && !accepted {
+        if shrinks(total, power, self.accepted) {
             self.paused = true;
         } else {
             self.fix(epoch, members, around.tip);
