@@ -27,8 +27,8 @@ impl Signer {
         self.0.public().into()
     }
 
-    /// Signatures on everything that was agreed on for a stake. Checked like anybody's before it is given out, so a fault
-    /// while signing shows here and not at the hub.
+    /// Signatures on everything that was agreed on for a stake. Verified before they are given out, so a fault while signing
+    /// shows here and not at the hub.
     pub fn agree(&self, ledger: &Ledger, stake: &Stake, sighashes: &Sighashes) -> Result<Message, BadAnswer> {
         let providers: Vec<_> = stake.contract.keys.providers().iter().map(ProviderKey::point).collect();
         let adaptors = |sighash: &[u8; 32]| {
@@ -42,7 +42,7 @@ impl Signer {
         };
         let verdict = Verdict::Signed(Box::new(signatures));
         let answer = CovenantAnswer { stake: stake.id, member: self.member(), verdict };
-        answer.verify(&stake.contract, sighashes, &ledger.contexts().covenant)?;
+        answer.verify_own(&self.0, &stake.contract, sighashes, &ledger.contexts().covenant)?;
         Ok(Message::Answer(answer))
     }
 

@@ -8,7 +8,9 @@
 //! Not here: the transactions that are signed. The scheme is that of secp256k1-zkp's pull request 299, with T even.
 //! Source: docs/protocol.md, section 3.4.
 
-use crate::curve::{self, KeyPair, Point, Scalar, SecretScalar, Signature, XOnlyPublicKey, byte_value};
+use crate::curve::{
+    self, KeyPair, Point, Scalar, SecretScalar, Signature, Verifier, XOnlyPublicKey, byte_value, halves,
+};
 use crate::hash::tagged;
 use zeroize::Zeroizing;
 
@@ -67,13 +69,6 @@ impl AdaptorSignature {
 
 byte_value!(AdaptorSignature, 65, "adaptor signature", |bytes| AdaptorSignature::from_bytes(bytes).ok());
 
-/// `x || s` of a signature.
-fn halves(bytes: &[u8; 64]) -> [[u8; 32]; 2] {
-    let mut halves = [[0; 32]; 2];
-    halves.as_flattened_mut().copy_from_slice(bytes);
-    halves
-}
-
 /// Signs a 32-byte sighash, encrypted to a key. `aux_rand` is 32 fresh random bytes.
 ///
 /// The result is not verified here: that would double the cost, and a fault gives no key away as long as `aux_rand` is
@@ -122,7 +117,7 @@ pub struct AdaptorInvalid;
 
 /// Verifies that decryption with the secret of `encryption_key` will give a BIP-340 signature of `key` on `sighash`.
 pub fn verify(
-    key: &XOnlyPublicKey,
+    key: &impl Verifier,
     encryption_key: &XOnlyPublicKey,
     sighash: &[u8; 32],
     signature: &AdaptorSignature,
@@ -131,13 +126,13 @@ pub fn verify(
 }
 
 fn verify_to_point(
-    key: &XOnlyPublicKey,
+    key: &impl Verifier,
     t: &Point,
     sighash: &[u8; 32],
     signature: &AdaptorSignature,
 ) -> Result<(), AdaptorInvalid> {
-    let e = curve::challenge(&signature.x, key, sighash);
-    let r = curve::nonce_point(&signature.s, &e, key).ok_or(AdaptorInvalid)?;
+    let e = curve::challenge(&signature.x, &key.public(), sighash);
+    let r = key.nonce_point(&signature.s, &e).ok_or(AdaptorInvalid)?;
     let r = if signature.odd { curve::negate_point(&r) } else { r };
     let r0 = curve::add_points(&r, t).ok_or(AdaptorInvalid)?;
     if r0.serialize() == signature.point_bytes() { Ok(()) } else { Err(AdaptorInvalid) }

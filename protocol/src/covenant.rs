@@ -4,7 +4,7 @@
 use crate::adaptor::{self, AdaptorSignature};
 use crate::codec::Wire as _;
 use crate::context::Context;
-use crate::curve;
+use crate::curve::{KeyPair, Verifier};
 use crate::hash::tagged;
 use crate::keys::{CovenantKey, ProviderKey};
 use crate::stake::{Contract, Sighashes, Slashable, StakeId};
@@ -121,15 +121,39 @@ impl CovenantAnswer {
         sighashes: &Sighashes,
         context: &Context,
     ) -> Result<(), BadAnswer> {
+        self.verify_by(&self.member.point(), contract, sighashes, context)
+    }
+
+    /// The same of an answer that a member gives itself, by its own key: as strict, for less than half.
+    pub fn verify_own(
+        &self,
+        key: &KeyPair,
+        contract: &Contract,
+        sighashes: &Sighashes,
+        context: &Context,
+    ) -> Result<(), BadAnswer> {
+        if key.public() != self.member.point() {
+            return Err(BadAnswer::NotMember(self.member));
+        }
+        self.verify_by(key, contract, sighashes, context)
+    }
+
+    fn verify_by(
+        &self,
+        signer: &impl Verifier,
+        contract: &Contract,
+        sighashes: &Sighashes,
+        context: &Context,
+    ) -> Result<(), BadAnswer> {
         contract.keys.committee().index_of(&self.member).ok_or(BadAnswer::NotMember(self.member))?;
         match &self.verdict {
-            Verdict::Signed(signatures) => signatures.verify(&self.member, contract, sighashes),
+            Verdict::Signed(signatures) => signatures.verify(signer, contract, sighashes),
             Verdict::Refused(refusal) => {
                 if refusal.reason.len() > MAX_REASON {
                     return Err(BadAnswer::ReasonTooLong(refusal.reason.len()));
                 }
                 let message = refusal_message(context, &self.stake, &refusal.reason);
-                self.member.verify(&message, &refusal.signature).map_err(|_| BadAnswer::Refusal)
+                signer.verify_bip340(&message, &refusal.signature).map_err(|_| BadAnswer::Refusal)
             }
         }
     }
@@ -138,7 +162,7 @@ impl CovenantAnswer {
 impl StakeSignatures {
     fn verify(
         &self,
-        member: &CovenantKey,
+        signer: &impl Verifier,
         contract: &Contract,
         sighashes: &Sighashes,
     ) -> Result<(), BadAnswer> {
@@ -152,14 +176,12 @@ impl StakeSignatures {
                 return Err(BadAnswer::Count { output: *output, found: list.len(), wanted: providers.len() });
             }
         }
-        let signer = member.point();
-        curve::verify_bip340(&signer, &sighashes.unbonding, &self.unbonding)
-            .map_err(|_| BadAnswer::Unbonding)?;
+        signer.verify_bip340(&sighashes.unbonding, &self.unbonding).map_err(|_| BadAnswer::Unbonding)?;
         // A point costs a square root: each is made once, for both lists.
         let points: Vec<_> = providers.iter().map(ProviderKey::point).collect();
         for (output, list, sighash) in lists {
             for (index, (signature, point)) in list.iter().zip(&points).enumerate() {
-                adaptor::verify(&signer, point, sighash, signature)
+                adaptor::verify(signer, point, sighash, signature)
                     .map_err(|_| BadAnswer::Adaptor { output, index })?;
             }
         }

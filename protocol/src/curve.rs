@@ -35,6 +35,45 @@ pub fn verify_bip340(
     SECP256K1.verify_schnorr(signature, &Message::from_digest(*message), key).map_err(|_| Bip340Invalid)
 }
 
+/// Whoever can tell a key's signatures from others: anybody who knows the public key, or the owner of the secret key, for
+/// whom that costs less than half.
+pub trait Verifier {
+    /// The key.
+    fn public(&self) -> XOnlyPublicKey;
+
+    /// `sG - eP`, the nonce point of a Schnorr signature, or nothing where that is infinity or e is zero.
+    fn nonce_point(&self, s: &Scalar, e: &Scalar) -> Option<Point>;
+
+    /// Verifies a BIP-340 signature over a 32-byte message.
+    fn verify_bip340(&self, message: &[u8; 32], signature: &Signature) -> Result<(), Bip340Invalid> {
+        let [x, s] = halves(&signature.serialize());
+        let s = Scalar::from_be_bytes(s).map_err(|_| Bip340Invalid)?;
+        let r = self.nonce_point(&s, &challenge(&x, &self.public(), message)).ok_or(Bip340Invalid)?;
+        if parity_and_x(&r) == (false, x) { Ok(()) } else { Err(Bip340Invalid) }
+    }
+}
+
+impl Verifier for XOnlyPublicKey {
+    fn public(&self) -> XOnlyPublicKey {
+        *self
+    }
+
+    fn nonce_point(&self, s: &Scalar, e: &Scalar) -> Option<Point> {
+        nonce_point(s, e, self)
+    }
+
+    fn verify_bip340(&self, message: &[u8; 32], signature: &Signature) -> Result<(), Bip340Invalid> {
+        verify_bip340(self, message, signature)
+    }
+}
+
+/// `R.x` and `s` of a signature.
+pub(crate) fn halves(bytes: &[u8; 64]) -> [[u8; 32]; 2] {
+    let mut halves = [[0; 32]; 2];
+    halves.as_flattened_mut().copy_from_slice(bytes);
+    halves
+}
+
 /// The 64 bytes `R.x || s` as a BIP-340 signature. Whether it is valid, only verification says.
 #[allow(clippy::expect_used, reason = "two arrays of 32 bytes are 64 bytes, the only thing that is checked")]
 pub(crate) fn signature(nonce_x: &[u8; 32], s: &[u8; 32]) -> Signature {

@@ -110,11 +110,17 @@ fn secadaptor_vectors_recover_the_secret_where_they_say() {
 fn any_flipped_bit_is_refused() {
     let (key, provider, sighash) = (key_pair("covenant"), key_pair("provider").public(), [3; 32]);
     let signature = sign(&key, &provider, &sighash, &[4; 32]);
-    assert_eq!(verify(&key.public(), &provider, &sighash, &signature), Ok(()));
+    // The signer itself judges as anybody else does.
+    let judged = |sighash: &[u8; 32], signature: &AdaptorSignature| {
+        let judged = verify(&key.public(), &provider, sighash, signature);
+        assert_eq!(verify(&key, &provider, sighash, signature), judged);
+        judged
+    };
+    assert_eq!(judged(&sighash, &signature), Ok(()));
     let mut parsed = 0;
     for bytes in flipped(signature.to_bytes()) {
         if let Ok(wrong) = AdaptorSignature::from_bytes(bytes) {
-            assert_eq!(verify(&key.public(), &provider, &sighash, &wrong), Err(AdaptorInvalid));
+            assert_eq!(judged(&sighash, &wrong), Err(AdaptorInvalid));
             parsed += 1;
         }
     }
@@ -123,9 +129,11 @@ fn any_flipped_bit_is_refused() {
         "the other parity, and every bit of R0.x and s but those that lift s over the order"
     );
     for wrong in flipped(sighash) {
-        assert_eq!(verify(&key.public(), &provider, &wrong, &signature), Err(AdaptorInvalid));
+        assert_eq!(judged(&wrong, &signature), Err(AdaptorInvalid));
     }
     assert_eq!(verify(&provider, &provider, &sighash, &signature), Err(AdaptorInvalid), "another signer");
+    let other = key_pair("provider");
+    assert_eq!(verify(&other, &provider, &sighash, &signature), Err(AdaptorInvalid), "another signer's own");
 }
 
 #[test]
@@ -198,6 +206,7 @@ proptest! {
         let provider = KeyPair::from_secret_bytes(&t).unwrap();
         let signature = sign(&key, &provider.public(), &sighash, &aux_rand);
         prop_assert_eq!(verify(&key.public(), &provider.public(), &sighash, &signature), Ok(()));
+        prop_assert_eq!(verify(&key, &provider.public(), &sighash, &signature), Ok(()));
         let t_point = ProjectivePoint::GENERATOR * even_scalar(&t);
         prop_assert_eq!(compressed(&t_point)[0], 2);
         prop_assert!(k256_accepts(&key.public(), &t_point, &sighash, &signature));
@@ -227,6 +236,7 @@ proptest! {
         bytes[33..].copy_from_slice(&made.s_hat.to_bytes());
         let signature = AdaptorSignature::from_bytes(bytes).unwrap();
         prop_assert_eq!(verify(&key.public(), &provider.public(), &sighash, &signature), Ok(()));
+        prop_assert_eq!(verify(&key, &provider.public(), &sighash, &signature), Ok(()));
         let decrypted = decrypt(&signature, &provider);
         prop_assert_eq!(verify_bip340(&key.public(), &sighash, &decrypted), Ok(()));
     }

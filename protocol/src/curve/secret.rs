@@ -5,7 +5,7 @@
 //! A value is erased when it is dropped. Rust may leave copies of moved values on the stack, and hash functions keep
 //! state: erasure makes a leak less likely, and does not prove its absence.
 
-use super::{Point, Scalar, Signature, XOnlyPublicKey};
+use super::{Point, Scalar, Signature, Verifier, XOnlyPublicKey, negate};
 use secp256k1::{Keypair, Message, Parity, SECP256K1, SecretKey};
 use std::fmt;
 use zeroize::Zeroizing;
@@ -61,6 +61,12 @@ impl SecretScalar {
         };
         k.non_secure_erase();
         s
+    }
+
+    /// `s - e d`, where self is d: the nonce of a signature that d made. Nothing for zero.
+    fn nonce_of(&self, s: &Scalar, e: &Scalar) -> Option<Self> {
+        let minus_e_d = self.0.mul_tweak(&negate(e)).map(Self).ok()?;
+        minus_e_d.0.add_tweak(s).map(Self).ok()
     }
 
     /// `k + a`: public where the sum is.
@@ -119,6 +125,17 @@ impl KeyPair {
     /// The secret scalar d with `d G = lift_x(public)`.
     pub(crate) fn secret(&self) -> &SecretScalar {
         &self.even
+    }
+}
+
+/// By one multiplication of the generator: `sG - eP = (s - e d) G`.
+impl Verifier for KeyPair {
+    fn public(&self) -> XOnlyPublicKey {
+        self.public
+    }
+
+    fn nonce_point(&self, s: &Scalar, e: &Scalar) -> Option<Point> {
+        self.even.nonce_of(s, e).map(|nonce| nonce.point())
     }
 }
 

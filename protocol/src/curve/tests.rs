@@ -97,14 +97,35 @@ fn a_nonce_point_at_infinity_or_without_challenge_is_nothing() {
     let pair = key_pair("infinity");
     let d = public(*pair.secret_bytes());
     let e = public([9; 32]);
-    assert_eq!(nonce_point(&multiply(&e, &d), &e, &pair.public()), None, "s = e d");
-    assert_eq!(nonce_point(&e, &Scalar::ZERO, &pair.public()), None, "e = 0");
-    let minus_e_p = lifted(&pair.public()) * -scalar(&[9; 32]);
-    assert_eq!(
-        nonce_point(&Scalar::ZERO, &e, &pair.public()).unwrap().serialize(),
-        compressed(&minus_e_p),
-        "s = 0"
-    );
+    let minus_e_p = compressed(&(lifted(&pair.public()) * -scalar(&[9; 32])));
+    let verifiers: [&dyn Verifier; 2] = [&pair.public(), &pair];
+    for verifier in verifiers {
+        assert_eq!(verifier.nonce_point(&multiply(&e, &d), &e), None, "s = e d");
+        assert_eq!(verifier.nonce_point(&e, &Scalar::ZERO), None, "e = 0");
+        assert_eq!(verifier.nonce_point(&Scalar::ZERO, &e).unwrap().serialize(), minus_e_p, "s = 0");
+    }
+}
+
+#[test]
+fn the_owner_of_a_key_judges_its_signatures_as_anybody_does() {
+    let (pair, message) = (key_pair("owner"), [5; 32]);
+    let signature = pair.sign_bip340(&message, &[6; 32]);
+    let judged = |message: &[u8; 32], signature: &Signature| {
+        let judged = verify_bip340(&pair.public(), message, signature);
+        assert_eq!(pair.verify_bip340(message, signature), judged);
+        judged
+    };
+    assert_eq!(judged(&message, &signature), Ok(()));
+    for wrong in testing::flipped(signature.serialize()) {
+        assert_eq!(judged(&message, &Signature::from_slice(&wrong).unwrap()), Err(Bip340Invalid));
+    }
+    for wrong in testing::flipped(message) {
+        assert_eq!(judged(&wrong, &signature), Err(Bip340Invalid));
+    }
+    let [x, s] = halves(&signature.serialize());
+    let odd = super::signature(&x, &negate(&public(s)).to_be_bytes());
+    assert_eq!(judged(&message, &odd), Err(Bip340Invalid));
+    assert_eq!(key_pair("other").verify_bip340(&message, &signature), Err(Bip340Invalid));
 }
 
 #[test]
@@ -159,6 +180,9 @@ proptest! {
         let (s, e) = (public(s), public(e));
         for point in [nonce_point_by_recovery(&s, &e, &pair.public()), nonce_point_by_tweaks(&s, &e, &pair.public())] {
             prop_assert_eq!(point.map(|point| point.serialize()), Some(compressed(&expected)));
+        }
+        for verifier in [&pair.public() as &dyn Verifier, &pair] {
+            prop_assert_eq!(verifier.nonce_point(&s, &e).map(|point| point.serialize()), Some(compressed(&expected)));
         }
     }
 

@@ -9,8 +9,9 @@ mod finality;
 mod finish;
 mod hub;
 mod log;
+mod reorgs;
 
-pub use entries::{Anchor, Files, PowerAt, Reorg, Timestamp};
+pub use entries::{Anchor, Files, Reorg, Timestamp};
 pub use finish::{Sources, add_step, proven, write};
 
 use ::bitcoin::{BlockHash, Transaction, Txid};
@@ -98,6 +99,11 @@ impl Report {
             Some(known) => *known = told,
             None => self.txs.push(told),
         }
+    }
+
+    /// What a transaction is in the story.
+    pub fn kind(&self, txid: Txid) -> Option<&'static str> {
+        self.txs.iter().find(|told| told.txid == txid).map(|told| told.kind)
     }
 
     /// Remembers that a transaction, told by [`tx`](Self::tx) too, stands in a block that Bitcoin has left.

@@ -15,10 +15,11 @@ use crate::demo::holders::Holder;
 use crate::demo::network::{Network, OtherChain};
 use crate::demo::operators::Operator;
 use crate::demo::report::{self, Report, Sources};
-use crate::demo::tell::{Shown, Tell, Waiting};
+use crate::demo::tell::{Shown, ShownTx, Tell, Waiting};
 use anyhow::{Context as _, ensure};
-use bitcoin::{Transaction, Txid};
+use bitcoin::{Amount, Transaction, Txid};
 use palisade_hub::bitcoind::Acceptance;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -125,21 +126,19 @@ impl Story {
     }
 
     /// Mines one block if the mining rule allows it now, and waits for nobody: where somebody has had the node give blocks up
-    /// by hand, the hub follows only once it has more of them than before.
+    /// by hand, the hub follows only once it has more of them than before. A chain that may not vote does not hold Bitcoin up.
     pub async fn mine_alone(&self) -> anyhow::Result<()> {
         let height = self.network.node.rpc().tip().await?.height;
-        if self.earliest_expiry().await?.is_none_or(|expiry| height + 11 < expiry) {
+        let tripped = !self.network.view("status").await?["breaker"].is_null();
+        let votes = |chain: &Value| chain["zero"] == true || !(tripped || chain["paused"] == true);
+        if self.earliest_expiry(votes).await?.is_none_or(|expiry| height + 11 < expiry) {
             self.network.node.mine(1).await?;
         }
         Ok(())
     }
 
     /// Gives coins away; they are in the next block.
-    pub async fn give(
-        &mut self,
-        address: &bitcoin::Address,
-        amount: bitcoin::Amount,
-    ) -> anyhow::Result<Txid> {
+    pub async fn give(&mut self, address: &bitcoin::Address, amount: Amount) -> anyhow::Result<Txid> {
         Ok(self.network.node.fund(address, amount).await?)
     }
 
@@ -170,10 +169,19 @@ impl Story {
             self.report.step(step.number, claim, &step.txs, &step.refs, (step.from, to), took.as_millis());
         let mut txs = Vec::new();
         for txid in step.txs {
-            txs.push((txid, self.mined_at(txid).await?));
+            txs.push(self.shown(txid).await?);
         }
         self.tell.step(step.number, claim, took, Shown { btc, txs, refs: step.refs });
         Ok(())
+    }
+
+    /// A transaction of the story, as the node has it.
+    async fn shown(&self, txid: Txid) -> anyhow::Result<ShownTx> {
+        let kind = self.report.kind(txid).with_context(|| format!("{txid} was not told"))?;
+        let found = self.network.node.rpc().raw_transaction(txid).await?;
+        let first = found.as_ref().and_then(|found| found.transaction.output.first());
+        let amount = first.map(|output| output.value).filter(|amount| *amount > Amount::ZERO);
+        Ok(ShownTx { txid, kind, amount, height: self.mined_at(txid).await? })
     }
 
     /// The height of the block that holds a transaction; none while it waits in the mempool.
@@ -197,8 +205,10 @@ impl Story {
         let mut left = count;
         let mut waited = Instant::now();
         while left > 0 {
-            let room =
-                self.earliest_expiry().await?.map_or(left, |expiry| expiry.saturating_sub(11 + height));
+            let room = self
+                .earliest_expiry(|_| true)
+                .await?
+                .map_or(left, |expiry| expiry.saturating_sub(11 + height));
             let now = left.min(room).min(20);
             if now == 0 {
                 ensure!(waited.elapsed() < Duration::from_secs(60), "no new set for a minute");
@@ -213,10 +223,11 @@ impl Story {
         Ok(height)
     }
 
-    /// The earliest Bitcoin height at which a set that votes now expires.
-    async fn earliest_expiry(&self) -> anyhow::Result<Option<u32>> {
+    /// The earliest Bitcoin height at which the set that votes now expires in one of these chains.
+    async fn earliest_expiry(&self, of: impl Fn(&Value) -> bool) -> anyhow::Result<Option<u32>> {
         let mut earliest: Option<u32> = None;
-        for chain in self.network.view("chains").await?.as_array().context("a list of chains")? {
+        let chains = self.network.view("chains").await?;
+        for chain in chains.as_array().context("a list of chains")?.iter().filter(|chain| of(chain)) {
             let Some(newest) = chain["newest_set"].as_u64() else { continue };
             let length = chain["terms"]["epoch_length"].as_u64().context("an epoch length")?;
             let opened = chain["opened_at"].as_u64().unwrap_or(newest);

@@ -3,6 +3,7 @@
 
 use bitcoin::{Amount, Txid};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fmt::{self, Display, Formatter};
 use std::io::IsTerminal as _;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -45,10 +46,31 @@ struct Row {
 pub struct Shown {
     /// Bitcoin's tip before and after it.
     pub btc: (u32, u32),
-    /// Its transactions, each with the height of its block.
-    pub txs: Vec<(Txid, Option<u32>)>,
+    /// Its transactions.
+    pub txs: Vec<ShownTx>,
     /// Places in the report, as `section/index`.
     pub refs: Vec<String>,
+}
+
+/// A transaction of a step.
+#[derive(Debug)]
+pub struct ShownTx {
+    /// Its id.
+    pub txid: Txid,
+    /// What it is in the story.
+    pub kind: &'static str,
+    /// What it moves, its change left out; none where it carries words, as an anchor does.
+    pub amount: Option<Amount>,
+    /// The height of its block; none while it waits in the mempool.
+    pub height: Option<u32>,
+}
+
+impl Display for ShownTx {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let amount = self.amount.map(|amount| format!(" {amount}")).unwrap_or_default();
+        let place = self.height.map_or("in the mempool".to_owned(), |height| format!("block {height}"));
+        write!(out, "{} {}{amount}, {place}", self.txid, self.kind)
+    }
 }
 
 /// An amount as people read it.
@@ -116,17 +138,17 @@ impl Tell {
         self.rows.push(Row { number: number.to_owned(), claim: claim.to_owned(), took, shown });
     }
 
-    /// All steps, as a table: Bitcoin's heights, the time, the transactions with the height of each, and where the report
-    /// has the rest.
-    pub fn table(&self) {
+    /// All steps in the order of their numbers, as a table: Bitcoin's heights, the time, the transactions with the amount and
+    /// the height of each, and where the report has the rest.
+    pub fn table(&mut self) {
+        self.rows.sort_by(|one, other| one.number.cmp(&other.number));
         say!("\n{}", self.bold("What happened"));
         say!("  {:<5} {:>9}  {:>7}  what, and what shows it", "step", "blocks", "time");
         for Row { number, claim, took, shown } in &self.rows {
             let (from, to) = shown.btc;
             say!("  {number:<5} {:>9}  {:>5.1} s  {claim}", format!("{from}-{to}"), took.as_secs_f32());
-            for (txid, height) in &shown.txs {
-                let place = height.map_or("in the mempool".to_owned(), |height| format!("in block {height}"));
-                say!("{:28}{txid} {place}", "");
+            for tx in &shown.txs {
+                say!("{:28}{tx}", "");
             }
             if !shown.refs.is_empty() {
                 say!("{:28}report: {}", "", shown.refs.join(", "));

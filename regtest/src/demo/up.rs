@@ -3,6 +3,7 @@
 //! `up` starts a process of its own that keeps everything running, mines, and gives coins away; `down` asks it to stop.
 
 use super::story::Story;
+use super::tell::Waiting;
 use anyhow::{Context as _, bail, ensure};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -67,6 +68,7 @@ pub async fn up(dir: &Path, shutdown: Shutdown) -> anyhow::Result<String> {
         .spawn()?;
     std::fs::write(pid_file(dir), child.id().to_string())?;
     let began = Instant::now();
+    let _waiting = Waiting::until("the network starts, and its first stakes get power");
     while !ready_file(dir).exists() {
         if let Some(status) = child.try_wait()? {
             bail!("the network ended with {status}:\n{}", std::fs::read_to_string(&log)?);

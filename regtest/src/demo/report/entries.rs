@@ -1,12 +1,13 @@
-//! Facts that the storyteller hands over as they happen, because nothing else keeps them together: a branch that Bitcoin
+//! Facts that the storyteller hands over as they happen, because nothing else keeps them together: which branch Bitcoin
 //! lost, what an anchor carries, where the files of a timestamp are. Byte strings are plain lowercase hex.
 
 use bitcoin::{BlockHash, Txid};
+use palisade_protocol::units::Height;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// A reorganisation of Bitcoin.
-#[derive(Debug, Clone, Serialize)]
+/// A reorganisation of Bitcoin: where to look for what it changed.
+#[derive(Debug, Clone)]
 pub struct Reorg {
     /// Height of the last common block.
     pub fork_height: u32,
@@ -14,25 +15,10 @@ pub struct Reorg {
     pub old_tip: BlockHash,
     /// The node's tip once it had followed the new branch.
     pub new_tip: BlockHash,
-    /// Transactions that stand in the old branch only.
-    pub removed: Vec<Txid>,
-    /// Whether it tripped the breaker.
-    pub breaker: bool,
-    /// Power of each affected key, before and after.
-    pub power: Vec<PowerAt>,
-}
-
-/// Power of a key as the hub told it at a moment.
-#[derive(Debug, Clone, Serialize)]
-pub struct PowerAt {
-    /// The hub's Bitcoin tip then.
-    pub btc_height: u32,
-    /// The hub's newest block then.
-    pub hub_height: u64,
-    /// The provider's key, x-only.
-    pub key: String,
-    /// Its power.
-    pub sat: u64,
+    /// The affected keys.
+    pub keys: Vec<String>,
+    /// The hub's newest block before it, and one after it.
+    pub moments: [Height; 2],
 }
 
 /// A checkpoint of chain zero on Bitcoin.

@@ -1,7 +1,7 @@
 //! Putting the report together when the story is over, and what must hold before it is written.
 
 use super::log::Log;
-use super::{Report, Step, bitcoin, equivocations, finality, hub};
+use super::{Report, Step, bitcoin, equivocations, finality, hub, reorgs};
 use crate::node::Node;
 use ::bitcoin::Txid;
 use anyhow::{Context as _, ensure};
@@ -70,7 +70,7 @@ impl Report {
             "refusals": refusals(from.refusals)?,
             "anchors": self.anchors,
             "timestamps": self.timestamps,
-            "reorgs": self.reorgs,
+            "reorgs": reorgs::reorgs(from.node.rpc(), &log, &self.reorgs).await?,
             "refused": self.refused,
             "files": self.files,
             "steps": steps,

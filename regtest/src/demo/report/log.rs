@@ -12,6 +12,7 @@ use palisade_protocol::finality::evidence::Evidence;
 use palisade_protocol::genesis::{Genesis, GenesisDocument};
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,6 +51,22 @@ impl Log {
             rest = &rest[rest.len() - reader.left()..];
         }
         tip.context("the log is empty")
+    }
+
+    /// Replays the log once more and shows the state after each of these blocks, in their order in the log.
+    pub fn states(
+        &self,
+        at: &BTreeSet<Height>,
+        mut see: impl FnMut(&HubHeader, &Ledger),
+    ) -> anyhow::Result<()> {
+        let mut ledger = Ledger::new(self.ledger.genesis().clone());
+        for block in self.blocks.iter().take_while(|block| Some(&block.header.height) <= at.last()) {
+            ledger.replay(block)?;
+            if at.contains(&block.header.height) {
+                see(&block.header, &ledger);
+            }
+        }
+        Ok(())
     }
 
     /// The last header.

@@ -4,7 +4,7 @@
 use super::Story;
 use crate::demo::network::{string, text};
 use crate::demo::report::{self, Anchor, Files, Timestamp};
-use crate::demo::tell::{Shown, Waiting, btc};
+use crate::demo::tell::{Shown, ShownTx, Waiting, btc};
 use crate::process::json_tool;
 use anyhow::{Context as _, ensure};
 use bitcoin::Txid;
@@ -215,7 +215,7 @@ impl Story {
         let took = step.began.elapsed();
         let refs = report::proven(report, &self.chain.id, &shown["height"], &txid)?;
         let btc = report::add_step(report, step.number, claim, &[txid], &refs, took)?;
-        let txs = vec![(txid, self.mined_at(txid).await?)];
+        let txs = vec![ShownTx { txid, kind: "anchor", amount: None, height: self.mined_at(txid).await? }];
         let refs = refs.into_iter().filter(|place| !place.starts_with("txs/")).collect();
         self.tell.step(step.number, claim, took, Shown { btc, txs, refs });
         Ok(())

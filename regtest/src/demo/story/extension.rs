@@ -1,7 +1,7 @@
 //! Step 4.3: a holder takes a stake into a larger one in one step. Its power is never interrupted.
 
 use super::exits::{SMALL_SAT, one_signature_short};
-use super::power::{each, sats};
+use super::power::each;
 use super::{Stake, Story, outpoint_txid};
 use crate::demo::network::string;
 use crate::demo::tell::btc;
@@ -18,7 +18,7 @@ impl Story {
         let index = self.new_stake("hugo", OPERATOR, SMALL_SAT / 2, "2000 blocks").await?;
         let old = self.stakes[index].clone();
         step.refs.push(format!("stakes/{index}"));
-        let before = sats(&self.power(OPERATOR).await?);
+        let before = self.power(OPERATOR).await?.sats;
 
         let add = format!("{} sat", SMALL_SAT - old.sat);
         let complete = old.holder.signed(&["extend", "--yes", "--print", "--add", &add, &old.id]).await?;
@@ -30,10 +30,10 @@ impl Story {
 
         self.mine(1, "the expansion confirms").await?;
         self.network.until_state(&old.id, "EXPANDED").await?;
-        let expanded = sats(&self.power(OPERATOR).await?);
+        let expanded = self.power(OPERATOR).await?.sats;
         self.mine(5, "up to one block before depth k").await?;
         let view = self.network.until_state(&new.id, "VERIFIED").await?;
-        let almost = sats(&self.power(OPERATOR).await?);
+        let almost = self.power(OPERATOR).await?.sats;
         ensure!(view["included"].is_object(), "the new stake is not known to be on Bitcoin: {view}");
         ensure!(
             expanded == before && almost == before,
@@ -42,7 +42,7 @@ impl Story {
         self.tell.line(format!("the old stake is expanded; its {} count on until depth k", btc(old.sat)));
         self.mine(1, "depth k").await?;
         self.network.until_state(&new.id, "ACTIVE").await?;
-        let after = sats(&self.power(OPERATOR).await?);
+        let after = self.power(OPERATOR).await?.sats;
         let wanted: Vec<u64> = before.iter().map(|sat| sat + new.sat - old.sat).collect();
         ensure!(after == wanted, "power is {after:?} sat at depth k instead of {wanted:?}");
         self.tell.line(format!("power of both keys: {} before, {} at depth k", each(&before), each(&after)));

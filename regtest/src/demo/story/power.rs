@@ -1,24 +1,32 @@
 //! Power as the hub tells it, with the moment at which it did.
 
 use super::Story;
-use crate::demo::report::PowerAt;
 use crate::demo::tell::btc;
 use anyhow::Context as _;
+use palisade_protocol::units::Height;
 use serde_json::Value;
 use std::time::Duration;
 
+/// The power of an operator's two keys after a hub block.
+#[derive(Debug)]
+pub(super) struct Power {
+    pub keys: [String; 2],
+    pub sats: Vec<u64>,
+    pub hub_height: Height,
+}
+
 impl Story {
     /// The power of an operator's two keys, all read between the same two hub blocks.
-    pub(super) async fn power(&self, operator: usize) -> anyhow::Result<Vec<PowerAt>> {
+    pub(super) async fn power(&self, operator: usize) -> anyhow::Result<Power> {
         let keys = [self.operators[operator].zero.clone(), self.operators[operator].other.clone()];
         let (status, providers) = self.providers_at_once().await?;
-        let btc_height = u32::try_from(status["btc_height"].as_u64().context("a Bitcoin height")?)?;
-        let hub_height = status["height"].as_u64().context("a hub height")?;
-        let read = |key: String| {
-            let own = providers.iter().find(|own| own["key"] == *key).context("a registered key")?;
-            Ok(PowerAt { btc_height, hub_height, sat: own["sat"].as_u64().context("power")?, key })
+        let hub_height = Height(status["height"].as_u64().context("a hub height")?);
+        let read = |key: &String| {
+            let own = providers.iter().find(|own| own["key"] == **key).context("a registered key")?;
+            own["sat"].as_u64().context("power")
         };
-        keys.into_iter().map(read).collect()
+        let sats = keys.iter().map(read).collect::<anyhow::Result<_>>()?;
+        Ok(Power { keys, sats, hub_height })
     }
 
     /// What governance can accept for each chain: the power that its keys have now.
@@ -43,11 +51,6 @@ impl Story {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-}
-
-/// The amounts alone, to compare.
-pub(super) fn sats(power: &[PowerAt]) -> Vec<u64> {
-    power.iter().map(|at| at.sat).collect()
 }
 
 /// The amounts as people read them.

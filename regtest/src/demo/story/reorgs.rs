@@ -2,11 +2,11 @@
 //! the breaker until governance resumes, and nobody's exit waits for that.
 
 use super::exits::{PATIENT, SMALL_SAT};
-use super::power::{each, sats};
+use super::power::{Power, each};
 use super::{Stake, Step, Story, outpoint_txid};
 use crate::demo::holders::Holder;
 use crate::demo::network::string;
-use crate::demo::report::{PowerAt, Reorg};
+use crate::demo::report::Reorg;
 use crate::demo::tell::{Waiting, btc};
 use crate::node::Reorg as Branch;
 use anyhow::{Context as _, ensure};
@@ -50,9 +50,9 @@ impl Story {
         let status = self.network.view("status").await?;
         ensure!(status["breaker"].is_null(), "the breaker tripped: {}", status["breaker"]);
         let after = self.power(OPERATORS[0]).await?;
-        ensure!(sats(&before) == sats(&after), "power changed from {before:?} to {after:?}");
-        self.tell.line(format!("no power changes: both keys have {} as before", each(&sats(&after))));
-        step.refs.extend([self.reorg(&branch, false, vec![before, after]), format!("stakes/{index}")]);
+        ensure!(before.sats == after.sats, "power changed from {before:?} to {after:?}");
+        self.tell.line(format!("no power changes: both keys have {} as before", each(&after.sats)));
+        step.refs.extend([self.reorg(&branch, &before, &after), format!("stakes/{index}")]);
         self.mine(1, "what was removed comes back").await?;
         self.mined_again(funding).await?;
         step.txs.extend([locked, funding]);
@@ -78,12 +78,12 @@ impl Story {
         self.tell.line(format!("the breaker is tripped: {}", string(&status, "breaker")?));
         self.network.until_state(&stake.id, "VERIFIED").await?;
         let after = self.power(OPERATORS[1]).await?;
-        let wanted: Vec<u64> = before.iter().map(|at| at.sat - stake.sat).collect();
-        ensure!(sats(&after) == wanted, "power is {after:?} instead of {wanted:?}");
-        self.tell.line(format!("power of both keys: {} before, {} now", each(&sats(&before)), each(&wanted)));
+        let wanted: Vec<u64> = before.sats.iter().map(|sat| sat - stake.sat).collect();
+        ensure!(after.sats == wanted, "power is {after:?} instead of {wanted:?}");
+        self.tell.line(format!("power of both keys: {} before, {} now", each(&before.sats), each(&wanted)));
         let waits = self.network.node.rpc().mempool_entry(locked).await?;
         ensure!(waits.is_some(), "the stake is not back in the mempool");
-        step.refs.extend([self.reorg(&branch, true, vec![before.clone(), after]), format!("stakes/{index}")]);
+        step.refs.extend([self.reorg(&branch, &before, &after), format!("stakes/{index}")]);
         step.txs.push(locked);
         Ok(Removed { stake, locked, index, before })
     }
@@ -137,7 +137,7 @@ impl Story {
         ));
         self.network.until_state(&stake.id, "ACTIVE").await?;
         let back = self.power(OPERATORS[1]).await?;
-        ensure!(sats(&back) == sats(&before), "power is {back:?} instead of {before:?}");
+        ensure!(back.sats == before.sats, "power is {back:?} instead of {before:?}");
         self.tell.line(format!("{}'s stake has its power of {} back", stake.holder.name, btc(stake.sat)));
         for (chain, height) in self.further(&began, 3).await? {
             self.tell.line(format!("chain {chain} goes on: final up to height {height}"));
@@ -155,7 +155,7 @@ impl Story {
         let waiting = Waiting::until("every set in use expires late enough");
         let began = Instant::now();
         loop {
-            let earliest = self.earliest_expiry().await?.context("a set in use")?;
+            let earliest = self.earliest_expiry(|_| true).await?.context("a set in use")?;
             if earliest >= tip + ROOM {
                 drop(waiting);
                 self.tell.line(format!(
@@ -203,14 +203,13 @@ impl Story {
         Ok(branch)
     }
 
-    fn reorg(&mut self, branch: &Branch, breaker: bool, power: Vec<Vec<PowerAt>>) -> String {
+    fn reorg(&mut self, branch: &Branch, before: &Power, after: &Power) -> String {
         self.report.reorg(Reorg {
             fork_height: branch.fork_height,
             old_tip: branch.old_tip.hash,
             new_tip: branch.new_tip.hash,
-            removed: branch.removed.clone(),
-            breaker,
-            power: power.into_iter().flatten().collect(),
+            keys: before.keys.to_vec(),
+            moments: [before.hub_height, after.hub_height],
         })
     }
 
@@ -250,5 +249,5 @@ struct Removed {
     locked: Txid,
     index: usize,
     /// Power of its keys before.
-    before: Vec<PowerAt>,
+    before: Power,
 }
