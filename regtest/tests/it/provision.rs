@@ -4,6 +4,7 @@ use palisade_regtest::bitcoind_path;
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -35,7 +36,12 @@ fn tools(dir: &Path) {
     program("c++", "exit 1");
     program(
         "cargo",
-        &format!("[ $1 = fetch ] || echo '\"manifest_path\":\"{}/Cargo.toml\"'", source.display()),
+        &format!(
+            "[ $1 = fetch ] && echo fetched >>'{}/fetches' && exit
+            echo '\"manifest_path\":\"{}/Cargo.toml\"'",
+            dir.display(),
+            source.display()
+        ),
     );
     let (here, built) = (dir.display(), built.display());
     program(
@@ -52,10 +58,15 @@ fn tools(dir: &Path) {
 }
 
 fn provision(tools: &Path) -> Child {
+    provision_by(Path::new(SCRIPT), tools)
+}
+
+/// Runs the script, or a copy of it, as a job of its own.
+fn provision_by(script: &Path, tools: &Path) -> Child {
     let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
-    let mut script = Command::new(SCRIPT);
+    let mut script = Command::new(script);
     script.env_remove("BITCOIND").env("PATH", path).env("PALISADE_CACHE", tools.join("a cache"));
-    script.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    script.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn().unwrap()
 }
 
 /// Reads what a run says until it says this.
@@ -87,4 +98,32 @@ fn two_runs_at_once_build_bitcoind_once_and_a_third_builds_nothing() {
     let mut version = String::new();
     answer.stdout.take().unwrap().read_to_string(&mut version).unwrap();
     assert!(answer.wait().unwrap().success() && version.starts_with("Bitcoin Core"), "{version}");
+}
+
+#[test]
+fn a_build_that_was_interrupted_goes_on_and_other_flags_build_another_one() {
+    let dir = tempfile::tempdir().unwrap();
+    tools(dir.path());
+    let lines = |file: &str| fs::read_to_string(dir.path().join(file)).unwrap().lines().count();
+    let mut interrupted = provision(dir.path());
+    wait_until_it_says(&mut interrupted, "building Bitcoin Core");
+    while !dir.path().join("builds").exists() {
+        assert!(interrupted.try_wait().unwrap().is_none(), "it ends before the compiler has begun");
+    }
+    // As Ctrl-C does it: the whole job.
+    let job = format!("-{}", interrupted.id());
+    assert!(Command::new("kill").args(["-KILL", "--", &job]).status().unwrap().success());
+    assert!(!interrupted.wait().unwrap().success());
+
+    fs::write(dir.path().join("go"), "").unwrap();
+    let first = printed(provision(dir.path()));
+    assert_eq!((lines("builds"), lines("fetches")), (2, 1), "it goes on with the source that was copied");
+    assert_eq!(printed(provision(dir.path())), first);
+
+    let other = dir.path().join("other.sh");
+    let script = fs::read_to_string(SCRIPT).unwrap();
+    fs::write(&other, script.replace("-DBUILD_UTIL=OFF", "-DBUILD_UTIL=ON")).unwrap();
+    fs::set_permissions(&other, Permissions::from_mode(0o755)).unwrap();
+    assert_ne!(printed(provision_by(&other, dir.path())), first);
+    assert_eq!(lines("builds"), 3);
 }
