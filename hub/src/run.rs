@@ -75,6 +75,7 @@ struct Meters {
     btc_height: IntGauge,
     tripped: IntGauge,
     unanchored: IntGauge,
+    breached: IntGauge,
     events: IntCounter,
     health: Health,
 }
@@ -86,6 +87,7 @@ impl Meters {
             btc_height: IntGauge::new("btc_height", "Height of Bitcoin's tip as the ledger knows it.")?,
             tripped: IntGauge::new("breaker_tripped", "1 while the circuit breaker is tripped.")?,
             unanchored: IntGauge::new("blocks_without_anchor", "Bitcoin blocks since the newest anchor.")?,
+            breached: IntGauge::new("breached_stakes", "Stakes that the covenant let go against its rules.")?,
             events: IntCounter::new("events_total", "Changes recorded since the process started.")?,
             health: health.clone(),
         };
@@ -94,6 +96,7 @@ impl Meters {
         registry.register(Box::new(meters.btc_height.clone()))?;
         registry.register(Box::new(meters.tripped.clone()))?;
         registry.register(Box::new(meters.unanchored.clone()))?;
+        registry.register(Box::new(meters.breached.clone()))?;
         registry.register(Box::new(meters.events.clone()))?;
         Ok(meters)
     }
@@ -110,6 +113,24 @@ impl Meters {
         }
         self.watch_anchors(&ledger);
         self.watch_finality(&ledger);
+        self.watch_covenant(&ledger);
+    }
+
+    /// A stake that left by the committee's leaf for what nobody registered: the committee is not to be trusted any more.
+    fn watch_covenant(&self, ledger: &Ledger) {
+        let mut breached = ledger.stakes().breached();
+        let (first, others) = (breached.next(), breached.count());
+        self.breached.set(first.map_or(0, |_| 1 + others as i64));
+        match first {
+            Some(stake) => self.health.degrade(
+                "covenant",
+                format!(
+                    "ALARM: stake {} was released by the covenant into something that nobody registered ({others} more)",
+                    stake.id
+                ),
+            ),
+            None => self.health.recover("covenant"),
+        }
     }
 
     /// Chain zero finalises itself within an epoch when all is well.

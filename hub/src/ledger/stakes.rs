@@ -47,6 +47,7 @@ pub struct Stakes {
     due: BTreeMap<BtcHeight, BTreeSet<usize>>,
     facts: BTreeMap<BtcHeight, BTreeSet<usize>>,
     held: BTreeSet<usize>,
+    breached: BTreeSet<usize>,
     contributions: BTreeMap<usize, Vec<(ProviderKey, Amount)>>,
     changed: BTreeSet<usize>,
     transitions: Vec<usize>,
@@ -110,6 +111,11 @@ impl Stakes {
     /// Stakes that name a provider.
     pub fn naming(&self, key: &ProviderKey) -> impl Iterator<Item = &Stake> {
         self.by_provider.get(key).into_iter().flatten().filter_map(|index| self.records.get(*index))
+    }
+
+    /// Stakes that the covenant let go against its rules.
+    pub fn breached(&self) -> impl Iterator<Item = &Stake> {
+        self.breached.iter().filter_map(|index| self.records.get(*index))
     }
 
     /// Adds a registered stake. Its outpoint must be free or its holder lapsed; the caller has checked that.
@@ -240,6 +246,11 @@ impl Stakes {
                 cause: now.cause.to_owned(),
             });
             self.transitions.push(index);
+            if state == StakeState::Breached {
+                self.breached.insert(index);
+            } else {
+                self.breached.remove(&index);
+            }
         }
         let predecessor = stake.expands;
         self.schedule(index, now.tip);

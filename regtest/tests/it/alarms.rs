@@ -2,11 +2,12 @@
 
 use crate::anchors::{self, ZERO, end_of};
 use crate::kills::process::HubProcess;
+use bitcoin::{ScriptBuf, TxOut};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Epoch;
 use palisade_regtest::in_time;
-use palisade_regtest::world::World;
+use palisade_regtest::world::{Wish, World, transaction};
 use serde_json::Value;
 
 /// Blocks of Bitcoin after which the lack of an anchor is an alarm: half of a set's lifetime.
@@ -22,7 +23,7 @@ fn anchor(world: &mut World, header: Hash32) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hub_says_which_of_its_alarms_ring_and_nothing_when_all_is_well() {
     type Change = fn(&mut World);
-    let stories: [(&str, Change); 5] = [
+    let stories: [(&str, Change); 6] = [
         ("", |_| {}),
         ("breaker: ", |world| {
             world.reorg(7, &[]).unwrap();
@@ -33,6 +34,13 @@ async fn a_hub_says_which_of_its_alarms_ring_and_nothing_when_all_is_well() {
             let header = end_of(world, 3);
             anchor(world, header);
             anchor(world, Hash32([9; 32]));
+        }),
+        ("covenant: ALARM: stake ", |world| {
+            let wish = Wish { holder: "alice", sat: 50_000, providers: &["anna"], lock: 300 };
+            let id = world.active_stake(&wish);
+            let outpoint = world.stake(&id).contract.coin.outpoint;
+            let output = TxOut::minimal_non_dust(ScriptBuf::new());
+            world.spend(&id, outpoint, &transaction(vec![outpoint], vec![output])).unwrap();
         }),
     ];
     for (wanted, change) in stories {
