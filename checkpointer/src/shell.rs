@@ -4,6 +4,7 @@ use crate::config::{Config, Process, bitcoin_rpc};
 use anyhow::Context as _;
 use palisade_hub::bitcoind::{BitcoinRpc, RpcError};
 use palisade_hub::client::{HubClient, HubError};
+use palisade_hub::daemon::database::DatabaseError;
 use palisade_hub::daemon::genesis::read_genesis_for;
 use palisade_hub::daemon::health::Health;
 use palisade_hub::daemon::lock::DirLock;
@@ -55,6 +56,9 @@ pub enum FileError {
     /// The copy of the log.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The process's own database cannot be opened.
+    #[error(transparent)]
+    File(#[from] DatabaseError),
     /// The process's own database.
     #[error("own database: {0}")]
     Sqlite(#[from] rusqlite::Error),

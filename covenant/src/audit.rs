@@ -1,19 +1,27 @@
 //! The audit log: every judgement and every answer, on disk before it leaves, each entry bound to the one before.
 
 use bitcoin::Amount;
-use palisade_hub::daemon::database;
+use palisade_hub::daemon::database::{DatabaseError, Kind};
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::hash::{Hash32, tagged};
 use palisade_protocol::message::Message;
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::BtcHeight;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
+const LOG: Kind = Kind {
+    name: "audit log",
+    id: b"PalA",
+    format: 1,
+    tables: TABLES,
+    remedy: "It is the only one, and the rate limit rests on it: keep it, and run the build that wrote it",
+};
+
 /// One table that is only ever appended to; the triggers make SQLite refuse anything else.
-const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS entry (
+const TABLES: &str = "
+CREATE TABLE entry (
     seq        INTEGER PRIMARY KEY,
     -- Hash over the entry before and everything in this one: a cut or altered log shows.
     hash       BLOB NOT NULL CHECK (length(hash) = 32),
@@ -29,8 +37,8 @@ CREATE TABLE IF NOT EXISTS entry (
     message    BLOB NOT NULL,
     UNIQUE (stake, act)
 ) STRICT;
-CREATE TRIGGER IF NOT EXISTS entry_keeps BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'append only'); END;
-CREATE TRIGGER IF NOT EXISTS entry_stays BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'append only'); END;
+CREATE TRIGGER entry_keeps BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'append only'); END;
+CREATE TRIGGER entry_stays BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'append only'); END;
 ";
 
 /// What a member did about a stake.
@@ -85,6 +93,9 @@ pub struct Entry {
 /// Why the log cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
+    /// The file cannot be opened.
+    #[error(transparent)]
+    File(#[from] DatabaseError),
     /// SQLite.
     #[error("audit log: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -120,7 +131,7 @@ pub struct Audit(Connection);
 impl Audit {
     /// Opens or creates the log, and checks all of it.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
-        let audit = Self(database::open(path, SCHEMA)?);
+        let audit = Self(LOG.open(path)?);
         audit.entries()?;
         Ok(audit)
     }
@@ -131,7 +142,7 @@ impl Audit {
         if !path.is_file() {
             return Err(AuditError::NotAFile(path.to_owned()));
         }
-        let audit = Self(Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?);
+        let audit = Self(LOG.open_to_read(path)?);
         audit.entries()?;
         Ok(audit)
     }

@@ -29,7 +29,7 @@ pub enum ReplicaError {
     /// The own log.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The own log cannot be opened and replayed.
+    /// The own log cannot be replayed.
     #[error("{}: {cause}", file.display())]
     Unusable {
         /// Where it is.
@@ -60,12 +60,11 @@ impl Replica {
     /// Opens the log in `directory` (created if it is missing) and replays it.
     pub fn open(directory: &Path, genesis: Arc<Genesis>) -> Result<Self, ReplicaError> {
         let file = directory.join("log.sqlite");
-        let open = || {
-            let store = Store::open(&file)?;
-            let ledger = replay_log(&store, genesis)?;
-            Ok(Self { ledger, store })
-        };
-        open().map_err(|cause| ReplicaError::Unusable { file: file.clone(), cause: Box::new(cause) })
+        let store = Store::open(&file)?;
+        match replay_log(&store, genesis) {
+            Ok(ledger) => Ok(Self { ledger, store }),
+            Err(cause) => Err(ReplicaError::Unusable { file, cause: Box::new(cause) }),
+        }
     }
 
     /// The state after the newest block.

@@ -4,7 +4,7 @@
 //! and its events land in one transaction with full synchronisation: when [`Store::append`] returns, the block survives a
 //! power cut. Nothing is ever updated.
 
-use crate::daemon::database;
+use crate::daemon::database::{DatabaseError, Kind};
 use crate::ledger::Event;
 use palisade_protocol::block::Block;
 use palisade_protocol::checkpoint::CheckpointShare;
@@ -14,26 +14,40 @@ use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::units::{Epoch, Height};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// The format of a log, of a hub or of a replica: its tables, the bytes of blocks, messages, votes and shares in them, the events,
+/// and the leaves of the state whose roots the blocks carry (docs/protocol.md, sections 8.1 and 8.2). Whoever changes one of
+/// these raises it, and the tests of the log in `docs/vectors` remind of it.
+pub const FORMAT: i32 = 1;
+
+const LOG: Kind = Kind {
+    name: "message log",
+    id: b"PalL",
+    format: FORMAT,
+    tables: TABLES,
+    remedy: "A daemon that follows a hub (a hub with `follow` too) can do without: move the file away, and a reporter's mark.sqlite \
+             beside it too, and the log is fetched again. A hub's own log is the only one: keep it, and run the build that wrote it",
+};
+
 /// What stands in the file. Columns hold canonical bytes (docs/protocol.md); numbers are for finding them.
-const SCHEMA: &str = "
+const TABLES: &str = "
 -- Hub blocks, without gaps from height 0.
-CREATE TABLE IF NOT EXISTS block (
+CREATE TABLE block (
     height INTEGER PRIMARY KEY,
     bytes  BLOB NOT NULL
 ) STRICT;
 -- What each block changed, in order; seq is the cursor of the event stream.
-CREATE TABLE IF NOT EXISTS event (
+CREATE TABLE event (
     seq    INTEGER PRIMARY KEY AUTOINCREMENT,
     height INTEGER NOT NULL REFERENCES block (height),
     json   TEXT NOT NULL
 ) STRICT;
 -- Good votes, also losing and late ones: of a voter at a height the first, and a second one, which is evidence.
-CREATE TABLE IF NOT EXISTS vote (
+CREATE TABLE vote (
     context BLOB NOT NULL CHECK (length(context) = 32),
     height  INTEGER NOT NULL,
     voter   BLOB NOT NULL CHECK (length(voter) = 32),
@@ -42,22 +56,22 @@ CREATE TABLE IF NOT EXISTS vote (
     PRIMARY KEY (context, height, voter, second)
 ) STRICT, WITHOUT ROWID;
 -- So that nobody need look through all votes for them.
-CREATE INDEX IF NOT EXISTS second_vote ON vote (context, height, voter) WHERE second = 1;
+CREATE INDEX second_vote ON vote (context, height, voter) WHERE second = 1;
 -- Good shares of checkpoints.
-CREATE TABLE IF NOT EXISTS share (
+CREATE TABLE share (
     epoch  INTEGER NOT NULL,
     signer BLOB NOT NULL CHECK (length(signer) = 32),
     bytes  BLOB NOT NULL,
     PRIMARY KEY (epoch, signer)
 ) STRICT, WITHOUT ROWID;
 -- Digests of the batch in each block, in the order of the batch's tree.
-CREATE TABLE IF NOT EXISTS digest (
+CREATE TABLE digest (
     height INTEGER NOT NULL REFERENCES block (height),
     place  INTEGER NOT NULL,
     digest BLOB NOT NULL CHECK (length(digest) = 32),
     PRIMARY KEY (height, place)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS digest_place ON digest (digest, height, place);
+CREATE INDEX digest_place ON digest (digest, height, place);
 ";
 
 /// Second votes, each with the first. CROSS JOIN keeps SQLite from beginning with the first ones, which are many.
@@ -72,6 +86,9 @@ const PAGE_BYTES: usize = 8 << 20;
 /// Why the log cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The file cannot be opened.
+    #[error(transparent)]
+    File(#[from] DatabaseError),
     /// SQLite.
     #[error("message log: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -103,10 +120,8 @@ pub struct Store {
 impl Store {
     /// Opens or creates the log.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let connection = database::open(path, SCHEMA)?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let reader = Connection::open_with_flags(path, flags)?;
-        Ok(Self { writer: Mutex::new(connection), reader: Mutex::new(reader) })
+        let (writer, reader) = (LOG.open(path)?, LOG.open_to_read(path)?);
+        Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(reader) })
     }
 
     fn write(&self) -> MutexGuard<'_, Connection> {

@@ -3,19 +3,27 @@
 use crate::shell::FileError;
 use bitcoin::consensus::encode::{deserialize, serialize};
 use bitcoin::{Amount, Transaction, Txid};
-use palisade_hub::daemon::database;
+use palisade_hub::daemon::database::Kind;
 use palisade_protocol::units::Epoch;
 use rusqlite::{Connection, params};
 use std::path::Path;
 
-const SCHEMA: &str = "
+const FILE: Kind = Kind {
+    name: "record of anchor transactions",
+    id: b"PalF",
+    format: 1,
+    tables: TABLES,
+    remedy: "It says which transactions are under way: let the build that wrote it see them confirmed. After that the file can be moved away",
+};
+
+const TABLES: &str = "
 -- Transactions that were sent or are about to be. Those of one flight spend a common coin: one of them at most confirms.
 -- over: 1 once one is deep in Bitcoin, or its coin is gone.
-CREATE TABLE IF NOT EXISTS flight (
+CREATE TABLE flight (
     id   INTEGER PRIMARY KEY,
     over INTEGER NOT NULL DEFAULT 0 CHECK (over IN (0, 1))
 ) STRICT;
-CREATE TABLE IF NOT EXISTS version (
+CREATE TABLE version (
     flight INTEGER NOT NULL REFERENCES flight (id),
     number INTEGER NOT NULL,
     epoch  INTEGER NOT NULL,
@@ -62,7 +70,7 @@ pub struct Flights(Connection);
 impl Flights {
     /// Opens or creates the file.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        Ok(Self(database::open(path, SCHEMA)?))
+        Ok(Self(FILE.open(path)?))
     }
 
     /// All that are not over, oldest first.

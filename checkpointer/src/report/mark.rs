@@ -1,14 +1,22 @@
 //! How far everything is told: the one thing that a reporter remembers of its own.
 
 use crate::shell::FileError;
-use palisade_hub::daemon::database;
+use palisade_hub::daemon::database::Kind;
 use palisade_protocol::units::BtcHeight;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::path::Path;
 
-const SCHEMA: &str = "
+const FILE: Kind = Kind {
+    name: "reporter's mark",
+    id: b"PalM",
+    format: 1,
+    tables: TABLES,
+    remedy: "Move it away: everything is told again, and what the hub knows it takes as known",
+};
+
+const TABLES: &str = "
 -- One row: how far everything is told. Missing in a new file.
-CREATE TABLE IF NOT EXISTS mark (
+CREATE TABLE mark (
     only   INTEGER PRIMARY KEY CHECK (only = 0),
     event  INTEGER NOT NULL CHECK (event >= 0),  -- seq in the event table of our log
     stakes INTEGER NOT NULL CHECK (stakes >= 0), -- in order of registration
@@ -37,7 +45,7 @@ pub struct MarkFile(Connection);
 impl MarkFile {
     /// Opens or creates the file.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        Ok(Self(database::open(path, SCHEMA)?))
+        Ok(Self(FILE.open(path)?))
     }
 
     /// The mark, if one was ever written.

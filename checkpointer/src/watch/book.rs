@@ -6,7 +6,7 @@ use super::job::Outcome;
 use crate::shell::FileError;
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
-use palisade_hub::daemon::database;
+use palisade_hub::daemon::database::Kind;
 use palisade_protocol::curve::KeyPair;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
@@ -16,21 +16,29 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const SCHEMA: &str = "
+const FILE: Kind = Kind {
+    name: "watcher's book",
+    id: b"PalW",
+    format: 1,
+    tables: TABLES,
+    remedy: "It holds keys that are out and stakes that are still to be slashed: keep it, and run the build that wrote it",
+};
+
+const TABLES: &str = "
 -- One row: how far was read. Missing in a new file.
-CREATE TABLE IF NOT EXISTS mark (
+CREATE TABLE mark (
     only   INTEGER PRIMARY KEY CHECK (only = 0),
     stakes INTEGER NOT NULL CHECK (stakes >= 0),         -- in order of registration
     height INTEGER NOT NULL CHECK (height >= 0),         -- of a Bitcoin block
     block  BLOB    NOT NULL CHECK (length(block) = 32)   -- its hash, in Bitcoin's internal byte order
 ) STRICT;
 -- Providers whose keys are out.
-CREATE TABLE IF NOT EXISTS leaked (
+CREATE TABLE leaked (
     provider BLOB PRIMARY KEY CHECK (length(provider) = 32),
     secret   BLOB NOT NULL    CHECK (length(secret) = 32)
 ) STRICT;
 -- Stakes to be slashed.
-CREATE TABLE IF NOT EXISTS job (
+CREATE TABLE job (
     stake    BLOB PRIMARY KEY CHECK (length(stake) = 32),
     provider BLOB NOT NULL REFERENCES leaked (provider), -- whose key slashes it
     gone_at  INTEGER,                                    -- Bitcoin height at which the coins were first seen gone
@@ -69,7 +77,7 @@ pub struct Book(Connection);
 impl Book {
     /// Opens or creates the file.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        Ok(Self(database::open(path, SCHEMA)?))
+        Ok(Self(FILE.open(path)?))
     }
 
     /// The mark, if one was ever written.

@@ -14,6 +14,7 @@
 mod mark;
 
 use mark::{Changed, Mark, MarkFile};
+use palisade_hub::daemon::database::{DatabaseError, Kind};
 use palisade_protocol::codec::{DecodeError, Wire as _};
 use palisade_protocol::context::Context;
 use palisade_protocol::hash::{Hash32, tagged};
@@ -26,8 +27,17 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Heights and epochs are SQLite integers, which are signed. `what` is the public key, x-only or BLS.
-const SCHEMA: &str = "
+/// A record of another format is not put aside as a damaged one is: the build that wrote it can go on with it.
+const RECORD: Kind = Kind {
+    name: "signer's record",
+    id: b"PalR",
+    format: 1,
+    tables: TABLES,
+    remedy: "Never delete or replace it: it keeps the keys from signing twice. Run the build that wrote it",
+};
+
+/// Heights and epochs are SQLite integers, which are signed. `key` is the public key, x-only or BLS.
+const TABLES: &str = "
 -- One row: the seed of all nonces.
 CREATE TABLE birth (
     one      INTEGER PRIMARY KEY CHECK (one = 1),
@@ -62,6 +72,9 @@ CREATE TABLE checkpoint (
 /// Why the record cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
+    /// The file cannot be opened.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     /// SQLite.
     #[error("record: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -179,7 +192,9 @@ impl Record {
             return Ok(Err("its file was restored, copied or changed behind the signer's back".to_owned()));
         }
         let connection = match connect(path) {
-            Err(why) if is_damage(&why) => return Ok(Err(why.to_string())),
+            Err(DatabaseError::Sqlite { cause, .. }) if is_damage(&cause) => {
+                return Ok(Err(cause.to_string()));
+            }
             other => other?,
         };
         let found = match read_birth(&connection) {
@@ -202,7 +217,7 @@ impl Record {
         let seed = NonceSeed::from_bytes(*crate::keys::random_bytes(&mut rand::rngs::OsRng)?);
         let mut connection = connect(path)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
-        transaction.execute_batch(SCHEMA)?;
+        RECORD.lay_out(&transaction)?;
         transaction.execute("INSERT INTO birth (one, seed) VALUES (1, ?1)", params![seed.as_bytes()])?;
         transaction.commit()?;
         let mark = MarkFile::open(path, mark_path)?;
@@ -298,14 +313,17 @@ impl Record {
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
-    let connection = Connection::open(path)?;
-    // Nobody else has any business here: whoever holds the file will not let go of it.
-    connection.busy_timeout(Duration::ZERO)?;
-    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-    // One file, and a journal whose end is synchronised too: a claim that was answered survives a power cut.
-    connection.pragma_update(None, "journal_mode", "TRUNCATE")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
+fn connect(path: &Path) -> Result<Connection, DatabaseError> {
+    let connection = RECORD.connect(path)?;
+    let hold = || {
+        // Nobody else has any business here: whoever holds the file will not let go of it.
+        connection.busy_timeout(Duration::ZERO)?;
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        // One file, and a journal whose end is synchronised too: a claim that was answered survives a power cut.
+        connection.pragma_update(None, "journal_mode", "TRUNCATE")?;
+        connection.pragma_update(None, "synchronous", "FULL")
+    };
+    hold().map_err(|cause| DatabaseError::Sqlite { file: path.to_owned(), cause })?;
     Ok(connection)
 }
 

@@ -4,6 +4,7 @@
 
 use bitcoin::hashes::Hash as _;
 use bitcoin::{BlockHash, OutPoint, Txid};
+use palisade_hub::daemon::database::{DatabaseError, Kind};
 use palisade_protocol::codec::{DecodeError, Wire as _};
 use palisade_protocol::context::ChainId;
 use palisade_protocol::finality::vote::Vote;
@@ -14,9 +15,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-const SCHEMA: &str = "
+const FILE: Kind = Kind {
+    name: "voter's journal",
+    id: b"PalJ",
+    format: 1,
+    tables: TABLES,
+    remedy: "Move it away: what was signed stands in the signer's record, which must stay where it is, and Bitcoin's blocks are read \
+             again",
+};
+
+const TABLES: &str = "
 -- Votes that the signer gave, to be sent until they are certified.
-CREATE TABLE IF NOT EXISTS vote (
+CREATE TABLE vote (
     chain     TEXT    NOT NULL,
     height    INTEGER NOT NULL,
     block     BLOB    NOT NULL CHECK (length(block) = 32),
@@ -24,23 +34,23 @@ CREATE TABLE IF NOT EXISTS vote (
     PRIMARY KEY (chain, height)
 ) STRICT, WITHOUT ROWID;
 -- Epochs for which a commitment was first sent to the hub, and the hub's height then.
-CREATE TABLE IF NOT EXISTS sent (
+CREATE TABLE sent (
     chain      TEXT    NOT NULL,
     epoch      INTEGER NOT NULL,
     hub_height INTEGER NOT NULL,
     PRIMARY KEY (chain, epoch)
 ) STRICT, WITHOUT ROWID;
 -- Epochs whose checkpoint share the hub took.
-CREATE TABLE IF NOT EXISTS checkpoint (
+CREATE TABLE checkpoint (
     epoch INTEGER PRIMARY KEY
 ) STRICT;
 -- Blocks of the own node that were searched for spends, without gaps.
-CREATE TABLE IF NOT EXISTS searched (
+CREATE TABLE searched (
     height INTEGER PRIMARY KEY,
     hash   BLOB NOT NULL CHECK (length(hash) = 32)
 ) STRICT;
 -- Outputs that these blocks spend by a script path without a key path: those of stakes are among them.
-CREATE TABLE IF NOT EXISTS spend (
+CREATE TABLE spend (
     txid   BLOB    NOT NULL CHECK (length(txid) = 32),
     vout   INTEGER NOT NULL,
     height INTEGER NOT NULL,
@@ -51,6 +61,9 @@ CREATE TABLE IF NOT EXISTS spend (
 /// Why the journal cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
+    /// The file cannot be opened.
+    #[error(transparent)]
+    File(#[from] DatabaseError),
     /// SQLite.
     #[error("journal: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -66,10 +79,9 @@ pub struct Journal(Mutex<Connection>);
 impl Journal {
     /// Opens or creates the journal.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        let connection = Connection::open(path)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        let connection = FILE.open(path)?;
+        // The newest rows may be lost with the power: they can be had again.
         connection.pragma_update(None, "synchronous", "NORMAL")?;
-        connection.execute_batch(SCHEMA)?;
         Ok(Self(Mutex::new(connection)))
     }
 

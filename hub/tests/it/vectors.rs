@@ -5,6 +5,7 @@
 
 use palisade_hub::ledger::state::StakeState;
 use palisade_hub::ledger::{BadBlock, Event, Ledger};
+use palisade_hub::store::FORMAT;
 use palisade_protocol::block::Block;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::genesis::Genesis;
@@ -42,6 +43,16 @@ fn every_block_of_the_second_implementation_gives_the_root_that_it_claims() {
     assert_eq!(states, [Pending, Verified, Active, Exposed]);
     assert_eq!(ledger.next_height().0, 62);
     assert_eq!(ledger.breaker(), None);
+}
+
+#[test]
+fn whoever_changes_the_leaves_of_the_state_raises_the_format_of_the_store() {
+    let root = log(&vectors()).pop().expect("a block").header.state_root.to_string();
+    // With other vectors of the same formats only the root changes here.
+    assert_eq!(
+        (FORMAT, root.as_str()),
+        (1, "c34215f794f3fe85a163f3cb3b748044218fcc1d50d9e2012b1eb5481153c1be")
+    );
 }
 
 #[test]

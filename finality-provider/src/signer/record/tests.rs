@@ -136,6 +136,28 @@ fn a_damaged_record_is_not_trusted() {
 }
 
 #[test]
+fn a_record_of_another_build_is_refused_and_stays_where_it_is() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("record.sqlite");
+    with_votes(&dir, [1]);
+    for (name, value, says) in [
+        ("user_version", 2, "this signer's record has format 2, this build has format 1"),
+        ("application_id", 7, "it is no signer's record"),
+        ("application_id", 0, "has format 0, "),
+    ] {
+        Connection::open(&path).unwrap().pragma_update(None, name, value).unwrap();
+        alter(&dir, &fs::read(&path).unwrap());
+        let before = FILES.map(|name| fs::read(dir.path().join(name)).unwrap());
+        let why = Record::open(dir.path()).unwrap_err();
+        assert!(why.to_string().contains(says), "{why}");
+        let never = matches!(why, RecordError::Database(DatabaseError::NotOurs { .. }));
+        assert!(never || why.to_string().contains("Never delete or replace it"), "{why}");
+        assert!(FILES.map(|name| fs::read(dir.path().join(name)).unwrap()) == before);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), FILES.len(), "nothing was put aside");
+    }
+}
+
+#[test]
 fn a_record_with_a_row_less_than_was_written_is_not_trusted() {
     let dir = TempDir::new().unwrap();
     let id = with_votes(&dir, [1]);
