@@ -1,6 +1,6 @@
 //! Fresh headers for a proof, from one's own node: what was too young to be final becomes so without the hub.
 
-use crate::verify::{MAX_HEADERS as MAX_FILE, PROOF, misfit, parse_headers, read};
+use crate::files::{self, HeaderFile, PROOF, misfit};
 use anyhow::Context as _;
 use bitcoin::block::Header;
 use bitcoin::consensus::encode::serialize;
@@ -10,7 +10,6 @@ use palisade_hub::daemon::bounded;
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_protocol::genesis::Genesis;
-use palisade_protocol::proof::{FinalityProof, MAX_PROOF};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -48,10 +47,9 @@ impl fmt::Display for Written {
 impl Headers {
     /// Reads the node's headers and writes them.
     pub async fn run(&self) -> Result<Written, Failure> {
-        let proof = read(&self.proof, PROOF, MAX_PROOF)?;
-        let proof = FinalityProof::parse(&proof).map_err(|why| misfit(&self.proof, PROOF, &why))?;
+        let proof = files::read_proof(&self.proof)?;
         self.check_out()?;
-        let genesis = Genesis::new(proof.genesis.clone()).map_err(|why| misfit(&self.proof, PROOF, &why))?;
+        let genesis = Genesis::new(proof.genesis).map_err(|why| misfit(&self.proof, PROOF, &why))?;
         let node = self.node.connect()?;
         node.check_network(genesis.network()).await.map_err(anyhow::Error::from)?;
         Ok(self.write(&node, proof.headers_from.0).await?)
@@ -62,10 +60,7 @@ impl Headers {
         if !self.out.exists() {
             return Ok(());
         }
-        let old = bounded::read(&self.out, MAX_FILE).ok().flatten();
-        let old = old.and_then(|bytes| parse_headers(&bytes).ok());
-        let follow = |pair: &[Header]| matches!(pair, [one, next] if next.prev_blockhash == one.block_hash());
-        if old.is_some_and(|headers| headers.windows(2).all(follow)) {
+        if HeaderFile::open(&self.out).is_ok_and(are_headers) {
             return Ok(());
         }
         let out = self.out.display();
@@ -81,6 +76,15 @@ impl Headers {
             .with_context(|| format!("file {}", self.out.display()))?;
         Ok(Written { headers: self.out.clone(), from_height, tip_height: from_height + above })
     }
+}
+
+/// Whether each names the one before.
+fn are_headers(mut file: HeaderFile) -> bool {
+    let mut above = None;
+    let follows = |header: Header| {
+        above.replace(header.block_hash()).is_none_or(|above| header.prev_blockhash == above)
+    };
+    file.by_ref().all(follows) && file.check().is_ok()
 }
 
 /// The node's headers from a height up to its tip.

@@ -11,6 +11,7 @@
 
 pub mod anchor;
 pub mod config;
+mod files;
 pub mod headers;
 pub mod init;
 pub mod prove;

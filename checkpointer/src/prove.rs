@@ -1,7 +1,8 @@
 //! Getting a proof: from the hub what it proves, from one's own node the headers. What comes is verified before it is kept.
 
+use crate::files::MAX_ROOT;
 use crate::headers;
-use crate::verify::{MAX_ROOT, Shown, blocks};
+use crate::verify::{Shown, blocks};
 use anyhow::Context as _;
 use bitcoin::block::Header;
 use clap::Args;
@@ -13,7 +14,7 @@ use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
-use palisade_protocol::proof::{FinalityProof, Proven, TrustRoot};
+use palisade_protocol::proof::{ChainBlock, FinalityProof, MAX_PROOF, Proven, TrustRoot};
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,8 @@ pub struct Prove {
     /// The Bitcoin node.
     #[command(flatten)]
     pub node: NodeArgs,
-    /// Directory for the files. A `hub.root` in it that is another than this hub's stays, and then nothing is written.
+    /// Directory for the files. A `hub.root` in it that is another than this hub's stays, and so does a `block.proof` of another
+    /// block; then nothing is written.
     #[arg(long, default_value = ".")]
     pub out: PathBuf,
 }
@@ -91,7 +93,7 @@ impl Prove {
         let trusted = TrustRoot::from_bytes(&root).context("the hub's trust root")?;
         let headers = headers::read_all(node, parsed.headers_from.0).await?;
         let proven = parsed.verify(&trusted, &headers).context("the hub's proof does not hold")?;
-        Ok(Got { proof, root, trusted, headers, proven })
+        Ok(Got { proof, root, trusted, headers, block: parsed.block, proven })
     }
 
     /// Writes the files, the root first and the proof last; none if something is in the way of one of them.
@@ -103,6 +105,7 @@ impl Prove {
         if !self.has_root(&root, &got)? {
             files.insert(0, (&root, got.root.clone()));
         }
+        check_old_proof(&proof, &got)?;
         for (path, _) in &files {
             bounded::check_place(path).with_context(|| named(path))?;
         }
@@ -162,7 +165,31 @@ struct Got {
     root: Vec<u8>,
     trusted: TrustRoot,
     headers: Vec<Header>,
+    block: ChainBlock,
     proven: Proven,
+}
+
+/// Refuses to replace a proof of another block, which somebody may need.
+fn check_old_proof(path: &Path, got: &Got) -> Result<(), Failure> {
+    let found = match bounded::read(path, MAX_PROOF) {
+        Err(why) if why.kind() == ErrorKind::NotFound => return Ok(()),
+        found => found.with_context(|| named(path))?,
+    };
+    let found = found.and_then(|bytes| FinalityProof::parse(&bytes).ok()).map(|proof| proof.block);
+    let holds = match found {
+        Some(block) if block.certificate.ballot == got.block.certificate.ballot => return Ok(()),
+        Some(ChainBlock { chain, certificate, .. }) => {
+            format!("a proof of block {} of chain {chain}", certificate.ballot.height)
+        }
+        None => "something that is no proof".to_owned(),
+    };
+    let (path, Got { block, proven, .. }) = (path.display(), got);
+    Err(Failure::failed(format_args!(
+        "{path} holds {holds}, and not of block {} of chain {}: nothing was written",
+        proven.height, block.chain
+    ))
+    .hint("name another directory with --out, or move that file away")
+    .rule("other-proof"))
 }
 
 fn named(path: &Path) -> String {

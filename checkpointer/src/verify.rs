@@ -1,42 +1,13 @@
 //! Verifying a proof of finality from files alone: no network, no hub, no daemon.
 
+use crate::files::{self, HEADERS, HeaderFile, MAX_ROOT, ROOT, does_not_hold, misfit};
 use bitcoin::Amount;
-use bitcoin::block::Header;
 use clap::Args;
-use palisade_hub::daemon::bounded;
 use palisade_hub::daemon::exit::Failure;
 use palisade_protocol::codec::Wire as _;
-use palisade_protocol::proof::{BadCheckpoint, FinalityProof, MAX_PROOF, Proven, Refused, TrustRoot};
+use palisade_protocol::proof::{BadCheckpoint, Proven, Refused, TrustRoot};
 use std::fmt;
-use std::path::{Path, PathBuf};
-
-/// Bytes of a Bitcoin header.
-const HEADER: usize = 80;
-/// Longest file of headers that is read: more than Bitcoin will have in a hundred years.
-pub(crate) const MAX_HEADERS: usize = HEADER * 8_000_000;
-/// Longest trust root.
-pub(crate) const MAX_ROOT: usize = 1_024;
-
-/// What a file should be.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct FileKind {
-    name: &'static str,
-    form: &'static str,
-}
-
-/// A proof.
-pub(crate) const PROOF: FileKind = FileKind {
-    name: "proof",
-    form: "the file `block.proof` that `prove` writes, or what the hub's door /proofs gives",
-};
-const HEADERS: FileKind = FileKind {
-    name: "file of headers",
-    form: "raw Bitcoin headers, 80 bytes each, from the height that the proof names on: the file `bitcoin.headers` that `prove` and `headers` write",
-};
-const ROOT: FileKind = FileKind {
-    name: "trust root",
-    form: "the file `hub.root` that `prove` writes, or what the hub's door /root gives",
-};
+use std::path::PathBuf;
 
 /// The three files.
 #[derive(Debug, Args)]
@@ -171,13 +142,13 @@ impl Verify {
     /// Judges the proof. An anchor that is not deep enough in these headers is told from a rule that no headers can mend; both
     /// are a no, and so the exit code of both is 1.
     pub fn run(&self) -> Result<Shown, Failure> {
-        let proof = read(&self.proof, PROOF, MAX_PROOF)?;
-        let proof = FinalityProof::parse(&proof).map_err(|why| misfit(&self.proof, PROOF, &why))?;
-        let headers = read(&self.headers, HEADERS, MAX_HEADERS)?;
-        let headers = parse_headers(&headers).map_err(|why| misfit(&self.headers, HEADERS, &why))?;
-        let root = read(&self.root, ROOT, MAX_ROOT)?;
+        let proof = files::read_proof(&self.proof)?;
+        let mut headers = HeaderFile::open(&self.headers)?;
+        let root = files::read(&self.root, ROOT, MAX_ROOT)?;
         let root = TrustRoot::from_bytes(&root).map_err(|why| misfit(&self.root, ROOT, &why))?;
-        let proven = proof.verify(&root, &headers).map_err(|why| self.broken(&why))?;
+        let proven = proof.verify(&root, headers.by_ref());
+        headers.check()?;
+        let proven = proven.map_err(|why| self.broken(&why))?;
         let (wanted_depth, depth_from) =
             self.min_depth.map_or((proven.final_depth, DepthFrom::Genesis), |depth| (depth, DepthFrom::Flag));
         let shown = Shown { wanted_depth, depth_from, ..proven.into() };
@@ -266,59 +237,5 @@ fn rule(why: &Refused) -> &'static str {
         Refused::Checkpoint { .. } => "checkpoint",
         Refused::Block { .. } => "block",
         Refused::Expired { .. } => "set-expired",
-    }
-}
-
-fn does_not_hold(why: &dyn fmt::Display) -> Failure {
-    Failure::failed(format_args!("the proof does not hold: {why}"))
-}
-
-/// A file that is not what it should be.
-pub(crate) fn misfit(path: &Path, wanted: FileKind, why: &dyn fmt::Display) -> Failure {
-    does_not_hold(&format_args!("{} is no {}: {why}", path.display(), wanted.name)).hint(format_args!(
-        "wanted is {}, as in: palisade-checkpointer verify block.proof --headers bitcoin.headers --root hub.root",
-        wanted.form
-    ))
-    .rule("encoding")
-}
-
-/// Reads a file of at most `max` bytes.
-pub(crate) fn read(path: &Path, wanted: FileKind, max: usize) -> Result<Vec<u8>, Failure> {
-    let failed = |why: std::io::Error| {
-        Failure::usage(format_args!("cannot read the {} {}: {why}", wanted.name, path.display()))
-    };
-    let bytes = bounded::read(path, max).map_err(failed)?;
-    bytes.ok_or_else(|| misfit(path, wanted, &format_args!("it has more than {max} bytes")))
-}
-
-pub(crate) fn parse_headers(bytes: &[u8]) -> Result<Vec<Header>, String> {
-    let (headers, rest) = bytes.as_chunks::<HEADER>();
-    if !rest.is_empty() {
-        return Err(format!("{} bytes are no multiple of {HEADER}", bytes.len()));
-    }
-    let parse = |bytes: &[u8; HEADER]| Header::from_bytes(bytes).map_err(|why| why.to_string());
-    headers.iter().map(parse).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_that_are_missing_torn_or_too_long_are_named_and_nothing_is_said_to_hold() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        let verify = || Verify { proof: at("p"), headers: at("h"), root: at("r"), min_depth: None };
-        assert!(verify().run().unwrap_err().to_string().contains("cannot read"));
-        std::fs::write(at("p"), [0; 10]).unwrap();
-        std::fs::write(at("h"), [0; 81]).unwrap();
-        std::fs::write(at("r"), [0; MAX_ROOT + 1]).unwrap();
-        std::fs::write(at("r"), [0; 8]).unwrap();
-        let why = verify().run().unwrap_err();
-        assert!(why.to_string().contains("/p is no proof: "), "{why}");
-        assert!(why.to_string().contains("hint: wanted is the file `block.proof`"), "{why}");
-        assert_eq!(why.exit() as u8, 1);
-        assert!(parse_headers(&[0; 81]).unwrap_err().contains("no multiple"));
-        assert_eq!(parse_headers(&[0; 160]).unwrap().len(), 2);
     }
 }

@@ -13,7 +13,7 @@ use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::hash::Hash32;
-use palisade_protocol::proof::TrustRoot;
+use palisade_protocol::proof::{FinalityProof, TrustRoot};
 use palisade_protocol::units::BtcHeight;
 use palisade_regtest::Node;
 use palisade_regtest::hub::{self, serve};
@@ -215,7 +215,19 @@ async fn what_does_not_hold_names_the_file_the_rule_and_what_was_wanted() {
     let chain = &scene.world.chain;
     let (proof, root) = (std::fs::read(&made.proof).unwrap(), std::fs::read(&made.root).unwrap());
     type Break<'a> = &'a dyn Fn();
-    let breaks: [(Break<'_>, &str, &str, &str); 7] = [
+    let breaks: [(Break<'_>, &str, &str, &str); 9] = [
+        (
+            &|| std::fs::write(&made.root, [root.as_slice(), &[0; 1_024]].concat()).unwrap(),
+            "encoding",
+            "hub.root is no trust root: it has more than 1024 bytes",
+            "`hub.root`",
+        ),
+        (
+            &|| std::fs::write(&made.headers, &std::fs::read(&made.headers).unwrap()[1..]).unwrap(),
+            "encoding",
+            "bytes are no multiple of 80",
+            "80 bytes",
+        ),
         (
             &|| std::fs::write(&made.proof, &root).unwrap(),
             "encoding",
@@ -269,6 +281,50 @@ async fn what_does_not_hold_names_the_file_the_rule_and_what_was_wanted() {
         }
         verify(&made, Some(0)).unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_file_is_named_and_so_is_the_rule() {
+    let scene = Scene::new().await;
+    let made = scene.prove().await;
+    for (file, name) in
+        [(&made.proof, "proof"), (&made.headers, "file of headers"), (&made.root, "trust root")]
+    {
+        let bytes = std::fs::read(file).unwrap();
+        std::fs::remove_file(file).unwrap();
+        let why = verify(&made, Some(0)).unwrap_err();
+        assert!(why.to_string().contains(&format!("cannot read the {name} {}", file.display())), "{why}");
+        assert_eq!((why.to_json()["rule"].as_str(), why.exit() as u8), (Some("unreadable"), 1), "{why}");
+        std::fs::write(file, bytes).unwrap();
+    }
+    verify(&made, Some(0)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_of_another_block_that_is_there_stays() {
+    let scene = Scene::new().await;
+    let made = scene.prove().await;
+    let files = [&made.root, &made.headers, &made.proof];
+    let good = std::fs::read(&made.proof).unwrap();
+    let mut other = FinalityProof::parse(&good).unwrap();
+    other.block.certificate.ballot.height.0 += 5;
+    for (there, holds) in [
+        (other.to_bytes(), "holds a proof of block 205 of chain dev"),
+        (b"my own notes".to_vec(), "holds something that is no proof"),
+    ] {
+        std::fs::write(&made.proof, there).unwrap();
+        let before = files.map(|file| std::fs::read(file).unwrap());
+        let why = scene.try_to_prove().await.unwrap_err();
+        assert!(why.to_string().contains(holds) && why.to_string().contains("--out"), "{why}");
+        assert_eq!((why.to_json()["rule"].as_str(), why.exit() as u8), (Some("other-proof"), 1), "{why}");
+        assert_eq!(files.map(|file| std::fs::read(file).unwrap()), before);
+    }
+    // A proof of the same block is renewed, whatever it rests on.
+    other.block.certificate.ballot.height.0 -= 5;
+    other.steps.clear();
+    std::fs::write(&made.proof, other.to_bytes()).unwrap();
+    scene.prove().await;
+    assert_eq!(std::fs::read(&made.proof).unwrap(), good);
 }
 
 #[tokio::test(flavor = "multi_thread")]

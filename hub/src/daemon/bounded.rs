@@ -10,11 +10,16 @@ use std::path::Path;
 /// Longest text that a person hands to a command as a file.
 const MAX_TEXT: usize = 1 << 20;
 
-/// The bytes of a file; `None` if it has more than `limit`. What is no file, and so may never end, is refused.
-pub fn read(path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
+/// Opens a file to read it. What is no file, and so may never end, is refused.
+pub fn open(path: &Path) -> io::Result<File> {
     check(&path.metadata()?)?;
+    File::open(path)
+}
+
+/// The bytes of a file; `None` if it has more than `limit`. What is no file is refused.
+pub fn read(path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    open(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() <= limit).then_some(bytes))
 }
 

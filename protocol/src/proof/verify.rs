@@ -18,6 +18,7 @@ use crate::tree::multi_root;
 use crate::units::{BtcHeight, Epoch, Height};
 use bitcoin::block::Header;
 use bitcoin::{Amount, BlockHash, Txid};
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 /// Headers that a chain begins with.
@@ -209,8 +210,12 @@ struct Dated<'a> {
 
 impl FinalityProof {
     /// Judges the proof from a trust root and Bitcoin headers, the first of which has the height that the proof names. The
-    /// verifier's tip is the last of them.
-    pub fn verify(&self, root: &TrustRoot, headers: &[Header]) -> Result<Proven, Refused> {
+    /// verifier's tip is the last of them. They are taken as they are judged: of a stream that breaks a rule nothing more is taken.
+    pub fn verify(
+        &self,
+        root: &TrustRoot,
+        headers: impl IntoIterator<Item: Borrow<Header>>,
+    ) -> Result<Proven, Refused> {
         let genesis = Genesis::new(self.genesis.clone())?;
         if genesis.id() != root.hub {
             return Err(Refused::OtherHub { found: genesis.id(), wanted: root.hub });
@@ -324,15 +329,27 @@ impl FinalityProof {
     }
 }
 
-fn header_chain(genesis: &Genesis, from: BtcHeight, headers: &[Header]) -> Result<HeaderChain, Refused> {
-    let (base, rest) = headers.split_at_checked(BASE_HEADERS).ok_or(Refused::TooFewHeaders(headers.len()))?;
+fn header_chain(
+    genesis: &Genesis,
+    from: BtcHeight,
+    headers: impl IntoIterator<Item: Borrow<Header>>,
+) -> Result<HeaderChain, Refused> {
+    let mut headers = headers.into_iter();
+    let mut next = |most| headers.by_ref().take(most).map(|header| *header.borrow()).collect::<Vec<_>>();
+    let base = next(BASE_HEADERS);
+    if base.len() < BASE_HEADERS {
+        return Err(Refused::TooFewHeaders(base.len()));
+    }
     let height = from.plus(u32::try_from(BASE_HEADERS).unwrap_or(u32::MAX).saturating_sub(1));
     let rules = HeaderRules::for_network(genesis.network())?;
-    let mut chain = HeaderChain::new(rules, height, base)?;
-    for batch in rest.chunks(BATCH) {
-        chain.accept(batch)?;
+    let mut chain = HeaderChain::new(rules, height, &base)?;
+    loop {
+        let batch = next(BATCH);
+        if batch.is_empty() {
+            return Ok(chain);
+        }
+        chain.accept(&batch)?;
     }
-    Ok(chain)
 }
 
 impl Step {
