@@ -3,6 +3,7 @@
 mod anchoring;
 
 use crate::daemon::api::{Api, ApiError};
+use crate::daemon::serve;
 use crate::engine::Hub;
 use crate::view;
 use axum::body::Bytes;
@@ -21,6 +22,7 @@ use palisade_protocol::units::{Epoch, Height};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -53,9 +55,14 @@ pub struct Door {
 
 /// All routes but `/health` and `/metrics`.
 pub fn router(door: Door) -> Router {
-    Router::new()
+    let with_query = Router::new()
+        .route("/votes", get(votes))
+        .route("/blocks", get(blocks))
+        .route("/events", get(events))
+        .route("/stakes", get(stakes));
+    let without_query = Router::new()
         .route("/messages", post(submit))
-        .route("/votes", post(vote).get(votes))
+        .route("/votes", post(vote))
         .route("/checkpoints", post(anchoring::share))
         .route("/checkpoints/{epoch}", get(anchoring::checkpoint))
         .route("/timestamps", post(anchoring::stamp))
@@ -63,18 +70,15 @@ pub fn router(door: Door) -> Router {
         .route("/timestamps/{digest}/ots", get(anchoring::ots))
         .route("/root", get(anchoring::root))
         .route("/proofs/{chain}/{height}", get(anchoring::proof))
-        .route("/blocks", get(blocks))
-        .route("/events", get(events))
         .route("/genesis", get(genesis))
         .route("/status", get(status))
         .route("/params", get(params))
         .route("/chains", get(chains))
         .route("/sets/{chain}/{epoch}", get(set))
         .route("/providers", get(providers))
-        .route("/stakes", get(stakes))
         .route("/stakes/{id}", get(stake))
-        .route("/openapi.json", get(openapi))
-        .with_state(door)
+        .route("/openapi.json", get(openapi));
+    serve::without_query(without_query).merge(with_query).with_state(door)
 }
 
 type Answer<T> = Result<Json<T>, ApiError>;
@@ -102,12 +106,14 @@ fn unreadable(what: &str, why: DecodeError) -> ApiError {
     refused("encoding", format_args!("not a {what}: {why}"), false)
 }
 
-fn broken(why: impl ToString) -> ApiError {
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", why).can_be_retried()
+/// Nothing is wrong with what was asked: the hub's own log cannot be written or read.
+fn broken(why: impl Display) -> ApiError {
+    let message = format!("the hub cannot use its log, ask again later: {why}");
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "storage", message).can_be_retried()
 }
 
 fn stopping() -> ApiError {
-    broken("the hub is stopping")
+    broken("it stopped before this was written down")
 }
 
 fn busy(why: impl ToString) -> ApiError {
@@ -134,7 +140,10 @@ impl From<Rejected> for ApiError {
 
 impl From<VoteError> for ApiError {
     fn from(why: VoteError) -> Self {
-        refused(why.rule(), &why, why.can_be_retried())
+        match why {
+            VoteError::Store(why) => broken(why),
+            why => refused(why.rule(), &why, why.can_be_retried()),
+        }
     }
 }
 

@@ -89,7 +89,10 @@ fn show_stamp(door: &Door, digest: Hash32) -> Answer<Value> {
 
 impl From<ShareError> for ApiError {
     fn from(why: ShareError) -> Self {
-        refused(why.rule(), &why, why.can_be_retried())
+        match why {
+            ShareError::Store(why) => broken(why),
+            why => refused(why.rule(), &why, why.can_be_retried()),
+        }
     }
 }
 

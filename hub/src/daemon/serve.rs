@@ -70,11 +70,24 @@ impl Default for Limits {
 pub fn router(own: Router, health: Health, limits: Limits) -> Router {
     let shell =
         Router::new().route("/health", get(report)).route("/metrics", get(metrics)).with_state(health);
-    own.merge(shell)
+    own.merge(without_query(shell))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(limits.body_bytes))
         .layer(middleware::from_fn_with_state(limits.request_time, bound_time))
+}
+
+/// Routes whose doors take no query: what is asked of them is not what they would answer.
+pub fn without_query<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
+    routes.route_layer(middleware::from_fn(refuse_query))
+}
+
+async fn refuse_query(request: Request, next: Next) -> Result<Response, ApiError> {
+    let key = request.uri().query().and_then(|query| query.split(['&', '=']).find(|part| !part.is_empty()));
+    let Some(key) = key else { return Ok(next.run(request).await) };
+    let message =
+        format!("{} {} knows no `{key}`: it takes no query", request.method(), request.uri().path());
+    Err(ApiError::new(StatusCode::BAD_REQUEST, "malformed-request", message))
 }
 
 async fn report(State(health): State<Health>) -> Json<HealthReport> {

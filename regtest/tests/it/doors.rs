@@ -68,6 +68,12 @@ async fn every_bad_request_gets_a_typed_error_and_the_network_goes_on() {
         (Method::GET, "votes?chain=nobody", vec![], 404, "not-found"),
         (Method::GET, "blocks?from=-1", vec![], 400, "malformed-request"),
         (Method::GET, "blocks?from=0&more=1", vec![], 400, "malformed-request"),
+        (Method::GET, "stakes?offset=0&limit=5", vec![], 400, "malformed-request"),
+        (Method::GET, "status?more=1", vec![], 400, "malformed-request"),
+        (Method::GET, "root?&more", vec![], 400, "malformed-request"),
+        (Method::GET, "health?more=1", vec![], 400, "malformed-request"),
+        (Method::POST, "votes?more=1", vec![1], 400, "malformed-request"),
+        (Method::POST, "messages?more=1", vec![1], 400, "malformed-request"),
         (Method::GET, "stakes/xyz", vec![], 400, "malformed-request"),
         (Method::GET, &format!("stakes/{id}"), vec![], 404, "not-found"),
         (Method::GET, "sets/zero/18446744073709551616", vec![], 400, "malformed-request"),
@@ -92,6 +98,9 @@ async fn every_bad_request_gets_a_typed_error_and_the_network_goes_on() {
         assert!(
             error["message"].as_str().is_some_and(|text| !text.is_empty()) && error["retry"].is_boolean()
         );
+        let key = path.split_once('?').filter(|_| status == 400).map(|(_, query)| query.contains("more"));
+        let named = error["message"].as_str().is_some_and(|text| text.contains("`more`"));
+        assert!(key != Some(true) || named, "{path}: {answer}");
         let known = documented(&document, &method, path)
             .is_none_or(|statuses| !statuses[status.to_string()].is_null());
         assert!(known, "{method} {path}: the OpenAPI document does not know {status}");

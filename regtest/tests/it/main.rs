@@ -7,6 +7,7 @@ mod doors;
 mod edits;
 mod facts;
 mod formats;
+mod full_disk;
 mod interrupt;
 mod kills;
 mod ledger;
