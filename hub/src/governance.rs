@@ -28,6 +28,7 @@ use rand::rngs::OsRng;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::num::ParseIntError;
 use std::path::{Path, PathBuf};
 
 const KEY_PURPOSE: &str = "governance";
@@ -62,7 +63,7 @@ pub enum Governance {
         #[arg(long)]
         voted_every: u64,
         /// Power at which it opens, in sat.
-        #[arg(long)]
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=Amount::MAX_MONEY.to_sat()))]
         minimum_power: u64,
         /// Who signs, and where it goes.
         #[command(flatten)]
@@ -178,6 +179,19 @@ impl fmt::Display for Done {
     }
 }
 
+impl Done {
+    /// Fails where nothing was decided yet, so that no script takes what was printed for a decision.
+    pub fn check(&self) -> Result<(), Failure> {
+        let Self::Begun { sequence, signatures_missing: missing, .. } = self else { return Ok(()) };
+        Err(Failure::not_now(format_args!(
+            "decision {sequence} is begun, not made: {} missing, and nothing was sent",
+            signatures(*missing)
+        ))
+        .hint("pass what was printed on: the next member enters the command in it")
+        .fact("signatures_missing", *missing))
+    }
+}
+
 fn signatures(count: usize) -> String {
     if count == 1 { "1 signature is".to_owned() } else { format!("{count} signatures are") }
 }
@@ -185,8 +199,11 @@ fn signatures(count: usize) -> String {
 fn accepted(text: &str) -> Result<AcceptedPower, String> {
     let (chain, sat) = text.split_once('=').ok_or("CHAIN=SAT is wanted")?;
     let chain = chain.parse::<ChainId>().map_err(|why| why.to_string())?;
-    let sat = sat.parse::<u64>().map_err(|why| why.to_string())?;
-    Ok(AcceptedPower { chain, power: Amount::from_sat(sat) })
+    let power = sat.parse().map(Amount::from_sat).map_err(|why: ParseIntError| why.to_string())?;
+    if power > Amount::MAX_MONEY {
+        return Err(format!("{power} is more than all bitcoin there can be, {}", Amount::MAX_MONEY));
+    }
+    Ok(AcceptedPower { chain, power })
 }
 
 /// Carries a command out and says what came of it.
@@ -410,6 +427,22 @@ mod tests {
     }
 
     #[test]
+    fn more_than_all_bitcoin_is_refused_before_anybody_signs() {
+        for (power, good) in [
+            ("zero=0", true),
+            ("zero=2100000000000000", true),
+            ("zero=2100000000000001", false),
+            ("zero=18446744073709551615", false),
+            ("zero=18446744073709551616", false),
+            ("zero", false),
+        ] {
+            let place = ["--genesis", "genesis.json", "--hub", "http://127.0.0.1:9"];
+            let args = [&["", "resume", "--accept", power], &place[..]].concat();
+            assert_eq!(<Cli as clap::Parser>::try_parse_from(args).is_ok(), good, "{power}");
+        }
+    }
+
+    #[test]
     fn an_address_that_is_none_is_a_wrong_command_line() {
         for (hub, good) in [("http://127.0.0.1:9", true), ("ftp://127.0.0.1:9", false), ("foo", false)] {
             let args = ["", "resume", "--genesis", "genesis.json", "--hub", hub];
@@ -433,9 +466,13 @@ mod tests {
             assert!(said.starts_with(&format!("decision 4 was not sent: {words}")), "{said}");
             assert!(!said.contains(&action), "it was shown before it was signed: {said}");
             assert!(said.ends_with(&format!("  {sign}")), "{said}");
+            let why = begun(missing).check().unwrap_err();
+            assert!(why.to_string().contains(&format!("decision 4 is begun, not made: {words}")), "{why}");
+            assert_eq!((why.exit() as u8, &why.to_json()["signatures_missing"]), (3, &missing.into()));
         }
         let (id, height) = (Hash32([7; 32]), Height(9));
         let decided = Done::Decided { sequence: 4, action: action.clone(), id, height };
+        decided.check().unwrap();
         assert_eq!(decided.to_string(), format!("decision 4 is in hub block 9, message {id}"));
         let shown = serde_json::to_value(begun(1)).unwrap();
         assert_eq!((&shown["signatures_missing"], &shown["sign"]), (&1.into(), &sign.into()));

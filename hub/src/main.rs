@@ -56,7 +56,8 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
         }
         Command::Governance { command } => {
             let done = shutdown::run(|_| governance::run(command)).map_err(Failure::failed)??;
-            Format::from_flag(cli.json).print(&done)
+            Format::from_flag(cli.json).print(&done)?;
+            done.check()
         }
     }
 }
