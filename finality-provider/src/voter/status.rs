@@ -40,6 +40,9 @@ pub struct ChainStatus {
     pub key: Option<ProviderKey>,
     /// Whether the hub has it.
     pub registered: bool,
+    /// The command that registers it, with the operator's name to fill in, if it is not registered: from the command `status`.
+    #[serde(default)]
+    pub register: Option<String>,
     /// Whether it is out.
     pub exposed: bool,
     /// Its power in the ledger.
@@ -129,6 +132,7 @@ fn chain_status(
         chain: own.chain.clone(),
         key: own.key,
         registered: provider.is_some(),
+        register: None,
         exposed: provider.is_some_and(|provider| provider.exposed_at.is_some()),
         power_sat: provider.map_or(0, |provider| provider.power.to_sat()),
         votes: voted.len() as u64,
@@ -188,6 +192,9 @@ impl fmt::Display for ChainStatus {
             _ => "not registered",
         };
         writeln!(f, "  key      {key} ({standing})")?;
+        if let Some(command) = &self.register {
+            writeln!(f, "  next     {command}")?;
+        }
         writeln!(f, "  power    {} sat", self.power_sat)?;
         writeln!(
             f,
