@@ -308,7 +308,6 @@ mod tests {
         for opened in opened {
             assert!(matches!(opened, Err(AuditError::Broken(found)) if found == broken), "{change}");
         }
-        audit.0.execute_batch("DROP TRIGGER entry_keeps; DROP TRIGGER entry_stays").unwrap();
         audit
             .0
             .execute_batch("DELETE FROM entry; INSERT INTO entry SELECT * FROM saved; DROP TABLE saved")
