@@ -5,11 +5,13 @@ use crate::config;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use palisade_hub::daemon::config as files;
+use palisade_hub::daemon::endpoint::http_url;
 use palisade_hub::daemon::genesis::read_genesis;
 use palisade_hub::daemon::network::Network;
 use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::daemon::template::Template;
+use reqwest::Url;
 use std::path::{Path, PathBuf};
 
 /// What a new checkpointer needs to know.
@@ -22,8 +24,8 @@ pub struct Init {
     #[arg(long)]
     pub genesis: PathBuf,
     /// Where the hub's API is.
-    #[arg(long, default_value = "http://127.0.0.1:8200")]
-    pub hub: String,
+    #[arg(long, default_value = "http://127.0.0.1:8200", value_parser = http_url)]
+    pub hub: Url,
     /// The own bitcoind.
     #[command(flatten)]
     pub node: NodeArgs,

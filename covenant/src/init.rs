@@ -5,6 +5,7 @@ use crate::run::KEY_PURPOSE;
 use anyhow::ensure;
 use clap::Args;
 use palisade_hub::daemon::config as files;
+use palisade_hub::daemon::endpoint::{NotHttp, http_url};
 use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
 use palisade_hub::daemon::network::Network;
 use palisade_hub::daemon::password::PasswordSource;
@@ -25,7 +26,7 @@ pub struct Init {
     #[arg(long, default_value = "regtest")]
     network: String,
     /// The hub.
-    #[arg(long, default_value = "http://127.0.0.1:8200")]
+    #[arg(long, default_value = "http://127.0.0.1:8200", value_parser = url_text)]
     hub: String,
     /// Where the genesis document will be; it names this member's key, so it can be made later.
     #[arg(long, default_value = "genesis.json")]
@@ -62,13 +63,15 @@ impl Init {
         std::fs::create_dir_all(&self.dir)?;
         let dir = self.dir.canonicalize()?;
         let network: Network = self.network.parse()?;
+        // A key without a configuration would be in the way of the next try.
+        let config = dir.join("covenant.toml");
+        ensure!(!config.exists(), "{} exists", config.display());
         let (secret, key) = new_key()?;
         let password =
             PasswordSource::usual(self.password_file.clone()).read_new("Password for the new key: ")?;
         let label = KeyLabel::new(KEY_PURPOSE, &key.to_string())?;
         let cost = KdfCost::for_network(network.bitcoin());
         keyfile::create(&dir.join("covenant.key.json"), &label, &secret, &password, cost, &mut OsRng)?;
-        let config = dir.join("covenant.toml");
         ensure!(files::write_default(&config, &self.config_text(&dir)?)?, "{} exists", config.display());
         Ok(Made { key: key.to_string(), config })
     }
@@ -86,6 +89,10 @@ impl Init {
     }
 }
 
+fn url_text(text: &str) -> Result<String, NotHttp> {
+    http_url(text).map(String::from)
+}
+
 /// A key from the operating system's randomness.
 fn new_key() -> anyhow::Result<(Secret<[u8; 32]>, palisade_protocol::curve::XOnlyPublicKey)> {
     loop {
@@ -95,5 +102,42 @@ fn new_key() -> anyhow::Result<(Secret<[u8; 32]>, palisade_protocol::curve::XOnl
         if let Ok(key) = KeyPair::from_secret_bytes(&bytes) {
             return Ok((Secret::new(bytes), key.public()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        init: Init,
+    }
+
+    #[test]
+    fn what_cannot_be_made_whole_leaves_no_key_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let [member, password] = ["member", "password"].map(|name| dir.path().join(name));
+        std::fs::write(&password, "a password of some length").unwrap();
+        std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let cli = |hub: &str| {
+            let [dir, password] = [&member, &password].map(|path| path.display().to_string());
+            Cli::try_parse_from(["init", "--dir", &dir, "--hub", hub, "--password-file", &password])
+        };
+        for hub in ["foo", "ftp://127.0.0.1:8200", ""] {
+            assert!(cli(hub).is_err(), "{hub}");
+        }
+        let run = || cli("http://127.0.0.1:8200").unwrap_or_else(|why| panic!("{why}")).init.run();
+        std::fs::create_dir(&member).unwrap();
+        let config = member.join("covenant.toml");
+        std::fs::write(&config, "mine").unwrap();
+        let why = run().unwrap_err().to_string();
+        assert!(why.ends_with("covenant.toml exists"), "{why}");
+        assert_eq!(std::fs::read_dir(&member).unwrap().count(), 1);
+        std::fs::remove_file(&config).unwrap();
+        run().unwrap();
+        assert!(std::fs::read_to_string(&config).unwrap().contains("\"http://127.0.0.1:8200/\""));
     }
 }
