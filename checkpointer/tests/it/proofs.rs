@@ -191,6 +191,7 @@ async fn another_root_that_is_there_stays_and_nothing_is_written_beside_it() {
     }
     // The same root is left alone, even where it could not be written.
     std::fs::write(&made.root, &good).unwrap();
+    std::fs::remove_file(&made.proof).unwrap();
     std::fs::set_permissions(&made.root, std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
     let dated = made.root.metadata().unwrap().modified().unwrap();
     scene.prove().await;
