@@ -2,6 +2,7 @@
 
 use super::refusal::{self, Refusal};
 use super::{NoKey, Voter, in_words};
+use bitcoin::Amount;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::chains::Chain;
 use palisade_hub::ledger::providers::Provider;
@@ -188,7 +189,7 @@ impl fmt::Display for ChainStatus {
             _ => "not registered",
         };
         writeln!(f, "  key      {key} ({standing})")?;
-        writeln!(f, "  power    {} sat", self.power_sat)?;
+        writeln!(f, "  power    {}", Amount::from_sat(self.power_sat))?;
         writeln!(
             f,
             "  votes    {} cast, {} missed, newest at {}",

@@ -4,6 +4,7 @@
 //! slashing go on. Only governance resumes. Source: docs/protocol.md, section 8.3.
 
 use super::{Event, Ledger};
+use bitcoin::Amount;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::units::{BtcHeight, Epoch};
 use std::fmt;
@@ -41,7 +42,9 @@ impl fmt::Display for Trip {
             }
             Self::ShrinkingSet { chain, epoch, power, before } => write!(
                 f,
-                "the set of chain {chain} for epoch {epoch} would have {power} sat, at most two thirds of the {before} sat before"
+                "the set of chain {chain} for epoch {epoch} would have {}, at most two thirds of the {} before",
+                Amount::from_sat(*power),
+                Amount::from_sat(*before)
             ),
         }
     }
