@@ -122,11 +122,11 @@ impl Backup {
     /// The keys; may ask for the password.
     pub fn keys(&self, file: &Path, password_file: Option<PathBuf>) -> Result<Keys, Failure> {
         let source = PasswordSource::usual(password_file);
-        let password = source.read("Password of the wallet: ").map_err(Failure::failed)?;
+        let password = source.read("Password of the wallet: ")?;
         let weakest = KdfCost::for_network(self.network());
         let json = self.key_file.get().as_bytes();
         let opened = keyfile::open_bytes::<32>(json, file, KEY_PURPOSE, &password, weakest);
-        Ok(Keys::new(&opened.map_err(Failure::failed)?.1, self.network())?)
+        Ok(Keys::new(&opened?.1, self.network())?)
     }
 }
 
