@@ -168,7 +168,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (file, password) = backup(&dir);
         let read = Backup::read(&file).unwrap();
-        let record = read.stake("").unwrap();
+        let record = read.stake(&read.stakes()[0].name()).unwrap();
         let keys = read.keys(&file, Some(password)).unwrap();
         assert_eq!(keys.staking(record.key_index).unwrap(), key());
         let contract = record.contract().unwrap();

@@ -164,12 +164,20 @@ async fn gone(record: &StakeRecord, sources: Sources<'_>) -> Result<Failure, Fai
         let why = say(&format_args!("withdrawn {by}; nothing is left to do"));
         return Ok(about(why, &withdrawal, Some((height, tip))));
     }
-    if sources.session.is_some() {
-        return Ok(Failure::failed("the coins are not in this stake any more").hint(status));
+    // The log may be a moment behind the node.
+    if let Some((new, height)) = successor(sources.node, record, sources.stakes).await? {
+        let tip = sources.node.tip().await.map_err(failures::node)?.height;
+        let (name, txid) = (new.name(), &new.outpoint.txid);
+        let by = words::by(txid, height, tip);
+        let why = say(&format_args!("they went into stake {name}, which expands it, {by}"));
+        let why = match sources.session {
+            Some(_) => why.hint(format_args!("palisade-staker status {name}")),
+            None => why.hint(format_args!("withdraw --backup FILE --stake {name}")),
+        };
+        return Ok(about(why, txid, Some((height, tip))));
     }
-    Ok(match successor(sources.node, record, sources.stakes).await? {
-        Some(new) => say(&format_args!("they went into stake {new}, which expands it"))
-            .hint(format_args!("withdraw --backup FILE --stake {new}")),
+    Ok(match sources.session {
+        Some(_) => Failure::failed("the coins are not in this stake any more").hint(status),
         None => say(&"they were withdrawn, or went into a stake that this backup does not have").hint(
             "a stake made later is in a newer backup only; where the wallet is, `palisade-staker recover` finds it in the hub's log",
         ),
@@ -209,19 +217,18 @@ async fn spent_lately(
     Ok(None)
 }
 
-/// The stake, of those that a backup has, that a stake's coins went into on Bitcoin.
-pub async fn successor(
+/// The stake, of those that are known, that a stake's coins went into on Bitcoin, and the height of its block.
+pub async fn successor<'a>(
     node: &BitcoinRpc,
     record: &StakeRecord,
-    stakes: &[StakeRecord],
-) -> Result<Option<String>, Failure> {
+    stakes: &'a [StakeRecord],
+) -> Result<Option<(&'a StakeRecord, u32)>, Failure> {
     let spends = |new: &&StakeRecord| {
         new.staking_tx.input.iter().any(|input| input.previous_output == record.outpoint)
     };
     for new in stakes.iter().filter(spends) {
-        let found = node.raw_transaction(new.outpoint.txid).await.map_err(failures::node)?;
-        if found.is_some_and(|found| found.mined_in.is_some()) {
-            return Ok(Some(new.name()));
+        if let Some(Found::Block(height)) = found(node, new).await? {
+            return Ok(Some((new, height)));
         }
     }
     Ok(None)

@@ -38,10 +38,10 @@ pub struct Extend {
     /// The stake: the beginning of its id.
     pub stake: String,
     /// What is added: "0.1 BTC" or "50,000 sat"; nothing by default.
-    #[arg(long, value_name = "AMOUNT", value_parser = amount::parse)]
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true, value_parser = amount::parse)]
     pub add: Option<Amount>,
     /// How long from now: "2000 blocks", "30 days", or until a date; as long as the old stake by default.
-    #[arg(long, value_parser = Span::parse)]
+    #[arg(long, allow_hyphen_values = true, value_parser = Span::parse)]
     pub lock: Option<Span>,
     /// Key of a finality provider that gets power from now on; those of the old stake by default. A provider that is left
     /// out stays named, and can still be slashed.
@@ -51,7 +51,7 @@ pub struct Extend {
     #[arg(long, value_name = "ADDRESS")]
     pub payout: Option<String>,
     /// Fee rate in sat/vB; what the node estimates by default.
-    #[arg(long, value_parser = amount::parse_fee_rate)]
+    #[arg(long, allow_hyphen_values = true, value_parser = amount::parse_fee_rate)]
     pub fee_rate: Option<FeeRate>,
     /// Do not wait for the committee: register, and let `stake --resume` do the rest.
     #[arg(long)]

@@ -72,7 +72,7 @@ impl fmt::Display for Made {
             self.key_file.display()
         )?;
         writeln!(f, "send coins to: {}", self.address)?;
-        write!(f, "next: palisade-staker providers --config {}", self.config.display())
+        write!(f, "next: palisade-staker providers --config '{}'", self.config.display())
     }
 }
 

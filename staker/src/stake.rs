@@ -39,19 +39,19 @@ const USAGE: &str = "palisade-staker stake --amount <AMOUNT> --provider <KEY> [-
 #[command(override_usage = USAGE)]
 pub struct Stake {
     /// How much: "0.5 BTC" or "50,000 sat".
-    #[arg(long, value_parser = amount::parse, required_unless_present = "resume")]
+    #[arg(long, allow_hyphen_values = true, value_parser = amount::parse, required_unless_present = "resume")]
     pub amount: Option<Amount>,
     /// Key of a finality provider; exactly one of the hub's own chain, at most one of each other chain.
     #[arg(long = "provider", value_name = "KEY", required_unless_present = "resume")]
     pub providers: Vec<ProviderKey>,
     /// How long: "2000 blocks", "30 days", or until a date like 2027-03-01. The shortest time that is allowed by default.
-    #[arg(long, value_parser = Span::parse)]
+    #[arg(long, allow_hyphen_values = true, value_parser = Span::parse)]
     pub lock: Option<Span>,
     /// Where rewards go; an address of this wallet by default.
     #[arg(long, value_name = "ADDRESS")]
     pub payout: Option<String>,
     /// Fee rate in sat/vB; what the node estimates by default.
-    #[arg(long, value_parser = amount::parse_fee_rate)]
+    #[arg(long, allow_hyphen_values = true, value_parser = amount::parse_fee_rate)]
     pub fee_rate: Option<FeeRate>,
     /// Broadcast first and register after a confirmation: until the committee has signed there is no early exit. Rewards then
     /// go to an address of this wallet.
@@ -258,7 +258,8 @@ pub async fn fee_rate_of(
 /// Reads an address of the right network.
 pub fn address(text: &str, network: bitcoin::Network) -> Result<Address, Failure> {
     let bad = |why: &dyn std::fmt::Display| Failure::usage(format_args!("address `{text}`: {why}"));
-    let address: Address<bitcoin::address::NetworkUnchecked> = text.parse().map_err(|why| bad(&why))?;
+    let address: Address<bitcoin::address::NetworkUnchecked> =
+        text.parse().map_err(|_| bad(&"it is no address of Bitcoin, or was mistyped"))?;
     let other = |_| bad(&format_args!("it is of another network than this wallet's, {network}"));
     address.require_network(network).map_err(other)
 }

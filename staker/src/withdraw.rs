@@ -29,7 +29,7 @@ pub struct Terms {
     #[arg(long, value_name = "ADDRESS")]
     pub to: Option<String>,
     /// Fee rate in sat/vB; what the node estimates by default.
-    #[arg(long, value_parser = amount::parse_fee_rate)]
+    #[arg(long, allow_hyphen_values = true, value_parser = amount::parse_fee_rate)]
     pub fee_rate: Option<FeeRate>,
     /// Sign, print the raw transaction and do not send it; also before its time.
     #[arg(long)]

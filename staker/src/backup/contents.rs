@@ -53,7 +53,7 @@ async fn entry(record: &StakeRecord, backup: &Backup, node: &BitcoinRpc) -> Resu
     let calendar = Calendar::of(backup.network());
     let lying = coins::find(node, record).await?;
     let expanded_into = match &lying {
-        None => coins::successor(node, record, backup.stakes()).await?,
+        None => coins::successor(node, record, backup.stakes()).await?.map(|(new, _)| new.name()),
         Some(_) => None,
     };
     let next = match &lying {
