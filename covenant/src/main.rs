@@ -1,5 +1,6 @@
 //! The covenant member's command line.
 
+use bitcoin::Amount;
 use clap::{Parser, Subcommand};
 use palisade_covenant::audit::{Audit, Entry};
 use palisade_covenant::config::Config;
@@ -50,8 +51,11 @@ impl fmt::Display for Log {
             let what = run::describe(&entry.stake, entry.act);
             writeln!(
                 f,
-                "{:>5}  height {:>7}  {:>16} sat  {what} {}",
-                entry.seq, entry.btc_height, entry.sat, entry.reason
+                "{:>5}  height {:>7}  {:>21}  {what} {}",
+                entry.seq,
+                entry.btc_height,
+                Amount::from_sat(entry.sat).to_string(),
+                entry.reason
             )?;
         }
         write!(f, "{} entries, each bound to the one before: the log is whole", self.0.len())

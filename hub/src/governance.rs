@@ -289,8 +289,7 @@ fn in_words(action: &Action) -> String {
 fn keygen(file: &Path, network: bitcoin::Network, password: Option<PathBuf>) -> Result<Done, Failure> {
     let secret = SecretKey::new(&mut OsRng);
     let key = GovernanceKey::from(Keypair::from_secret_key(SECP256K1, &secret).x_only_public_key().0);
-    let password =
-        PasswordSource::usual(password).read_new("Password for the new key: ").map_err(Failure::failed)?;
+    let password = PasswordSource::usual(password).read_new("Password for the new key: ")?;
     let label = KeyLabel::new(KEY_PURPOSE, &key.to_string()).map_err(Failure::failed)?;
     let secret = Secret::new(secret.secret_bytes());
     keyfile::create(file, &label, &secret, &password, KdfCost::for_network(network), &mut OsRng)

@@ -1,4 +1,7 @@
-//! Amounts and fee rates as people write them, and as we show them.
+//! Amounts and fee rates as people write them.
+//!
+//! Everywhere amounts are shown to people as [`Amount`] prints itself, `0.20000000 BTC`, and fee rates in sat/vB. In JSON an
+//! amount is a whole number of satoshis, and its name ends in `_sat`.
 
 use bitcoin::{Amount, Denomination, FeeRate};
 
@@ -53,19 +56,6 @@ pub fn ungroup(number: &str) -> Option<String> {
     (grouped && rest.iter().all(|group| group.len() == 3)).then(|| [first, &rest.concat()].concat())
 }
 
-/// `0.005 BTC (500,000 sat)`.
-pub fn show(amount: Amount) -> String {
-    format!("{} BTC ({} sat)", trimmed(amount), group(amount.to_sat()))
-}
-
-fn trimmed(amount: Amount) -> String {
-    let text = amount.to_string_in(Denomination::Bitcoin);
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text,
-    }
-}
-
 /// `1,234,567`.
 pub fn group(number: u64) -> String {
     let digits = number.to_string();
@@ -99,13 +89,6 @@ pub fn parse_fee_rate(text: &str) -> Result<FeeRate, BadFeeRate> {
         100..=1_000_000 => Ok(FeeRate::from_sat_per_kwu(milli.div_ceil(4))),
         _ => Err(bad()),
     }
-}
-
-/// `2.5 sat/vB`.
-pub fn show_fee_rate(rate: FeeRate) -> String {
-    let milli = rate.to_sat_per_kwu() * 4;
-    let text = format!("{}.{:03}", milli / 1_000, milli % 1_000);
-    format!("{} sat/vB", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 #[cfg(test)]
@@ -155,29 +138,12 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_shown_in_both_units() {
-        for (sat, text) in [
-            (1, "0.00000001 BTC (1 sat)"),
-            (500_000, "0.005 BTC (500,000 sat)"),
-            (100_000_000, "1 BTC (100,000,000 sat)"),
-            (1_000_000_000, "10 BTC (1,000,000,000 sat)"),
-            (0, "0 BTC (0 sat)"),
-        ] {
-            assert_eq!(show(Amount::from_sat(sat)), text);
-        }
-    }
-
-    #[test]
-    fn fee_rates_are_read_within_reason_and_shown_again() {
-        for (text, kwu, shown) in [
-            ("1", 250, "1 sat/vB"),
-            ("2.5 sat/vB", 625, "2.5 sat/vB"),
-            ("0.1", 25, "0.1 sat/vB"),
-            ("1000sat/vB", 250_000, "1000 sat/vB"),
-            ("0.101", 26, "0.104 sat/vB"),
-        ] {
+    fn fee_rates_are_read_within_reason() {
+        for (text, kwu) in
+            [("1", 250), ("2.5 sat/vB", 625), ("0.1", 25), ("1000sat/vB", 250_000), ("0.101", 26)]
+        {
             let rate = parse_fee_rate(text).unwrap();
-            assert_eq!((rate.to_sat_per_kwu(), show_fee_rate(rate).as_str()), (kwu, shown), "{text}");
+            assert_eq!(rate.to_sat_per_kwu(), kwu, "{text}");
         }
         for text in ["", "0", "0.05", "1001", "99999", "-1", "1.2345", "1,5", "fast", "1 sat/kB", ".5"] {
             assert_eq!(parse_fee_rate(text), Err(BadFeeRate(text.to_owned())), "{text}");

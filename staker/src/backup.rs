@@ -122,11 +122,11 @@ impl Backup {
     /// The keys; may ask for the password.
     pub fn keys(&self, file: &Path, password_file: Option<PathBuf>) -> Result<Keys, Failure> {
         let source = PasswordSource::usual(password_file);
-        let password = source.read("Password of the wallet: ").map_err(Failure::failed)?;
+        let password = source.read("Password of the wallet: ")?;
         let weakest = KdfCost::for_network(self.network());
         let json = self.key_file.get().as_bytes();
         let opened = keyfile::open_bytes::<32>(json, file, KEY_PURPOSE, &password, weakest);
-        Ok(Keys::new(&opened.map_err(Failure::failed)?.1, self.network())?)
+        Ok(Keys::new(&opened?.1, self.network())?)
     }
 }
 
@@ -168,7 +168,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (file, password) = backup(&dir);
         let read = Backup::read(&file).unwrap();
-        let record = read.stake("").unwrap();
+        let record = read.stake(&read.stakes()[0].name()).unwrap();
         let keys = read.keys(&file, Some(password)).unwrap();
         assert_eq!(keys.staking(record.key_index).unwrap(), key());
         let contract = record.contract().unwrap();

@@ -202,8 +202,12 @@ impl Book {
     }
 }
 
-/// The one stake of a list that a name, or its beginning, names; the hint says how the list is shown.
+/// The one stake of a list that a name, or its beginning, names; the hint says how the list is shown. Nothing is no name, although
+/// every id begins with it: a script's empty variable must not move the only stake.
 pub fn find(stakes: &[StakeRecord], name: &str, how_to_list: &str) -> Result<StakeRecord, Failure> {
+    if name.is_empty() {
+        return Err(Failure::usage("the name of the stake is empty").hint(how_to_list));
+    }
     let found: Vec<_> = stakes.iter().filter(|record| record.is_called(name)).collect();
     match found.as_slice() {
         [record] => Ok((*record).clone()),

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::backup::{self, Backup, contents};
+use crate::coins;
 use crate::extend::Extend;
 use crate::funds;
 use crate::init::Init;
@@ -11,9 +12,10 @@ use crate::stake::Stake;
 use crate::status;
 use crate::unbond::Unbond;
 use crate::withdraw::{self, Source, Terms};
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
+use palisade_hub::daemon::ask::progress;
 use palisade_hub::daemon::exit::{Failure, Format};
-use palisade_hub::daemon::node_args::NodeArgs;
+use palisade_hub::daemon::node_args::{LOGIN, NodeArgs};
 use std::path::{Path, PathBuf};
 
 /// Stake bitcoin from your own wallet, keep the keys, leave when you like.
@@ -62,8 +64,14 @@ enum Command {
     Recover(Recover),
 }
 
+/// How to withdraw: clap's own line would not say what a backup needs.
+const WITHDRAW_USAGE: &str = "palisade-staker withdraw [OPTIONS] <STAKE>
+       palisade-staker withdraw --backup <FILE> <--cookie <FILE>|--bitcoin-user <USER>> [OPTIONS]
+       palisade-staker withdraw --backup <FILE> <--cookie <FILE>|--bitcoin-user <USER>> --stake <STAKE> --to <ADDRESS> [OPTIONS]";
+
 /// What to withdraw, and from what.
 #[derive(Debug, Args)]
+#[command(override_usage = WITHDRAW_USAGE, mut_group(LOGIN, |login: ArgGroup| login.required(false)))]
 pub struct Withdraw {
     /// The stake: the beginning of its id.
     #[arg(required_unless_present_any = ["backup", "stake_flag"])]
@@ -74,13 +82,13 @@ pub struct Withdraw {
     #[command(flatten)]
     terms: Terms,
     /// Work from a backup file: no configuration, no hub, no database. Without a stake, list those in it.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE", requires = LOGIN)]
     backup: Option<PathBuf>,
     /// With a backup: the Bitcoin node.
     #[command(flatten)]
     node: NodeArgs,
     /// With a backup: file with the wallet's password.
-    #[arg(long, requires = "backup")]
+    #[arg(long, requires = "backup", value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
 
@@ -132,6 +140,11 @@ impl Withdraw {
         }
         let mut session = Session::open(config)?;
         let record = session.book.find(name.unwrap_or_default())?;
+        // Only where the node has no coins of it any more the hub is asked: its log knows what took them.
+        let gone = coins::find(&session.node, &record).await?.is_none();
+        if gone && let Err(why) = session.catch_up().await {
+            progress(format_args!("{why}\n(going on with what is known)"));
+        }
         let keys = &session.keys()?;
         let default = session.purse.address()?;
         let (network, stakes) = (session.network(), session.book.stakes());
@@ -153,5 +166,32 @@ impl Withdraw {
             ));
         }
         Ok(listed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+    use clap::error::{ContextKind, ContextValue};
+
+    #[test]
+    fn a_usage_line_names_every_flag_that_is_missed_without_it() {
+        let mut checked = 0;
+        for command in Cli::command().get_subcommands_mut() {
+            let line = ["palisade-staker", command.get_name()];
+            let Err(why) = Cli::try_parse_from(line) else { continue };
+            let usage = command.render_usage().to_string();
+            let Some(ContextValue::Strings(missing)) = why.get(ContextKind::InvalidArg) else {
+                panic!("{why}");
+            };
+            for flag in missing {
+                let name = flag.split([' ', '.']).next().unwrap();
+                assert!(usage.contains(name), "{flag} is not in {usage}");
+                checked += 1;
+            }
+        }
+        // init, stake (two), unbond, withdraw, extend, backup.
+        assert_eq!(checked, 7);
     }
 }

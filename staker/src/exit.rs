@@ -35,9 +35,22 @@ pub enum NoExit {
     Refused(&'static str),
 }
 
+/// What made an output of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The staking transaction.
+    Stake,
+    /// The early exit.
+    Unbonding,
+    /// A slashing: what it left.
+    Slashing,
+}
+
 /// An output of ours with a timelock leaf, and what it takes to spend it.
 #[derive(Debug, Clone)]
 pub struct Exit {
+    /// What made it.
+    pub place: Place,
     /// Where it is.
     pub coin: Coin,
     /// What it is.
@@ -49,13 +62,18 @@ pub struct Exit {
 impl Exit {
     /// From the stake itself.
     pub fn of_stake(contract: &Contract) -> Self {
-        Self { coin: contract.coin, output: contract.output(), lock: contract.lock }
+        Self { place: Place::Stake, coin: contract.coin, output: contract.output(), lock: contract.lock }
     }
 
     /// From what the unbonding transaction leaves.
     pub fn of_unbonding(contract: &Contract, presigned: &Presigned) -> Self {
         let coin = unbonding_coin(&presigned.unbonding);
-        Self { coin, output: contract.unbonding_output(), lock: contract.unbonding_time }
+        Self {
+            place: Place::Unbonding,
+            coin,
+            output: contract.unbonding_output(),
+            lock: contract.unbonding_time,
+        }
     }
 
     /// From what a slashing leaves: output 1 of its transaction.
@@ -63,7 +81,8 @@ impl Exit {
         let outpoint = bitcoin::OutPoint { txid: slashing.compute_txid(), vout: 1 };
         let value = slashing.output.get(1).map_or(Amount::ZERO, |output| output.value);
         let output = Output::slashing_change(contract.keys.staker(), contract.unbonding_time);
-        Self { coin: Coin { outpoint, value }, output, lock: contract.unbonding_time }
+        let (coin, lock) = (Coin { outpoint, value }, contract.unbonding_time);
+        Self { place: Place::Slashing, coin, output, lock }
     }
 
     /// All the places where the holder's coins can come to lie.

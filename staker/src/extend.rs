@@ -1,7 +1,7 @@
 //! `extend`: take a stake into a larger or longer one in one step, without leaving.
 
 use crate::amount;
-use crate::coins::{self, Lying};
+use crate::coins::{self, Lying, Sources};
 use crate::exit;
 use crate::finish;
 use crate::keys::Keys;
@@ -38,20 +38,20 @@ pub struct Extend {
     /// The stake: the beginning of its id.
     pub stake: String,
     /// What is added: "0.1 BTC" or "50,000 sat"; nothing by default.
-    #[arg(long, value_parser = amount::parse)]
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true, value_parser = amount::parse)]
     pub add: Option<Amount>,
     /// How long from now: "2000 blocks", "30 days", or until a date; as long as the old stake by default.
-    #[arg(long, value_parser = Span::parse)]
+    #[arg(long, allow_hyphen_values = true, value_parser = Span::parse)]
     pub lock: Option<Span>,
     /// Key of a finality provider that gets power from now on; those of the old stake by default. A provider that is left
     /// out stays named, and can still be slashed.
-    #[arg(long = "provider")]
+    #[arg(long = "provider", value_name = "KEY")]
     pub providers: Vec<ProviderKey>,
     /// Where rewards go; where they go now by default.
-    #[arg(long)]
+    #[arg(long, value_name = "ADDRESS")]
     pub payout: Option<String>,
     /// Fee rate in sat/vB; what the node estimates by default.
-    #[arg(long, value_parser = amount::parse_fee_rate)]
+    #[arg(long, allow_hyphen_values = true, value_parser = amount::parse_fee_rate)]
     pub fee_rate: Option<FeeRate>,
     /// Do not wait for the committee: register, and let `stake --resume` do the rest.
     #[arg(long)]
@@ -115,10 +115,18 @@ impl Extend {
     async fn check_possible(&self, session: &Session, record: &StakeRecord) -> Result<(), Failure> {
         let name = record.name();
         let known = registered(session, record)?;
-        if let Some(Lying { moved_by: Some(txid), .. }) = coins::find(&session.node, record).await? {
-            let calendar = Calendar::of(session.network());
-            let why = words::moves(record, &txid, session.book.stakes(), calendar);
-            return Err(Failure::not_now(why).hint(format_args!("palisade-staker status {name}")));
+        let calendar = Calendar::of(session.network());
+        match coins::find(&session.node, record).await? {
+            Some(Lying { moved_by: Some(txid), .. }) => {
+                let why = words::moves(record, &txid, session.book.stakes(), calendar);
+                let why = Failure::not_now(why).hint(format_args!("palisade-staker status {name}"));
+                return Err(coins::about(why, &txid, None));
+            }
+            Some(lying) => lying.check_in_stake(record, calendar)?,
+            None if known.included.is_some() => {
+                return Err(coins::nowhere(record, Sources::of(session)).await?);
+            }
+            None => {}
         }
         known.check_expandable().map_err(|why| {
             let status = format_args!("the stake is {}: palisade-staker status {name}", known.state);
@@ -131,13 +139,15 @@ impl Extend {
             Some(new) => Err(Failure::not_now(format_args!(
                 "an expansion of this stake is begun already: stake {}, {}, {}",
                 new.name(),
-                amount::show(Amount::from_sat(new.amount_sat)),
+                Amount::from_sat(new.amount_sat),
                 session.known(&new).map_or("not registered".to_owned(), |stake| stake.state.to_string()),
             ))
             .hint(format_args!(
                 "`palisade-staker stake --resume {}` goes on with it; --beside begins another, and only one of them can ever confirm",
                 new.name()
-            ))),
+            ))
+            .fact("expansion", new.name())
+            .fact("txid", new.outpoint.txid.to_string())),
             None => Ok(()),
         }
     }

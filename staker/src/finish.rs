@@ -214,9 +214,9 @@ pub async fn lock_first(
     collect(session, record, keys, wait).await
 }
 
-/// Whether the log has a registration that counts. One that lapsed before the stake came may be made anew.
+/// Whether the log has a registration that counts. One that lapsed before the stake came can be made anew.
 fn is_registered(session: &Session, record: &StakeRecord) -> bool {
-    session.known(record).is_some_and(|stake| !stake.lapsed || stake.included.is_some())
+    session.known(record).is_some_and(|stake| !stake.lapsed)
 }
 
 /// Signs the registration of a confirmed stake, under the parameters of the block that holds it.

@@ -1,6 +1,5 @@
 //! `address` and `balance`: coins in, coins there.
 
-use crate::amount;
 use crate::session::Session;
 use bitcoin::{Amount, OutPoint};
 use palisade_hub::daemon::exit::Failure;
@@ -41,17 +40,16 @@ pub struct Balance {
 
 impl fmt::Display for Balance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "free:     {}", amount::show(Amount::from_sat(self.free_sat)))?;
+        writeln!(f, "free:     {}", Amount::from_sat(self.free_sat))?;
         if self.reserved_sat > 0 {
-            let show = |sat| amount::show(Amount::from_sat(sat));
             writeln!(
                 f,
                 "reserved: {}: whole coins that stakes under way will spend; free again once a stake is on Bitcoin, refused, or LAPSED, or can never confirm (`status`)",
-                show(self.reserved_sat)
+                Amount::from_sat(self.reserved_sat)
             )?;
             let locked = self.reserved_sat.saturating_sub(self.reserved_change_sat);
-            writeln!(f, "  of it {} are to be locked, or are fees", show(locked))?;
-            writeln!(f, "  and {} come back as change", show(self.reserved_change_sat))?;
+            writeln!(f, "  of it {} are to be locked, or are fees", Amount::from_sat(locked))?;
+            writeln!(f, "  and {} come back as change", Amount::from_sat(self.reserved_change_sat))?;
         }
         write!(f, "(confirmed coins up to block {}; stakes are shown by `status`)", self.height)
     }

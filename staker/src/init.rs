@@ -72,7 +72,7 @@ impl fmt::Display for Made {
             self.key_file.display()
         )?;
         writeln!(f, "send coins to: {}", self.address)?;
-        write!(f, "next: palisade-staker providers --config {}", self.config.display())
+        write!(f, "next: palisade-staker providers --config '{}'", self.config.display())
     }
 }
 
@@ -117,7 +117,7 @@ impl Init {
 
     fn make_seed(&self, path: &Path, network: BitcoinNetwork) -> Result<Keys, Failure> {
         let source = PasswordSource::usual(self.password_file.clone());
-        let password = source.read_new("Password for the new wallet: ").map_err(Failure::failed)?;
+        let password = source.read_new("Password for the new wallet: ")?;
         let mut seed = [0; 32];
         OsRng.fill_bytes(&mut seed);
         let seed = Secret::new(seed);

@@ -1,8 +1,9 @@
 //! The holder's wallet: stake bitcoin, keep the keys, leave when one likes.
 //!
 //! * What is known: [`keys`], [`purse`] (coins), [`book`] and [`record`] (stakes), [`session`] (all of it, open).
-//! * What the own node says: [`behind`] (whether it may be asked), [`coins`] (where a stake's are).
-//! * What is decided, without talking to anybody: [`register`], [`exit`], [`verify`], [`plan`], [`words`].
+//! * What the own node says: [`behind`] (whether it may be asked), [`coins`] (where a stake's are, and what took them).
+//! * What is decided, without talking to anybody: [`register`], [`exit`], [`verify`], [`plan`], [`standing`] (what
+//!   the log says of a stake), [`rival`], and [`words`], which say all that to people.
 //! * What is done: one module a command; [`finish`] is the way from a stake written down to one locked.
 //!
 //! Promises: nothing is locked before the exits that the holder alone can take are signed and judged, and (unless asked
@@ -30,8 +31,10 @@ pub mod purse;
 pub mod record;
 pub mod recover;
 pub mod register;
+pub mod rival;
 pub mod session;
 pub mod stake;
+pub mod standing;
 pub mod status;
 pub mod summary;
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! What a stake means: shown before coins are locked, and with every fact for scripts after.
 
-use crate::amount;
 use crate::finish;
 use crate::providers::Named;
 use crate::record::StakeRecord;
@@ -180,17 +179,13 @@ fn fee(session: &Session, record: &StakeRecord, old: Option<&Known>) -> Option<A
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let blocks = |count| self.calendar.blocks(count);
-        writeln!(f, "Lock {} for {}.", amount::show(self.amount), blocks(self.lock_blocks))?;
+        writeln!(f, "Lock {} for {}.", self.amount, blocks(self.lock_blocks))?;
         self.tell_money(f)?;
         self.tell_times(f)?;
         let wait = blocks(self.unbonding_blocks);
         let when =
             if self.confirmed_first { "once a quorum of the committee has signed" } else { "any time" };
-        writeln!(
-            f,
-            "  leave early:   {when}, for a fee of {}, then wait {wait}",
-            amount::show(self.unbonding_fee),
-        )?;
+        writeln!(f, "  leave early:   {when}, for a fee of {}, then wait {wait}", self.unbonding_fee,)?;
         for provider in &self.providers {
             writeln!(f, "  power to:      {provider}")?;
         }
@@ -206,9 +201,7 @@ impl fmt::Display for Plan {
         writeln!(
             f,
             "  risk:          if one of these providers signs two blocks at one height, {} are burned, {} go to miners, and the rest waits {}",
-            amount::show(self.slashed),
-            amount::show(self.slashing_fee),
-            wait
+            self.slashed, self.slashing_fee, wait
         )?;
         if let Some(breaker) = &self.breaker {
             writeln!(f, "  WARNING: {breaker}")?;
@@ -228,13 +221,13 @@ impl Plan {
     fn tell_money(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(old) = &self.expansion {
             let added = self.amount.checked_sub(old.amount).unwrap_or_default();
-            writeln!(f, "  of it new:     {}", amount::show(added))?;
+            writeln!(f, "  of it new:     {}", added)?;
         }
         if let Some(fee) = self.fee {
-            writeln!(f, "  fee:           {}", amount::show(fee))?;
+            writeln!(f, "  fee:           {}", fee)?;
         }
         if self.change > Amount::ZERO {
-            let change = amount::show(self.change);
+            let change = self.change;
             writeln!(f, "  change:        {change} come back to the wallet with the same transaction")?;
         }
         Ok(())
@@ -278,11 +271,9 @@ impl Expansion {
         let mut said = format!("stake {} keeps its power until a block holds the expansion; ", self.stake);
         said += &match self.keep.as_slice() {
             [] => format!("from then until block {active_at} nobody has power by these coins"),
-            keep => format!(
-                "from then until block {active_at} {} go on counting for {}",
-                amount::show(self.amount),
-                list(keep)
-            ),
+            keep => {
+                format!("from then until block {active_at} {} go on counting for {}", self.amount, list(keep))
+            }
         };
         if !self.lose.is_empty() {
             said += &format!("; {} has none from that block on", list(&self.lose));

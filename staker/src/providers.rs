@@ -1,6 +1,5 @@
 //! `providers`: whom one can choose.
 
-use crate::amount;
 use crate::session::Session;
 use bitcoin::Amount;
 use palisade_hub::daemon::exit::Failure;
@@ -113,7 +112,7 @@ impl fmt::Display for Listing {
                 writeln!(f, "  nobody yet")?;
             }
             for entry in &chain.providers {
-                let power = amount::show(Amount::from_sat(entry.power_sat));
+                let power = Amount::from_sat(entry.power_sat);
                 let note = if entry.exposed {
                     ", key is out: do not choose"
                 } else if entry.epochs_committed == 0 {
@@ -146,7 +145,7 @@ mod tests {
         assert_eq!(keys, [provider_key("bert"), provider_key("anna")]);
         let text = listing.to_string();
         assert!(
-            text.contains("choose exactly one") && text.contains("bert, 0.005 BTC (500,000 sat), not ready"),
+            text.contains("choose exactly one") && text.contains("bert, 0.00500000 BTC, not ready"),
             "{text}"
         );
     }

@@ -7,7 +7,6 @@ mod sign;
 
 pub use sign::{sign_all, sign_coin};
 
-use crate::amount;
 use crate::journal::{Journal, JournalError};
 use crate::keys::{Branch, Keys, NoKey};
 use bdk_wallet::chain::BlockId;
@@ -41,7 +40,7 @@ pub enum PurseError {
     #[error("the node's blocks do not follow one another: {0}")]
     Blocks(String),
     /// Not enough confirmed coins.
-    #[error("the wallet has {} in confirmed coins that are free, {} is needed with the fee", amount::show(*available), amount::show(*needed))]
+    #[error("the wallet has {} in confirmed coins that are free, {} is needed with the fee", *available, *needed)]
     NotEnough {
         /// Wanted.
         needed: Amount,
@@ -49,7 +48,7 @@ pub enum PurseError {
         available: Amount,
     },
     /// No single coin is large enough.
-    #[error("no single confirmed coin of the wallet that is free holds {}, which an expansion must pay from one coin", amount::show(*needed))]
+    #[error("no single confirmed coin of the wallet that is free holds {}, which an expansion must pay from one coin", *needed)]
     NoSingleCoin {
         /// Wanted.
         needed: Amount,

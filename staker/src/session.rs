@@ -2,7 +2,6 @@
 //!
 //! Opening it reads the disk only. What a command needs from Bitcoin or the hub, it asks for by name.
 
-use crate::amount;
 use crate::behind;
 use crate::book::{Book, BookError};
 use crate::config::Config;
@@ -10,8 +9,9 @@ use crate::failures;
 use crate::keys::{KEY_PURPOSE, Keys};
 use crate::purse::{Purse, PurseError};
 use crate::record::StakeRecord;
+use crate::standing;
 use crate::when::Calendar;
-use crate::words::{self, View};
+use crate::words::View;
 use bitcoin::{Amount, BlockHash, Network, OutPoint, Txid};
 use palisade_hub::bitcoind::{Auth, BitcoinRpc};
 use palisade_hub::client::HubClient;
@@ -63,7 +63,7 @@ pub fn connect(config: &BitcoinConfig) -> Result<BitcoinRpc, Failure> {
     let auth = match config.auth() {
         BitcoinAuth::Cookie(path) => Auth::Cookie(path.clone()),
         BitcoinAuth::User { .. } => {
-            let known = config.auth().credentials().map_err(Failure::failed)?;
+            let known = config.auth().credentials().map_err(Failure::usage)?;
             Auth::UserPass { user: known.user, password: known.password.expose().to_owned() }
         }
     };
@@ -72,10 +72,10 @@ pub fn connect(config: &BitcoinConfig) -> Result<BitcoinRpc, Failure> {
 
 fn open_keys(config: &Config, network: Network) -> Result<Keys, Failure> {
     let source = PasswordSource::usual(config.password_file.clone());
-    let password = source.read("Password of the wallet: ").map_err(Failure::failed)?;
+    let password = source.read("Password of the wallet: ")?;
     let weakest = KdfCost::for_network(network);
     let opened = keyfile::open::<32>(&config.key_file, KEY_PURPOSE, &password, weakest);
-    let (_, seed) = opened.map_err(Failure::failed)?;
+    let (_, seed) = opened?;
     Ok(Keys::new(&seed, network)?)
 }
 
@@ -178,7 +178,8 @@ impl Session {
 
     /// Coins that stakes under way will spend.
     pub fn reserved(&self) -> BTreeSet<OutPoint> {
-        self.book.reserved(|record| self.is_overtaken(record) || words::is_over(record, self.known(record)))
+        self.book
+            .reserved(|record| self.is_overtaken(record) || standing::is_over(record, self.known(record)))
     }
 
     /// Coins that cannot back a registration: those that stakes under way will spend, and those that the log holds for a stake
@@ -203,20 +204,20 @@ impl Session {
         let when = Calendar::of(self.network()).height(last, self.ledger().btc_height().0);
         Failure::not_now(format_args!(
             "{} of free coins back registrations that came to nothing, and can back no other until those have lapsed, at {when}",
-            amount::show(sum)
+            sum
         ))
         .hint("send other coins to `palisade-staker address`; `stake --confirmed` can use these at once")
     }
 
     /// Whether no block holds a stake and one still may.
     pub fn is_under_way(&self, record: &StakeRecord) -> bool {
-        words::is_under_way(record, self.known(record)) && !self.is_overtaken(record)
+        standing::is_under_way(record, self.known(record)) && !self.is_overtaken(record)
     }
 
     /// Whether a block holds another transaction that spends a coin which a stake's transaction spends, as far as the log
     /// and the wallet know.
     fn is_overtaken(&self, record: &StakeRecord) -> bool {
-        self.purse.is_overtaken(&record.staking_tx) || words::displaced(record, self.ledger()).is_some()
+        self.purse.is_overtaken(&record.staking_tx) || standing::displaced(record, self.ledger()).is_some()
     }
 
     /// What a lack of coins means: that some are on their way, or set aside, or that more must be sent.
@@ -232,18 +233,18 @@ impl Session {
             (Amount::ZERO, Amount::ZERO) => why.into(),
             (Amount::ZERO, reserved) => Failure::not_now(why).hint(format_args!(
                 "{} are set aside for stakes that you have begun: see `palisade-staker status`",
-                amount::show(reserved)
+                reserved
             )),
             (change, _) => Failure::not_now(why).hint(format_args!(
                 "{} of change wait for a confirmation: try again after the next block",
-                amount::show(change)
+                change
             )),
         }
     }
 
     /// What the own copy of the log knows of a stake.
     pub fn known(&self, record: &StakeRecord) -> Option<&Stake> {
-        words::known(record, self.ledger())
+        standing::known(record, self.ledger())
     }
 
     /// What words about stakes are found from. `tip` is the own node's height, where it was asked for.
@@ -251,11 +252,6 @@ impl Session {
         let ledger = self.ledger();
         let calendar = Calendar::of(self.network());
         View { ledger, book: self.book.stakes(), calendar, tip: tip.unwrap_or(ledger.btc_height().0) }
-    }
-
-    /// What moved a stake's coins for good, if the own copy of the log says so.
-    pub fn ended(&self, record: &StakeRecord) -> Option<String> {
-        self.known(record).and_then(|stake| words::ended(stake, self.ledger()))
     }
 
     /// Refuses to decide on what a node says that is behind its peers or the hub.

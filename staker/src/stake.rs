@@ -1,6 +1,7 @@
 //! `stake`: lock coins behind finality providers.
 
 use crate::amount;
+use crate::coins;
 use crate::exit;
 use crate::failures;
 use crate::finish;
@@ -29,30 +30,35 @@ const FEE_TARGET: u16 = 6;
 /// What is paid while the node has no opinion, as on regtest.
 const FALLBACK_RATE: FeeRate = FeeRate::from_sat_per_kwu(500);
 
+/// How to stake: clap's own line would not say that one of the two forms is needed.
+const USAGE: &str = "palisade-staker stake --amount <AMOUNT> --provider <KEY> [--provider <KEY>]... [OPTIONS]
+       palisade-staker stake --resume <STAKE> [OPTIONS]";
+
 /// How to stake.
 #[derive(Debug, Args)]
+#[command(override_usage = USAGE)]
 pub struct Stake {
     /// How much: "0.5 BTC" or "50,000 sat".
-    #[arg(long, value_parser = amount::parse, required_unless_present = "resume")]
+    #[arg(long, allow_hyphen_values = true, value_parser = amount::parse, required_unless_present = "resume")]
     pub amount: Option<Amount>,
     /// Key of a finality provider; exactly one of the hub's own chain, at most one of each other chain.
-    #[arg(long = "provider", required_unless_present = "resume")]
+    #[arg(long = "provider", value_name = "KEY", required_unless_present = "resume")]
     pub providers: Vec<ProviderKey>,
     /// How long: "2000 blocks", "30 days", or until a date like 2027-03-01. The shortest time that is allowed by default.
-    #[arg(long, value_parser = Span::parse)]
+    #[arg(long, allow_hyphen_values = true, value_parser = Span::parse)]
     pub lock: Option<Span>,
     /// Where rewards go; an address of this wallet by default.
-    #[arg(long)]
+    #[arg(long, value_name = "ADDRESS")]
     pub payout: Option<String>,
     /// Fee rate in sat/vB; what the node estimates by default.
-    #[arg(long, value_parser = amount::parse_fee_rate)]
+    #[arg(long, allow_hyphen_values = true, value_parser = amount::parse_fee_rate)]
     pub fee_rate: Option<FeeRate>,
     /// Broadcast first and register after a confirmation: until the committee has signed there is no early exit. Rewards then
     /// go to an address of this wallet.
     #[arg(long, conflicts_with = "payout")]
     pub confirmed: bool,
-    /// Go on with a stake that was begun before.
-    #[arg(long, conflicts_with_all = ["amount", "providers", "lock", "payout", "fee_rate", "confirmed"])]
+    /// Go on with a stake that was begun before: the beginning of its id.
+    #[arg(long, value_name = "STAKE", conflicts_with_all = ["amount", "providers", "lock", "payout", "fee_rate", "confirmed"])]
     pub resume: Option<String>,
     /// Do not wait for the committee: register, and let `stake --resume` do the rest.
     #[arg(long)]
@@ -79,8 +85,9 @@ impl Stake {
         if let Some(name) = &self.resume {
             session.check_node().await?;
             let mut record = session.book.find(name)?;
-            // Somebody may have sent what `extend --print` has printed.
-            record.broadcast |= session.known(&record).is_some_and(|stake| stake.ever_included);
+            // Somebody may have sent what `extend --print` has printed, or what another copy of the wallet has.
+            record.broadcast |= session.known(&record).is_some_and(|stake| stake.ever_included)
+                || coins::found(&session.node, &record).await?.is_some();
             finish::check_can_go_on(session, &record).await?;
             let plan = Plan::of(session, &record)?;
             if !record.broadcast {
@@ -227,12 +234,7 @@ pub fn lock_of(span: Option<Span>, params: &Params) -> Result<RelativeBlocks, Fa
 fn check_amount(amount: Amount, params: &Params) -> Result<(), Failure> {
     let [min, max] = [params.document().min_stake_sat, params.document().max_stake_sat].map(Amount::from_sat);
     if amount < min || amount > max {
-        return Err(Failure::usage(format_args!(
-            "{} cannot be staked: {} to {} can",
-            amount::show(amount),
-            amount::show(min),
-            amount::show(max)
-        )));
+        return Err(Failure::usage(format_args!("{} cannot be staked: {} to {} can", amount, min, max)));
     }
     Ok(())
 }
@@ -256,7 +258,8 @@ pub async fn fee_rate_of(
 /// Reads an address of the right network.
 pub fn address(text: &str, network: bitcoin::Network) -> Result<Address, Failure> {
     let bad = |why: &dyn std::fmt::Display| Failure::usage(format_args!("address `{text}`: {why}"));
-    let address: Address<bitcoin::address::NetworkUnchecked> = text.parse().map_err(|why| bad(&why))?;
+    let address: Address<bitcoin::address::NetworkUnchecked> =
+        text.parse().map_err(|_| bad(&"it is no address of Bitcoin, or was mistyped"))?;
     let other = |_| bad(&format_args!("it is of another network than this wallet's, {network}"));
     address.require_network(network).map_err(other)
 }

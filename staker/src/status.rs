@@ -1,15 +1,15 @@
 //! `status`: where each stake stands, and what comes next, in words.
 
-use crate::amount;
-use crate::coins::{self, Rival};
+use crate::coins;
 use crate::exit::Exit;
 use crate::failures;
 use crate::providers::Named;
 use crate::record::StakeRecord;
+use crate::rival::Rival;
 use crate::session::Session;
-use crate::verify;
+use crate::standing;
 use crate::when::Calendar;
-use crate::words::{self, View};
+use crate::words::{self, Found, View};
 use bitcoin::{Amount, OutPoint, Txid};
 use palisade_hub::bitcoind::Behind;
 use palisade_hub::daemon::ask::progress;
@@ -117,6 +117,8 @@ pub struct Seen {
     pub waiting: Option<Txid>,
     /// What keeps it from coming to Bitcoin.
     pub rival: Option<Rival>,
+    /// Where its transaction is.
+    pub found: Option<Found>,
 }
 
 /// Asks the hub for what is new, if it answers, and tells about the stakes. The hub is not needed: what is known is told.
@@ -186,26 +188,39 @@ async fn look(session: &Session, records: &[StakeRecord]) -> Result<Looked, Fail
     let mut seen = Vec::new();
     for (record, spends) in records.iter().zip(spends.chunks(2)) {
         let waiting = spends.iter().rev().find_map(|spend| *spend);
-        let rival = match words::is_under_way(record, session.known(record)) {
-            true => coins::rival(&session.node, record).await?,
+        let known = session.known(record);
+        let is_under_way = standing::is_under_way(record, known);
+        let rival = match is_under_way {
+            true => coins::rival(&session.node, record, session.view(None).k()).await?,
             false => None,
         };
-        seen.push(Seen { waiting, rival });
+        let found = match known.is_none_or(|stake| stake.included.is_none()) {
+            true => coins::found(&session.node, record).await?,
+            false => None,
+        };
+        seen.push(Seen { waiting, rival, found });
     }
     Ok(Looked { height: Some(node.tip.height), behind, seen })
 }
 
 /// What is known of one stake.
 pub fn describe(record: &StakeRecord, seen: Seen, view: View<'_>) -> StakeStatus {
-    let stake = words::known(record, view.ledger);
+    let stake = standing::known(record, view.ledger);
     let height =
         |of: fn(&Stake) -> Option<palisade_protocol::units::BtcHeight>| stake.and_then(of).map(|h| h.0);
     let unspent = |height: Option<u32>| height.filter(|_| stake.is_some_and(|stake| stake.spend.is_none()));
     let successor = stake.and_then(Stake::successor).and_then(|new| view.ledger.stakes().get(new));
     let rival = seen.rival.or_else(|| displaced(record, stake, view));
-    let can_come = words::is_under_way(record, stake) && !matches!(rival, Some(Rival::Confirmed { .. }));
+    let can_come = standing::is_under_way(record, stake) && !rival.is_some_and(Rival::is_in_block);
     let waits = stake.filter(|stake| can_come && !stake.lapsed && !stake.ever_included);
-    let withdraw_at = height(Stake::withdrawable_at);
+    let included_at = height(|stake| stake.included.map(|place| place.height));
+    // What the log has missed, because it came too late or is not registered, the own node knows.
+    let found = match seen.found {
+        Some(Found::Block(height)) => Some(height).filter(|_| included_at.is_none()),
+        _ => None,
+    };
+    let ripe = |found: u32| found.saturating_add(record.lock.get().into());
+    let withdraw_at = height(Stake::withdrawable_at).or(found.map(ripe));
     StakeStatus {
         id: stake.map(|stake| stake.id).or(record.id).map(|id| id.to_string()),
         outpoint: record.outpoint.to_string(),
@@ -219,9 +234,9 @@ pub fn describe(record: &StakeRecord, seen: Seen, view: View<'_>) -> StakeStatus
         lock_blocks: record.lock.get(),
         broadcast: record.broadcast,
         change_sat: Some(record.change().to_sat()).filter(|_| can_come),
-        resumable_until: waits.filter(|_| !record.broadcast).and_then(verify::resumable_until),
+        resumable_until: waits.filter(|_| !record.broadcast).and_then(standing::resumable_until),
         lapses_at: waits.map(|stake| stake.lapses_at.0),
-        included_at: height(|stake| stake.included.map(|place| place.height)),
+        included_at: included_at.or(found),
         active_at: unspent(height(Stake::deep_at)),
         ends_at: unspent(height(Stake::ends_at)),
         withdraw_at,
@@ -236,6 +251,9 @@ pub fn describe(record: &StakeRecord, seen: Seen, view: View<'_>) -> StakeStatus
         next: match (seen.waiting, rival, stake) {
             (_, Some(rival), _) => words::rival(record, rival, view),
             (Some(txid), _, Some(_)) => words::moves(record, &txid, view.book, view.calendar),
+            (_, _, Some(stake)) if stake.state == StakeState::Lapsed => {
+                words::lapsed(stake, record.broadcast, seen.found, view)
+            }
             (_, _, Some(stake)) => words::next(stake, record.broadcast, view),
             (_, _, None) => words::unregistered(record, view.calendar),
         },
@@ -244,8 +262,10 @@ pub fn describe(record: &StakeRecord, seen: Seen, view: View<'_>) -> StakeStatus
 
 /// What the log says of a rival, where the node was not asked: the stake that this one expands went elsewhere.
 fn displaced(record: &StakeRecord, stake: Option<&Stake>, view: View<'_>) -> Option<Rival> {
-    let (old, _) = words::displaced(record, view.ledger)?;
-    words::is_under_way(record, stake).then_some(Rival::Confirmed { coin: old.contract.coin.outpoint })
+    let (old, spend) = standing::displaced(record, view.ledger)?;
+    let (coin, height) = (old.contract.coin.outpoint, spend.place.height.0);
+    let rival = Rival::in_block(coin, spend.txid, height, view.tip, old.k);
+    standing::is_under_way(record, stake).then_some(rival)
 }
 
 /// Where the coins of a stake are now, as the log says; as the book says where the log has nothing.
@@ -286,16 +306,16 @@ impl fmt::Display for Status {
             let state = stake.state.map_or_else(|| "not registered".to_owned(), |state| state.to_string());
             writeln!(f, "{name}  {state}")?;
             let lock = self.calendar.blocks(stake.lock_blocks.into());
-            writeln!(f, "  {}, locked for {lock}", amount::show(Amount::from_sat(stake.amount_sat)))?;
+            writeln!(f, "  {}, locked for {lock}", Amount::from_sat(stake.amount_sat))?;
             writeln!(f, "  at {}", stake.outpoint)?;
             if let Some(coin) = stake.coin.as_ref().filter(|coin| coin.outpoint.to_string() != stake.outpoint)
             {
-                let value = amount::show(Amount::from_sat(coin.amount_sat));
+                let value = Amount::from_sat(coin.amount_sat);
                 writeln!(f, "  now {value} at {}", coin.outpoint)?;
             }
             stake.tell_providers(f)?;
             if let Some(change) = stake.change_sat.filter(|change| *change > 0) {
-                let change = amount::show(Amount::from_sat(change));
+                let change = Amount::from_sat(change);
                 writeln!(f, "  of the coins set aside for it {change} come back to the wallet as change")?;
             }
             writeln!(f, "  {}", stake.next)?;

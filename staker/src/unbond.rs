@@ -1,7 +1,6 @@
 //! `unbond`: leave early, by the transaction that the committee has signed before the coins were locked.
 
-use crate::amount;
-use crate::coins::{self, Lying};
+use crate::coins::{self, Lying, Sources};
 use crate::exit;
 use crate::extend;
 use crate::failures;
@@ -65,8 +64,8 @@ impl fmt::Display for Unbonding {
             true => writeln!(f, "Sent: stake {} leaves early.", self.stake)?,
             false => writeln!(f, "Leave stake {} early.", self.stake)?,
         }
-        writeln!(f, "  left:        {}", amount::show(Amount::from_sat(self.amount_sat)))?;
-        writeln!(f, "  fee:         {}", amount::show(Amount::from_sat(self.fee_sat)))?;
+        writeln!(f, "  left:        {}", Amount::from_sat(self.amount_sat))?;
+        writeln!(f, "  fee:         {}", Amount::from_sat(self.fee_sat))?;
         let wait = self.calendar.blocks(self.unbonding_blocks.into());
         writeln!(f, "  withdraw:    {wait} after its block")?;
         if let Some(new) = &self.ends_expansion {
@@ -139,17 +138,12 @@ async fn check_there(session: &Session, record: &StakeRecord) -> Result<(), Fail
     let calendar = Calendar::of(session.network());
     let moving = |txid: &Txid| {
         let words = words::moves(record, txid, session.book.stakes(), calendar);
-        Err(Failure::not_now(words).hint(format_args!("palisade-staker status {}", record.name())))
+        let why = Failure::not_now(words).hint(format_args!("palisade-staker status {}", record.name()));
+        Err(coins::about(why, txid, None))
     };
     match coins::find(&session.node, record).await? {
         Some(Lying { moved_by: Some(txid), .. }) => moving(&txid),
-        Some(lying) if lying.exit.coin.outpoint == record.outpoint => Ok(()),
-        Some(lying) => {
-            let made_by = lying.exit.coin.outpoint.txid;
-            let when = calendar.height(lying.withdraw_at(), lying.tip);
-            Err(Failure::failed(format_args!("the coins have left the stake already, by {made_by}"))
-                .hint(format_args!("`palisade-staker withdraw {}` takes them from {when}", record.name())))
-        }
+        Some(lying) => lying.check_in_stake(record, calendar),
         // Not in a block: it can be left there too, unless something does so already.
         None => {
             let spends = session.node.spends_in_mempool(&[record.outpoint]).await.map_err(failures::node)?;
@@ -158,10 +152,7 @@ async fn check_there(session: &Session, record: &StakeRecord) -> Result<(), Fail
             }
             match session.node.tx_out(record.outpoint, true).await.map_err(failures::node)? {
                 Some(_) => Ok(()),
-                None => {
-                    let stakes = session.book.stakes();
-                    Err(coins::nowhere(&session.node, record, stakes, Some(session)).await?)
-                }
+                None => Err(coins::nowhere(record, Sources::of(session)).await?),
             }
         }
     }

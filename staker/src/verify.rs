@@ -5,7 +5,7 @@
 
 use crate::exit::{self, NoExit};
 use crate::record::{BadRecord, StakeRecord};
-use crate::words;
+use crate::standing::{self, resumable_until};
 use bitcoin::secp256k1::Keypair;
 use bitcoin::{Transaction, TxOut};
 use palisade_hub::daemon::exit::Failure;
@@ -112,9 +112,6 @@ impl From<NotSafe> for Failure {
     }
 }
 
-/// Blocks that a broadcast transaction is given before its registration would lapse.
-const LAPSE_MARGIN: u32 = 6;
-
 /// Gives a quorum's signatures on the unbonding transaction, if a quorum has signed everything about exactly our stake.
 pub fn quorum(ledger: &Ledger, record: &StakeRecord, key: &Keypair) -> Result<CovenantSignatures, NotSafe> {
     quorum_of(registered(ledger, record)?, &ledger.contexts().covenant, record, key)
@@ -147,7 +144,7 @@ fn quorum_of(
 }
 
 fn registered<'a>(ledger: &'a Ledger, record: &StakeRecord) -> Result<&'a Stake, NotSafe> {
-    words::known(record, ledger).ok_or(NotSafe::NotRegistered)
+    standing::known(record, ledger).ok_or(NotSafe::NotRegistered)
 }
 
 fn check_same(
@@ -167,17 +164,11 @@ fn check_same(
     }
 }
 
-/// Last height of Bitcoin at which a stake that was not sent can still be; none if it never lapses, or has.
-pub fn resumable_until(stake: &Stake) -> Option<u32> {
-    let last = stake.lapses_at.0.saturating_sub(LAPSE_MARGIN + 1);
-    Some(last).filter(|_| !stake.ever_included && !stake.lapsed)
-}
-
 /// Refuses a stake that was not sent and cannot be any more: refused, exposed, lapsed or about to. One that the log does not
 /// have yet may come. `node` is the own node's height: a hub that is behind Bitcoin will count the blocks that it lacks too.
 pub fn possible(ledger: &Ledger, record: &StakeRecord, node: u32) -> Result<(), NotSafe> {
     let tip = ledger.btc_height().0.max(node);
-    words::known(record, ledger).map_or(Ok(()), |stake| possible_at(stake, tip))
+    standing::known(record, ledger).map_or(Ok(()), |stake| possible_at(stake, tip))
 }
 
 fn possible_at(stake: &Stake, tip: u32) -> Result<(), NotSafe> {

@@ -2,13 +2,15 @@
 
 use crate::amount;
 use crate::behind;
-use crate::coins::{self, Lying};
+use crate::coins::{self, LOOK_BACK, Lying, Sources};
+use crate::exit::Place;
 use crate::failures;
 use crate::finish::send;
 use crate::keys::Keys;
 use crate::record::StakeRecord;
 use crate::session::Session;
 use crate::stake::{address, fee_rate_of};
+use crate::standing;
 use crate::when::Calendar;
 use crate::words;
 use bitcoin::consensus::encode::serialize_hex;
@@ -24,10 +26,10 @@ use std::fmt;
 #[derive(Debug, Clone, Args)]
 pub struct Terms {
     /// Where the coins go; an address of this wallet by default, and to be given with a backup.
-    #[arg(long)]
+    #[arg(long, value_name = "ADDRESS")]
     pub to: Option<String>,
     /// Fee rate in sat/vB; what the node estimates by default.
-    #[arg(long, value_parser = amount::parse_fee_rate)]
+    #[arg(long, allow_hyphen_values = true, value_parser = amount::parse_fee_rate)]
     pub fee_rate: Option<FeeRate>,
     /// Sign, print the raw transaction and do not send it; also before its time.
     #[arg(long)]
@@ -59,6 +61,9 @@ pub struct Withdrawal {
     pub fee_sat: u64,
     /// Where it arrives.
     pub to: String,
+    /// The transaction that has slashed the stake, if one has: then what that left is withdrawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slashed_by: Option<String>,
     /// Whether it was handed to Bitcoin.
     pub sent: bool,
     /// The signed transaction, hex, where it was to be printed instead of sent.
@@ -72,9 +77,12 @@ impl fmt::Display for Withdrawal {
             true => writeln!(f, "Sent: stake {} is withdrawn with the next block.", self.stake)?,
             false => writeln!(f, "Withdraw stake {}.", self.stake)?,
         }
-        writeln!(f, "  arrives:     {}", amount::show(Amount::from_sat(self.amount_sat)))?;
+        writeln!(f, "  arrives:     {}", Amount::from_sat(self.amount_sat))?;
         writeln!(f, "  at:          {}", self.to)?;
-        writeln!(f, "  fee:         {}", amount::show(Amount::from_sat(self.fee_sat)))?;
+        writeln!(f, "  fee:         {}", Amount::from_sat(self.fee_sat))?;
+        if let Some(txid) = &self.slashed_by {
+            writeln!(f, "  slashed by:  {txid}; this is what it left")?;
+        }
         write!(f, "  transaction: {}", self.txid)?;
         self.raw.iter().try_for_each(|raw| write!(f, "\n  not sent:    {raw}"))
     }
@@ -107,7 +115,9 @@ pub async fn withdraw(
     behind::check(node, hub).await?;
     let destination = terms.to.as_deref().map(|text| address(text, network)).transpose()?;
     let Some(lying) = coins::find(node, record).await? else {
-        return Err(coins::nowhere(node, record, source.stakes, source.session).await?);
+        let (stakes, session) = (source.stakes, source.session);
+        let sources = Sources { node, stakes, session, look_back: LOOK_BACK };
+        return Err(coins::nowhere(record, sources).await?);
     };
     let nowhere_to = || {
         Failure::usage("a backup is no wallet: say where the coins go")
@@ -128,6 +138,7 @@ pub async fn withdraw(
         amount_sat: tx.output.iter().map(|output| output.value.to_sat()).sum(),
         fee_sat: fee.to_sat(),
         to: destination.to_string(),
+        slashed_by: (exit.place == Place::Slashing).then(|| exit.coin.outpoint.txid.to_string()),
         sent: false,
         raw: terms.print.then(|| serialize_hex(&tx)),
     };
@@ -150,7 +161,8 @@ fn check_not_waiting(
     let Some(txid) = lying.moved_by else { return Ok(()) };
     let calendar = Calendar::of(source.network);
     let why = Failure::not_now(words::moves(record, &txid, source.stakes, calendar));
-    if !words::is_own(record, &txid, source.stakes) {
+    let why = coins::about(why, &txid, None);
+    if !standing::is_agreed(record, &txid, source.stakes) {
         return if replace { Ok(()) } else { Err(why.hint("--fee-rate replaces it by one that pays more")) };
     }
     Err(why.hint("nothing is to be withdrawn before it has confirmed"))
@@ -163,13 +175,15 @@ fn check_age(lying: &Lying, record: &StakeRecord, is_whole: bool, calendar: Cale
         return Ok(());
     }
     let when = calendar.height(lying.withdraw_at(), lying.tip);
-    let is_staked = lying.exit.coin.outpoint == record.outpoint;
-    let sooner = match is_whole && is_staked && record.presigned.is_some() {
+    let left = lying.left();
+    let sooner = match is_whole && left.is_none() && record.presigned.is_some() {
         true => "; `unbond` leaves earlier",
         false => "",
     };
-    Err(Failure::not_now(format_args!("too early: the timelock lasts {} more", calendar.blocks(missing)))
-        .hint(format_args!("the first block that can hold the withdrawal is {when}{sooner}")))
+    let left = left.map_or_else(String::new, |left| format!("; {left}"));
+    let early = format!("too early: the timelock lasts {} more{left}", calendar.blocks(missing));
+    let hint = format!("the first block that can hold the withdrawal is {when}{sooner}");
+    Err(lying.tell(Failure::not_now(early).hint(hint)))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What is going on with a stake and what comes next, in words: the same from every command.
 
-use crate::coins::Rival;
 use crate::record::StakeRecord;
-use crate::verify;
+use crate::rival::Rival;
+use crate::standing;
 use crate::when::Calendar;
 use bitcoin::Txid;
 use palisade_hub::ledger::Ledger;
@@ -22,7 +22,21 @@ pub struct View<'a> {
     pub tip: u32,
 }
 
+/// Where the own node has a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// In the block of this height.
+    Block(u32),
+    /// In its mempool.
+    Mempool,
+}
+
 impl View<'_> {
+    /// Depth at which Bitcoin is not expected to take a block back.
+    pub fn k(self) -> u32 {
+        self.ledger.params_at(self.ledger.btc_height()).1.k()
+    }
+
     fn when(self, height: u32) -> String {
         self.calendar.height(height, self.tip)
     }
@@ -33,13 +47,6 @@ impl View<'_> {
     }
 }
 
-/// What the log knows of a stake: by its name, or by its coins where the record is older than the registration.
-pub fn known<'a>(record: &StakeRecord, ledger: &'a Ledger) -> Option<&'a Stake> {
-    let stakes = ledger.stakes();
-    let named = record.id.and_then(|id| stakes.find(&id));
-    named.or_else(|| stakes.at_outpoint(&record.outpoint)).map(|(_, stake)| stake)
-}
-
 /// What the hub's circuit breaker means for holders, while it is tripped.
 pub fn breaker(ledger: &Ledger) -> Option<String> {
     let why = ledger.breaker()?;
@@ -48,47 +55,20 @@ pub fn breaker(ledger: &Ledger) -> Option<String> {
     ))
 }
 
-/// Whether a stake was not sent and never will be.
-pub fn is_over(record: &StakeRecord, stake: Option<&Stake>) -> bool {
-    let ended = |stake: &Stake| matches!(stake.state, StakeState::Rejected | StakeState::Lapsed);
-    !record.broadcast && stake.is_some_and(ended)
-}
-
-/// Whether no block holds a stake and one still may, as far as the log says.
-pub fn is_under_way(record: &StakeRecord, stake: Option<&Stake>) -> bool {
-    stake.is_none_or(|stake| stake.included.is_none()) && !is_over(record, stake)
-}
-
 /// What a transaction without confirmation does that moves a stake's coins.
 pub fn moves(record: &StakeRecord, txid: &Txid, book: &[StakeRecord], calendar: Calendar) -> String {
-    if is_exit(record, txid) {
+    if standing::is_exit(record, txid) {
         let wait = calendar.blocks(record.unbonding_time.get().into());
         return format!(
             "the early exit is sent and waits for its first confirmation: {txid}; {wait} after that the coins can be withdrawn"
         );
     }
-    let new = book.iter().find(|other| other.outpoint.txid == *txid);
-    let what = match new {
+    let what = match standing::made_by(txid, book) {
         Some(new) => format!("the expansion into stake {}", new.name()),
-        None => "a transaction that moves its coins".to_owned(),
+        None if standing::is_slashing(record, txid) => "a slashing".to_owned(),
+        None => "a withdrawal".to_owned(),
     };
     format!("{what} is sent and waits for its first confirmation: {txid}")
-}
-
-fn is_exit(record: &StakeRecord, txid: &Txid) -> bool {
-    record.presigned.as_ref().is_some_and(|own| own.unbonding.compute_txid() == *txid)
-}
-
-/// Whether a transaction that moves a stake's coins is its early exit or an expansion: no withdrawal takes its place.
-pub fn is_own(record: &StakeRecord, txid: &Txid, book: &[StakeRecord]) -> bool {
-    is_exit(record, txid) || book.iter().any(|other| other.outpoint.txid == *txid)
-}
-
-/// The stake that a stake expands, and how it was spent, if it was and not by that expansion: then that can never confirm.
-pub fn displaced<'a>(record: &StakeRecord, ledger: &'a Ledger) -> Option<(&'a Stake, Spend)> {
-    let (_, old) = ledger.stakes().find(&record.expands?)?;
-    let spend = old.spend.filter(|spend| spend.txid != record.outpoint.txid)?;
-    Some((old, spend))
 }
 
 /// What keeps a staking transaction from coming into a block. For an expansion, what has become of the stake that it expands.
@@ -100,17 +80,18 @@ pub fn rival(record: &StakeRecord, rival: Rival, view: View<'_>) -> String {
         let moves = moves(old, &txid, view.book, view.calendar);
         return format!("of stake {name}, which this one expands, {moves}; only one of the two can confirm");
     }
-    let Some((_, spend)) = displaced(record, view.ledger) else {
+    let outlook = rival.outlook();
+    let Some((_, spend)) = standing::displaced(record, view.ledger) else {
         return format!(
-            "the expansion can never confirm: stake {name}, which it expands, was spent otherwise; nothing is locked by it, and the coin set aside for it is free again once the hub's log has that too"
+            "the expansion {outlook}: stake {name}, which it expands, was spent otherwise; nothing is locked by it, and the coin set aside for it is free again once the hub's log has that too"
         );
     };
-    let backs = match known(record, view.ledger).filter(|new| !new.lapsed) {
+    let backs = match standing::known(record, view.ledger).filter(|new| !new.lapsed) {
         Some(new) => format!(", and can back another registration from {} on", view.when(new.lapses_at.0)),
         None => String::new(),
     };
     format!(
-        "the expansion can never confirm: stake {name}, which it expands, {}, by {} in block {}; nothing is locked by it; the coin set aside for it is free again{backs}",
+        "the expansion {outlook}: stake {name}, which it expands, {}, by {} in block {}; nothing is locked by it; the coin set aside for it is free again{backs}",
         became(spend.kind, view.ledger),
         spend.txid,
         spend.place.height
@@ -130,9 +111,15 @@ fn became(kind: SpendKind, ledger: &Ledger) -> String {
     }
 }
 
+/// Which transaction did something, and how deep it lies under the tip.
+pub fn by(txid: &Txid, height: u32, tip: u32) -> String {
+    format!("by {txid} in block {height}, depth {}", tip.saturating_sub(height))
+}
+
 /// What moved a stake's coins for good, if the log says so.
-pub fn ended(stake: &Stake, ledger: &Ledger) -> Option<String> {
-    let by = |spend: Spend| format!("by {} in block {}", spend.txid, spend.place.height);
+pub fn ended(stake: &Stake, view: View<'_>) -> Option<String> {
+    let ledger = view.ledger;
+    let by = |spend: Spend| by(&spend.txid, spend.place.height.0, view.tip);
     let spend = stake.unbonding_spend.or(stake.spend)?;
     match spend.kind {
         SpendKind::Withdrawal => Some(format!("withdrawn {}; nothing is left to do", by(spend))),
@@ -160,7 +147,7 @@ fn leaves(stake: &Stake, view: View<'_>) -> String {
 /// Until when a stake that was not sent can be gone on with, and when it lapses.
 fn resumable(stake: &Stake, view: View<'_>) -> String {
     let lapses = format!("lapses at {}", view.when(stake.lapses_at.0));
-    match verify::resumable_until(stake) {
+    match standing::resumable_until(stake) {
         Some(last) if last >= view.tip => {
             format!("`stake --resume {}` goes on until {}; {lapses}", stake.id, view.when(last))
         }
@@ -222,7 +209,7 @@ pub fn next(stake: &Stake, broadcast: bool, view: View<'_>) -> String {
         ),
         StakeState::Withdrawable => leaves(stake, view),
         StakeState::Withdrawn | StakeState::Expanded | StakeState::Breached => {
-            ended(stake, view.ledger).unwrap_or_default()
+            ended(stake, view).unwrap_or_default()
         }
         StakeState::Slashed => format!("slashed; the rest {}", leaves(stake, view)),
         StakeState::Rejected if stake.included.is_some() => {
@@ -232,14 +219,40 @@ pub fn next(stake: &Stake, broadcast: bool, view: View<'_>) -> String {
             let reasons: Vec<&str> = stake.refusals.values().map(String::as_str).collect();
             format!("the committee refused it ({}); nothing is locked", reasons.join("; "))
         }
-        StakeState::Lapsed if stake.included.is_some() => {
-            format!("came too late to count; {}", leaves(stake, view))
+        StakeState::Lapsed => lapsed(stake, broadcast, None, view),
+    }
+}
+
+/// What comes next for a stake that lapsed; `found` is where the own node has its transaction, if it was asked.
+pub fn lapsed(stake: &Stake, broadcast: bool, found: Option<Found>, view: View<'_>) -> String {
+    let anew = format!("`stake --resume {}`", stake.id);
+    let lock = view.calendar.blocks(stake.contract.lock.get().into());
+    let block = stake.included.map(|place| place.height.0);
+    let block = block.or(match found {
+        Some(Found::Block(height)) => Some(height),
+        _ => None,
+    });
+    if let Some(block) = block {
+        let due = block.saturating_add(stake.contract.lock.get().into());
+        let when = match view.is_due(due) {
+            true => format!("it can be withdrawn now: `withdraw {}`", stake.id),
+            false => format!("without that it can be withdrawn from {}", view.when(due)),
+        };
+        return format!(
+            "block {block} holds it, too late to count: {anew} registers it anew, and then it can gain power; {when}"
+        );
+    }
+    let counts = format!(
+        "{anew} registers it anew once a block holds it; without that it can be withdrawn {lock} after its block"
+    );
+    match found {
+        Some(_) => format!("no block held it in time to count; it waits in your node's mempool: {counts}"),
+        None if broadcast => {
+            format!(
+                "handed to Bitcoin, and no block held it in time to count: {anew} sends it again, and {counts}"
+            )
         }
-        StakeState::Lapsed if broadcast => format!(
-            "handed to Bitcoin, and not in a block in time to count; if one holds it, it can be withdrawn {} later",
-            view.calendar.blocks(stake.contract.lock.get().into())
-        ),
-        StakeState::Lapsed => "was never sent; nothing is locked".to_owned(),
+        None => "was never sent; nothing is locked".to_owned(),
     }
 }
 

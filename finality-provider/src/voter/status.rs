@@ -2,6 +2,7 @@
 
 use super::refusal::{self, Refusal};
 use super::{NoKey, Voter, in_words};
+use bitcoin::Amount;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::chains::Chain;
 use palisade_hub::ledger::providers::Provider;
@@ -195,7 +196,7 @@ impl fmt::Display for ChainStatus {
         if let Some(command) = &self.register {
             writeln!(f, "  next     {command}")?;
         }
-        writeln!(f, "  power    {} sat", self.power_sat)?;
+        writeln!(f, "  power    {}", Amount::from_sat(self.power_sat))?;
         writeln!(
             f,
             "  votes    {} cast, {} missed, newest at {}",

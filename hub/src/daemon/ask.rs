@@ -3,12 +3,28 @@
 use super::exit::Failure;
 use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal as _, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether a program reads standard error, so that nothing but a failure may stand there.
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// Says nothing on standard error from now on but what a person at a terminal is asked: with `--json` it is for failures.
+pub fn be_silent() {
+    SILENT.store(true, Ordering::Relaxed);
+}
+
+fn is_silent() -> bool {
+    SILENT.load(Ordering::Relaxed)
+}
 
 /// Shows what is about to happen and asks whether it should. With `yes` nobody is asked; without a terminal to ask at,
 /// nothing happens.
 pub fn confirm(summary: &impl Display, yes: bool) -> Result<(), Failure> {
     let stdin = io::stdin();
     let terminal = stdin.is_terminal();
+    if is_silent() && (yes || !terminal) {
+        return ask(summary, yes, terminal, stdin.lock(), io::sink());
+    }
     ask(summary, yes, terminal, stdin.lock(), io::stderr())
 }
 
@@ -26,7 +42,9 @@ fn ask(
         return Ok(());
     }
     if !terminal {
-        return Err(Failure::usage("nobody can be asked here").hint("add --yes if this is what you want"));
+        return Err(Failure::usage("nobody can be asked here")
+            .rule("not-asked")
+            .hint("add --yes if this is what you want"));
     }
     shown.and_then(|()| write!(to, "Do it? [y/N] ")).and_then(|()| to.flush()).map_err(no_terminal)?;
     let mut line = String::new();
@@ -39,8 +57,10 @@ fn ask(
 
 /// Says how a longer wait goes on, on standard error.
 pub fn progress(text: impl Display) {
-    // Nobody listening is no reason to stop.
-    let _ = writeln!(io::stderr(), "{text}");
+    if !is_silent() {
+        // Nobody listening is no reason to stop.
+        let _ = writeln!(io::stderr(), "{text}");
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! How our command-line tools end: exit codes, `error:` and `hint:` lines, results as text or JSON.
 //!
-//! Results go to standard output, talk to standard error. A reader that closes the pipe early is no failure.
+//! Results go to standard output, talk to standard error. With `--json` standard output has one JSON value, and standard error
+//! nothing, or after a failure one JSON object. A reader that closes the pipe early is no failure.
 
 use std::ffi::OsString;
 use std::fmt::{self, Display};
@@ -11,9 +12,12 @@ use clap::error::ErrorKind;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::ask;
 use super::config::ConfigError;
+use super::keyfile::OpenRefused;
 use super::lock::LockError;
 use super::node::BadNodeArgs;
+use super::password::PasswordError;
 use crate::bitcoind::RpcError;
 use crate::client::HubError;
 use crate::replica::ReplicaError;
@@ -111,6 +115,12 @@ impl Display for Failure {
 /// An error with its causes, outermost first, on one line. A cause that says so makes the exit code another than 1.
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
+        if let Some(why) = error.chain().find_map(|why| why.downcast_ref::<PasswordError>()) {
+            return why.explain(one_line(&error));
+        }
+        if let Some(why) = error.chain().find_map(|why| why.downcast_ref::<OpenRefused>()) {
+            return why.explain(one_line(&error));
+        }
         let later = |why: &(dyn std::error::Error + 'static)| {
             why.downcast_ref::<HubError>().is_some_and(HubError::can_be_retried)
                 || why.downcast_ref::<RpcError>().is_some_and(RpcError::can_be_retried)
@@ -147,6 +157,9 @@ fn one_line(error: &anyhow::Error) -> String {
 pub fn parse<C: clap::Parser>() -> Result<C, ExitCode> {
     let args: Vec<OsString> = std::env::args_os().collect();
     let format = Format::from_flag(args.iter().any(|arg| arg == "--json"));
+    if format == Format::Json {
+        ask::be_silent();
+    }
     C::try_parse_from(args).map_err(|why| match format {
         Format::Json if why.use_stderr() => finish(Err(unreadable(&why)), format),
         _ => {
@@ -342,6 +355,24 @@ mod tests {
     }
 
     #[test]
+    fn whoever_has_no_password_or_a_wrong_one_is_told_the_flag_and_the_variable_and_programs_the_rule() {
+        let unset = || PasswordError::NoVariable { name: "X".into() };
+        let locked = || OpenRefused::Locked { path: "k".into() };
+        for (failure, rule) in [
+            (Failure::from(unset()), "no-password"),
+            (anyhow::Error::new(unset()).context("signer").into(), "no-password"),
+            (Failure::from(locked()), "wrong-password"),
+            (anyhow::Error::new(locked()).context("signer").into(), "wrong-password"),
+        ] {
+            let said = failure.to_json();
+            assert_eq!(said["rule"], rule, "{said}");
+            for part in ["--password-file", "`password_file`", "PALISADE_PASSWORD"] {
+                assert!(said["hint"].as_str().unwrap().contains(part), "{said}");
+            }
+        }
+    }
+
+    #[test]
     fn a_cause_that_an_error_says_itself_is_not_said_twice() {
         let corrupt = crate::store::StoreError::Event(serde_json::from_str::<u8>("x").unwrap_err());
         let said = one_line(&anyhow::Error::new(corrupt).context("log.sqlite"));
@@ -351,10 +382,15 @@ mod tests {
 
     #[test]
     fn the_cause_decides_on_the_exit_code() {
+        let no_terminal = || PasswordError::NoTerminal { cause: io::ErrorKind::NotFound.into() };
         let held = || LockError::Held { file: "data/lock".into(), holder: Some(7) };
         for (error, exit) in [
             (anyhow::anyhow!("broken"), Exit::Failed),
             (BadNodeArgs::Nameless.into(), Exit::Usage),
+            (PasswordError::Mistyped.into(), Exit::Failed),
+            (anyhow::Error::new(no_terminal()).context("member"), Exit::Usage),
+            (OpenRefused::Locked { path: "k".into() }.into(), Exit::Failed),
+            (OpenRefused::OtherLength { path: "k".into(), found: 1, wanted: 32 }.into(), Exit::Usage),
             (anyhow::Error::new(held()).context("cannot begin"), Exit::NotNow),
             (anyhow::Error::new(ConfigError::TooLong { path: "x.toml".into() }), Exit::Usage),
         ] {

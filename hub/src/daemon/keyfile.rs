@@ -9,6 +9,7 @@
 mod cost;
 mod format;
 
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,8 @@ use rand::{CryptoRng, RngCore};
 pub use cost::{KdfCost, KdfParams};
 pub use format::Malformed;
 
-use super::password::Password;
+use super::exit::Failure;
+use super::password::{HINT, Password};
 use super::private_file::{self, ReadRefused};
 use super::secret::Secret;
 use format::Sealed;
@@ -121,6 +123,28 @@ pub enum OpenRefused {
         /// The file.
         path: PathBuf,
     },
+}
+
+impl OpenRefused {
+    /// The same as a failure of a command, in the words `message`: refused, or where another file must be named, a wrong
+    /// command line or configuration.
+    pub fn explain(&self, message: impl Display) -> Failure {
+        match self {
+            Self::Locked { .. } => Failure::failed(message).rule("wrong-password").hint(HINT),
+            Self::Unreadable { .. } | Self::OtherPurpose { .. } | Self::OtherLength { .. } => {
+                Failure::usage(message).rule("key-file")
+            }
+            Self::Malformed { .. } | Self::TooCheap { .. } | Self::ZeroSecret { .. } => {
+                Failure::failed(message).rule("key-file")
+            }
+        }
+    }
+}
+
+impl From<OpenRefused> for Failure {
+    fn from(why: OpenRefused) -> Self {
+        why.explain(&why)
+    }
 }
 
 impl KeyLabel {

@@ -3,12 +3,14 @@
 //! Never from the command line, where every user of the machine can read it.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::exit::Failure;
 use super::private_file::{self, ReadRefused};
 use super::secret::Secret;
 
@@ -91,9 +93,7 @@ pub enum PasswordError {
         name: String,
     },
     /// There is no terminal to ask at, or nothing was typed.
-    #[error(
-        "cannot ask for the password: {cause}; name a file (`password_file`, --password-file) or set PALISADE_PASSWORD instead"
-    )]
+    #[error("cannot ask for the password: {cause}")]
     NoTerminal {
         /// What the system said.
         cause: io::Error,
@@ -109,6 +109,30 @@ pub enum PasswordError {
         /// What was wrong.
         cause: PasswordRefused,
     },
+}
+
+/// Where passwords come from, for whoever has none that is taken.
+pub const HINT: &str = "a password comes from a file, 0600 (--password-file where the command has it, else `password_file` in the \
+     configuration), or from the variable PALISADE_PASSWORD, or is typed at a terminal";
+
+impl PasswordError {
+    /// The same as a failure of a command, in the words `message`. Only what was typed can be typed better the next time;
+    /// everything else is a wrong command line or configuration.
+    pub fn explain(&self, message: impl Display) -> Failure {
+        let (failure, rule) = match self {
+            Self::File { .. } | Self::NotText { .. } => (Failure::usage(message), "password-file"),
+            Self::NoVariable { .. } | Self::NoTerminal { .. } => (Failure::usage(message), "no-password"),
+            Self::Refused { .. } => (Failure::usage(message), "bad-password"),
+            Self::Mistyped => (Failure::failed(message), "passwords-differ"),
+        };
+        failure.rule(rule).hint(HINT)
+    }
+}
+
+impl From<PasswordError> for Failure {
+    fn from(why: PasswordError) -> Self {
+        why.explain(&why)
+    }
 }
 
 impl PasswordSource {

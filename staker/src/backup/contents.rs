@@ -1,9 +1,8 @@
 //! The stakes of a backup, and what can be done for each: asked of a Bitcoin node, without the password.
 
 use super::Backup;
-use crate::amount;
 use crate::behind;
-use crate::coins;
+use crate::coins::{self, Sources};
 use crate::failures;
 use crate::record::StakeRecord;
 use crate::when::Calendar;
@@ -54,11 +53,15 @@ async fn entry(record: &StakeRecord, backup: &Backup, node: &BitcoinRpc) -> Resu
     let calendar = Calendar::of(backup.network());
     let lying = coins::find(node, record).await?;
     let expanded_into = match &lying {
-        None => coins::successor(node, record, backup.stakes()).await?,
+        None => coins::successor(node, record, backup.stakes()).await?.map(|(new, _)| new.name()),
         Some(_) => None,
     };
     let next = match &lying {
-        None => coins::nowhere(node, record, backup.stakes(), None).await?.message().to_owned(),
+        None => {
+            // Blocks are read for one stake, not for each of many.
+            let sources = Sources { node, stakes: backup.stakes(), session: None, look_back: 0 };
+            coins::nowhere(record, sources).await?.message().to_owned()
+        }
         Some(lying) => match lying.moved_by {
             Some(txid) => words::moves(record, &txid, backup.stakes(), calendar),
             None if lying.missing() == 0 => {
@@ -84,7 +87,7 @@ impl fmt::Display for Contents {
         }
         for entry in &self.stakes {
             writeln!(f, "{}", entry.stake)?;
-            writeln!(f, "  {}", amount::show(Amount::from_sat(entry.amount_sat)))?;
+            writeln!(f, "  {}", Amount::from_sat(entry.amount_sat))?;
             writeln!(f, "  {}", entry.next)?;
         }
         write!(f, "(a stake made after this backup is not in it)")

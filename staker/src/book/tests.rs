@@ -116,6 +116,8 @@ fn a_stake_is_found_by_the_beginning_of_its_id_or_place() {
     let stakes = [record.clone(), StakeRecord { id: None, ..record.clone() }];
     let id = record.id.unwrap().to_string();
     assert_eq!(find(&stakes, &id[..6], "").unwrap(), record);
+    let empty = find(&stakes, "", "").unwrap_err();
+    assert!(empty.to_string().contains("is empty") && empty.exit() as u8 == 2, "{empty}");
     assert!(find(&stakes, "nobody", "").unwrap_err().to_string().contains("there is no stake `nobody`"));
     let both = find(&stakes, &record.outpoint.to_string(), "").unwrap_err().to_string();
     assert!(both.contains("names 2 stakes"), "{both}");

@@ -56,17 +56,17 @@ fn the_holder_is_told_what_it_means_before_coins_are_locked() {
     let anna = provider_key("anna");
     let expected = format!(
             "\
-Lock 0.5 BTC (50,000,000 sat) for 2,000 blocks (about 14 days).
-  fee:           0.00000308 BTC (308 sat)
-  change:        0.888 BTC (88,800,000 sat) come back to the wallet with the same transaction
+Lock 0.50000000 BTC for 2,000 blocks (about 14 days).
+  fee:           0.00000308 BTC
+  change:        0.88800000 BTC come back to the wallet with the same transaction
   if confirmed:  in the next block, 112; each block that it comes later moves the heights below by one
   power:         from block 118, about 21 Nov 2026 on, 6 blocks (about 60 minutes) after the stake's
   power until:   block 1968, about 4 Dec 2026
   withdraw:      from block 2112, about 5 Dec 2026
-  leave early:   any time, for a fee of 0.00002 BTC (2,000 sat), then wait 144 blocks (about 24 hours)
+  leave early:   any time, for a fee of 0.00002000 BTC, then wait 144 blocks (about 24 hours)
   power to:      zero: anna ({anna})
   rewards to:    bcrt1p
-  risk:          if one of these providers signs two blocks at one height, 0.05 BTC (5,000,000 sat) are burned, 0.00002 BTC (2,000 sat) go to miners, and the rest waits 144 blocks (about 24 hours)
+  risk:          if one of these providers signs two blocks at one height, 0.05000000 BTC are burned, 0.00002000 BTC go to miners, and the rest waits 144 blocks (about 24 hours)
 "
         );
     assert_eq!(plan().to_string(), expected);
@@ -110,10 +110,10 @@ fn locking_before_the_committee_has_signed_is_warned_of() {
 #[test]
 fn an_expansion_says_what_is_new_and_who_has_power_in_between() {
     let text = expanding(expansion());
-    assert!(text.contains("of it new:     0.1 BTC (10,000,000 sat)"), "{text}");
+    assert!(text.contains("of it new:     0.10000000 BTC"), "{text}");
     assert!(!text.contains("until now") && !text.contains("still named"), "{text}");
     let (anna, bert) = (named("anna"), named("bert"));
-    let counts = format!("from then until block 118 0.4 BTC (40,000,000 sat) go on counting for {anna}");
+    let counts = format!("from then until block 118 0.40000000 BTC go on counting for {anna}");
     assert!(text.contains(&format!("{counts}\n")), "{text}");
     let text = expanding(Expansion { lose: vec![bert.clone()], ..expansion() });
     assert!(text.contains(&format!("{counts}; {bert} has none from that block on")), "{text}");

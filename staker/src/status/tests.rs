@@ -46,7 +46,7 @@ fn each_state_says_what_comes_next() {
         (StakeState::Withdrawable, true, "can be withdrawn from block"),
         (StakeState::Slashed, true, "the rest can be withdrawn from block"),
         (StakeState::Rejected, true, "the committee refused it; can be withdrawn from block"),
-        (StakeState::Lapsed, true, "came too late"),
+        (StakeState::Lapsed, true, "holds it, too late to count: `stake --resume"),
     ] {
         let found = words(state, broadcast);
         assert!(found.contains(part), "{state}: {found}");
@@ -59,7 +59,10 @@ fn each_state_says_what_comes_next() {
     assert!(said(false).contains("nothing is locked yet: `stake --resume"));
     let lapsed = Stake { state: StakeState::Lapsed, ..before.clone() };
     assert!(words::next(&lapsed, false, view(&world)).contains("was never sent; nothing is locked"));
-    assert!(words::next(&lapsed, true, view(&world)).contains("not in a block in time to count"));
+    assert!(
+        words::next(&lapsed, true, view(&world))
+            .contains("no block held it in time to count: `stake --resume")
+    );
 }
 
 #[test]
@@ -152,7 +155,7 @@ fn an_expansion_of_a_stake_that_went_elsewhere_is_said_to_be_dead_and_is_not_off
         assert!(before.rival.is_none() && before.next.contains("--resume"), "{}", before.next);
         let coin = book[0].outpoint;
         let waits = Rival::Waiting { coin, txid: book[0].presigned().unwrap().unbonding.compute_txid() };
-        let waiting = told(&world, Seen { waiting: None, rival: Some(waits) }).next;
+        let waiting = told(&world, Seen { rival: Some(waits), ..Seen::default() }).next;
         assert!(
             waiting.starts_with(&format!("of stake {old}, which this one expands, the early exit")),
             "{waiting}"
@@ -161,8 +164,10 @@ fn an_expansion_of_a_stake_that_went_elsewhere_is_said_to_be_dead_and_is_not_off
         let tx = spend(world.stake(&old), &beside_tx);
         world.spend(&old, coin, &tx).unwrap();
         let after = told(&world, Seen::default());
-        assert_eq!(after.rival, Some(Rival::Confirmed { coin }));
-        let words = format!("the expansion can never confirm: stake {old}, which it expands, {how}");
+        let (txid, height) = (tx.compute_txid(), world.btc_height());
+        assert_eq!(after.rival, Some(Rival::Confirmed { coin, txid, height }));
+        let outlook = format!("cannot confirm, unless Bitcoin takes block {height} back");
+        let words = format!("the expansion {outlook}: stake {old}, which it expands, {how}");
         let backs = calendar().height(world.stake(&new).lapses_at.0, world.btc_height());
         let free = format!("is free again, and can back another registration from {backs} on");
         assert!(after.next.starts_with(&words) && after.next.ends_with(&free), "{}", after.next);
@@ -334,8 +339,8 @@ fn what_waits_and_what_can_never_come_is_told_before_everything_else() {
     let mut record = crate::testing::registration(&mut world).unwrap().1;
     record.broadcast = true;
     let coin = record.staking_tx.input[0].previous_output;
-    let rival = Some(Rival::Confirmed { coin });
-    let told = describe(&record, Seen { waiting: None, rival }, view(&world));
+    let rival = Some(Rival::Final { coin });
+    let told = describe(&record, Seen { rival, ..Seen::default() }, view(&world));
     assert!(
         told.next.contains("can never confirm") && told.next.contains(&coin.to_string()),
         "{}",
@@ -346,10 +351,40 @@ fn what_waits_and_what_can_never_come_is_told_before_everything_else() {
     for (txid, part) in [
         (unbonding, "the early exit is sent and waits for its first confirmation"),
         (record.outpoint.txid, "the expansion into stake"),
-        (coin.txid, "a transaction that moves its coins"),
+        (coin.txid, "a withdrawal is sent"),
+        (record.presigned().unwrap().slashing.compute_txid(), "a slashing is sent"),
     ] {
         let said = words::moves(&record, &txid, &book, calendar);
         assert!(said.starts_with(part) && said.contains(&txid.to_string()), "{said}");
-        assert_eq!(words::is_own(&record, &txid, &book), txid != coin.txid);
+        assert_eq!(standing::is_agreed(&record, &txid, &book), txid != coin.txid);
     }
+}
+
+#[test]
+fn a_stake_that_lapsed_says_where_its_transaction_is_and_what_can_be_done() {
+    let mut world = crate::testing::world();
+    let (registration, mut record) = crate::testing::registration(&mut world).unwrap();
+    world.send(&Message::Stake(Box::new(registration))).unwrap();
+    let id = record.id.unwrap();
+    world.mine(world.stake(&id).lapses_at.0 - world.btc_height());
+    assert_eq!(world.stake(&id).state, StakeState::Lapsed);
+    let block = world.btc_height() - 3;
+    let [anew, due] = [format!("`stake --resume {id}`"), format!("from block {}", block + 300)];
+    for (broadcast, found, included_at, said) in [
+        (false, None, None, ["was never sent", "nothing is locked"]),
+        (true, None, None, ["in time to count", &format!("{anew} sends it again")]),
+        (true, Some(Found::Mempool), None, ["in your node's mempool", &anew]),
+        (false, Some(Found::Mempool), None, ["in your node's mempool", &anew]),
+        (true, Some(Found::Block(block)), Some(block), [&format!("{anew} registers it anew"), &due]),
+        (false, Some(Found::Block(block)), Some(block), [&format!("{anew} registers it anew"), &due]),
+    ] {
+        record.broadcast = broadcast;
+        let told = describe(&record, Seen { found, ..Seen::default() }, view(&world));
+        assert!(said.iter().all(|part| told.next.contains(*part)), "{said:?}: {}", told.next);
+        assert_eq!((told.included_at, told.can_withdraw), (included_at, false));
+        assert_eq!(told.withdraw_at, included_at.map(|block| block + 300));
+    }
+    let late = View { tip: block + 299, ..view(&world) };
+    let told = describe(&record, Seen { found: Some(Found::Block(block)), ..Seen::default() }, late);
+    assert!(told.can_withdraw && told.next.contains(&format!("now: `withdraw {id}`")), "{}", told.next);
 }

@@ -9,12 +9,11 @@ use palisade_hub::daemon::exit::{Exit, Failure};
 use palisade_hub::ledger::state::StakeState::{Active, Expanded, Lapsed, Pending, Unbonding, Verified};
 use palisade_regtest::Node;
 use palisade_regtest::world::provider_key;
-use palisade_staker::amount;
 use palisade_staker::backup::{self, Backup, contents};
-use palisade_staker::coins::Rival;
 use palisade_staker::extend::Extend;
 use palisade_staker::funds;
 use palisade_staker::recover::Recover;
+use palisade_staker::rival::Rival;
 use palisade_staker::session::Session;
 use palisade_staker::stake::Stake;
 use palisade_staker::status::{StakeStatus, Status, status};
@@ -53,6 +52,13 @@ fn check_refused<T>(outcome: Result<T, Failure>, exit: Exit, words: &[&str]) {
     let said = refused.to_string();
     assert!(words.iter().all(|part| said.contains(part)), "{words:?} in: {said}");
     assert_eq!(refused.exit(), exit, "{said}");
+}
+
+/// Fails unless programs are told which transaction it is about, and how deep it is, or that it waits.
+fn check_told(refused: &Failure, txid: &str, depth: Option<u32>) {
+    let said = refused.to_json();
+    assert_eq!((&said["txid"], &said["depth"]), (&json!(txid), &json!(depth)), "{said}");
+    assert_eq!(said["height"].is_null(), depth.is_none(), "{said}");
 }
 
 async fn mempool(party: &Party) -> Vec<String> {
@@ -205,7 +211,21 @@ async fn a_stake_whose_coins_went_elsewhere_is_said_to_be_dead_and_nobody_waits_
 
     party.mine(1).await;
     let shown = one(&config, &place).await;
-    assert!(matches!(shown.rival, Some(Rival::Confirmed { .. })));
+    let height = party.node.rpc().tip().await.unwrap().height;
+    let confirmed =
+        Rival::Confirmed { coin: shown.rival.unwrap().coin(), txid: waiting.parse().unwrap(), height };
+    assert_eq!(shown.rival, Some(confirmed));
+    // One block can still be taken back, so nobody says never before depth k.
+    let unless = format!("cannot confirm, unless Bitcoin takes block {height} back");
+    assert!(shown.next.contains(&unless) && shown.next.contains(waiting), "{}", shown.next);
+    let stays = format!("from block {} on it is certain", height + 6);
+    check_refused(resume(&config, &place).await, Exit::NotNow, &[&unless, &stays]);
+    check_refused(withdraw(&config, &[&place, "--yes"]).await, Exit::NotNow, &[&unless]);
+    party.mine(5).await;
+    assert_eq!(one(&config, &place).await.rival, Some(confirmed));
+    party.mine(1).await;
+    let shown = one(&config, &place).await;
+    assert!(matches!(shown.rival, Some(Rival::Final { .. })));
     assert!(shown.next.contains("can never confirm"), "{}", shown.next);
     for refused in [resume(&config, &place).await.map(drop), unbond(&config, &place).await.map(drop)] {
         let said = refused.err().unwrap().to_string();
@@ -255,9 +275,13 @@ async fn a_second_order_about_a_stake_says_what_waits_and_does_nothing() {
     let shown = one(&config, &old).await;
     assert_eq!((shown.expanded_into.as_ref(), shown.coin, shown.withdraw_at), (Some(&new), None, None));
     let went = format!("went into stake {new}");
-    check_refused(unbond(&config, &old).await, Exit::Failed, &["not in this stake any more", &went]);
-    check_refused(extend(&config, &[&old, "--yes"]).await, Exit::Failed, &["can be expanded", "EXPANDED"]);
-    check_refused(resume(&config, &beside).await, Exit::Failed, &["can never confirm", &went]);
+    let gone = ["not in this stake any more", &went, &txid, "depth 0"];
+    for refused in [unbond(&config, &old).await.err(), extend(&config, &[&old, "--yes"]).await.err()] {
+        let refused = refused.unwrap();
+        check_told(&refused, &txid, Some(0));
+        check_refused::<()>(Err(refused), Exit::Failed, &gone);
+    }
+    check_refused(resume(&config, &beside).await, Exit::NotNow, &["cannot confirm, unless", &went]);
     let shown = one(&config, &beside).await;
     assert!(matches!(shown.rival, Some(Rival::Confirmed { .. })) && !shown.broadcast);
     assert!(shown.next.contains(&went) && !shown.next.contains("--resume"), "{}", shown.next);
@@ -265,7 +289,9 @@ async fn a_second_order_about_a_stake_says_what_waits_and_does_nothing() {
 
     let left = unbond(&config, &new).await.unwrap();
     let waits = ["the early exit is sent and waits", &left.txid, "144 blocks after that"];
-    check_refused(unbond(&config, &new).await, Exit::NotNow, &waits);
+    let refused = unbond(&config, &new).await.err().unwrap();
+    check_told(&refused, &left.txid, None);
+    check_refused::<()>(Err(refused), Exit::NotNow, &waits);
     check_refused(extend(&config, &[&new, "--yes"]).await, Exit::NotNow, &waits);
     check_refused(withdraw(&config, &[&new, "--yes", "--fee-rate", "9"]).await, Exit::NotNow, &waits);
     party.mine(1).await;
@@ -274,12 +300,14 @@ async fn a_second_order_about_a_stake_says_what_waits_and_does_nothing() {
     let coin = shown.coin.unwrap();
     assert_eq!((coin.outpoint.txid.to_string(), coin.amount_sat), (left.txid.clone(), left.amount_sat));
     let height = format!("block {}", shown.withdraw_at.unwrap());
-    check_refused(
-        unbond(&config, &new).await,
-        Exit::Failed,
-        &["left the stake already", &left.txid, &height],
-    );
+    let gone = ["it left early, by", &left.txid, "0.00498000 BTC are left", &height];
+    for refused in [unbond(&config, &new).await.err(), extend(&config, &[&new, "--yes"]).await.err()] {
+        let refused = refused.unwrap();
+        check_told(&refused, &left.txid, Some(0));
+        check_refused::<()>(Err(refused), Exit::Failed, &gone);
+    }
     let early = withdraw(&config, &[&new, "--yes"]).await;
+    check_told(early.as_ref().unwrap_err(), &left.txid, Some(0));
     assert!(!early.as_ref().unwrap_err().to_string().contains("`unbond`"));
     check_refused(early, Exit::NotNow, &["lasts 143 blocks more", &height]);
 }
@@ -316,7 +344,7 @@ async fn a_begun_stake_that_cannot_be_sent_any_more_is_refused_before_anybody_is
     let (fee, change) = (new.plan.fee.unwrap().to_sat(), new.plan.change.to_sat());
     assert_eq!((balance.reserved_sat, balance.reserved_change_sat), (300_000, change));
     assert_eq!((change, begun.change_sat), (280_000 - fee, Some(change)));
-    let back = amount::show(new.plan.change);
+    let back = new.plan.change;
     assert!(balance.to_string().contains(&format!("and {back} come back as change")), "{balance}");
 
     let left = unbond(&config, &old).await.unwrap().txid;
@@ -327,11 +355,10 @@ async fn a_begun_stake_that_cannot_be_sent_any_more_is_refused_before_anybody_is
     assert!(shown.next.starts_with(&exit[0]), "{}", shown.next);
     party.mine(1).await;
     party.until_state(&old, Unbonding).await;
-    let dead =
-        format!("the expansion can never confirm: stake {old}, which it expands, left early, by {left}");
-    check_refused(resume_asking(&config, &id).await, Exit::Failed, &[&dead]);
+    let dead = format!("stake {old}, which it expands, left early, by {left}");
+    check_refused(resume_asking(&config, &id).await, Exit::NotNow, &["cannot confirm, unless", &dead]);
     let shown = one(&config, &id).await;
-    assert!(shown.next.starts_with(&dead) && shown.next.contains("is free again"), "{}", shown.next);
+    assert!(shown.next.contains(&dead) && shown.next.contains("is free again"), "{}", shown.next);
     let balance = funds::balance(&mut open(&config)).await.unwrap();
     assert_eq!((balance.reserved_sat, balance.reserved_change_sat), (0, 0));
     assert_eq!(balance.free_sat, 300_000);
@@ -344,7 +371,7 @@ async fn a_begun_stake_that_cannot_be_sent_any_more_is_refused_before_anybody_is
     };
     let held = ["of free coins back registrations that came to nothing", "--confirmed"];
     check_refused(order("250,000 sat").await, Exit::NotNow, &held);
-    check_refused(order("600,000 sat").await, Exit::NotNow, &["the wallet has 0.003 BTC"]);
+    check_refused(order("600,000 sat").await, Exit::NotNow, &["the wallet has 0.00300000 BTC"]);
     fund(&party, &config, 400_000).await;
 
     // A stake that lapses: too late a margin before, refused after; its coins are free then.
@@ -395,4 +422,34 @@ async fn a_backup_says_where_the_coins_of_a_stake_went_or_that_it_is_too_old_to_
         let flags: Vec<&str> = node.into_iter().chain(["--stake", &old, "--yes"]).collect();
         check_refused(withdraw(Path::new("/nowhere"), &flags).await, Exit::Failed, &[words]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stake_that_came_too_late_is_registered_anew_and_counts() {
+    let party = Party::new(&["anna"]).await;
+    let config = party.funded("alice", &[600_000]).await;
+    party.signing.send_replace(0);
+    let id = stake(&config, &["--no-wait"]).await.unwrap().id.unwrap();
+    let tx = open(&config).book.find(&id).unwrap().staking_tx;
+    party.mine(60).await;
+    party.until_state(&id, Lapsed).await;
+    party.signing.send_replace(3);
+    party.node.rpc().send_raw_transaction(&tx).await.unwrap();
+    let anew = format!("`stake --resume {id}` registers it anew");
+    let shown = one(&config, &id).await;
+    assert!(
+        shown.next.contains("waits in your node's mempool") && shown.next.contains(&anew),
+        "{}",
+        shown.next
+    );
+    party.mine(1).await;
+    let height = party.node.rpc().tip().await.unwrap().height;
+    let shown = one(&config, &id).await;
+    let holds = format!("block {height} holds it, too late to count");
+    assert!(shown.next.contains(&holds) && shown.next.contains(&anew), "{}", shown.next);
+    assert_eq!((shown.included_at, shown.withdraw_at), (Some(height), Some(height + 200)));
+    let new = resume(&config, &id).await.unwrap().id.unwrap();
+    assert_ne!(new, id);
+    party.mine(6).await;
+    party.until_state(&new, Active).await;
 }

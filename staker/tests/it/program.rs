@@ -23,7 +23,9 @@ async fn run(config: &Path, args: &[&str]) -> Output {
 }
 
 fn json(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stderr);
+    // Programs read nothing but failures there: no summary, no progress.
+    assert!(output.status.success() && said.is_empty(), "{said}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -54,7 +56,7 @@ async fn a_program_that_is_stopped_or_killed_while_it_waits_has_lost_nothing() {
     party.signing.send_replace(0);
     let config = party.funded("alice", &[600_000]).await;
     let anna = provider_key("anna").to_string();
-    let flags = ["--json", "stake", "--amount", "0.005 BTC", "--provider", &anna, "--yes"];
+    let flags = ["stake", "--amount", "0.005 BTC", "--provider", &anna, "--yes"];
     let mut child = start_waiting(&config, &flags).await;
 
     let asked = Instant::now();
@@ -76,7 +78,13 @@ async fn a_program_that_is_stopped_or_killed_while_it_waits_has_lost_nothing() {
     let unasked = run(&config, &["stake", "--resume", &id]).await;
     let said = String::from_utf8_lossy(&unasked.stderr);
     assert_eq!(unasked.status.code(), Some(2), "{said}");
-    assert!(said.contains("Lock 0.005 BTC") && said.contains("fee:") && said.contains("--yes"), "{said}");
+    assert!(
+        said.contains("Lock 0.00500000 BTC") && said.contains("fee:") && said.contains("--yes"),
+        "{said}"
+    );
+    let unasked = run(&config, &["stake", "--resume", &id, "--json"]).await;
+    let said: Value = serde_json::from_slice(&unasked.stderr).unwrap();
+    assert!(said["rule"] == "not-asked" && said["exit_code"] == 2 && unasked.stdout.is_empty(), "{said}");
     let status = json(&run(&config, &["--json", "status"]).await);
     assert_eq!(status["stakes"][0]["broadcast"], false);
     let locked = json(&run(&config, &["--json", "stake", "--yes", "--resume", &id]).await);
@@ -145,6 +153,40 @@ async fn results_are_json_and_failures_have_codes_that_scripts_branch_on() {
         assert!(said["error"].is_string() && said["hint"].is_string() && said["exit_code"] == 2, "{said}");
         assert!(output.status.code() == Some(2) && output.stdout.is_empty());
     }
+    check_passwords(&party, &config).await;
     let missing = run(Path::new("/nowhere/staker.toml"), &["balance"]).await;
     assert_eq!(missing.status.code(), Some(2));
+}
+
+/// Whoever has no password, or a wrong one, is told so by the exit code, the rule and a hint.
+async fn check_passwords(party: &Party, config: &Path) {
+    let text = std::fs::read_to_string(config).unwrap();
+    let named = party.password().to_str().unwrap().to_owned();
+    let wrong = party.folder.path().join("wrong password");
+    palisade_hub::daemon::private_file::create(&wrong, b"incorrect horse").unwrap();
+    assert!(text.contains(&named), "{text}");
+    let line = |line: &&str| line.starts_with("password_file");
+    let without = text.lines().filter(|text| !line(text)).collect::<Vec<_>>().join("\n");
+    let anna = provider_key("anna").to_string();
+    for (config_text, variable, code, rule) in [
+        (text.replace(&named, wrong.to_str().unwrap()), None, 1, "wrong-password"),
+        (text.replace(&named, "/nowhere/password"), None, 2, "password-file"),
+        (without.clone(), Some("incorrect horse"), 1, "wrong-password"),
+        (without.clone(), Some(""), 2, "bad-password"),
+        (without, None, 2, "no-password"),
+    ] {
+        std::fs::write(config, config_text).unwrap();
+        // In a session of its own there is no terminal to ask at.
+        let mut alone = Command::new("setsid");
+        alone.arg("--wait").arg(env!("CARGO_BIN_EXE_palisade-staker")).arg("--config").arg(config);
+        alone.args(["--json", "stake", "--amount", "0.005 BTC", "--provider", &anna, "--yes"]);
+        alone.env_remove("PALISADE_PASSWORD");
+        alone.envs(variable.map(|text| ("PALISADE_PASSWORD", text))).stdin(Stdio::null());
+        let output = alone.output().await.unwrap();
+        let said: Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert_eq!((&said["rule"], output.status.code()), (&rule.into(), Some(code)), "{said}");
+        let hint = said["hint"].as_str().unwrap();
+        assert!(hint.contains("--password-file") && hint.contains("PALISADE_PASSWORD"), "{said}");
+    }
+    std::fs::write(config, text).unwrap();
 }

@@ -256,12 +256,18 @@ async fn what_a_slashing_leaves_is_withdrawn_like_everything_else() {
         party.node.rpc().send_raw_transaction(&tx).await.unwrap();
         party.mine(1).await;
         party.until_state(&id, Slashed).await;
+        let (left, burned) = if of_unbonding { (498_000, 49_800) } else { (500_000, 50_000) };
+        let (rest, slashing) = (left - burned - 2_000, tx.compute_txid().to_string());
         let early = withdraw(&config, &[&id, "--yes"]).await.unwrap_err();
-        assert!(early.to_string().contains("143 blocks"), "{early}");
+        let words = format!("it was slashed, by {slashing}");
+        let said = early.to_string();
+        assert!(said.contains("143 blocks") && said.contains(&words), "{early}");
+        let told = early.to_json();
+        assert_eq!((&told["txid"], &told["amount_sat"]), (&slashing.as_str().into(), &rest.into()));
         party.mine(143).await;
         let withdrawn = args::<Withdraw>(&[&id, "--yes"]).run(&config).await.unwrap();
-        let (left, burned) = if of_unbonding { (498_000, 49_800) } else { (500_000, 50_000) };
-        assert_eq!(withdrawn.amount_sat + withdrawn.fee_sat, left - burned - 2_000);
+        assert_eq!(withdrawn.amount_sat + withdrawn.fee_sat, rest);
+        assert_eq!(withdrawn.slashed_by, Some(slashing));
         party.mine(1).await;
     }
 }
@@ -274,12 +280,36 @@ async fn a_second_withdrawal_replaces_the_first_only_when_it_is_meant() {
     party.mine(200).await;
     let first = withdraw(&config, &[&id, "--yes"]).await.unwrap();
     let again = withdraw(&config, &[&id, "--yes"]).await.unwrap_err();
-    assert!(again.to_string().contains("waits for its first confirmation"), "{again}");
+    assert!(
+        again.to_string().contains("a withdrawal is sent and waits for its first confirmation"),
+        "{again}"
+    );
+    let told = again.to_json();
+    assert_eq!((&told["txid"], &told["depth"]), (&first.as_str().into(), &serde_json::Value::Null));
     let second = withdraw(&config, &[&id, "--yes", "--fee-rate", "20 sat/vB"]).await.unwrap();
     party.mine(1).await;
     let mined =
         async |txid: &str| party.node.rpc().raw_transaction(txid.parse().unwrap()).await.unwrap().is_some();
     assert!(mined(&second).await && !mined(&first).await);
+
+    // The log, or without a hub the newest blocks, say what took the coins; a program is told the same.
+    let url = |text: &str, url: &str| text.replace(&party.url, url);
+    let text = std::fs::read_to_string(&config).unwrap();
+    for silent in [true, false] {
+        let there = if silent { "http://127.0.0.1:1/" } else { &party.url };
+        std::fs::write(&config, url(&text, there)).unwrap();
+        if !silent {
+            party.until_state(&id, Withdrawn).await;
+        }
+        party.mine(1).await;
+        let gone = withdraw(&config, &[&id, "--yes"]).await.unwrap_err();
+        let depth = if silent { 1 } else { 2 };
+        assert!(gone.to_string().contains(&format!("withdrawn by {second} in block")), "{gone}");
+        assert!(gone.to_string().contains(&format!("depth {depth}")), "{gone}");
+        let told = gone.to_json();
+        assert_eq!((&told["txid"], &told["depth"]), (&second.as_str().into(), &depth.into()), "{told}");
+        assert_eq!(gone.exit(), Exit::Failed);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
