@@ -33,7 +33,7 @@ pub enum Trip {
     },
 }
 
-/// These words are state, in the form that docs/protocol.md, section 7.4, gives them: a change of them changes roots.
+/// These words are state, in the form that docs/protocol.md, section 8.3, gives them: a change of them changes roots.
 impl fmt::Display for Trip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
