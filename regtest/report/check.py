@@ -135,7 +135,10 @@ def main():
     if len(paths) != 1:
         raise SystemExit("usage: check.py [--self-test] REPORT")
     path = Path(paths[0]).resolve()
-    report = json.loads(path.read_text())
+    try:
+        report = json.loads(path.read_text())
+    except (OSError, ValueError) as why:
+        raise SystemExit(f"{path} is no report: {why}")
     node, cache = Node(report["node"]["start"], report["node"]["cli"]), {}
     try:
         held = check(report, path.parent, node, cache, print)

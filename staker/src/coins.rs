@@ -48,13 +48,18 @@ impl Lying {
         }
     }
 
+    /// From when on they can be withdrawn.
+    pub fn withdrawal(&self, calendar: Calendar) -> String {
+        match self.missing() {
+            0 => "now".to_owned(),
+            _ => format!("from {}", calendar.height(self.withdraw_at(), self.tip)),
+        }
+    }
+
     /// Refuses to do with a stake what can only be done while its coins are in it.
     pub fn check_in_stake(&self, record: &StakeRecord, calendar: Calendar) -> Result<(), Failure> {
         let Some(left) = self.left() else { return Ok(()) };
-        let when = match self.missing() {
-            0 => "now".to_owned(),
-            _ => format!("from {}", calendar.height(self.withdraw_at(), self.tip)),
-        };
+        let when = self.withdrawal(calendar);
         let why = Failure::failed(format_args!("the coins are not in this stake any more: {left}"))
             .hint(format_args!("`palisade-staker withdraw {}` takes them {when}", record.name()));
         Err(self.tell(why))

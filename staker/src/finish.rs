@@ -2,7 +2,7 @@
 //!
 //! Every step is on disk before the next, so this can be broken off at any instant and taken up again.
 
-use crate::coins;
+use crate::coins::{self, Lying, Sources};
 use crate::exit;
 use crate::failures;
 use crate::keys::Keys;
@@ -10,6 +10,8 @@ use crate::record::StakeRecord;
 use crate::register::{self, Terms};
 use crate::session::Session;
 use crate::verify::{self, NotSafe};
+use crate::when::Calendar;
+use crate::words;
 use bitcoin::secp256k1::Keypair;
 use bitcoin::{BlockHash, Transaction, TxOut};
 use palisade_hub::bitcoind::{Acceptance, BitcoinRpc};
@@ -208,6 +210,7 @@ pub async fn lock_first(
         session.follow().await?;
     }
     if !is_registered(session, &record) {
+        check_still_there(session, &record).await?;
         record = register_confirmed(session, record, keys).await?;
         submit(session, &record).await?;
     }
@@ -217,6 +220,19 @@ pub async fn lock_first(
 /// Whether the log has a registration that counts. One that lapsed before the stake came can be made anew.
 fn is_registered(session: &Session, record: &StakeRecord) -> bool {
     session.known(record).is_some_and(|stake| !stake.lapsed)
+}
+
+/// Refuses to register coins that have left the stake, or are about to.
+async fn check_still_there(session: &Session, record: &StakeRecord) -> Result<(), Failure> {
+    let calendar = Calendar::of(session.network());
+    match coins::find(&session.node, record).await? {
+        Some(Lying { moved_by: Some(txid), .. }) => {
+            let words = words::moves(record, &txid, session.book.stakes(), calendar);
+            Err(coins::about(Failure::not_now(words), &txid, None))
+        }
+        Some(lying) => lying.check_in_stake(record, calendar),
+        None => Err(coins::nowhere(record, Sources::of(session)).await?),
+    }
 }
 
 /// Signs the registration of a confirmed stake, under the parameters of the block that holds it.
@@ -236,6 +252,11 @@ async fn register_confirmed(
     contract.unbonding_time = params.unbonding_time();
     let presigned = contract.presign(params).map_err(Failure::failed)?;
     exit::prove(&contract, Some(&presigned), &key, &payout)?;
+    if session.known(&record).is_some_and(|before| before.presigned != presigned) {
+        return Err(Failure::failed("the parameters have changed since this stake was registered first: the exits that were agreed on then still hold, so it cannot be registered anew and gains no power")
+            .rule("agreed-before")
+            .hint(format_args!("`palisade-staker unbond {0}` leaves early if the committee had signed; `palisade-staker status {0}` says from when on it can be withdrawn in any case", record.name())));
+    }
     let chosen = register::choose(ledger, &record.providers)?;
     let terms = Terms {
         staking_tx: &record.staking_tx,

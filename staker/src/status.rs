@@ -1,6 +1,6 @@
 //! `status`: where each stake stands, and what comes next, in words.
 
-use crate::coins;
+use crate::coins::{self, Sources};
 use crate::exit::Exit;
 use crate::failures;
 use crate::providers::Named;
@@ -111,7 +111,7 @@ pub struct StakeStatus {
 }
 
 /// What the own node says of a stake that the log does not.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Seen {
     /// The transaction of the mempool that spends it.
     pub waiting: Option<Txid>,
@@ -119,6 +119,8 @@ pub struct Seen {
     pub rival: Option<Rival>,
     /// Where its transaction is.
     pub found: Option<Found>,
+    /// What has taken the coins out of a stake that the log gave up.
+    pub left: Option<String>,
 }
 
 /// Asks the hub for what is new, if it answers, and tells about the stakes. The hub is not needed: what is known is told.
@@ -198,9 +200,24 @@ async fn look(session: &Session, records: &[StakeRecord]) -> Result<Looked, Fail
             true => coins::found(&session.node, record).await?,
             false => None,
         };
-        seen.push(Seen { waiting, rival, found });
+        // Of a stake that lapsed the log hears nothing more.
+        let gave_up = known.is_some_and(|stake| stake.lapsed && stake.included.is_none());
+        let left = match found {
+            Some(Found::Block(_)) if gave_up => left(session, record).await?,
+            _ => None,
+        };
+        seen.push(Seen { waiting, rival, found, left });
     }
     Ok(Looked { height: Some(node.tip.height), behind, seen })
+}
+
+/// What the own node says has taken the coins out of a stake that is in a block, and what is to be done with them.
+async fn left(session: &Session, record: &StakeRecord) -> Result<Option<String>, Failure> {
+    let Some(lying) = coins::find(&session.node, record).await? else {
+        return Ok(Some(coins::nowhere(record, Sources::of(session)).await?.message().to_owned()));
+    };
+    let due = lying.withdrawal(Calendar::of(session.network()));
+    Ok(lying.left().map(|left| format!("{left}, which can be withdrawn {due}: `withdraw {}`", record.name())))
 }
 
 /// What is known of one stake.
@@ -252,7 +269,7 @@ pub fn describe(record: &StakeRecord, seen: Seen, view: View<'_>) -> StakeStatus
             (_, Some(rival), _) => words::rival(record, rival, view),
             (Some(txid), _, Some(_)) => words::moves(record, &txid, view.book, view.calendar),
             (_, _, Some(stake)) if stake.state == StakeState::Lapsed => {
-                words::lapsed(stake, record.broadcast, seen.found, view)
+                seen.left.unwrap_or_else(|| words::lapsed(stake, record.broadcast, seen.found, view))
             }
             (_, _, Some(stake)) => words::next(stake, record.broadcast, view),
             (_, _, None) => words::unregistered(record, view.calendar),

@@ -105,7 +105,7 @@ impl Unbond {
                     exit::NoExit::Witness(NoWitness::BelowQuorum { quorum, .. }) => {
                         let withdraw = calendar.blocks(record.lock.get().into());
                         Failure::not_now(format_args!(
-                            "{unsigned} of {quorum} committee members have signed the early exit"
+                            "{unsigned} committee members have signed the early exit, {quorum} are needed"
                         ))
                         .hint(format_args!("the timelock always works: {withdraw} after the stake's block"))
                     }

@@ -134,12 +134,17 @@ impl Ledger {
         if one_each { Ok(chains) } else { Err(Rejected::Chains) }
     }
 
-    /// An outpoint is registered once, unless that registration lapsed and the stake came to Bitcoin later.
+    /// An outpoint is registered once, unless that registration lapsed and the stake came to Bitcoin later. What was agreed on
+    /// then can still be sent, so nothing else is agreed on: an exit that the newer registration does not know would look like a
+    /// breach, and its output would be nobody's.
     fn check_outpoint(&self, registration: &StakeRegistration) -> Result<(), Rejected> {
         let outpoint = registration.outpoint();
         let confirmed = matches!(registration.proof, RegistrationProof::Confirmed(_));
         match self.stakes.at_outpoint(&outpoint) {
             Some((_, stake)) if !(confirmed && stake.lapsed) => Err(Rejected::StakeExists(outpoint)),
+            Some((_, stake)) if stake.presigned != registration.presigned => {
+                Err(Rejected::AgreedBefore(outpoint))
+            }
             _ => Ok(()),
         }
     }

@@ -64,6 +64,11 @@ pub enum Rejected {
     /// An outpoint is registered.
     #[error("output {0} is registered as a stake already")]
     StakeExists(OutPoint),
+    /// An outpoint was registered before, with other transactions that can still be sent.
+    #[error(
+        "output {0} was registered before with other exits, which still hold: it cannot be registered with these"
+    )]
+    AgreedBefore(OutPoint),
     /// A stake that is too late for its intent's rules.
     #[error("the intent's signature by the staking key does not verify")]
     Intent,
@@ -167,6 +172,7 @@ impl Rejected {
             Self::Stake(_) => "stake",
             Self::Chains => "stake-chains",
             Self::StakeExists(_) => "stake-exists",
+            Self::AgreedBefore(_) => "agreed-before",
             Self::Intent => "intent",
             Self::UnknownStake(_) => "unknown-stake",
             Self::Expansion(_) => "expansion",
@@ -217,6 +223,7 @@ impl Rejected {
             | Self::Stake(_)
             | Self::Chains
             | Self::StakeExists(_)
+            | Self::AgreedBefore(_)
             | Self::Intent
             | Self::Expansion(_)
             | Self::Answer(_)

@@ -59,7 +59,7 @@ async fn demo(dir: &Path, shutdown: Shutdown) -> Result<(), Failure> {
         report = story::tell_all(dir) => report?,
         () = shutdown.requested() => return Err(Failure::failed("interrupted: everything that was started is stopped")),
     };
-    say(&format!("report: {0}; check it with: make report REPORT='{0}'", report.display()))
+    say(&format!("check it with: make report REPORT='{0}'\nreport: {0}", report.display()))
 }
 
 /// `DEMO_DIR`, or a directory under `target`, for the demo a new one.

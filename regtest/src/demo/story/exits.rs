@@ -75,8 +75,9 @@ impl Story {
         self.mine(1, "the exit confirms").await?;
         self.network.until_state(&stake.id, "UNBONDING").await?;
         self.tell.line(format!(
-            "{} leaves early with {} in {unbonding}: no power from its first confirmation",
+            "{} leaves early with {} of {} in {unbonding}: no power from its first confirmation",
             stake.holder.name,
+            btc(unbonded["amount_sat"].as_u64().context("an amount")?),
             btc(stake.sat)
         ));
         Ok(unbonding)

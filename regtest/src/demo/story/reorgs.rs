@@ -231,7 +231,7 @@ impl Story {
         Ok(())
     }
 
-    async fn until_included(&mut self, stake: &Stake) -> anyhow::Result<()> {
+    pub(super) async fn until_included(&mut self, stake: &Stake) -> anyhow::Result<()> {
         let path = format!("stakes/{}", stake.id);
         let known = |view: &serde_json::Value| view["included"].is_object();
         self.network.until_view(&path, "the hub knows the stake's new block", known).await.map(|_| ())

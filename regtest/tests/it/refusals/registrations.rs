@@ -226,6 +226,25 @@ pub(super) const ROWS: &[Row] = &[
             world.send(&stake(made)).expect("the first");
         })
     }),
+    ("agreed-before", |mut world| {
+        let (coin, _, proof) = world.fund("alice", 501_000);
+        let first = world.registration_with(&wish(&["anna"]), (coin, proof.clone())).0;
+        // It lapses, and comes to Bitcoin when exits cost more than before.
+        let come_late = |mut world: World, registered: bool| {
+            if registered {
+                world.send(&stake(first.clone())).expect("the first");
+            }
+            let dearer = params(&world, 30, |params| params.unbonding_fee_sat += 500);
+            world.govern(dearer).expect("a decision");
+            world.mine(60);
+            world.mempool.push(first.staking_tx.clone());
+            world.mine(1);
+            let anew = world.registration_with(&wish(&["anna"]), (coin, proof.clone())).0;
+            let anew = MessageBytes::of(&stake(world.confirmed("alice", anew)));
+            (world, anew)
+        };
+        Pair { accepted: come_late(world.clone(), false), refused: come_late(world, true) }
+    }),
     ("intent", |mut world| {
         let made = world.registration(&wish(&["anna"]));
         world.mempool.push(made.staking_tx.clone());
