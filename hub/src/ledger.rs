@@ -9,6 +9,7 @@
     not(test),
     deny(
         clippy::arithmetic_side_effects,
+        clippy::disallowed_macros,
         clippy::disallowed_methods,
         clippy::disallowed_types,
         clippy::expect_used,

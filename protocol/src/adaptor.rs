@@ -52,17 +52,15 @@ impl AdaptorSignature {
     /// The 65 bytes.
     pub fn to_bytes(&self) -> [u8; 65] {
         let mut bytes = [0; 65];
-        let (point, s) = bytes.split_at_mut(33);
-        point.copy_from_slice(&self.point_bytes());
-        s.copy_from_slice(&self.s.to_be_bytes());
+        let all = self.point_bytes().into_iter().chain(self.s.to_be_bytes());
+        bytes.iter_mut().zip(all).for_each(|(byte, value)| *byte = value);
         bytes
     }
 
     /// R0 as a compressed point.
     fn point_bytes(&self) -> [u8; 33] {
         let mut bytes = [if self.odd { 3 } else { 2 }; 33];
-        let (_, x) = bytes.split_at_mut(1);
-        x.copy_from_slice(&self.x);
+        bytes.iter_mut().skip(1).zip(self.x).for_each(|(byte, value)| *byte = value);
         bytes
     }
 }

@@ -107,8 +107,8 @@ impl Tree {
             if self.levels.len() == above {
                 self.levels.push(Vec::new());
             }
-            let (below, rest) = self.levels.split_at_mut(above);
-            let (Some(below), Some(parents)) = (below.last(), rest.first_mut()) else { return };
+            let levels = self.levels.get_mut(height..).and_then(<[_]>::split_first_mut);
+            let Some((below, [parents, ..])) = levels else { return };
             for at in &changed {
                 let Some(hash) = parent(below, *at) else { return };
                 put(parents, *at, hash);

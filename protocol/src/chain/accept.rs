@@ -171,10 +171,11 @@ impl HeaderChain {
     fn adopt(&mut self, fork: BtcHeight, blocks: Vec<Block>) -> Accepted {
         let old_tip = self.tip;
         let kept = usize::try_from(fork.plus(1).since(self.first)).unwrap_or(usize::MAX);
-        let lost = self.blocks.split_off(kept.min(self.blocks.len()));
-        for block in &lost {
-            self.heights.remove(&block.hash);
+        let disconnected: Vec<_> = self.blocks.iter().skip(kept).map(|block| block.hash).collect();
+        for hash in &disconnected {
+            self.heights.remove(hash);
         }
+        self.blocks.truncate(kept);
         for (height, block) in (fork.0..=u32::MAX).skip(1).map(BtcHeight).zip(&blocks) {
             self.heights.insert(block.hash, height);
             self.tip = Tip { height, hash: block.hash };
@@ -183,10 +184,9 @@ impl HeaderChain {
         let connected = blocks.iter().map(|block| block.hash).collect();
         self.blocks.extend(blocks);
         let new_tip = self.tip;
-        if lost.is_empty() {
+        if disconnected.is_empty() {
             return Accepted::Extended { from: old_tip, to: new_tip };
         }
-        let disconnected = lost.iter().map(|block| block.hash).collect();
         Accepted::Reorganised { fork, old_tip, new_tip, disconnected, connected }
     }
 }
