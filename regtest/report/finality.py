@@ -2,7 +2,7 @@
 
 from itertools import permutations
 
-from history import power
+from history import power, tripped
 from wire import *
 
 
@@ -79,12 +79,6 @@ def snapshot(facts, where, chain, told):
     for each in told["left_out"]:
         reason = "not among the strongest 60" if len(keys) == 60 else "no nonce root for the epoch"
         facts.need(each["reason"] == reason, f"{where}: {each['key']} is left out because {reason}")
-
-
-def tripped(facts, height):
-    """Whether the breaker is tripped after a hub block. Deep reorganisations are what trips it in the story."""
-    resumed = [at for at, _, each in facts.log.all("governance") if each["action"] == 2]
-    return any(trip <= height and not any(trip <= at <= height for at in resumed) for trip in facts.trips)
 
 
 def moments(facts, chain, epoch, at):

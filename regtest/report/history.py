@@ -77,8 +77,8 @@ def state_of(facts, own, told, until, tip, height):
         return ["VERIFIED"], None
     if height >= included + lock - u:
         return ["ENDING"], None
-    # A breaker holds a stake back that is deep enough, and a spend that was reorganised out another k blocks.
-    return (["ACTIVE", "VERIFIED"] if facts.report["reorgs"] else ["ACTIVE"]), None
+    # A tripped breaker holds a stake back that is deep enough.
+    return (["ACTIVE", "VERIFIED"] if tripped(facts, until[0]) else ["ACTIVE"]), None
 
 
 def kind_of_spend(facts, told, tx, lock):
@@ -117,6 +117,12 @@ def state_at(stake, hub_height):
     """The last transition at or before a hub block, and the one before that."""
     steps = [step for step in stake["history"] if step["hub_height"] <= hub_height]
     return steps[-1] if steps else None, steps[-2] if len(steps) > 1 else None
+
+
+def tripped(facts, height):
+    """Whether the breaker is tripped after a hub block. Deep reorganisations are what trips it in the story."""
+    resumed = [at for at, _, each in facts.log.all("governance") if each["action"] == 2]
+    return any(trip <= height and not any(trip <= at <= height for at in resumed) for trip in facts.trips)
 
 
 def power(facts, hub_height):

@@ -19,11 +19,30 @@ def reorgs(facts):
         before, after = contents(facts, lost), contents(facts, gained)
         for txid in entry["removed"]:
             facts.need(txid in before and txid not in after, f"{where}: {txid} is in the old branch only")
+        facts.need(set(entry["removed"]) == before - after, f"{where}: nothing else was removed")
         seen = seen_by_hub(facts, where, entry)
         deep = old[0]["height"] - entry["fork_height"] > facts.version_at(old[0]["height"])[1]["k"]
         facts.need(entry["breaker"] == deep, f"{where}: the breaker trips if more than k blocks are lost")
         facts.trips += [seen] if deep else []
         power_around(facts, where, entry)
+        affected(facts, where, i, entry, old[0]["height"])
+
+
+def affected(facts, where, i, entry, tip):
+    """The step's stake was exactly k deep; the keys are those that it names, and whichever others gained or lost."""
+    step = next((step for step in facts.report["steps"] if f"reorgs/{i}" in step["refs"]), None)
+    facts.need(step, f"{where}: belongs to a step")
+    place = next(each for each in step["refs"] if each.startswith("stakes/"))
+    stake = facts.report["stakes"][int(place.split("/")[1])]
+    k = facts.version_at(tip)[1]["k"]
+    heights = [each.get("height") for each in facts.report["txs"] if each["kind"] == "stake" and each.get("stake") == stake["id"]]
+    facts.need(tip - k in heights, f"{where}: {place} is exactly k deep when it begins")
+    heights = sorted({each["hub_height"] for each in entry["power"]})
+    before, after = (power(facts, height) for height in heights)
+    changed = {key for key in facts.fps if before.get(key, 0) != after.get(key, 0)}
+    keys = {each["key"] for each in entry["power"]}
+    facts.need(keys == set(stake["fps"]) | changed, f"{where}: power of each affected key is told")
+    facts.need(entry["breaker"] or not changed, f"{where}: no power changes without the breaker")
 
 
 def power_around(facts, where, entry):
@@ -55,7 +74,7 @@ def branch(facts, tip):
 
 
 def contents(facts, headers):
-    return {txid for head in headers for txid in facts.node.ask("getblock", head["hash"], 1)["tx"]}
+    return {txid for head in headers for txid in facts.node.ask("getblock", head["hash"], 1)["tx"][1:]}
 
 
 def seen_by_hub(facts, where, entry):
