@@ -62,8 +62,9 @@ up: binaries ## the same network left running, for hands-on staking
 down: binaries ## stop what `make up` started
 	@exec "$(programs)/palisade-demo" down
 
-bench: deps ## our speed beside libsecp256k1; BENCH_FULL=1 for a million stakes
-	@cargo bench --package palisade-regtest --bench speed --locked
+bench: binaries ## our speed beside libsecp256k1; BENCH_FULL=1 for a million stakes
+	@$(find-bitcoind)
+	cargo bench --package palisade-regtest --bench speed --locked
 
 clean: ## remove target/; the cached bitcoind stays
 	cargo clean

@@ -4,6 +4,7 @@
 //! run only: machines differ, and are noisy. So a missed target is shown and is no failure. The Go figures are cited.
 
 mod crowd;
+mod first_final;
 mod growth;
 mod measure;
 mod signing;
@@ -17,5 +18,6 @@ fn main() {
     rows.extend(votes::rows());
     rows.extend(stakes::rows());
     rows.extend(growth::rows(full));
+    rows.extend(first_final::rows());
     println!("{}", table::render(&rows));
 }

@@ -13,6 +13,8 @@ pub enum Target {
     PerSecond(f64),
     /// At most so many times the first row of its kind, which took so long.
     TimesFirst(f64, f64),
+    /// At most so many seconds.
+    Within(f64),
     /// Nothing: another row is compared with it.
     None,
 }
@@ -43,12 +45,14 @@ impl Row {
             Target::TimesFirst(times, first) => {
                 (format!("<= {times} x the first"), Some(ours / first <= times))
             }
+            Target::Within(seconds) => (format!("<= {seconds} s"), Some(ours / 1e6 <= seconds)),
             Target::None => (String::new(), None),
         };
         let ratio = match self.target {
             Target::TimesGo(_) => go.map(|go| format!("{:.1} x Go", go / ours)),
             Target::PerSecond(_) => Some(format!("{:.0} a second", 1e6 / ours)),
             Target::TimesFirst(_, first) => Some(format!("{:.2} x the first", ours / first)),
+            Target::Within(_) => Some(format!("{:.1} s", ours / 1e6)),
             Target::OfFloor(_) => floor.map(|floor| format!("{:.2} of the floor", floor / ours)),
             Target::None => None,
         };
