@@ -137,12 +137,21 @@ pub async fn nowhere(record: &StakeRecord, sources: Sources<'_>) -> Result<Failu
     let resume = format!("`palisade-staker stake --resume {}` sends it", record.name());
     let k = sources.session.map_or(LOOK_BACK, |session| session.view(None).k());
     Ok(match found {
-        None if !record.broadcast => {
-            Failure::not_now("the stake was not sent to Bitcoin yet: nothing is locked").hint(resume)
-        }
         None => match rival(node, record, k).await? {
-            Some(rival @ Rival::Final { .. }) => Failure::failed(rival),
-            Some(rival) => Failure::not_now(rival),
+            Some(rival) => {
+                let why = match sources.session {
+                    Some(session) => words::rival(record, rival, session.view(None)),
+                    None => rival.to_string(),
+                };
+                if matches!(rival, Rival::Final { .. }) {
+                    Failure::failed(why)
+                } else {
+                    Failure::not_now(why)
+                }
+            }
+            None if !record.broadcast => {
+                Failure::not_now("the stake was not sent to Bitcoin yet: nothing is locked").hint(resume)
+            }
             None => Failure::not_now("the stake was sent, and your node does not have it").hint(resume),
         },
         Some(found) if found.mined_in.is_none() => Failure::not_now("the stake waits for its first block"),

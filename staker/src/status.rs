@@ -271,6 +271,9 @@ pub fn describe(record: &StakeRecord, seen: Seen, view: View<'_>) -> StakeStatus
             (_, _, Some(stake)) if stake.state == StakeState::Lapsed => {
                 seen.left.unwrap_or_else(|| words::lapsed(stake, record.broadcast, seen.found, view))
             }
+            (_, _, Some(_)) if let Some(block) = found => {
+                format!("block {block} of your node holds it; the hub has not heard of that yet")
+            }
             (_, _, Some(stake)) => words::next(stake, record.broadcast, view),
             (_, _, None) => words::unregistered(record, view.calendar),
         },

@@ -104,7 +104,7 @@ fn clear(dir: &Path) -> anyhow::Result<()> {
 
 /// Stops what `up` started.
 pub async fn down(dir: &Path) -> anyhow::Result<String> {
-    let Some(pid) = running(dir) else { return Ok("nothing is up".to_owned()) };
+    let Some(pid) = running(dir) else { return Ok(format!("nothing is up in {}", dir.display())) };
     ensure!(
         Command::new("kill").arg("-TERM").arg(pid.to_string()).status()?.success(),
         "cannot signal {pid}"
