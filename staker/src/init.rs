@@ -12,7 +12,7 @@ use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::genesis::read_genesis_for;
 use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
 use palisade_hub::daemon::lock::DirLock;
-use palisade_hub::daemon::network::{MainnetConsent, Network};
+use palisade_hub::daemon::network::NetworkArgs;
 use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::daemon::secret::Secret;
@@ -21,7 +21,6 @@ use rand::RngCore as _;
 use rand::rngs::OsRng;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use toml::Value;
 
 /// What a new wallet needs to know.
 #[derive(Debug, Args)]
@@ -29,12 +28,9 @@ pub struct Init {
     /// Directory for the seed, the configuration and the wallet's data.
     #[arg(long, default_value = ".")]
     pub dir: PathBuf,
-    /// Bitcoin network.
-    #[arg(long, default_value = "regtest")]
-    pub network: Network,
-    /// Consent to mainnet, in the words that the refusal names.
-    #[arg(long)]
-    pub mainnet: Option<String>,
+    /// Which Bitcoin network.
+    #[command(flatten)]
+    pub network: NetworkArgs,
     /// Address of the hub.
     #[arg(long, default_value = "http://127.0.0.1:8200")]
     pub hub: String,
@@ -79,8 +75,8 @@ impl fmt::Display for Made {
 impl Init {
     /// Makes the files. None that exists is touched.
     pub async fn run(&self) -> Result<Made, Failure> {
-        let network = self.permitted()?;
-        let genesis = read_genesis_for(self.network, &self.genesis)
+        let network = self.network.permitted()?;
+        let genesis = read_genesis_for(self.network.network, &self.genesis)
             .map_err(|why| Failure::usage(format_args!("{why:#}")))?;
         let unwritable =
             |why: std::io::Error| Failure::failed(format_args!("cannot use {}: {why}", self.dir.display()));
@@ -109,12 +105,6 @@ impl Init {
         Ok(Made { hub: genesis.id().to_string(), config: config_file, key_file: config.key_file, address })
     }
 
-    fn permitted(&self) -> Result<BitcoinNetwork, Failure> {
-        let consent = self.mainnet.clone().map(MainnetConsent::try_from).transpose();
-        let consent = consent.map_err(|why| Failure::usage(format_args!("--mainnet {why}")))?;
-        self.network.permitted(consent).map_err(Failure::usage)
-    }
-
     fn make_seed(&self, path: &Path, network: BitcoinNetwork) -> Result<Keys, Failure> {
         let source = PasswordSource::usual(self.password_file.clone());
         let password = source.read_new("Password for the new wallet: ")?;
@@ -138,10 +128,7 @@ impl Init {
                 .path("key_file", dir.join("staker.key.json"))?
                 .file("password_file", self.password_file.as_deref())?
                 .text("hub.url", &self.hub)?;
-            let network = Value::String(self.network.to_string());
-            let consent = self.mainnet.clone().map(|sentence| ("mainnet", Value::String(sentence)));
-            let keys: Vec<_> = std::iter::once(("network", network)).chain(consent).collect();
-            Ok(own.replace("network", &keys)?.finish())
+            Ok(self.network.fill(own)?.finish())
         };
         fill().map_err(|why: NoSuchKey| Failure::failed(why))
     }
