@@ -6,9 +6,11 @@ use anyhow::ensure;
 use clap::Args;
 use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::endpoint::{NotHttp, http_url};
+use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
-use palisade_hub::daemon::network::Network;
+use palisade_hub::daemon::network::NetworkArgs;
 use palisade_hub::daemon::password::PasswordSource;
+use palisade_hub::daemon::private_file;
 use palisade_hub::daemon::secret::Secret;
 use palisade_hub::daemon::template::{NoSuchKey, Template};
 use palisade_protocol::curve::KeyPair;
@@ -22,9 +24,9 @@ pub struct Init {
     /// Directory for the key and the configuration.
     #[arg(long, default_value = ".")]
     dir: PathBuf,
-    /// Bitcoin network.
-    #[arg(long, default_value = "regtest")]
-    network: String,
+    /// Which Bitcoin network.
+    #[command(flatten)]
+    network: NetworkArgs,
     /// The hub.
     #[arg(long, default_value = "http://127.0.0.1:8200", value_parser = url_text)]
     hub: String,
@@ -58,27 +60,33 @@ impl std::fmt::Display for Made {
 }
 
 impl Init {
-    /// Makes the files. None that exists is touched.
-    pub fn run(&self) -> anyhow::Result<Made> {
-        std::fs::create_dir_all(&self.dir)?;
-        let dir = self.dir.canonicalize()?;
-        let network: Network = self.network.parse()?;
+    /// Makes the files, all or none. None that exists is touched.
+    pub fn run(&self) -> Result<Made, Failure> {
+        let network = self.network.permitted()?;
+        Ok(self.make(network)?)
+    }
+
+    fn make(&self, network: bitcoin::Network) -> anyhow::Result<Made> {
+        let dir = std::path::absolute(&self.dir)?;
         // A key without a configuration would be in the way of the next try.
-        let config = dir.join("covenant.toml");
-        ensure!(!config.exists(), "{} exists", config.display());
+        let [key_file, config] = ["covenant.key.json", "covenant.toml"].map(|name| dir.join(name));
+        private_file::check_free([&key_file, &config].map(PathBuf::as_path))?;
+        let own = self.config_text(&dir)?;
         let (secret, key) = new_key()?;
         let password =
             PasswordSource::usual(self.password_file.clone()).read_new("Password for the new key: ")?;
         let label = KeyLabel::new(KEY_PURPOSE, &key.to_string())?;
-        let cost = KdfCost::for_network(network.bitcoin());
-        keyfile::create(&dir.join("covenant.key.json"), &label, &secret, &password, cost, &mut OsRng)?;
-        ensure!(files::write_default(&config, &self.config_text(&dir)?)?, "{} exists", config.display());
+        let cost = KdfCost::for_network(network);
+        private_file::create_dir(&dir)?;
+        keyfile::create(&key_file, &label, &secret, &password, cost, &mut OsRng)?;
+        ensure!(files::write_default(&config, &own)?, "{} exists", config.display());
         Ok(Made { key: key.to_string(), config })
     }
 
     fn config_text(&self, dir: &Path) -> Result<String, NoSuchKey> {
-        Ok(Template::new(DEFAULT)
-            .text("network", &self.network)?
+        Ok(self
+            .network
+            .fill(Template::new(DEFAULT))?
             .path("data_dir", dir.join("covenant-data"))?
             .file("genesis_file", Some(&self.genesis))?
             .path("key_file", dir.join("covenant.key.json"))?
@@ -109,6 +117,7 @@ fn new_key() -> anyhow::Result<(Secret<[u8; 32]>, palisade_protocol::curve::XOnl
 mod tests {
     use super::*;
     use clap::Parser;
+    use palisade_hub::daemon::network::MainnetConsent;
 
     #[derive(Parser)]
     struct Cli {
@@ -130,13 +139,23 @@ mod tests {
             assert!(cli(hub).is_err(), "{hub}");
         }
         let run = || cli("http://127.0.0.1:8200").unwrap_or_else(|why| panic!("{why}")).init.run();
+        let mut mainnet = cli("http://127.0.0.1:8200").unwrap_or_else(|why| panic!("{why}")).init;
+        mainnet.network.network = bitcoin::Network::Bitcoin.into();
+        let why = mainnet.run().unwrap_err().to_string();
+        assert!(why.contains("mainnet needs a second key") && !member.exists(), "{why}");
+        mainnet.network.mainnet = Some(MainnetConsent::SENTENCE.to_owned());
+        mainnet.password_file = Some(dir.path().join("nowhere"));
+        let why = mainnet.run().unwrap_err().to_string();
+        assert!(why.contains("password file") && !member.exists(), "{why}");
         std::fs::create_dir(&member).unwrap();
         let config = member.join("covenant.toml");
-        std::fs::write(&config, "mine").unwrap();
-        let why = run().unwrap_err().to_string();
-        assert!(why.ends_with("covenant.toml exists"), "{why}");
-        assert_eq!(std::fs::read_dir(&member).unwrap().count(), 1);
-        std::fs::remove_file(&config).unwrap();
+        for name in ["covenant.toml", "covenant.key.json"] {
+            std::fs::write(member.join(name), "mine").unwrap();
+            let why = run().unwrap_err().to_string();
+            assert!(why.ends_with(&format!("{name} exists")), "{why}");
+            assert_eq!(std::fs::read_dir(&member).unwrap().count(), 1);
+            std::fs::remove_file(member.join(name)).unwrap();
+        }
         run().unwrap();
         assert!(std::fs::read_to_string(&config).unwrap().contains("\"http://127.0.0.1:8200/\""));
     }
