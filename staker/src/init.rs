@@ -15,6 +15,7 @@ use palisade_hub::daemon::lock::DirLock;
 use palisade_hub::daemon::network::NetworkArgs;
 use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_hub::daemon::password::PasswordSource;
+use palisade_hub::daemon::private_file;
 use palisade_hub::daemon::secret::Secret;
 use palisade_hub::daemon::template::{NoSuchKey, Template};
 use rand::RngCore as _;
@@ -80,8 +81,7 @@ impl Init {
             .map_err(|why| Failure::usage(format_args!("{why:#}")))?;
         let unwritable =
             |why: std::io::Error| Failure::failed(format_args!("cannot use {}: {why}", self.dir.display()));
-        std::fs::create_dir_all(&self.dir).map_err(unwritable)?;
-        let dir = self.dir.canonicalize().map_err(unwritable)?;
+        let dir = std::path::absolute(&self.dir).map_err(unwritable)?;
         let config_file = dir.join("staker.toml");
         if config_file.exists() {
             return Err(Failure::usage(format_args!(
@@ -91,11 +91,12 @@ impl Init {
         }
         let text = self.config_text(&dir)?;
         let config: config::Config = files::parse(&config_file, &text).map_err(Failure::usage)?;
+        private_file::check_free([config.key_file.as_path()]).map_err(Failure::failed)?;
+        let node = connect(&config.bitcoin)?;
         let keys = self.make_seed(&config.key_file, network)?;
         let _lock = DirLock::acquire(&config.data_dir).map_err(Failure::failed)?;
         Book::create(&config.data_dir.join(BOOK_FILE))?;
         let mut purse = Purse::create(&config.data_dir.join("wallet.jsonl"), &keys, network)?;
-        let node = connect(&config.bitcoin)?;
         if let Ok(tip) = node.tip().await {
             // A new seed owns nothing in old blocks: begin at the tip. Without a node now, all blocks are read later.
             purse.sync(&node, tip.height).await?;
@@ -108,6 +109,9 @@ impl Init {
     fn make_seed(&self, path: &Path, network: BitcoinNetwork) -> Result<Keys, Failure> {
         let source = PasswordSource::usual(self.password_file.clone());
         let password = source.read_new("Password for the new wallet: ")?;
+        if let Some(dir) = path.parent() {
+            private_file::create_dir(dir).map_err(Failure::failed)?;
+        }
         let mut seed = [0; 32];
         OsRng.fill_bytes(&mut seed);
         let seed = Secret::new(seed);
