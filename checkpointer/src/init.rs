@@ -10,6 +10,7 @@ use palisade_hub::daemon::genesis::read_genesis;
 use palisade_hub::daemon::network::Network;
 use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_hub::daemon::password::PasswordSource;
+use palisade_hub::daemon::private_file;
 use palisade_hub::daemon::template::Template;
 use reqwest::Url;
 use std::path::{Path, PathBuf};
@@ -58,15 +59,15 @@ impl Init {
     /// Writes the configuration, unless there is one.
     pub fn run(&self) -> anyhow::Result<Made> {
         let genesis = read_genesis(&self.genesis)?;
-        std::fs::create_dir_all(&self.dir).with_context(|| format!("directory {}", self.dir.display()))?;
-        let dir = self.dir.canonicalize()?;
+        let dir = std::path::absolute(&self.dir)?;
         let written = self.config_text(&dir, Network::from(genesis.network()))?;
-        let config = dir.join("checkpointer.toml");
-        ensure!(!config.exists(), "{} exists", config.display());
+        let [key_file, config] = ["anchor.key.json", "checkpointer.toml"].map(|name| dir.join(name));
+        private_file::check_free([&key_file, &config].map(PathBuf::as_path))?;
         let source = PasswordSource::usual(self.password_file.clone());
         let password = source.read_new("Password for the wallet that pays for anchors: ")?;
-        let (key_file, data_dir) = (dir.join("anchor.key.json"), dir.join("anchor-data"));
-        let address = Wallet::create(&key_file, &data_dir, genesis.network(), &password)?.to_string();
+        private_file::create_dir(&dir).with_context(|| format!("directory {}", dir.display()))?;
+        let address =
+            Wallet::create(&key_file, &dir.join("anchor-data"), genesis.network(), &password)?.to_string();
         ensure!(files::write_default(&config, &written)?, "{} exists", config.display());
         Ok(Made { hub: genesis.id().to_string(), config, address })
     }

@@ -94,7 +94,7 @@ impl PassError {
     fn is_fatal(&self) -> bool {
         match self {
             Self::Log(_) | Self::Files(_) | Self::OtherHub { .. } => true,
-            Self::Bitcoin(why) => matches!(why, RpcError::WrongNetwork { .. }),
+            Self::Bitcoin(why) => matches!(why, RpcError::WrongNetwork { .. } | RpcError::OtherChain { .. }),
             Self::Hub(_) | Self::Apart(_) | Self::Wallet(_) => false,
         }
     }

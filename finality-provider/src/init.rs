@@ -3,7 +3,6 @@
 use crate::keys;
 use crate::signer::config::{self as signer_config, SignerConfig};
 use crate::voter::config::{self as voter_config, VoterConfig};
-use anyhow::ensure;
 use clap::Args;
 use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::endpoint::http_url;
@@ -91,22 +90,24 @@ impl Init {
     pub fn run(&self) -> anyhow::Result<Made> {
         let genesis = read_genesis(&self.genesis)?;
         let network = genesis.network();
-        private_file::create_dir(&self.dir)?;
-        let dir = self.dir.canonicalize()?;
-        let (signer_config, config) = (dir.join("signer.toml"), dir.join("voter.toml"));
-        for path in [&signer_config, &config] {
-            ensure!(!path.exists(), "{} exists", path.display());
-        }
+        let dir = std::path::absolute(&self.dir)?;
+        let [signer_config, config, zero_file, bls_file, funding_file] =
+            ["signer.toml", "voter.toml", "keys/zero.json", "keys/bls.json", "keys/funding.json"]
+                .map(|name| dir.join(name));
+        private_file::check_free(
+            [&signer_config, &config, &zero_file, &bls_file, &funding_file].map(PathBuf::as_path),
+        )?;
+        let (signer, voter) =
+            (self.signer_text(&dir, network.into())?, self.voter_text(&dir, network.into())?);
         let password =
             PasswordSource::usual(self.password_file.clone()).read_new("Password for the new keys: ")?;
-        let keys = dir.join("keys");
-        private_file::create_dir(&keys)?;
+        private_file::create_dir(&dir.join("keys"))?;
         let zero = ChainId::zero();
-        let key = keys::create_provider(&keys.join("zero.json"), &zero, &password, network)?;
-        let bls = keys::create_bls(&keys.join("bls.json"), &password, network)?;
-        let address = keys::create_funding(&keys.join("funding.json"), &password, network)?;
-        files::write_default(&signer_config, &self.signer_text(&dir, network.into())?)?;
-        files::write_default(&config, &self.voter_text(&dir, network.into())?)?;
+        let key = keys::create_provider(&zero_file, &zero, &password, network)?;
+        let bls = keys::create_bls(&bls_file, &password, network)?;
+        let address = keys::create_funding(&funding_file, &password, network)?;
+        files::write_default(&signer_config, &signer)?;
+        files::write_default(&config, &voter)?;
         Ok(Made {
             hub: genesis.id(),
             key,
@@ -195,7 +196,18 @@ pub(crate) mod tests {
     #[test]
     fn what_init_writes_can_be_read_and_is_never_overwritten() {
         let dir = tempfile::tempdir().unwrap();
-        let init = init(dir.path(), World::new(1_000).ledger.genesis().document());
+        let mut init = init(dir.path(), World::new(1_000).ledger.genesis().document());
+        let password = init.password_file.replace(dir.path().join("nowhere"));
+        init.run().unwrap_err();
+        assert!(!init.dir.exists(), "nothing is left of what was refused");
+        init.password_file = password;
+        let left = init.dir.join("keys/bls.json");
+        private_file::create_dir(&init.dir.join("keys")).unwrap();
+        std::fs::write(&left, "mine").unwrap();
+        let why = init.run().unwrap_err().to_string();
+        assert!(why.ends_with("bls.json exists"), "{why}");
+        assert_eq!(std::fs::read_dir(init.dir.join("keys")).unwrap().count(), 1);
+        std::fs::remove_file(&left).unwrap();
         let made = init.run().unwrap();
         assert!(made.funding_address.starts_with("bcrt1p"));
         let signer: SignerConfig = files::load(&made.signer_config).unwrap();

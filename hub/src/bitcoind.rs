@@ -13,6 +13,7 @@ mod transport;
 use std::time::Duration;
 
 use bitcoin::block::Header;
+use bitcoin::blockdata::constants::genesis_block;
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
 use bitcoin::{Amount, Block, BlockHash, FeeRate, Network, OutPoint, Transaction, Txid};
 use serde::de::DeserializeOwned;
@@ -93,15 +94,19 @@ impl BitcoinRpc {
         Network::from_core_arg(&info.chain).map_err(|e| RpcError::malformed(method, e))
     }
 
-    /// Fails with [`RpcError::WrongNetwork`] unless the node is on `wanted`.
+    /// Fails with [`RpcError::WrongNetwork`] unless the node says that it is on `wanted`, and with [`RpcError::OtherChain`]
+    /// unless its first block is that network's. Signets share name and first block: the genesis document's base header tells
+    /// them apart.
     pub async fn check_network(&self, wanted: Network) -> Result<(), RpcError> {
         let found = self.network().await?;
-        if found == wanted { Ok(()) } else { Err(RpcError::WrongNetwork { wanted, found }) }
-    }
-
-    /// Hash of the block at height 0.
-    pub async fn genesis_hash(&self) -> Result<BlockHash, RpcError> {
-        self.call("getblockhash", json!([0])).await
+        if found != wanted {
+            return Err(RpcError::WrongNetwork { wanted, found });
+        }
+        let first = genesis_block(wanted).block_hash();
+        match self.block_hash(0).await? {
+            Some(found) if found == first => Ok(()),
+            found => Err(RpcError::OtherChain { wanted, first, found }),
+        }
     }
 
     /// Hash of the best chain's block at `height`; `None` above the tip.

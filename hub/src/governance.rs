@@ -7,8 +7,10 @@ use crate::daemon::endpoint::http_url;
 use crate::daemon::exit::Failure;
 use crate::daemon::genesis::read_genesis;
 use crate::daemon::keyfile::{self, KdfCost, KeyLabel};
+use crate::daemon::network::NetworkArgs;
 use crate::daemon::password::PasswordSource;
 use crate::daemon::secret::Secret;
+use crate::ledger::Ledger;
 use crate::replica::{find_in_log, read_log};
 use anyhow::Context as _;
 use bitcoin::Amount;
@@ -42,8 +44,8 @@ pub enum Governance {
         #[arg(long)]
         file: PathBuf,
         /// Network that the key is for.
-        #[arg(long, default_value = "regtest")]
-        network: bitcoin::Network,
+        #[command(flatten)]
+        network: NetworkArgs,
         /// File with the password for the new key.
         #[arg(long)]
         password_file: Option<PathBuf>,
@@ -209,7 +211,9 @@ fn accepted(text: &str) -> Result<AcceptedPower, String> {
 /// Carries a command out and says what came of it.
 pub async fn run(command: Governance) -> Result<Done, Failure> {
     match command {
-        Governance::Keygen { file, network, password_file } => keygen(&file, network, password_file),
+        Governance::Keygen { file, network, password_file } => {
+            keygen(&file, network.permitted()?, password_file)
+        }
         Governance::RegisterChain { id, genesis_block, epoch_length, voted_every, minimum_power, how } => {
             let terms = Terms { epoch_length, voted_every, minimum_power_sat: minimum_power };
             terms.check().map_err(Failure::usage)?;
@@ -302,8 +306,19 @@ fn keygen(file: &Path, network: bitcoin::Network, password: Option<PathBuf>) -> 
 async fn decide(action: Action, how: &How) -> Result<Done, Failure> {
     let genesis = read_genesis(&how.genesis).map_err(Failure::usage)?;
     let read = read_log(&HubClient::new(how.hub.clone()), genesis, drop).await;
-    let sequence = read.map_err(anyhow::Error::from)?.next_decision();
+    let ledger = read.map_err(anyhow::Error::from)?;
+    check_chains(&ledger, &action)?;
+    let sequence = ledger.next_decision();
     sign_and_submit(GovernanceMessage { sequence, action, signatures: Vec::new() }, how).await
+}
+
+/// A chain that was mistyped would make a decision that the hub refuses, after everybody has signed it.
+fn check_chains(ledger: &Ledger, action: &Action) -> Result<(), Failure> {
+    let Action::Resume(Resume { accepted }) = action else { return Ok(()) };
+    let Some(unknown) = accepted.iter().find(|own| ledger.chain(&own.chain).is_none()) else { return Ok(()) };
+    let known: Vec<&str> = ledger.chains().iter().map(|chain| chain.id().as_str()).collect();
+    Err(Failure::usage(format_args!("--accept: chain {} is not registered", unknown.chain))
+        .hint(format_args!("the hub's log knows {}", known.join(", "))))
 }
 
 /// Nobody signs blind: what is decided is shown before the password is asked for. Nothing is sent without a yes.
@@ -375,6 +390,7 @@ fn sign(decision: &mut GovernanceMessage, genesis: &Genesis, how: &How) -> anyho
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::network::MainnetConsent;
 
     #[test]
     fn a_decision_is_read_from_its_hex_and_from_files_of_hex_or_json() {
@@ -423,6 +439,35 @@ mod tests {
         let missing = refused(&["resume", "--accept", "zero=5"]).await;
         assert!(missing.to_string().contains("genesis document /nowhere/genesis.json"), "{missing}");
         assert_eq!((twice.exit() as u8, missing.exit() as u8), (2, 2));
+    }
+
+    #[tokio::test]
+    async fn a_key_for_mainnet_needs_the_sentence_before_it_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("key.json").display().to_string();
+        let args = ["", "keygen", "--file", &file, "--network", "bitcoin", "--password-file", "/nowhere"];
+        let keygen = |more: &[&str]| {
+            let args = [&args[..], more].concat();
+            run(<Cli as clap::Parser>::try_parse_from(args).unwrap().command)
+        };
+        let why = keygen(&[]).await.unwrap_err();
+        assert!(why.to_string().contains("mainnet needs a second key"), "{why}");
+        let why = keygen(&["--mainnet", MainnetConsent::SENTENCE]).await.unwrap_err();
+        assert!(why.to_string().contains("password file /nowhere"), "{why}");
+    }
+
+    #[test]
+    fn a_chain_that_is_not_registered_is_refused_before_anybody_signs() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(crate::init::tests::genesis(dir.path()));
+        let resume = |chain: &str| {
+            let own = AcceptedPower { chain: chain.parse().unwrap(), power: Amount::ZERO };
+            check_chains(&ledger, &Action::Resume(Resume { accepted: vec![own] }))
+        };
+        resume("zero").unwrap();
+        let why = resume("zer").unwrap_err();
+        let said = "error: --accept: chain zer is not registered\nhint: the hub's log knows zero";
+        assert_eq!((why.to_string().as_str(), why.exit() as u8), (said, 2));
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use crate::config;
 use crate::daemon::bounded;
 use crate::daemon::config as files;
+use crate::daemon::exit::Failure;
 use crate::daemon::keyfile::{self, KdfCost, KeyLabel};
-use crate::daemon::network::Network;
+use crate::daemon::network::NetworkArgs;
 use crate::daemon::password::PasswordSource;
 use crate::daemon::private_file;
 use crate::daemon::secret::Secret;
@@ -27,9 +28,9 @@ pub struct Init {
     /// Directory for the key, the genesis document and the configuration.
     #[arg(long, default_value = ".")]
     pub dir: PathBuf,
-    /// Bitcoin network.
-    #[arg(long, default_value = "regtest")]
-    pub network: String,
+    /// Which Bitcoin network.
+    #[command(flatten)]
+    pub network: NetworkArgs,
     /// Public key of a covenant member; once for each.
     #[arg(long = "covenant", required = true)]
     pub covenant: Vec<CovenantKey>,
@@ -83,32 +84,39 @@ impl std::fmt::Display for Made {
 }
 
 impl Init {
-    /// Makes the files. None that exists is touched.
-    pub fn run(&self) -> anyhow::Result<Made> {
-        std::fs::create_dir_all(&self.dir)?;
-        let dir = self.dir.canonicalize()?;
-        let network: Network = self.network.parse()?;
+    /// Makes the files, all or none. None that exists is touched.
+    pub fn run(&self) -> Result<Made, Failure> {
+        let network = self.network.permitted()?;
+        Ok(self.make(network)?)
+    }
+
+    fn make(&self, network: bitcoin::Network) -> anyhow::Result<Made> {
+        let dir = std::path::absolute(&self.dir)?;
+        let [key_file, genesis_file, config] =
+            ["hub.key.json", "genesis.json", "hub.toml"].map(|name| dir.join(name));
+        private_file::check_free([&key_file, &genesis_file, &config].map(PathBuf::as_path))?;
+        let own = self.config_text(&dir)?;
         let secret = SecretKey::new(&mut OsRng);
         let hub_key = HubKey::from(Keypair::from_secret_key(SECP256K1, &secret).x_only_public_key().0);
-        let genesis = Genesis::new(self.document(network.bitcoin(), hub_key)?)?;
+        let genesis = Genesis::new(self.document(network, hub_key)?)?;
         let password =
             PasswordSource::usual(self.password_file.clone()).read_new("Password for the hub's new key: ")?;
-        let cost = KdfCost::for_network(network.bitcoin());
+        let cost = KdfCost::for_network(network);
         let label = KeyLabel::new(KEY_PURPOSE, &hub_key.to_string())?;
         let secret = Secret::new(secret.secret_bytes());
-        keyfile::create(&dir.join("hub.key.json"), &label, &secret, &password, cost, &mut OsRng)?;
-        let genesis_file = dir.join("genesis.json");
+        private_file::create_dir(&dir)?;
+        keyfile::create(&key_file, &label, &secret, &password, cost, &mut OsRng)?;
         let text = serde_json::to_string_pretty(genesis.document())?;
         private_file::create(&genesis_file, text.as_bytes())
             .with_context(|| format!("cannot write {}", genesis_file.display()))?;
-        let config = dir.join("hub.toml");
-        ensure!(files::write_default(&config, &self.config_text(&dir)?)?, "{} exists", config.display());
+        ensure!(files::write_default(&config, &own)?, "{} exists", config.display());
         Ok(Made { hub: genesis.id().to_string(), config, genesis: genesis_file })
     }
 
     fn config_text(&self, dir: &Path) -> Result<String, NoSuchKey> {
-        Ok(Template::new(config::DEFAULT)
-            .text("network", &self.network)?
+        Ok(self
+            .network
+            .fill(Template::new(config::DEFAULT))?
             .path("data_dir", dir.join("hub-data"))?
             .path("genesis_file", dir.join("genesis.json"))?
             .path("key_file", dir.join("hub.key.json"))?
@@ -191,4 +199,75 @@ pub fn default_params(
         margin_blocks: pick(18, 144),
         profile: Profile::Compatible,
     })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::daemon::genesis::read_genesis;
+    use crate::daemon::network::MainnetConsent;
+    use clap::Parser;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::Arc;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        init: Init,
+    }
+
+    fn init(dir: &Path, more: &[&str]) -> Init {
+        let password = dir.join("password");
+        if !password.exists() {
+            private_file::create(&password, b"a password of some length").unwrap();
+        }
+        let key = |byte| {
+            let pair = Keypair::from_seckey_slice(SECP256K1, &[byte; 32]).unwrap();
+            pair.x_only_public_key().0.to_string()
+        };
+        let (covenant, governance) = (key(1), key(2));
+        let (dir, password) = (dir.join("hub").display().to_string(), password.display().to_string());
+        let args = ["init", "--dir", &dir, "--covenant", &covenant, "--governance", &governance];
+        let args = [&args[..], &["--password-file", &password], more].concat();
+        Cli::try_parse_from(args).unwrap_or_else(|why| panic!("{why}")).init
+    }
+
+    /// The genesis document of a new hub in this directory.
+    pub(crate) fn genesis(dir: &Path) -> Arc<Genesis> {
+        read_genesis(&init(dir, &[]).run().unwrap().genesis).unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_made_whole_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let hub = dir.path().join("hub");
+        for (more, wanted) in [
+            (&["--network", "bitcoin"][..], "mainnet needs a second key"),
+            (&["--network", "signet", "--mainnet", "yes"], "--mainnet must read exactly"),
+            (
+                &["--network", "bitcoin", "--mainnet", MainnetConsent::SENTENCE],
+                "--base-headers and --base-height",
+            ),
+        ] {
+            let why = init(dir.path(), more).run().unwrap_err().to_string();
+            assert!(why.contains(wanted), "{why}");
+            assert!(!hub.exists(), "{why}");
+        }
+        let mut without = init(dir.path(), &[]);
+        without.password_file = Some(dir.path().join("nowhere"));
+        without.run().unwrap_err();
+        assert!(!hub.exists());
+        std::fs::create_dir(&hub).unwrap();
+        for name in ["hub.toml", "genesis.json", "hub.key.json"] {
+            std::fs::write(hub.join(name), "mine").unwrap();
+            let why = init(dir.path(), &[]).run().unwrap_err().to_string();
+            assert!(why.ends_with(&format!("{name} exists")), "{why}");
+            assert_eq!(std::fs::read_dir(&hub).unwrap().count(), 1, "{name}");
+            std::fs::remove_file(hub.join(name)).unwrap();
+        }
+        std::fs::remove_dir(&hub).unwrap();
+        init(dir.path(), &[]).run().unwrap();
+        assert_eq!(std::fs::read_dir(&hub).unwrap().count(), 3);
+        assert_eq!(std::fs::metadata(&hub).unwrap().permissions().mode() & 0o777, 0o700);
+    }
 }

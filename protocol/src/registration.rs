@@ -146,6 +146,20 @@ pub enum StakeRefused {
     NotSpent,
 }
 
+/// Whether a stake may be locked for so long: [`StakeRefused::Lock`] if not.
+pub fn check_lock(found: RelativeBlocks, params: &Params) -> Result<(), StakeRefused> {
+    let document = params.document();
+    let (min, max) = (document.min_lock_blocks, document.max_lock_blocks);
+    if found < min || found > max { Err(StakeRefused::Lock { found, min, max }) } else { Ok(()) }
+}
+
+/// Whether a stake may be so large: [`StakeRefused::Amount`] if not.
+pub fn check_amount(found: Amount, params: &Params) -> Result<(), StakeRefused> {
+    let document = params.document();
+    let [min, max] = [document.min_stake_sat, document.max_stake_sat].map(Amount::from_sat);
+    if found < min || found > max { Err(StakeRefused::Amount { found, min, max }) } else { Ok(()) }
+}
+
 impl StakeRegistration {
     /// Where the stake is.
     pub fn outpoint(&self) -> OutPoint {
@@ -170,19 +184,12 @@ impl StakeRegistration {
         if self.providers.is_empty() {
             return Err(BadKeys::ProviderCount(0).into());
         }
-        let document = params.document();
-        let (min, max) = (document.min_lock_blocks, document.max_lock_blocks);
-        if self.lock < min || self.lock > max {
-            return Err(StakeRefused::Lock { found: self.lock, min, max });
-        }
+        check_lock(self.lock, params)?;
         let named = self.providers.iter().chain(&self.former).copied().collect();
         let keys = StakeKeys::new(self.staker, named, params.committee().clone())?;
         let index = usize::try_from(self.vout).map_err(|_| StakeRefused::Output(self.vout))?;
         let value = self.staking_tx.output.get(index).ok_or(StakeRefused::Output(self.vout))?.value;
-        let (min, max) = (Amount::from_sat(document.min_stake_sat), Amount::from_sat(document.max_stake_sat));
-        if value < min || value > max {
-            return Err(StakeRefused::Amount { found: value, min, max });
-        }
+        check_amount(value, params)?;
         let coin = Coin { outpoint: self.outpoint(), value };
         Ok(Contract { coin, keys, lock: self.lock, unbonding_time: params.unbonding_time() })
     }

@@ -12,16 +12,16 @@ use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::genesis::read_genesis_for;
 use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
 use palisade_hub::daemon::lock::DirLock;
-use palisade_hub::daemon::network::{MainnetConsent, Network};
+use palisade_hub::daemon::network::NetworkArgs;
 use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_hub::daemon::password::PasswordSource;
+use palisade_hub::daemon::private_file;
 use palisade_hub::daemon::secret::Secret;
 use palisade_hub::daemon::template::{NoSuchKey, Template};
 use rand::RngCore as _;
 use rand::rngs::OsRng;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use toml::Value;
 
 /// What a new wallet needs to know.
 #[derive(Debug, Args)]
@@ -29,12 +29,9 @@ pub struct Init {
     /// Directory for the seed, the configuration and the wallet's data.
     #[arg(long, default_value = ".")]
     pub dir: PathBuf,
-    /// Bitcoin network.
-    #[arg(long, default_value = "regtest")]
-    pub network: Network,
-    /// Consent to mainnet, in the words that the refusal names.
-    #[arg(long)]
-    pub mainnet: Option<String>,
+    /// Which Bitcoin network.
+    #[command(flatten)]
+    pub network: NetworkArgs,
     /// Address of the hub.
     #[arg(long, default_value = "http://127.0.0.1:8200")]
     pub hub: String,
@@ -79,13 +76,12 @@ impl fmt::Display for Made {
 impl Init {
     /// Makes the files. None that exists is touched.
     pub async fn run(&self) -> Result<Made, Failure> {
-        let network = self.permitted()?;
-        let genesis = read_genesis_for(self.network, &self.genesis)
+        let network = self.network.permitted()?;
+        let genesis = read_genesis_for(self.network.network, &self.genesis)
             .map_err(|why| Failure::usage(format_args!("{why:#}")))?;
         let unwritable =
             |why: std::io::Error| Failure::failed(format_args!("cannot use {}: {why}", self.dir.display()));
-        std::fs::create_dir_all(&self.dir).map_err(unwritable)?;
-        let dir = self.dir.canonicalize().map_err(unwritable)?;
+        let dir = std::path::absolute(&self.dir).map_err(unwritable)?;
         let config_file = dir.join("staker.toml");
         if config_file.exists() {
             return Err(Failure::usage(format_args!(
@@ -95,11 +91,12 @@ impl Init {
         }
         let text = self.config_text(&dir)?;
         let config: config::Config = files::parse(&config_file, &text).map_err(Failure::usage)?;
+        private_file::check_free([config.key_file.as_path()]).map_err(Failure::failed)?;
+        let node = connect(&config.bitcoin)?;
         let keys = self.make_seed(&config.key_file, network)?;
         let _lock = DirLock::acquire(&config.data_dir).map_err(Failure::failed)?;
         Book::create(&config.data_dir.join(BOOK_FILE))?;
         let mut purse = Purse::create(&config.data_dir.join("wallet.jsonl"), &keys, network)?;
-        let node = connect(&config.bitcoin)?;
         if let Ok(tip) = node.tip().await {
             // A new seed owns nothing in old blocks: begin at the tip. Without a node now, all blocks are read later.
             purse.sync(&node, tip.height).await?;
@@ -109,15 +106,12 @@ impl Init {
         Ok(Made { hub: genesis.id().to_string(), config: config_file, key_file: config.key_file, address })
     }
 
-    fn permitted(&self) -> Result<BitcoinNetwork, Failure> {
-        let consent = self.mainnet.clone().map(MainnetConsent::try_from).transpose();
-        let consent = consent.map_err(|why| Failure::usage(format_args!("--mainnet {why}")))?;
-        self.network.permitted(consent).map_err(Failure::usage)
-    }
-
     fn make_seed(&self, path: &Path, network: BitcoinNetwork) -> Result<Keys, Failure> {
         let source = PasswordSource::usual(self.password_file.clone());
         let password = source.read_new("Password for the new wallet: ")?;
+        if let Some(dir) = path.parent() {
+            private_file::create_dir(dir).map_err(Failure::failed)?;
+        }
         let mut seed = [0; 32];
         OsRng.fill_bytes(&mut seed);
         let seed = Secret::new(seed);
@@ -138,10 +132,7 @@ impl Init {
                 .path("key_file", dir.join("staker.key.json"))?
                 .file("password_file", self.password_file.as_deref())?
                 .text("hub.url", &self.hub)?;
-            let network = Value::String(self.network.to_string());
-            let consent = self.mainnet.clone().map(|sentence| ("mainnet", Value::String(sentence)));
-            let keys: Vec<_> = std::iter::once(("network", network)).chain(consent).collect();
-            Ok(own.replace("network", &keys)?.finish())
+            Ok(self.network.fill(own)?.finish())
         };
         fill().map_err(|why: NoSuchKey| Failure::failed(why))
     }

@@ -20,6 +20,7 @@ use palisade_hub::daemon::exit::Failure;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::outputs::Output;
 use palisade_protocol::params::Params;
+use palisade_protocol::registration::{StakeRefused, check_amount, check_lock};
 use palisade_protocol::scripts::StakeKeys;
 use palisade_protocol::stake::Contract;
 use palisade_protocol::transactions::Coin;
@@ -131,7 +132,7 @@ impl Stake {
         let chosen = register::choose(session.ledger(), &self.providers)?;
         let params = session.ledger().params_at(session.ledger().btc_height()).1.clone();
         let lock = lock_of(self.lock, &params)?;
-        check_amount(amount, &params)?;
+        check_amount(amount, &params).map_err(not_to_be_staked)?;
         let rate = fee_rate(session, self.fee_rate).await?;
         let payout = match &self.payout {
             Some(text) => address(text, session.network())?.script_pubkey(),
@@ -216,27 +217,26 @@ impl Draft {
 
 /// The timelock asked for, or the shortest.
 pub fn lock_of(span: Option<Span>, params: &Params) -> Result<RelativeBlocks, Failure> {
-    let document = params.document();
-    let (min, max) = (document.min_lock_blocks, document.max_lock_blocks);
     let lock = match span {
         Some(span) => span.blocks(Moment::now()).map_err(Failure::usage)?,
-        None => min,
+        None => params.document().min_lock_blocks,
     };
-    if lock < min || lock > max {
-        return Err(Failure::usage(format_args!(
-            "a stake is locked for {min} to {max} blocks, and not for {lock}"
-        ))
-        .hint(format_args!("--lock '{min} blocks' is the shortest")));
-    }
+    check_lock(lock, params).map_err(not_to_be_staked)?;
     Ok(lock)
 }
 
-fn check_amount(amount: Amount, params: &Params) -> Result<(), Failure> {
-    let [min, max] = [params.document().min_stake_sat, params.document().max_stake_sat].map(Amount::from_sat);
-    if amount < min || amount > max {
-        return Err(Failure::usage(format_args!("{} cannot be staked: {} to {} can", amount, min, max)));
+/// A rule of the protocol in the words of who stakes.
+fn not_to_be_staked(why: StakeRefused) -> Failure {
+    match why {
+        StakeRefused::Lock { found, min, max } => {
+            Failure::usage(format_args!("a stake is locked for {min} to {max} blocks, and not for {found}"))
+                .hint(format_args!("--lock '{min} blocks' is the shortest"))
+        }
+        StakeRefused::Amount { found, min, max } => {
+            Failure::usage(format_args!("{found} cannot be staked: {min} to {max} can"))
+        }
+        other => Failure::usage(other),
     }
-    Ok(())
 }
 
 /// The fee rate asked for, or the node's estimate.
@@ -268,4 +268,40 @@ pub fn address(text: &str, network: bitcoin::Network) -> Result<Address, Failure
 pub fn show_script(script: &ScriptBuf, network: bitcoin::Network) -> String {
     Address::from_script(script, network)
         .map_or_else(|_| script.to_hex_string(), |address| address.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use palisade_hub::init::default_params;
+    use palisade_regtest::world::keypair;
+
+    #[test]
+    fn amounts_and_times_at_the_protocols_bounds_are_taken_and_beyond_them_refused_in_words() {
+        let committee = vec![keypair("a member").x_only_public_key().0.into()];
+        let document = default_params(bitcoin::Network::Regtest, committee, 1).unwrap();
+        let params = Params::new(document).unwrap();
+        for (sat, refused) in [
+            (9_999, Some("0.00009999 BTC cannot be staked: 0.00010000 BTC to 5000 BTC can")),
+            (10_000, None),
+            (500_000_000_000, None),
+            (500_000_000_001, Some("5000.00000001 BTC cannot be staked")),
+        ] {
+            let judged = check_amount(Amount::from_sat(sat), &params).map_err(not_to_be_staked);
+            assert_eq!(judged.is_err(), refused.is_some(), "{sat}");
+            let why = judged.err().map(|why| why.to_string()).unwrap_or_default();
+            assert!(why.contains(refused.unwrap_or_default()), "{why}");
+        }
+        for (blocks, refused) in [
+            ("199 blocks", Some("a stake is locked for 200 to 65535 blocks, and not for 199")),
+            ("200 blocks", None),
+            ("65535 blocks", None),
+        ] {
+            let lock = lock_of(Some(Span::parse(blocks).unwrap()), &params);
+            let why = lock.err().map(|why| why.to_string());
+            assert_eq!(why.is_some(), refused.is_some(), "{blocks}");
+            assert!(why.unwrap_or_default().contains(refused.unwrap_or_default()), "{blocks}");
+        }
+        assert_eq!(lock_of(None, &params).unwrap(), params.document().min_lock_blocks);
+    }
 }

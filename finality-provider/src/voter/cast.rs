@@ -239,7 +239,7 @@ impl Voter {
                 // That the signer is away is said once for all chains.
                 NoVote::NoBlock(_)
                 | NoVote::NotDue(_)
-                | NoVote::Judge(NotJudged::Moved)
+                | NoVote::Judge(NotJudged::Moved | NotJudged::NoHeader)
                 | NoVote::Key(NoKey::Signer(_)) => {
                     tracing::debug!(%chain, why = text, "no vote")
                 }
@@ -275,7 +275,7 @@ impl Voter {
         }
     }
 
-    fn note_verdict(&self, judged: &Result<Height, NoVote>) {
+    pub(super) fn note_verdict(&self, judged: &Result<Height, NoVote>) {
         if matches!(judged, Err(NoVote::Judge(NotJudged::Moved))) {
             return;
         }
@@ -286,8 +286,12 @@ impl Voter {
             Ok(()) => self.health.recover("judge"),
             Err(why) => {
                 self.health.degrade("judge", why);
-                if before != Some(verdict.clone()) {
-                    tracing::warn!(why, "the newest hub header deserves no vote");
+                if before == Some(verdict.clone()) {
+                    return;
+                }
+                match judged {
+                    Err(NoVote::Judge(NotJudged::NoHeader)) => tracing::info!(why, "nothing to vote on yet"),
+                    _ => tracing::warn!(why, "the newest hub header deserves no vote"),
                 }
             }
         }

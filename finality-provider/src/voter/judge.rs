@@ -26,8 +26,8 @@ pub struct Facts<'a> {
 /// Why the newest header deserves no vote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotJudged {
-    /// The log is empty.
-    #[error("the hub has made no block yet")]
+    /// Nothing to judge: a first start, or a hub that has made no block.
+    #[error("the own copy of the hub's log is empty yet")]
     NoHeader,
     /// The log went on while Bitcoin was asked: the newer header is judged next.
     #[error("a newer header came meanwhile")]

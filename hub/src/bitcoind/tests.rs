@@ -126,25 +126,25 @@ async fn a_new_cookie_is_read_when_the_old_one_is_refused() {
     .await;
     let rpc = BitcoinRpc::new(url, Auth::Cookie(path.clone())).unwrap();
 
-    let error = rpc.genesis_hash().await.unwrap_err();
+    let error = rpc.block_hash(0).await.unwrap_err();
     assert!(error.to_string().contains("is bitcoind running?") && error.can_be_retried(), "{error}");
     std::fs::write(&path, "__cookie__:old").unwrap();
-    let error = rpc.genesis_hash().await.unwrap_err();
+    let error = rpc.block_hash(0).await.unwrap_err();
     assert!(matches!(error, RpcError::Unauthorized { .. }), "{error}");
     std::fs::write(&path, "__cookie__:new").unwrap();
-    assert_eq!(rpc.genesis_hash().await.unwrap(), BlockHash::all_zeros());
+    assert_eq!(rpc.block_hash(0).await.unwrap(), Some(BlockHash::all_zeros()));
     assert_eq!(
         refusals.load(Ordering::SeqCst),
         3,
         "twice the old cookie, then once before reading the new one"
     );
     std::fs::remove_file(&path).unwrap();
-    assert_eq!(rpc.genesis_hash().await.unwrap(), BlockHash::all_zeros(), "the accepted cookie is kept");
+    assert_eq!(rpc.block_hash(0).await.unwrap(), Some(BlockHash::all_zeros()), "the accepted cookie is kept");
 }
 
 #[tokio::test]
 async fn another_block_header_or_transaction_than_the_one_asked_for_is_malformed() {
-    let genesis = bitcoin::constants::genesis_block(Network::Regtest);
+    let genesis = genesis_block(Network::Regtest);
     let block = serialize_hex(&genesis);
     let header = serialize_hex(&genesis.header);
     let transaction = serialize_hex(&some_transaction());
@@ -223,7 +223,7 @@ async fn the_fee_rate_is_rounded_up_and_has_a_fallback() {
 
 #[tokio::test]
 async fn headers_that_do_not_link_mean_that_the_chain_moved() {
-    let genesis = bitcoin::constants::genesis_block(Network::Regtest).header;
+    let genesis = genesis_block(Network::Regtest).header;
     let url = node(move |_, request| {
         let answer = |request: &Value| {
             let result = match request["method"].as_str().unwrap() {
@@ -269,4 +269,41 @@ fn a_package_member_without_a_verdict_is_not_allowed() {
         refused("package-not-sorted")
     );
     assert!(matches!(read(json!({ "txid": txid })), Acceptance::Refused { .. }));
+}
+
+#[tokio::test]
+async fn a_node_that_names_our_network_over_another_chain_is_refused() {
+    let genesis = |network| genesis_block(network).block_hash();
+    for (name, network, first, wanted) in [
+        ("regtest", Network::Regtest, genesis(Network::Regtest), None),
+        ("main", Network::Bitcoin, genesis(Network::Bitcoin), None),
+        ("signet", Network::Signet, genesis(Network::Signet), None),
+        (
+            "regtest",
+            Network::Bitcoin,
+            genesis(Network::Bitcoin),
+            Some("bitcoind is on regtest, we are on bitcoin"),
+        ),
+        ("regtest", Network::Regtest, BlockHash::all_zeros(), Some("but its own first block is 00000000")),
+        (
+            "main",
+            Network::Bitcoin,
+            genesis(Network::Testnet4),
+            Some("says that it is on bitcoin, whose first block is"),
+        ),
+    ] {
+        let url = node(move |_, request| {
+            let info = json!({
+                "chain": name, "blocks": 0, "headers": 0, "bestblockhash": first, "initialblockdownload": false,
+            });
+            let result = if request["method"] == "getblockhash" { json!(first) } else { info };
+            (200, json!({ "result": result, "id": 0 }).to_string())
+        })
+        .await;
+        let judged = BitcoinRpc::new(url, user()).unwrap().check_network(network).await;
+        assert_eq!(judged.is_ok(), wanted.is_none(), "{judged:?}");
+        if let (Err(why), Some(wanted)) = (judged, wanted) {
+            assert!(why.to_string().contains(wanted) && !why.can_be_retried(), "{why}");
+        }
+    }
 }

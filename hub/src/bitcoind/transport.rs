@@ -115,6 +115,20 @@ pub enum RpcError {
         /// The node's.
         found: bitcoin::Network,
     },
+    /// The node says that it is on our network, and its chain begins with another block.
+    #[error("bitcoind says that it is on {wanted}, whose first block is {first}, but its own first block is {}", shown(.found))]
+    OtherChain {
+        /// Our network.
+        wanted: bitcoin::Network,
+        /// The first block of that network.
+        first: bitcoin::BlockHash,
+        /// The node's first block, if it has one.
+        found: Option<bitcoin::BlockHash>,
+    },
+}
+
+fn shown(found: &Option<bitcoin::BlockHash>) -> String {
+    found.map_or("missing".to_owned(), |found| found.to_string())
 }
 
 impl RpcError {
@@ -126,7 +140,8 @@ impl RpcError {
             | Self::Unauthorized { .. }
             | Self::Refused { .. }
             | Self::Malformed { .. }
-            | Self::WrongNetwork { .. } => false,
+            | Self::WrongNetwork { .. }
+            | Self::OtherChain { .. } => false,
         }
     }
 

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bitcoin::BlockHash;
-use bitcoin::blockdata::constants::genesis_block;
+use clap::Args;
 use serde::{Deserialize, Serialize};
+use toml::Value;
+
+use super::exit::Failure;
+use super::template::{NoSuchKey, Template};
 
 /// A Bitcoin network, written `bitcoin`, `testnet`, `testnet4`, `signet` or `regtest`.
 ///
@@ -19,6 +22,36 @@ pub struct Network(bitcoin::Network);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MainnetConsent(());
+
+/// The network that a key or a configuration is made for: flags of every command that makes one.
+#[derive(Debug, Clone, Args)]
+pub struct NetworkArgs {
+    /// Bitcoin network.
+    #[arg(long, default_value = "regtest")]
+    pub network: Network,
+    /// Consent to mainnet, in the words that the refusal names.
+    #[arg(long)]
+    pub mainnet: Option<String>,
+}
+
+impl NetworkArgs {
+    /// The network, if it is [permitted](Network::permitted). Asked before anything is made.
+    pub fn permitted(&self) -> Result<bitcoin::Network, Failure> {
+        let consent = self.mainnet.clone().map(MainnetConsent::try_from).transpose();
+        let consent = consent.map_err(|why| Failure::usage(format_args!("--mainnet {why}")))?;
+        self.network.permitted(consent).map_err(|why| {
+            Failure::usage(why)
+                .hint(format_args!("on the command line: --mainnet \"{}\"", MainnetConsent::SENTENCE))
+        })
+    }
+
+    /// Both in the place of the default's `network`.
+    pub fn fill(&self, own: Template) -> Result<Template, NoSuchKey> {
+        let network = Value::String(self.network.to_string());
+        let consent = self.mainnet.clone().map(|sentence| ("mainnet", Value::String(sentence)));
+        own.replace("network", &std::iter::once(("network", network)).chain(consent).collect::<Vec<_>>())
+    }
+}
 
 /// Why a network was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,18 +68,6 @@ pub enum NetworkRefused {
     /// Not the sentence, not to the letter.
     #[error("must read exactly \"{}\"", MainnetConsent::SENTENCE)]
     NotTheSentence,
-    /// A node, hub or genesis document belongs to another network.
-    #[error(
-        "configured for {configured}, whose first block is {expected}, but found a chain that begins with {found}"
-    )]
-    OtherChain {
-        /// The network of the configuration.
-        configured: Network,
-        /// The first block of that network.
-        expected: BlockHash,
-        /// The first block of the chain that was found.
-        found: BlockHash,
-    },
 }
 
 impl Network {
@@ -60,16 +81,6 @@ impl Network {
         match (self.0, consent) {
             (bitcoin::Network::Bitcoin, None) => Err(NetworkRefused::MainnetNotMeant),
             (network, _) => Ok(network),
-        }
-    }
-
-    /// Refuses a chain whose block 0 is not this network's. Every daemon asks this at start, of its node and its hub.
-    pub fn require_genesis(self, found: BlockHash) -> Result<(), NetworkRefused> {
-        let expected = genesis_block(self.0).block_hash();
-        if found == expected {
-            Ok(())
-        } else {
-            Err(NetworkRefused::OtherChain { configured: self, expected, found })
         }
     }
 }
@@ -163,19 +174,28 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_of_another_network_is_refused() {
-        let names = ["bitcoin", "testnet", "testnet4", "signet", "regtest"];
-        for configured in names {
-            for found in names {
-                let configured: Network = configured.parse().unwrap();
-                let other: Network = found.parse().unwrap();
-                let genesis = genesis_block(other.bitcoin()).block_hash();
-                assert_eq!(
-                    configured.require_genesis(genesis).is_ok(),
-                    configured == other,
-                    "{configured} {found}"
-                );
+    fn a_command_that_makes_a_key_takes_mainnet_in_these_words_only_and_writes_them_down() {
+        let args = |network: &str, mainnet: Option<&str>| NetworkArgs {
+            network: network.parse().unwrap(),
+            mainnet: mainnet.map(str::to_owned),
+        };
+        let sentence = MainnetConsent::SENTENCE;
+        for (network, mainnet, taken) in [
+            ("regtest", None, true),
+            ("bitcoin", None, false),
+            ("bitcoin", Some("yes"), false),
+            ("regtest", Some("yes"), false),
+            ("bitcoin", Some(sentence), true),
+        ] {
+            let judged = args(network, mainnet).permitted();
+            assert_eq!(judged.is_ok(), taken, "{network} {mainnet:?}");
+            if let Err(why) = judged {
+                assert!(why.to_string().contains(sentence) && why.exit() as u8 == 2, "{why}");
             }
         }
+        let filled = |own: NetworkArgs| own.fill(Template::new("network = \"regtest\"\n")).unwrap().finish();
+        assert_eq!(filled(args("signet", None)), "network = \"signet\"\n");
+        let mainnet = format!("network = \"bitcoin\"\nmainnet = \"{sentence}\"\n");
+        assert_eq!(filled(args("bitcoin", Some(sentence))), mainnet);
     }
 }

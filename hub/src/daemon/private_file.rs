@@ -36,6 +36,14 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Refuses a place where one of these files is: what is made together is made whole or not begun.
+pub fn check_free<'a>(paths: impl IntoIterator<Item = &'a Path>) -> io::Result<()> {
+    match paths.into_iter().find(|path| path.symlink_metadata().is_ok()) {
+        Some(path) => Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} exists", path.display()))),
+        None => Ok(()),
+    }
+}
+
 /// Creates `path` with mode 0600 and these bytes, and makes both the file and its directory entry durable.
 ///
 /// An existing file is never touched: that is the error [`io::ErrorKind::AlreadyExists`]. A write that fails half way

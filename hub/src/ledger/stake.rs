@@ -10,7 +10,7 @@ use palisade_protocol::keys::{CovenantKey, ProviderKey};
 use palisade_protocol::stake::{Contract, Presigned, Sighashes, StakeId};
 use palisade_protocol::units::RelativeBlocks;
 use palisade_protocol::units::{BtcHeight, Height};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A block of Bitcoin's best chain in which something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -276,12 +276,6 @@ impl Stake {
         !self.activated
             && self.evaluate(tip) == StakeState::Verified
             && self.deep_at().is_some_and(|height| tip >= height)
-    }
-
-    /// Bitcoin heights of the blocks that its facts stand in.
-    pub fn fact_heights(&self) -> BTreeSet<BtcHeight> {
-        let spends = [self.spend, self.unbonding_spend].into_iter().flatten().map(|spend| spend.place.height);
-        self.included.iter().map(|place| place.height).chain(spends).collect()
     }
 
     /// Leaf of the state's section of stakes.

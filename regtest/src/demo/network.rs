@@ -315,6 +315,8 @@ async fn make_covenant(dir: &Path, hub_url: &str) -> anyhow::Result<Vec<String>>
             &genesis,
             "--hub",
             hub_url,
+            "--listen",
+            "127.0.0.1:0",
             "--password-file",
             &password,
         ];

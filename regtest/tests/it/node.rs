@@ -62,7 +62,7 @@ async fn mined_blocks_are_found_by_height_hash_and_header() {
     let error = rpc.check_network(Network::Bitcoin).await.unwrap_err();
     assert_eq!(error.to_string(), "bitcoind is on regtest, we are on bitcoin");
     let genesis = bitcoin::constants::genesis_block(Network::Regtest);
-    assert_eq!(rpc.genesis_hash().await.unwrap(), genesis.block_hash());
+    assert_eq!(rpc.block_hash(0).await.unwrap(), Some(genesis.block_hash()));
     assert_eq!(rpc.block(genesis.block_hash()).await.unwrap(), Some(genesis.clone()));
 
     let hashes = node.mine(12).await.unwrap();

@@ -1,8 +1,10 @@
 //! A voter whose signer goes and comes, without a hub and without a node.
 
 use super::*;
+use crate::voter::cast::NoVote;
 use crate::voter::commit::Known;
 use crate::voter::config::{DEFAULT, VoterConfig};
+use crate::voter::judge::NotJudged;
 use palisade_hub::daemon::config::parse;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::daemon::template::Template;
@@ -15,9 +17,21 @@ use tokio::runtime::Runtime;
 struct Page(Arc<Mutex<Vec<u8>>>);
 
 impl Page {
-    fn lines_about_the_signer(&self) -> Vec<String> {
+    fn lines(&self) -> Vec<String> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().filter(|line| line.contains("signer")).map(str::to_owned).collect()
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn lines_about_the_signer(&self) -> Vec<String> {
+        self.lines().into_iter().filter(|line| line.contains("signer")).collect()
+    }
+
+    /// Takes what this thread logs from now on.
+    fn open(&self) -> tracing::subscriber::DefaultGuard {
+        let writer = self.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::set_default(subscriber)
     }
 }
 
@@ -65,9 +79,7 @@ fn start_signer(dir: &Path, genesis: &Arc<Genesis>) -> Runtime {
 #[tokio::test]
 async fn that_the_signer_is_away_and_back_is_said_once_and_status_names_the_chains_that_it_has_no_key_for() {
     let page = Page::default();
-    let writer = page.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _logged = tracing::subscriber::set_default(subscriber);
+    let _logged = page.open();
     let dir = tempfile::tempdir().unwrap();
     let genesis = World::new(1_000).ledger.genesis().clone();
     let voter = voter(dir.path(), &genesis);
@@ -97,4 +109,20 @@ async fn that_the_signer_is_away_and_back_is_said_once_and_status_names_the_chai
         }
         std::thread::spawn(move || drop(signer)).join().unwrap();
     }
+}
+
+#[tokio::test]
+async fn that_a_first_start_has_nothing_to_judge_yet_is_said_once_and_is_no_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let voter = voter(dir.path(), World::new(1_000).ledger.genesis());
+    let page = Page::default();
+    let _logged = page.open();
+    let empty = || NoVote::from(NotJudged::NoHeader);
+    for _ in 0..2 {
+        voter.note_verdict(&Err(empty()));
+        voter.note(&ChainId::zero(), Err(empty())).await;
+    }
+    let said = page.lines();
+    assert!(said.len() == 1 && said[0].contains("INFO"), "{said:#?}");
+    assert!(said[0].contains("the own copy of the hub's log is empty yet"), "{said:#?}");
 }

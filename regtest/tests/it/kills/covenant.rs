@@ -49,8 +49,9 @@ fn configure(hub: &HubProcess) -> PathBuf {
     let config = config.path("key_file", hub.at("covenant.key.json")).unwrap();
     let config = config.path("password_file", hub.at("password")).unwrap();
     let config = config.text("hub.url", hub.client.url()).unwrap();
+    let config = config.text("listen.address", "127.0.0.1:0").unwrap();
     let text = config.finish();
-    let wide = "max_window_sat = 2_100_000_000_000_000";
+    let wide = "max_window_sat = 1_000_000_000_000";
     assert!(text.contains(wide));
     let path = hub.at("covenant.toml");
     std::fs::write(&path, text.replace(wide, &format!("max_window_sat = {most}"))).unwrap();
