@@ -1,7 +1,7 @@
 //! Writing a configuration.
 
 use crate::anchor::wallet::Wallet;
-use crate::config;
+use crate::config::{self, Config};
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use palisade_hub::daemon::config as files;
@@ -63,6 +63,8 @@ impl Init {
         let written = self.config_text(&dir, Network::from(genesis.network()))?;
         let [key_file, config] = ["anchor.key.json", "checkpointer.toml"].map(|name| dir.join(name));
         private_file::check_free([&key_file, &config].map(PathBuf::as_path))?;
+        // What `run` would refuse, mainnet without the words for it, is refused before a key is made.
+        files::parse::<Config>(&config, &written)?;
         let source = PasswordSource::usual(self.password_file.clone());
         let password = source.read_new("Password for the wallet that pays for anchors: ")?;
         private_file::create_dir(&dir).with_context(|| format!("directory {}", dir.display()))?;
