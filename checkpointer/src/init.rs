@@ -1,17 +1,19 @@
 //! Writing a configuration.
 
 use crate::anchor::wallet::Wallet;
-use crate::config::{self, Config};
+use crate::config;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::endpoint::http_url;
+use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::genesis::read_genesis;
-use palisade_hub::daemon::network::Network;
+use palisade_hub::daemon::network::{ConsentArgs, Network};
 use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::daemon::private_file;
 use palisade_hub::daemon::template::Template;
+use palisade_protocol::genesis::Genesis;
 use reqwest::Url;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +32,9 @@ pub struct Init {
     /// The own bitcoind.
     #[command(flatten)]
     pub node: NodeArgs,
+    /// Consent to mainnet.
+    #[command(flatten)]
+    pub consent: ConsentArgs,
     /// File with the password for the seed of the wallet that pays for anchors.
     #[arg(long)]
     pub password_file: Option<PathBuf>,
@@ -57,14 +62,17 @@ impl std::fmt::Display for Made {
 
 impl Init {
     /// Writes the configuration, unless there is one.
-    pub fn run(&self) -> anyhow::Result<Made> {
-        let genesis = read_genesis(&self.genesis)?;
+    pub fn run(&self) -> Result<Made, Failure> {
+        let genesis = read_genesis(&self.genesis).map_err(anyhow::Error::from)?;
+        self.consent.permitted(genesis.network().into())?;
+        Ok(self.make(&genesis)?)
+    }
+
+    fn make(&self, genesis: &Genesis) -> anyhow::Result<Made> {
         let dir = std::path::absolute(&self.dir)?;
         let written = self.config_text(&dir, Network::from(genesis.network()))?;
         let [key_file, config] = ["anchor.key.json", "checkpointer.toml"].map(|name| dir.join(name));
         private_file::check_free([&key_file, &config].map(PathBuf::as_path))?;
-        // What `run` would refuse, mainnet without the words for it, is refused before a key is made.
-        files::parse::<Config>(&config, &written)?;
         let source = PasswordSource::usual(self.password_file.clone());
         let password = source.read_new("Password for the wallet that pays for anchors: ")?;
         private_file::create_dir(&dir).with_context(|| format!("directory {}", dir.display()))?;
@@ -77,8 +85,7 @@ impl Init {
     fn config_text(&self, dir: &Path, network: Network) -> anyhow::Result<String> {
         Ok(self
             .node
-            .fill(Template::new(config::DEFAULT))?
-            .text("network", network)?
+            .fill(self.consent.fill(network, Template::new(config::DEFAULT))?)?
             .path("genesis_file", self.genesis.canonicalize()?)?
             .text("hub.url", &self.hub)?
             .path("report.data_dir", dir.join("report-data"))?
@@ -90,5 +97,37 @@ impl Init {
             .file("anchor.password_file", self.password_file.as_deref())?
             .path("anchor.listen.address_file", dir.join("anchor.address"))?
             .finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use clap::Parser;
+    use palisade_hub::daemon::network::MainnetConsent;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        init: Init,
+    }
+
+    #[test]
+    fn consent_to_mainnet_is_given_on_the_command_line_and_stands_in_the_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        let genesis = dir.path().join("genesis.json");
+        std::fs::write(&genesis, "{}").unwrap();
+        let parsed = |more: &[&str]| {
+            let genesis = genesis.display().to_string();
+            let args = ["init", "--genesis", &genesis, "--bitcoin", "http://127.0.0.1:1", "--cookie", "c"];
+            let init =
+                Cli::try_parse_from([&args[..], more].concat()).unwrap_or_else(|why| panic!("{why}")).init;
+            let written = init.config_text(dir.path(), bitcoin::Network::Bitcoin.into()).unwrap();
+            files::parse::<Config>(Path::new("checkpointer.toml"), &written).map_err(|why| why.to_string())
+        };
+        assert!(parsed(&[]).unwrap_err().contains("mainnet needs a second key"));
+        let own = parsed(&["--mainnet", MainnetConsent::SENTENCE]).unwrap();
+        assert_eq!(own.mainnet, Some(MainnetConsent::SENTENCE.to_owned().try_into().unwrap()));
     }
 }

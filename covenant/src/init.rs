@@ -5,6 +5,7 @@ use crate::run::KEY_PURPOSE;
 use anyhow::ensure;
 use bitcoin::Amount;
 use clap::Args;
+use palisade_hub::daemon::amount::possible;
 use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::endpoint::{NotHttp, http_url};
 use palisade_hub::daemon::exit::Failure;
@@ -139,11 +140,7 @@ fn url_text(text: &str) -> Result<String, NotHttp> {
 
 /// An amount with its unit, of no more than all bitcoin.
 fn amount(text: &str) -> Result<Amount, String> {
-    let amount: Amount = text.parse().map_err(|why| format!("{why}: write for example \"10 BTC\""))?;
-    if amount > Amount::MAX_MONEY {
-        return Err(format!("{amount} is more than all bitcoin there can be, {}", Amount::MAX_MONEY));
-    }
-    Ok(amount)
+    possible(text.parse().map_err(|why| format!("{why}: write for example \"10 BTC\""))?)
 }
 
 /// A key from the operating system's randomness.
@@ -212,7 +209,7 @@ mod tests {
         mainnet.network.network = bitcoin::Network::Bitcoin.into();
         let why = mainnet.run().unwrap_err().to_string();
         assert!(why.contains("mainnet needs a second key") && !member.exists(), "{why}");
-        mainnet.network.mainnet = Some(MainnetConsent::SENTENCE.to_owned());
+        mainnet.network.consent.mainnet = Some(MainnetConsent::SENTENCE.to_owned());
         mainnet.password_file = Some(dir.path().join("nowhere"));
         let why = mainnet.run().unwrap_err().to_string();
         assert!(why.contains("password file") && !member.exists(), "{why}");

@@ -6,13 +6,15 @@ use crate::voter::config::{self as voter_config, VoterConfig};
 use clap::Args;
 use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::endpoint::http_url;
+use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::genesis::read_genesis;
-use palisade_hub::daemon::network::Network;
+use palisade_hub::daemon::network::{ConsentArgs, Network};
 use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::daemon::private_file;
 use palisade_hub::daemon::template::Template;
 use palisade_protocol::context::ChainId;
+use palisade_protocol::genesis::Genesis;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
 use reqwest::Url;
@@ -36,6 +38,9 @@ pub struct Init {
     /// The own bitcoind.
     #[command(flatten)]
     pub node: NodeArgs,
+    /// Consent to mainnet.
+    #[command(flatten)]
+    pub consent: ConsentArgs,
     /// The signer's socket, at most 107 bytes; in the directory by default. Its directory must be 0700.
     #[arg(long)]
     pub socket: Option<PathBuf>,
@@ -87,8 +92,13 @@ impl fmt::Display for Made {
 
 impl Init {
     /// Makes the files. None that exists is touched.
-    pub fn run(&self) -> anyhow::Result<Made> {
-        let genesis = read_genesis(&self.genesis)?;
+    pub fn run(&self) -> Result<Made, Failure> {
+        let genesis = read_genesis(&self.genesis).map_err(anyhow::Error::from)?;
+        self.consent.permitted(genesis.network().into())?;
+        Ok(self.make(&genesis)?)
+    }
+
+    fn make(&self, genesis: &Genesis) -> anyhow::Result<Made> {
         let network = genesis.network();
         let dir = std::path::absolute(&self.dir)?;
         let [signer_config, config, zero_file, bls_file, funding_file] =
@@ -127,8 +137,9 @@ impl Init {
 
     /// What both configurations share.
     fn shared(&self, default: &str, network: Network) -> anyhow::Result<Template> {
-        Ok(Template::new(default)
-            .text("network", network)?
+        Ok(self
+            .consent
+            .fill(network, Template::new(default))?
             .path("genesis_file", self.genesis.canonicalize()?)?
             .file("password_file", self.password_file.as_deref())?)
     }
@@ -186,6 +197,7 @@ pub(crate) mod tests {
                 user: None,
                 user_password: None,
             },
+            consent: ConsentArgs::default(),
             socket: None,
             listen: "127.0.0.1:0".parse().unwrap(),
             signer_listen: "127.0.0.1:0".parse().unwrap(),

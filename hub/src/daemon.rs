@@ -8,6 +8,7 @@
 //!
 //! Not here: what any process does, and anything that the rules of the protocol decide.
 
+pub mod amount;
 pub mod api;
 pub mod ask;
 pub mod bounded;

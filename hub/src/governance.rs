@@ -1,6 +1,7 @@
 //! The command line of governance: decide, sign, submit. A decision that lacks signatures is a file to pass on.
 
 use crate::client::HubClient;
+use crate::daemon::amount::possible;
 use crate::daemon::ask;
 use crate::daemon::bounded;
 use crate::daemon::endpoint::http_url;
@@ -202,10 +203,7 @@ fn accepted(text: &str) -> Result<AcceptedPower, String> {
     let (chain, sat) = text.split_once('=').ok_or("CHAIN=SAT is wanted")?;
     let chain = chain.parse::<ChainId>().map_err(|why| why.to_string())?;
     let power = sat.parse().map(Amount::from_sat).map_err(|why: ParseIntError| why.to_string())?;
-    if power > Amount::MAX_MONEY {
-        return Err(format!("{power} is more than all bitcoin there can be, {}", Amount::MAX_MONEY));
-    }
-    Ok(AcceptedPower { chain, power })
+    Ok(AcceptedPower { chain, power: possible(power)? })
 }
 
 /// Carries a command out and says what came of it.

@@ -57,7 +57,7 @@ impl Lying {
     }
 
     /// Refuses to do with a stake what can only be done while its coins are in it.
-    pub fn check_in_stake(&self, record: &StakeRecord, calendar: Calendar) -> Result<(), Failure> {
+    fn check_in_stake(&self, record: &StakeRecord, calendar: Calendar) -> Result<(), Failure> {
         let Some(left) = self.left() else { return Ok(()) };
         let when = self.withdrawal(calendar);
         let why = Failure::failed(format_args!("the coins are not in this stake any more: {left}"))
@@ -96,6 +96,23 @@ pub async fn find(node: &BitcoinRpc, record: &StakeRecord) -> Result<Option<Lyin
         return Ok(Some(Lying { exit, confirmations, tip, moved_by }));
     }
     Ok(None)
+}
+
+/// Whether a block has the coins in the stake, and nothing moves them; false where no block has them anywhere. Refuses to do with
+/// a stake what can only be done while its coins stay in it.
+pub async fn are_in_stake(session: &Session, record: &StakeRecord) -> Result<bool, Failure> {
+    match find(&session.node, record).await? {
+        Some(Lying { moved_by: Some(txid), .. }) => Err(leaving(session, record, &txid)),
+        Some(lying) => lying.check_in_stake(record, Calendar::of(session.network())).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// The refusal where a transaction of the mempool moves the coins.
+pub fn leaving(session: &Session, record: &StakeRecord, txid: &Txid) -> Failure {
+    let calendar = Calendar::of(session.network());
+    let why = Failure::not_now(words::moves(record, txid, session.book.stakes(), calendar));
+    about(why.hint(format_args!("palisade-staker status {}", record.name())), txid, None)
 }
 
 /// How many of the newest blocks are read to find what has spent an output, where no log says it.

@@ -1,7 +1,7 @@
 //! `extend`: take a stake into a larger or longer one in one step, without leaving.
 
 use crate::amount;
-use crate::coins::{self, Lying, Sources};
+use crate::coins::{self, Sources};
 use crate::exit;
 use crate::finish;
 use crate::keys::Keys;
@@ -12,8 +12,7 @@ use crate::register::{self, BackingCoin, Chosen, Terms};
 use crate::session::Session;
 use crate::stake::{address, fee_rate, lock_of};
 use crate::summary::Locked;
-use crate::when::{Calendar, Span};
-use crate::words;
+use crate::when::Span;
 use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::secp256k1::schnorr::Signature;
 use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxOut, Witness};
@@ -115,18 +114,8 @@ impl Extend {
     async fn check_possible(&self, session: &Session, record: &StakeRecord) -> Result<(), Failure> {
         let name = record.name();
         let known = registered(session, record)?;
-        let calendar = Calendar::of(session.network());
-        match coins::find(&session.node, record).await? {
-            Some(Lying { moved_by: Some(txid), .. }) => {
-                let why = words::moves(record, &txid, session.book.stakes(), calendar);
-                let why = Failure::not_now(why).hint(format_args!("palisade-staker status {name}"));
-                return Err(coins::about(why, &txid, None));
-            }
-            Some(lying) => lying.check_in_stake(record, calendar)?,
-            None if known.included.is_some() => {
-                return Err(coins::nowhere(record, Sources::of(session)).await?);
-            }
-            None => {}
+        if !coins::are_in_stake(session, record).await? && known.included.is_some() {
+            return Err(coins::nowhere(record, Sources::of(session)).await?);
         }
         known.check_expandable().map_err(|why| {
             let status = format_args!("the stake is {}: palisade-staker status {name}", known.state);

@@ -2,7 +2,7 @@
 //!
 //! Every step is on disk before the next, so this can be broken off at any instant and taken up again.
 
-use crate::coins::{self, Lying, Sources};
+use crate::coins::{self, Sources};
 use crate::exit;
 use crate::failures;
 use crate::keys::Keys;
@@ -10,8 +10,6 @@ use crate::record::StakeRecord;
 use crate::register::{self, Terms};
 use crate::session::Session;
 use crate::verify::{self, NotSafe};
-use crate::when::Calendar;
-use crate::words;
 use bitcoin::secp256k1::Keypair;
 use bitcoin::{BlockHash, Transaction, TxOut};
 use palisade_hub::bitcoind::{Acceptance, BitcoinRpc};
@@ -210,7 +208,9 @@ pub async fn lock_first(
         session.follow().await?;
     }
     if !is_registered(session, &record) {
-        check_still_there(session, &record).await?;
+        if !coins::are_in_stake(session, &record).await? {
+            return Err(coins::nowhere(&record, Sources::of(session)).await?);
+        }
         record = register_confirmed(session, record, keys).await?;
         submit(session, &record).await?;
     }
@@ -220,19 +220,6 @@ pub async fn lock_first(
 /// Whether the log has a registration that counts. One that lapsed before the stake came can be made anew.
 fn is_registered(session: &Session, record: &StakeRecord) -> bool {
     session.known(record).is_some_and(|stake| !stake.lapsed)
-}
-
-/// Refuses to register coins that have left the stake, or are about to.
-async fn check_still_there(session: &Session, record: &StakeRecord) -> Result<(), Failure> {
-    let calendar = Calendar::of(session.network());
-    match coins::find(&session.node, record).await? {
-        Some(Lying { moved_by: Some(txid), .. }) => {
-            let words = words::moves(record, &txid, session.book.stakes(), calendar);
-            Err(coins::about(Failure::not_now(words), &txid, None))
-        }
-        Some(lying) => lying.check_in_stake(record, calendar),
-        None => Err(coins::nowhere(record, Sources::of(session)).await?),
-    }
 }
 
 /// Signs the registration of a confirmed stake, under the parameters of the block that holds it.

@@ -185,7 +185,7 @@ impl fmt::Display for Plan {
         let wait = blocks(self.unbonding_blocks);
         let when =
             if self.confirmed_first { "once a quorum of the committee has signed" } else { "any time" };
-        writeln!(f, "  leave early:   {when}, for a fee of {}, then wait {wait}", self.unbonding_fee,)?;
+        writeln!(f, "  leave early:   {when}, for a fee of {}, then wait {wait}", self.unbonding_fee)?;
         for provider in &self.providers {
             writeln!(f, "  power to:      {provider}")?;
         }
@@ -200,8 +200,8 @@ impl fmt::Display for Plan {
         }
         writeln!(
             f,
-            "  risk:          if one of these providers signs two blocks at one height, {} are burned, {} go to miners, and the rest waits {}",
-            self.slashed, self.slashing_fee, wait
+            "  risk:          if one of these providers signs two blocks at one height, {} are burned, {} go to miners, and the rest waits {wait}",
+            self.slashed, self.slashing_fee
         )?;
         if let Some(breaker) = &self.breaker {
             writeln!(f, "  WARNING: {breaker}")?;
@@ -221,14 +221,17 @@ impl Plan {
     fn tell_money(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(old) = &self.expansion {
             let added = self.amount.checked_sub(old.amount).unwrap_or_default();
-            writeln!(f, "  of it new:     {}", added)?;
+            writeln!(f, "  of it new:     {added}")?;
         }
         if let Some(fee) = self.fee {
-            writeln!(f, "  fee:           {}", fee)?;
+            writeln!(f, "  fee:           {fee}")?;
         }
         if self.change > Amount::ZERO {
-            let change = self.change;
-            writeln!(f, "  change:        {change} come back to the wallet with the same transaction")?;
+            writeln!(
+                f,
+                "  change:        {} come back to the wallet with the same transaction",
+                self.change
+            )?;
         }
         Ok(())
     }

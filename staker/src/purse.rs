@@ -40,7 +40,7 @@ pub enum PurseError {
     #[error("the node's blocks do not follow one another: {0}")]
     Blocks(String),
     /// Not enough confirmed coins.
-    #[error("the wallet has {} in confirmed coins that are free, {} is needed with the fee", *available, *needed)]
+    #[error("the wallet has {available} in confirmed coins that are free, {needed} is needed with the fee")]
     NotEnough {
         /// Wanted.
         needed: Amount,
@@ -48,7 +48,9 @@ pub enum PurseError {
         available: Amount,
     },
     /// No single coin is large enough.
-    #[error("no single confirmed coin of the wallet that is free holds {}, which an expansion must pay from one coin", *needed)]
+    #[error(
+        "no single confirmed coin of the wallet that is free holds {needed}, which an expansion must pay from one coin"
+    )]
     NoSingleCoin {
         /// Wanted.
         needed: Amount,

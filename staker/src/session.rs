@@ -203,8 +203,7 @@ impl Session {
             stakes.fold((Amount::ZERO, 0), |(sum, last), (value, lapses)| (sum + value, last.max(lapses)));
         let when = Calendar::of(self.network()).height(last, self.ledger().btc_height().0);
         Failure::not_now(format_args!(
-            "{} of free coins back registrations that came to nothing, and can back no other until those have lapsed, at {when}",
-            sum
+            "{sum} of free coins back registrations that came to nothing, and can back no other until those have lapsed, at {when}"
         ))
         .hint("send other coins to `palisade-staker address`; `stake --confirmed` can use these at once")
     }
@@ -232,12 +231,10 @@ impl Session {
         match (change, reserved) {
             (Amount::ZERO, Amount::ZERO) => why.into(),
             (Amount::ZERO, reserved) => Failure::not_now(why).hint(format_args!(
-                "{} are set aside for stakes that you have begun: see `palisade-staker status`",
-                reserved
+                "{reserved} are set aside for stakes that you have begun: see `palisade-staker status`"
             )),
             (change, _) => Failure::not_now(why).hint(format_args!(
-                "{} of change wait for a confirmation: try again after the next block",
-                change
+                "{change} of change wait for a confirmation: try again after the next block"
             )),
         }
     }

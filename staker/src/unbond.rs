@@ -1,6 +1,6 @@
 //! `unbond`: leave early, by the transaction that the committee has signed before the coins were locked.
 
-use crate::coins::{self, Lying, Sources};
+use crate::coins::{self, Sources};
 use crate::exit;
 use crate::extend;
 use crate::failures;
@@ -9,9 +9,8 @@ use crate::record::StakeRecord;
 use crate::session::Session;
 use crate::verify;
 use crate::when::Calendar;
-use crate::words;
+use bitcoin::Amount;
 use bitcoin::consensus::encode::serialize_hex;
-use bitcoin::{Amount, Txid};
 use clap::Args;
 use palisade_hub::daemon::ask::{confirm, progress};
 use palisade_hub::daemon::exit::Failure;
@@ -135,26 +134,17 @@ impl Unbond {
 
 /// Refuses to leave what is not there, what has left already, and what is about to.
 async fn check_there(session: &Session, record: &StakeRecord) -> Result<(), Failure> {
-    let calendar = Calendar::of(session.network());
-    let moving = |txid: &Txid| {
-        let words = words::moves(record, txid, session.book.stakes(), calendar);
-        let why = Failure::not_now(words).hint(format_args!("palisade-staker status {}", record.name()));
-        Err(coins::about(why, txid, None))
-    };
-    match coins::find(&session.node, record).await? {
-        Some(Lying { moved_by: Some(txid), .. }) => moving(&txid),
-        Some(lying) => lying.check_in_stake(record, calendar),
-        // Not in a block: it can be left there too, unless something does so already.
-        None => {
-            let spends = session.node.spends_in_mempool(&[record.outpoint]).await.map_err(failures::node)?;
-            if let Some(txid) = spends.into_iter().flatten().next() {
-                return moving(&txid);
-            }
-            match session.node.tx_out(record.outpoint, true).await.map_err(failures::node)? {
-                Some(_) => Ok(()),
-                None => Err(coins::nowhere(record, Sources::of(session)).await?),
-            }
-        }
+    if coins::are_in_stake(session, record).await? {
+        return Ok(());
+    }
+    // Not in a block: it can be left there too, unless something does so already.
+    let spends = session.node.spends_in_mempool(&[record.outpoint]).await.map_err(failures::node)?;
+    if let Some(txid) = spends.into_iter().flatten().next() {
+        return Err(coins::leaving(session, record, &txid));
+    }
+    match session.node.tx_out(record.outpoint, true).await.map_err(failures::node)? {
+        Some(_) => Ok(()),
+        None => Err(coins::nowhere(record, Sources::of(session)).await?),
     }
 }
 

@@ -29,25 +29,45 @@ pub struct NetworkArgs {
     /// Bitcoin network.
     #[arg(long, default_value = "regtest")]
     pub network: Network,
-    /// Consent to mainnet, in the words that the refusal names.
-    #[arg(long)]
-    pub mainnet: Option<String>,
+    /// Consent to mainnet.
+    #[command(flatten)]
+    pub consent: ConsentArgs,
 }
 
 impl NetworkArgs {
     /// The network, if it is [permitted](Network::permitted). Asked before anything is made.
     pub fn permitted(&self) -> Result<bitcoin::Network, Failure> {
+        self.consent.permitted(self.network)
+    }
+
+    /// Both in the place of the default's `network`.
+    pub fn fill(&self, own: Template) -> Result<Template, NoSuchKey> {
+        self.consent.fill(self.network, own)
+    }
+}
+
+/// The consent alone, where a genesis document says which network it is.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConsentArgs {
+    /// Consent to mainnet, in the words that the refusal names.
+    #[arg(long)]
+    pub mainnet: Option<String>,
+}
+
+impl ConsentArgs {
+    /// The network, if it is [permitted](Network::permitted). Asked before anything is made.
+    pub fn permitted(&self, network: Network) -> Result<bitcoin::Network, Failure> {
         let consent = self.mainnet.clone().map(MainnetConsent::try_from).transpose();
         let consent = consent.map_err(|why| Failure::usage(format_args!("--mainnet {why}")))?;
-        self.network.permitted(consent).map_err(|why| {
+        network.permitted(consent).map_err(|why| {
             Failure::usage(why)
                 .hint(format_args!("on the command line: --mainnet \"{}\"", MainnetConsent::SENTENCE))
         })
     }
 
-    /// Both in the place of the default's `network`.
-    pub fn fill(&self, own: Template) -> Result<Template, NoSuchKey> {
-        let network = Value::String(self.network.to_string());
+    /// Network and consent in the place of the default's `network`.
+    pub fn fill(&self, network: Network, own: Template) -> Result<Template, NoSuchKey> {
+        let network = Value::String(network.to_string());
         let consent = self.mainnet.clone().map(|sentence| ("mainnet", Value::String(sentence)));
         own.replace("network", &std::iter::once(("network", network)).chain(consent).collect::<Vec<_>>())
     }
@@ -177,7 +197,7 @@ mod tests {
     fn a_command_that_makes_a_key_takes_mainnet_in_these_words_only_and_writes_them_down() {
         let args = |network: &str, mainnet: Option<&str>| NetworkArgs {
             network: network.parse().unwrap(),
-            mainnet: mainnet.map(str::to_owned),
+            consent: ConsentArgs { mainnet: mainnet.map(str::to_owned) },
         };
         let sentence = MainnetConsent::SENTENCE;
         for (network, mainnet, taken) in [

@@ -23,6 +23,9 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// The depth at which stakes count.
+const K: u32 = 6;
+
 /// Everything that the story is told with.
 pub struct Story {
     network: Network,

@@ -1,6 +1,6 @@
 //! Steps 1 and 2.1: operators register, holders lock coins, the committee signs, stakes become active at depth k.
 
-use super::{Stake, Step, Story, outpoint_txid};
+use super::{K, Stake, Step, Story, outpoint_txid};
 use crate::demo::holders::Holder;
 use crate::demo::network::string;
 use crate::demo::operators::{BACKING_SAT, Operator};
@@ -135,7 +135,7 @@ impl Story {
                 stake.holder.name, view["signatures"], view["quorum"]
             ));
         }
-        let almost = self.mine(5, "up to one block before depth k").await?;
+        let almost = self.mine(K - 1, "up to one block before depth k").await?;
         for stake in self.stakes.clone() {
             let deep = self.deep_at(&stake).await?;
             // One is a block older than the others.
@@ -143,7 +143,10 @@ impl Story {
                 let early = self.network.stake(&stake.id).await?;
                 ensure!(early["state"] == "VERIFIED", "a stake is {} before depth k", early["state"]);
                 let name = &stake.holder.name;
-                self.tell.line(format!("{name}'s stake has no power at height {almost}, depth 5 of k = 6"));
+                self.tell.line(format!(
+                    "{name}'s stake has no power at height {almost}, depth {} of k = {K}",
+                    K - 1
+                ));
             }
         }
         self.mine(1, "depth k").await?;
@@ -154,7 +157,7 @@ impl Story {
             let (since, deep) = (&active["btc_height"], self.deep_at(&stake).await?);
             ensure!(*since == deep, "a stake is ACTIVE since height {since} instead of {deep}");
             let (name, sat) = (&stake.holder.name, btc(stake.sat));
-            self.tell.line(format!("{name}'s {sat} are ACTIVE since height {since}, 6 above their block"));
+            self.tell.line(format!("{name}'s {sat} are ACTIVE since height {since}, {K} above their block"));
         }
         let providers = self.network.view("providers").await?;
         for (operator, (_, percent)) in self.operators.iter().zip(OPERATORS) {
@@ -180,9 +183,8 @@ impl Story {
 
     /// The height at which a stake is k deep, as soon as the hub knows its block.
     async fn deep_at(&mut self, stake: &Stake) -> anyhow::Result<u32> {
-        self.until_included(stake).await?;
-        let view = self.network.stake(&stake.id).await?;
+        let view = self.until_included(stake).await?;
         let height = view["included"]["height"].as_u64().context("a block")?;
-        Ok(u32::try_from(height)? + 6)
+        Ok(u32::try_from(height)? + K)
     }
 }

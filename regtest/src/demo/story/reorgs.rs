@@ -3,7 +3,7 @@
 
 use super::exits::{PATIENT, SMALL_SAT};
 use super::power::{Power, each};
-use super::{Stake, Step, Story, outpoint_txid};
+use super::{K, Stake, Step, Story, outpoint_txid};
 use crate::demo::holders::Holder;
 use crate::demo::network::string;
 use crate::demo::report::Reorg;
@@ -11,10 +11,9 @@ use crate::demo::tell::{Waiting, btc};
 use crate::node::Reorg as Branch;
 use anyhow::{Context as _, ensure};
 use bitcoin::Txid;
+use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// The depth at which stakes count.
-const K: u32 = 6;
 /// How many blocks above the tip every set in use must expire before a reorganisation begins.
 const ROOM: u32 = 40;
 /// Whose keys the stake of 6.1 names, and whose that of 6.2.
@@ -231,10 +230,10 @@ impl Story {
         Ok(())
     }
 
-    pub(super) async fn until_included(&mut self, stake: &Stake) -> anyhow::Result<()> {
+    pub(super) async fn until_included(&mut self, stake: &Stake) -> anyhow::Result<Value> {
         let path = format!("stakes/{}", stake.id);
-        let known = |view: &serde_json::Value| view["included"].is_object();
-        self.network.until_view(&path, "the hub knows the stake's new block", known).await.map(|_| ())
+        let known = |view: &Value| view["included"].is_object();
+        self.network.until_view(&path, "the hub knows the stake's new block", known).await
     }
 
     fn stake_of(&self, holder: &str) -> anyhow::Result<usize> {
