@@ -9,6 +9,7 @@ use crate::keys::Keys;
 use crate::record::StakeRecord;
 use crate::register::{self, Terms};
 use crate::session::Session;
+use crate::standing;
 use crate::verify::{self, NotSafe};
 use bitcoin::secp256k1::Keypair;
 use bitcoin::{BlockHash, Transaction, TxOut};
@@ -235,9 +236,8 @@ async fn register_confirmed(
     let ledger = session.replica.ledger();
     let height = ledger.bitcoin().height_of(&inclusion.block_hash).unwrap_or(ledger.btc_height());
     let params = ledger.params_at(height).1;
-    let mut contract = record.contract()?;
-    contract.unbonding_time = params.unbonding_time();
-    let presigned = contract.presign(params).map_err(Failure::failed)?;
+    let (contract, presigned) =
+        standing::agreed_under(&record.contract()?, params).map_err(Failure::failed)?;
     exit::prove(&contract, Some(&presigned), &key, &payout)?;
     if session.known(&record).is_some_and(|before| before.presigned != presigned) {
         return Err(Failure::failed("the parameters have changed since this stake was registered first: the exits that were agreed on then still hold, so it cannot be registered anew and gains no power")

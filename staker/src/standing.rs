@@ -5,6 +5,9 @@ use bitcoin::Txid;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::stake::{Spend, Stake};
 use palisade_hub::ledger::state::StakeState;
+use palisade_protocol::params::Params;
+use palisade_protocol::stake::{Contract, Presigned};
+use palisade_protocol::transactions::CannotBuild;
 
 /// Blocks that a broadcast transaction is given before its registration would lapse.
 const LAPSE_MARGIN: u32 = 6;
@@ -26,6 +29,19 @@ pub fn is_over(record: &StakeRecord, stake: Option<&Stake>) -> bool {
 /// Whether no block holds a stake and one still may, as far as the log says.
 pub fn is_under_way(record: &StakeRecord, stake: Option<&Stake>) -> bool {
     stake.is_none_or(|stake| stake.included.is_none()) && !is_over(record, stake)
+}
+
+/// A stake and its exits as these parameters want them.
+pub fn agreed_under(contract: &Contract, params: &Params) -> Result<(Contract, Presigned), CannotBuild> {
+    let contract = Contract { unbonding_time: params.unbonding_time(), ..contract.clone() };
+    contract.presign(params).map(|presigned| (contract, presigned))
+}
+
+/// Whether a stake that lapsed may be registered anew under these parameters: by the same committee, with the exits that were
+/// agreed on before; and only an expansion names former providers. Source: docs/protocol.md, section 5.5.
+pub fn may_be_anew(stake: &Stake, params: &Params) -> bool {
+    let same_exits = agreed_under(&stake.contract, params).is_ok_and(|(_, now)| now == stake.presigned);
+    same_exits && stake.contract.keys.committee() == params.committee() && stake.former.is_empty()
 }
 
 /// Last height of Bitcoin at which a stake that was not sent can still be; none if it never lapses, or has.

@@ -8,6 +8,7 @@ use bitcoin::Txid;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::stake::{Spend, SpendKind, Stake};
 use palisade_hub::ledger::state::StakeState;
+use palisade_protocol::units::BtcHeight;
 
 /// What words are found from.
 #[derive(Debug, Clone, Copy)]
@@ -226,25 +227,42 @@ pub fn next(stake: &Stake, broadcast: bool, view: View<'_>) -> String {
 /// What comes next for a stake that lapsed; `found` is where the own node has its transaction, if it was asked.
 pub fn lapsed(stake: &Stake, broadcast: bool, found: Option<Found>, view: View<'_>) -> String {
     let anew = format!("`stake --resume {}`", stake.id);
-    let lock = view.calendar.blocks(stake.contract.lock.get().into());
-    let block = stake.included.map(|place| place.height.0);
-    let block = block.or(match found {
+    let lock: u32 = stake.contract.lock.get().into();
+    let block = stake.included.map(|place| place.height.0).or(match found {
         Some(Found::Block(height)) => Some(height),
         _ => None,
     });
+    // What no block holds can be in the next.
+    let params = view.ledger.params_at(BtcHeight(block.unwrap_or(view.tip.saturating_add(1)))).1;
+    let may = standing::may_be_anew(stake, params);
+    let never = "the rules for new stakes are not those that it was agreed on under any more, so it cannot be registered anew and gains no power";
     if let Some(block) = block {
-        let due = block.saturating_add(stake.contract.lock.get().into());
+        let due = block.saturating_add(lock);
         let when = match view.is_due(due) {
             true => format!("it can be withdrawn now: `withdraw {}`", stake.id),
-            false => format!("without that it can be withdrawn from {}", view.when(due)),
+            false if stake.has_quorum() => {
+                format!(
+                    "it can be withdrawn from {}, or leave early now: `unbond {}`",
+                    view.when(due),
+                    stake.id
+                )
+            }
+            false => format!("it can be withdrawn from {}", view.when(due)),
         };
-        return format!(
-            "block {block} holds it, too late to count: {anew} registers it anew, and then it can gain power; {when}"
-        );
+        return match may {
+            true => format!(
+                "block {block} holds it, too late to count: {anew} registers it anew, and then it can gain power; without that {when}"
+            ),
+            false => format!("block {block} holds it, too late to count: {never}; {when}"),
+        };
     }
-    let counts = format!(
-        "{anew} registers it anew once a block holds it; without that it can be withdrawn {lock} after its block"
-    );
+    let lock = view.calendar.blocks(lock);
+    let counts = match may {
+        true => format!(
+            "{anew} registers it anew once a block holds it; without that it can be withdrawn {lock} after its block"
+        ),
+        false => format!("{never}; it can be withdrawn {lock} after its block"),
+    };
     match found {
         Some(_) => format!("no block held it in time to count; it waits in your node's mempool: {counts}"),
         None if broadcast => {

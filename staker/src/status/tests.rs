@@ -3,7 +3,10 @@ use crate::record::Origin;
 use crate::when::Moment;
 use bitcoin::{Network, Sequence, Transaction, TxOut};
 use palisade_protocol::context::ChainId;
+use palisade_protocol::governance::Action;
 use palisade_protocol::message::Message;
+use palisade_protocol::params::ParamsDocument;
+use palisade_protocol::units::BtcHeight;
 use palisade_regtest::world::{Wish, World, provider_key, transaction};
 
 fn calendar() -> Calendar {
@@ -387,4 +390,24 @@ fn a_stake_that_lapsed_says_where_its_transaction_is_and_what_can_be_done() {
     let late = View { tip: block + 299, ..view(&world) };
     let told = describe(&record, Seen { found: Some(Found::Block(block)), ..Seen::default() }, late);
     assert!(told.can_withdraw && told.next.contains(&format!("now: `withdraw {id}`")), "{}", told.next);
+
+    // Other exits than those that were agreed on, or another committee: nobody is told to register it anew.
+    let now = world.ledger.params_at(world.ledger.btc_height()).1.document().clone();
+    let mut other = now.clone();
+    other.quorum += 1;
+    for changed in [ParamsDocument { unbonding_fee_sat: now.unbonding_fee_sat + 500, ..now }, other] {
+        let mut world = world.clone();
+        let from_height = BtcHeight(world.btc_height() + 1);
+        let params = Box::new(ParamsDocument { from_height, ..changed });
+        world.govern(Action::SetParams(params)).unwrap();
+        world.mine(2);
+        let block = world.btc_height();
+        for found in [None, Some(Found::Mempool), Some(Found::Block(block))] {
+            record.broadcast = true;
+            let told = describe(&record, Seen { found, ..Seen::default() }, view(&world));
+            let never = told.next.contains("cannot be registered anew and gains no power");
+            assert!(never && !told.next.contains("registers it anew"), "{}", told.next);
+            assert!(told.next.contains("can be withdrawn"), "{}", told.next);
+        }
+    }
 }

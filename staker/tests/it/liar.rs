@@ -1,7 +1,7 @@
 //! A proxy before the hub that alters one field at a time of what the hub answers: nothing is locked because of it.
 
+use crate::orders::stake;
 use crate::party::{Party, args, open};
-use crate::stories::stake;
 use palisade_hub::ledger::stake::Stake as Known;
 use palisade_hub::ledger::state::StakeState::{self, Active, Verified};
 use palisade_protocol::block::Block;

@@ -1,7 +1,9 @@
 //! Stories of a holder on a real bitcoind, with a hub, a reporter and a committee around them.
 
+mod late;
 mod liar;
 mod mishaps;
+mod orders;
 mod party;
 mod program;
 mod stories;

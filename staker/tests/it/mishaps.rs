@@ -1,64 +1,27 @@
 //! What goes wrong beside a holder: a lost book, a node that lags, coins spent twice, two orders about one stake.
 
+use crate::orders::{all, check_refused, check_told, extend, fund, one, resume, stake, unbond, withdraw};
 use crate::party::{Party, args, open};
-use crate::stories::{stake, withdraw};
 use bitcoin::consensus::encode::serialize_hex;
-use bitcoin::{Address, Amount};
 use palisade_hub::bitcoind::Behind;
 use palisade_hub::daemon::exit::{Exit, Failure};
 use palisade_hub::ledger::state::StakeState::{Active, Expanded, Lapsed, Pending, Unbonding, Verified};
 use palisade_regtest::Node;
 use palisade_regtest::world::provider_key;
 use palisade_staker::backup::{self, Backup, contents};
-use palisade_staker::extend::Extend;
 use palisade_staker::funds;
 use palisade_staker::recover::Recover;
 use palisade_staker::rival::Rival;
 use palisade_staker::session::Session;
 use palisade_staker::stake::Stake;
-use palisade_staker::status::{StakeStatus, Status, status};
+use palisade_staker::status::status;
 use palisade_staker::summary::Locked;
-use palisade_staker::unbond::{Unbond, Unbonding as Left};
+use palisade_staker::unbond::Unbond;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-async fn unbond(config: &Path, id: &str) -> Result<Left, Failure> {
-    args::<Unbond>(&[id, "--yes"]).run(&mut open(config)).await
-}
-
-async fn extend(config: &Path, flags: &[&str]) -> Result<Locked, Failure> {
-    args::<Extend>(flags).run(&mut open(config)).await
-}
-
-async fn resume(config: &Path, id: &str) -> Result<Locked, Failure> {
-    args::<Stake>(&["--resume", id, "--yes"]).run(&mut open(config)).await
-}
-
-async fn all(config: &Path) -> Status {
-    status(&mut open(config), None).await.unwrap()
-}
-
-async fn one(config: &Path, id: &str) -> StakeStatus {
-    status(&mut open(config), Some(id)).await.unwrap().stakes.remove(0)
-}
-
 async fn recover(config: &Path, flags: &[&str]) -> Result<Vec<String>, Failure> {
     args::<Recover>(flags).run(config).await.map(|recovered| recovered.found)
-}
-
-/// Fails unless an order was refused with exactly this exit code and all these words.
-fn check_refused<T>(outcome: Result<T, Failure>, exit: Exit, words: &[&str]) {
-    let refused = outcome.err().expect("a refusal");
-    let said = refused.to_string();
-    assert!(words.iter().all(|part| said.contains(part)), "{words:?} in: {said}");
-    assert_eq!(refused.exit(), exit, "{said}");
-}
-
-/// Fails unless programs are told which transaction it is about, and how deep it is, or that it waits.
-fn check_told(refused: &Failure, txid: &str, depth: Option<u32>) {
-    let said = refused.to_json();
-    assert_eq!((&said["txid"], &said["depth"]), (&json!(txid), &json!(depth)), "{said}");
-    assert_eq!(said["height"].is_null(), depth.is_none(), "{said}");
 }
 
 async fn mempool(party: &Party) -> Vec<String> {
@@ -312,13 +275,6 @@ async fn a_second_order_about_a_stake_says_what_waits_and_does_nothing() {
     check_refused(early, Exit::NotNow, &["lasts 143 blocks more", &height]);
 }
 
-/// Sends one more coin to a wallet.
-async fn fund(party: &Party, config: &Path, sat: u64) {
-    let address: Address<_> = funds::address(&mut open(config)).unwrap().address.parse().unwrap();
-    party.node.fund(&address.assume_checked(), Amount::from_sat(sat)).await.unwrap();
-    party.mine(1).await;
-}
-
 /// Goes on with a stake where nobody can be asked: a refusal comes before the question, or the question is refused.
 async fn resume_asking(config: &Path, id: &str) -> Result<Locked, Failure> {
     args::<Stake>(&["--resume", id]).run(&mut open(config)).await
@@ -422,34 +378,4 @@ async fn a_backup_says_where_the_coins_of_a_stake_went_or_that_it_is_too_old_to_
         let flags: Vec<&str> = node.into_iter().chain(["--stake", &old, "--yes"]).collect();
         check_refused(withdraw(Path::new("/nowhere"), &flags).await, Exit::Failed, &[words]);
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stake_that_came_too_late_is_registered_anew_and_counts() {
-    let party = Party::new(&["anna"]).await;
-    let config = party.funded("alice", &[600_000]).await;
-    party.signing.send_replace(0);
-    let id = stake(&config, &["--no-wait"]).await.unwrap().id.unwrap();
-    let tx = open(&config).book.find(&id).unwrap().staking_tx;
-    party.mine(60).await;
-    party.until_state(&id, Lapsed).await;
-    party.signing.send_replace(3);
-    party.node.rpc().send_raw_transaction(&tx).await.unwrap();
-    let anew = format!("`stake --resume {id}` registers it anew");
-    let shown = one(&config, &id).await;
-    assert!(
-        shown.next.contains("waits in your node's mempool") && shown.next.contains(&anew),
-        "{}",
-        shown.next
-    );
-    party.mine(1).await;
-    let height = party.node.rpc().tip().await.unwrap().height;
-    let shown = one(&config, &id).await;
-    let holds = format!("block {height} holds it, too late to count");
-    assert!(shown.next.contains(&holds) && shown.next.contains(&anew), "{}", shown.next);
-    assert_eq!((shown.included_at, shown.withdraw_at), (Some(height), Some(height + 200)));
-    let new = resume(&config, &id).await.unwrap().id.unwrap();
-    assert_ne!(new, id);
-    party.mine(6).await;
-    party.until_state(&new, Active).await;
 }

@@ -13,6 +13,7 @@ use palisade_hub::engine::Hub;
 use palisade_hub::ledger::state::StakeState;
 use palisade_hub::replica::Replica;
 use palisade_protocol::context::ChainId;
+use palisade_protocol::governance::Action;
 use palisade_protocol::inclusion::InclusionProof;
 use palisade_protocol::message::{ExpansionConsent, Message};
 use palisade_protocol::stake::StakeId;
@@ -37,6 +38,7 @@ pub struct Party {
     pub url: String,
     pub signing: Signing,
     pub folder: tempfile::TempDir,
+    world: World,
     stop: Shutdown,
 }
 
@@ -61,7 +63,7 @@ impl Party {
         let every = Duration::from_millis(20);
         tokio::spawn(make_blocks(hub.clone(), keypair("hub"), every, stop.clone()));
         let signing = watch::Sender::new(3);
-        let party = Self { node, hub, url, signing, folder, stop };
+        let party = Self { node, hub, url, signing, folder, world: world.clone(), stop };
         let mut reporter = party.reporter(&world);
         for name in providers {
             party.register_provider(&mut world, &mut reporter, name).await;
@@ -138,6 +140,14 @@ impl Party {
                 }
             }
         });
+    }
+
+    /// Two of the three governance members decide.
+    pub async fn govern(&self, action: Action) {
+        let mut world = self.world.clone();
+        world.ledger = self.hub.ledger().clone();
+        let decision = Message::Governance(world.decision(action));
+        self.client().submit(&decision).await.unwrap();
     }
 
     pub fn password(&self) -> PathBuf {

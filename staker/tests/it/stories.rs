@@ -1,39 +1,23 @@
 //! Stories of a holder.
 
+use crate::orders::{slashing, stake, withdraw};
 use crate::party::{Party, args, open};
 use bitcoin::consensus::encode::deserialize_hex;
-use bitcoin::secp256k1::{Message as Digest, SECP256K1};
 use bitcoin::{Address, Network, Transaction};
 use palisade_hub::bitcoind::Acceptance;
 use palisade_hub::daemon::exit::Exit;
-use palisade_hub::ledger::stake::Stake as Known;
 use palisade_hub::ledger::state::StakeState::*;
-use palisade_protocol::keys::CovenantKey;
 use palisade_protocol::stake::StakeId;
-use palisade_protocol::transactions::witness::{self, CovenantSignatures};
-use palisade_regtest::world::{COVENANT, address, keypair, provider_key};
+use palisade_regtest::world::{address, provider_key};
 use palisade_staker::cli::Withdraw;
 use palisade_staker::extend::Extend;
 use palisade_staker::init::Init;
 use palisade_staker::providers::Named;
 use palisade_staker::session::Session;
 use palisade_staker::stake::Stake;
-use palisade_staker::summary::Locked;
 use palisade_staker::unbond::Unbond;
 use palisade_staker::{backup, funds, status};
 use std::path::Path;
-
-/// Stakes 0.005 BTC for 200 blocks with provider "anna".
-pub async fn stake(config: &Path, more: &[&str]) -> Result<Locked, palisade_hub::daemon::exit::Failure> {
-    let anna = provider_key("anna").to_string();
-    let flags = ["--amount", "0.005 BTC", "--provider", &anna, "--lock", "200 blocks", "--yes"];
-    let flags: Vec<&str> = flags.into_iter().chain(more.iter().copied()).collect();
-    args::<Stake>(&flags).run(&mut open(config)).await
-}
-
-pub async fn withdraw(config: &Path, flags: &[&str]) -> Result<String, palisade_hub::daemon::exit::Failure> {
-    Ok(args::<Withdraw>(flags).run(config).await?.txid)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn coins_are_staked_wait_the_timelock_out_and_come_back() {
@@ -212,31 +196,6 @@ async fn an_expansion_that_is_only_printed_is_complete_and_is_sent_later() {
     assert!(sent.broadcast && sent.outpoint == printed.outpoint && sent.raw.is_none());
     party.mine(1).await;
     party.until_state(&old, Expanded).await;
-}
-
-/// The slashing of a stake, or of its unbonding output, signed by everybody whose key is known here.
-fn slashing(stake: &Known, of_unbonding: bool) -> Transaction {
-    let (mut tx, hash, output, own) = match of_unbonding {
-        false => (
-            stake.presigned.slashing.clone(),
-            stake.sighashes.slashing,
-            stake.contract.output(),
-            stake.slashing_signatures[0],
-        ),
-        true => (
-            stake.presigned.unbonding_slashing.clone(),
-            stake.sighashes.unbonding_slashing,
-            stake.contract.unbonding_output(),
-            stake.slashing_signatures[1],
-        ),
-    };
-    let sign = |name: &str| SECP256K1.sign_schnorr(&Digest::from_digest(hash), &keypair(name));
-    let member = |name: &&str| (CovenantKey::from(keypair(name).x_only_public_key().0), sign(name));
-    let covenant: CovenantSignatures = COVENANT[..3].iter().map(member).collect();
-    let provider = (provider_key("anna"), &sign("anna"));
-    let keys = &stake.contract.keys;
-    tx.input[0].witness = witness::slashing(&output, keys, &own, provider, &covenant).unwrap();
-    tx
 }
 
 #[tokio::test(flavor = "multi_thread")]
