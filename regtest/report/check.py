@@ -15,6 +15,7 @@ import history
 import hublog
 import ledger
 import reorgs
+import rules
 import shape
 import story
 import transactions
@@ -31,6 +32,7 @@ CLAIMS = [
     ("fps", ledger.fps),
     ("stakes", ledger.stakes),
     ("reorgs", reorgs.reorgs),
+    ("rules", rules.rules),
     ("histories", history.histories),
     ("txs", transactions.txs),
     ("refused", transactions.refused),
@@ -53,7 +55,7 @@ class Facts:
 
     def __init__(self, report, base, node, cache, files):
         self.report, self.base, self.node, self.cache, self.files = report, base, node, cache, files
-        self.held, self.told, self.trips = 0, {}, []
+        self.held, self.told, self.trips, self.seen = 0, {}, [], []
         genesis_bytes = self.file(report["hub"]["genesis"])
         self.log, self.log_facts = hublog.checked_log(self.file(report["hub"]["log"]), genesis_bytes)
         self.hub_id = tagged("palisade/1/hub", genesis_bytes)

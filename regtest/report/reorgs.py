@@ -24,6 +24,7 @@ def reorgs(facts):
         deep = old[0]["height"] - entry["fork_height"] > facts.version_at(old[0]["height"])[1]["k"]
         facts.need(entry["breaker"] == deep, f"{where}: the breaker trips if more than k blocks are lost")
         facts.trips += [seen] if deep else []
+        facts.seen.append(seen)
         power_around(facts, where, entry)
         affected(facts, where, i, entry, old[0]["height"])
 

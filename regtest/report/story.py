@@ -14,6 +14,7 @@ STEPS = {
     "1.1": {"fps": 8},
     "1.2": {"fund": 4},
     "1.3": {"stake": 4},
+    "1.4": {"params": 1, "finality": 2},
     "2.1": {"stakes": 4},
     "2.2": {"finality": 2},
     "2.3": {"finality": 8},

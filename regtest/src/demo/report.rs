@@ -10,6 +10,7 @@ mod finish;
 mod hub;
 mod log;
 mod reorgs;
+mod rules;
 
 pub use entries::{Anchor, Files, Reorg, Timestamp};
 pub use finish::{Sources, add_step, proven, write};

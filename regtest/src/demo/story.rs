@@ -10,6 +10,7 @@ mod lies;
 mod locking;
 mod power;
 mod reorgs;
+mod rules;
 
 use crate::demo::holders::Holder;
 use crate::demo::network::{Network, OtherChain};
@@ -66,6 +67,7 @@ pub async fn tell_all(dir: &Path) -> anyhow::Result<PathBuf> {
     story.one_votes_twice().await?;
     story.bitcoin_reorganises().await?;
     story.files_for_the_proof().await?;
+    story.rules_were_kept().await?;
     story.end(dir).await
 }
 
@@ -245,12 +247,18 @@ impl Story {
         Ok(earliest)
     }
 
-    /// Shows that the node refuses a transaction, and keeps its words.
+    /// Shows that the node refuses a transaction, by the rule that the story is about, and keeps its words.
     async fn refuse(&mut self, tx: &Transaction, leaf: &str, why: &str) -> anyhow::Result<String> {
         let tip = self.network.node.rpc().tip().await?.height;
         let answers = self.network.node.rpc().test_mempool_accept(std::slice::from_ref(tx)).await?;
         match answers.first() {
             Some(Acceptance::Refused { reason }) => {
+                let due = if leaf == "timelock" { "non-BIP68-final" } else { "script-verify-flag-failed" };
+                ensure!(
+                    reason.contains(due),
+                    "bitcoind refuses {} for another reason: {reason}",
+                    tx.compute_txid()
+                );
                 self.tell
                     .line(format!("bitcoind refuses {} at height {tip}, {why}: {reason}", tx.compute_txid()));
                 Ok(self.report.refused(tx, leaf, tip, reason))

@@ -1,7 +1,7 @@
 //! Putting the report together when the story is over, and what must hold before it is written.
 
 use super::log::Log;
-use super::{Report, Step, bitcoin, equivocations, finality, hub, reorgs};
+use super::{Report, Step, bitcoin, equivocations, finality, hub, reorgs, rules};
 use crate::node::Node;
 use ::bitcoin::Txid;
 use anyhow::{Context as _, ensure};
@@ -45,6 +45,7 @@ impl Report {
         let log = Log::read(from.hub).await?;
         log.write_genesis(&from.dir.join("hub.genesis"))?;
         log.write(&from.dir.join("hub.log"))?;
+        rules::check(&log)?;
         self.anchored_headers(&log);
         let txs = bitcoin::transactions(from.node.rpc(), &self.txs, &self.stale).await?;
         let fps = hub::providers(&log);

@@ -115,19 +115,17 @@ impl Log {
 
     /// All evidence, with the hub block that exposed the key by it.
     pub fn evidence(&self) -> Vec<(Height, Evidence)> {
-        let evidence = self.messages().filter_map(|(height, message)| match message {
-            Message::Evidence(evidence) => Some((height, evidence)),
+        let evidence = self.messages().filter_map(|(header, message)| match message {
+            Message::Evidence(evidence) => Some((header.height, evidence)),
             _ => None,
         });
         evidence.collect()
     }
 
-    fn messages(&self) -> impl Iterator<Item = (Height, Message)> {
-        let messages = |block: &Block| {
-            let height = block.header.height;
-            block.messages.iter().map(move |bytes| (height, bytes.clone())).collect::<Vec<_>>()
-        };
-        let all = self.blocks.iter().flat_map(messages);
-        all.filter_map(|(height, bytes)| Some((height, bytes.decode().ok()?)))
+    /// All messages in order, each with its hub block's header.
+    pub fn messages(&self) -> impl Iterator<Item = (&HubHeader, Message)> {
+        let all =
+            self.blocks.iter().flat_map(|block| block.messages.iter().map(|bytes| (&block.header, bytes)));
+        all.filter_map(|(header, bytes)| Some((header, bytes.decode().ok()?)))
     }
 }
