@@ -323,7 +323,7 @@ fn check_chains(ledger: &Ledger, action: &Action) -> Result<(), Failure> {
 async fn sign_and_submit(mut decision: GovernanceMessage, how: &How) -> Result<Done, Failure> {
     let genesis = read_genesis(&how.genesis).map_err(Failure::usage)?;
     let (sequence, action) = (decision.sequence, in_words(&decision.action));
-    ask::progress(format_args!("decision {sequence}: {action}"));
+    ask::announce(format_args!("decision {sequence}: {action}"));
     check_signatures(&decision, &genesis).map_err(|why| {
         Failure::failed(format_args!("the decision carries what is no member's signature on it: {why}"))
             .hint("it was altered after it was signed, or is for another hub: begin anew")

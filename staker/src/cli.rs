@@ -13,7 +13,7 @@ use crate::status;
 use crate::unbond::Unbond;
 use crate::withdraw::{self, Source, Terms};
 use clap::{ArgGroup, Args, Parser, Subcommand};
-use palisade_hub::daemon::ask::progress;
+use palisade_hub::daemon::ask::go_on;
 use palisade_hub::daemon::exit::{Failure, Format};
 use palisade_hub::daemon::node_args::{LOGIN, NodeArgs};
 use std::path::{Path, PathBuf};
@@ -143,7 +143,7 @@ impl Withdraw {
         // Only where the node has no coins of it any more the hub is asked: its log knows what took them.
         let gone = coins::find(&session.node, &record).await?.is_none();
         if gone && let Err(why) = session.catch_up().await {
-            progress(format_args!("{why}\n(going on with what is known)"));
+            go_on(&why, "going on with what is known");
         }
         let keys = &session.keys()?;
         let default = session.purse.address()?;

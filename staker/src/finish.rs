@@ -208,10 +208,10 @@ pub async fn lock_first(
         coins::check_can_confirm(&session.node, &record, session.view(None)).await?;
         session.follow().await?;
     }
+    if !coins::are_in_stake(session, &record).await? {
+        return Err(coins::nowhere(&record, Sources::of(session)).await?);
+    }
     if !is_registered(session, &record) {
-        if !coins::are_in_stake(session, &record).await? {
-            return Err(coins::nowhere(&record, Sources::of(session)).await?);
-        }
         record = register_confirmed(session, record, keys).await?;
         submit(session, &record).await?;
     }

@@ -12,7 +12,7 @@ use crate::session::Session;
 use crate::verify;
 use bitcoin::{Transaction, TxOut};
 use clap::Args;
-use palisade_hub::daemon::ask::progress;
+use palisade_hub::daemon::ask::go_on;
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::store::Store;
@@ -87,7 +87,7 @@ impl Recover {
                     "the hub's log names your stakes; without the hub, --backup FILE takes those of a backup",
                 ));
             }
-            Err(why) => progress(format_args!("{why}\n(going on with the backup and what is known)")),
+            Err(why) => go_on(&why, "going on with the backup and what is known"),
             Ok(()) => {}
         }
         let keys = session.keys()?;
@@ -98,7 +98,7 @@ impl Recover {
         let numbers = numbers(session.ledger(), &keys)?;
         let logged = registrations(session.replica.store(), &numbers)?;
         if let Err(why) = session.sync().await {
-            progress(format_args!("{why}\n(a stake that was not sent yet cannot be signed again)"));
+            go_on(&why, "a stake that was not sent yet cannot be signed again");
         }
         for (id, registration) in logged {
             records.extend(restore(&session, &keys, &numbers, id, registration).await?);

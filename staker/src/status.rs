@@ -12,7 +12,7 @@ use crate::when::Calendar;
 use crate::words::{self, Found, View};
 use bitcoin::{Amount, OutPoint, Txid};
 use palisade_hub::bitcoind::Behind;
-use palisade_hub::daemon::ask::progress;
+use palisade_hub::daemon::ask::go_on;
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::ledger::stake::{SpendKind, Stake};
 use palisade_hub::ledger::state::StakeState;
@@ -126,7 +126,7 @@ pub struct Seen {
 /// Asks the hub for what is new, if it answers, and tells about the stakes. The hub is not needed: what is known is told.
 pub async fn status(session: &mut Session, name: Option<&str>) -> Result<Status, Failure> {
     let hub = session.catch_up().await.err();
-    hub.iter().for_each(|why| progress(format_args!("{why}\n(shown is what was known before)")));
+    hub.iter().for_each(|why| go_on(why, "shown is what was known before"));
     let records = match name {
         Some(name) => vec![session.book.find(name)?],
         None => session.book.stakes().to_vec(),
@@ -135,9 +135,7 @@ pub async fn status(session: &mut Session, name: Option<&str>) -> Result<Status,
         Ok(looked) => (None, looked),
         Err(why) => (Some(why), Looked::nothing(&records)),
     };
-    node_silent
-        .iter()
-        .for_each(|why| progress(format_args!("{why}\n(what waits in its mempool is not shown)")));
+    node_silent.iter().for_each(|why| go_on(why, "what waits in its mempool is not shown"));
     let (ledger, view) = (session.ledger(), session.view(looked.height));
     let stakes: Vec<StakeStatus> =
         records.iter().zip(looked.seen).map(|(record, seen)| describe(record, seen, view)).collect();

@@ -12,7 +12,7 @@ use crate::when::Calendar;
 use bitcoin::Amount;
 use bitcoin::consensus::encode::serialize_hex;
 use clap::Args;
-use palisade_hub::daemon::ask::{confirm, progress};
+use palisade_hub::daemon::ask::{confirm, go_on};
 use palisade_hub::daemon::exit::Failure;
 use palisade_protocol::transactions::witness::NoWitness;
 use serde::Serialize;
@@ -83,7 +83,7 @@ impl Unbond {
     pub async fn run(&self, session: &mut Session) -> Result<Unbonding, Failure> {
         let mut record = session.book.find(&self.stake)?;
         if let Err(why) = session.catch_up().await {
-            progress(format_args!("{why}\n(going on with what is known)"));
+            go_on(&why, "going on with what is known");
         }
         if !self.print {
             session.check_node().await?;
@@ -97,14 +97,14 @@ impl Unbond {
             session.book.put(record.clone())?;
         }
         let (contract, presigned) = (record.contract()?, presigned(&record)?);
-        let unsigned = record.unbonding_signatures.len();
+        let signed = record.unbonding_signatures.len();
         let tx =
             exit::unbond(&contract, &presigned, &key, &record.unbonding_signatures).map_err(
                 |why| match why {
                     exit::NoExit::Witness(NoWitness::BelowQuorum { quorum, .. }) => {
                         let withdraw = calendar.blocks(record.lock.get().into());
                         Failure::not_now(format_args!(
-                            "{unsigned} committee members have signed the early exit, {quorum} are needed"
+                            "of the committee {signed} signed the early exit, {quorum} are needed"
                         ))
                         .hint(format_args!("the timelock always works: {withdraw} after the stake's block"))
                     }

@@ -38,7 +38,7 @@ pub enum NotSafe {
     #[error("the hub's log has another {0} under this id than we registered")]
     Another(&'static str),
     /// No quorum yet.
-    #[error("{signed} committee members have signed, {quorum} are needed")]
+    #[error("of the committee {signed} signed, {quorum} are needed")]
     NoQuorum {
         /// Members that signed.
         signed: usize,
@@ -46,7 +46,7 @@ pub enum NotSafe {
         quorum: u8,
     },
     /// No quorum of consents to the expansion yet.
-    #[error("{signed} committee members have consented to the expansion, {quorum} are needed")]
+    #[error("of the committee {signed} consented to the expansion, {quorum} are needed")]
     NoConsent {
         /// Members that consented.
         signed: usize,

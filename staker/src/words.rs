@@ -159,7 +159,7 @@ fn resumable(stake: &Stake, view: View<'_>) -> String {
 /// What comes next for a stake in the ledger.
 pub fn next(stake: &Stake, broadcast: bool, view: View<'_>) -> String {
     let quorum = stake.contract.keys.committee().quorum();
-    let signed = || format!("{} have signed, {quorum} are needed", stake.signatures.len());
+    let signed = || format!("{} signed, {quorum} are needed", stake.signatures.len());
     let lapses = || match stake.ever_included {
         true => String::new(),
         false => format!("; lapses at {} if no block before that holds it", view.when(stake.lapses_at.0)),

@@ -27,7 +27,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A record of another format is not put aside as a damaged one is: the build that wrote it can go on with it.
+/// A record of another format is not put aside as a damaged one is: the build that wrote it can go on with it. (One that was
+/// restored or copied besides is put aside before anybody looks at its format.)
 const RECORD: Kind = Kind {
     name: "signer's record",
     id: b"PalR",

@@ -63,6 +63,18 @@ pub fn progress(text: impl Display) {
     }
 }
 
+/// Says what a key is about to sign, before its password is asked for: also with `--json`, where a person is at the terminal.
+pub fn announce(text: impl Display) {
+    if !is_silent() || io::stdin().is_terminal() {
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+}
+
+/// Says what failed where a command goes on without it, and how.
+pub fn go_on(why: &Failure, how: impl Display) {
+    progress(format_args!("warning: {}\n({how})", why.message()));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

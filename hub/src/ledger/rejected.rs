@@ -94,7 +94,7 @@ pub enum Rejected {
     #[error("commitment: {0}")]
     Commitment(&'static str),
     /// An epoch outside the range that is open for commitments.
-    #[error("commitments are open for epochs {first} to {last}, not {found}")]
+    #[error("commitments are open for epochs {first} {}, not {found}", up_to(*.last))]
     Epoch {
         /// Wanted.
         found: Epoch,
@@ -152,6 +152,11 @@ pub enum Rejected {
     /// Parameters.
     #[error("parameters: {0}")]
     Params(#[from] BadParams),
+}
+
+/// How far a range of epochs goes.
+fn up_to(last: Epoch) -> String {
+    if last.0 == u64::MAX { "on".to_owned() } else { format!("to {last}") }
 }
 
 impl Rejected {

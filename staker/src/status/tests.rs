@@ -41,7 +41,7 @@ fn each_state_says_what_comes_next() {
         )
     );
     for (state, broadcast, part) in [
-        (StakeState::Pending, false, "waits for the committee: 3 have signed, 3 are needed"),
+        (StakeState::Pending, false, "waits for the committee: 3 signed, 3 are needed"),
         (StakeState::Verified, true, "gains power at block"),
         (StakeState::Ending, true, "has no power any more; can be withdrawn from block"),
         (StakeState::Unbonding, true, "left early"),

@@ -220,7 +220,7 @@ async fn no_altered_field_of_the_hubs_answers_signs_an_early_exit() {
         let left = unbond(session, &[]).await;
         assert!(
             left.as_ref().is_err_and(
-                |why| why.contains("0 committee members have signed the early exit, 3 are needed")
+                |why| why.contains("of the committee 0 signed the early exit, 3 are needed")
             )
         );
         left

@@ -35,7 +35,7 @@ async fn start_waiting(config: &Path, args: &[&str]) -> Child {
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let waits = async {
         while let Some(line) = lines.next_line().await.unwrap() {
-            if line.contains("0 committee members have signed, 3 are needed") {
+            if line.contains("of the committee 0 signed, 3 are needed") {
                 return;
             }
         }

@@ -1,6 +1,6 @@
 //! Stories of a holder.
 
-use crate::orders::{slashing, stake, withdraw};
+use crate::orders::{check_refused, resume, slashing, stake, withdraw};
 use crate::party::{Party, args, open};
 use bitcoin::consensus::encode::deserialize_hex;
 use bitcoin::{Address, Network, Transaction};
@@ -52,6 +52,7 @@ async fn coins_are_staked_wait_the_timelock_out_and_come_back() {
     withdraw(&config, &[&id, "--yes"]).await.unwrap();
     party.mine(1).await;
     party.until_state(&id, Withdrawn).await;
+    check_refused(resume(&config, &id).await, Exit::Failed, &["withdrawn by"]);
     let balance = funds::balance(&mut open(&config)).await.unwrap();
     assert!((799_000..800_000).contains(&balance.free_sat), "all but fees is back: {}", balance.free_sat);
 }
