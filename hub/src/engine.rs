@@ -31,8 +31,10 @@ const WAITING: Bounds = Bounds { items: 10_000, bytes: 64 << 20 };
 const BATCH: Bounds = Bounds { items: MAX_DIGESTS, bytes: usize::MAX };
 /// Most digests that wait for a block's batch.
 const WAITING_DIGESTS: Bounds = Bounds { items: 8 * MAX_DIGESTS, bytes: usize::MAX };
-/// Most votes that are judged and kept at once: what comes meanwhile is next.
-const VOTES: Bounds = Bounds { items: 500, bytes: usize::MAX };
+/// Most votes that are judged at once: what comes meanwhile is next.
+const VOTES: Bounds = Bounds { items: 250, bytes: usize::MAX };
+/// How many times as many may be judged before they are kept.
+const JUDGED: usize = 16;
 /// Most votes that wait.
 const WAITING_VOTES: Bounds = Bounds { items: 10_000, bytes: 64 << 20 };
 
@@ -123,12 +125,16 @@ impl Hub {
         }
     }
 
-    /// Judges the votes that wait, keeps the good ones on disk and counts them, until none waits. While some are being
-    /// written, the next are judged.
+    /// Judges the votes that wait, keeps the good ones on disk and counts them, until none waits. While some are being written,
+    /// the next are judged; all that are judged by then are written at once, for it is the disk's flush that takes time.
     pub fn count_waiting_votes(&self) {
         std::thread::scope(|scope| {
-            let (judged, to_count) = sync_channel(1);
-            scope.spawn(|| to_count.into_iter().for_each(|judged| self.keep_and_count(judged)));
+            let (judged, to_count) = sync_channel::<Vec<_>>(JUDGED);
+            scope.spawn(move || {
+                while let Ok(first) = to_count.recv() {
+                    self.keep_and_count(first.into_iter().chain(to_count.try_iter().flatten()).collect());
+                }
+            });
             loop {
                 let waiting = self.votes.take(VOTES);
                 if waiting.is_empty() || judged.send(self.judge_votes(waiting)).is_err() {
