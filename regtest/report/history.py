@@ -73,7 +73,9 @@ def state_of(facts, own, told, until, tip, height):
         return ["PENDING"], None
     if out:
         return ["EXPOSED"], None
-    if included is None or height < included + k:
+    # Of a stake that was on Bitcoin when it was registered nobody knew before what becomes of its coins.
+    since = facts.log.tip_after(bytes.fromhex(told["id"]))[1] if "inclusion" in own.real else 0
+    if included is None or height < max(included, since) + k:
         return ["VERIFIED"], None
     if height >= included + lock - u:
         return ["ENDING"], None

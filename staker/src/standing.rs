@@ -6,8 +6,10 @@ use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::stake::{Spend, Stake};
 use palisade_hub::ledger::state::StakeState;
 use palisade_protocol::params::Params;
+use palisade_protocol::registration::{check_amount, check_lock};
 use palisade_protocol::stake::{Contract, Presigned};
 use palisade_protocol::transactions::CannotBuild;
+use palisade_protocol::units::BtcHeight;
 
 /// Blocks that a broadcast transaction is given before its registration would lapse.
 const LAPSE_MARGIN: u32 = 6;
@@ -37,11 +39,21 @@ pub fn agreed_under(contract: &Contract, params: &Params) -> Result<(Contract, P
     contract.presign(params).map(|presigned| (contract, presigned))
 }
 
-/// Whether a stake that lapsed may be registered anew under these parameters: by the same committee, with the exits that were
-/// agreed on before; and only an expansion names former providers. Source: docs/protocol.md, section 5.5.
-pub fn may_be_anew(stake: &Stake, params: &Params) -> bool {
-    let same_exits = agreed_under(&stake.contract, params).is_ok_and(|(_, now)| now == stake.presigned);
-    same_exits && stake.contract.keys.committee() == params.committee() && stake.former.is_empty()
+/// Why a stake that lapsed cannot be registered anew, were it in the block of a height; nothing if it can. Source:
+/// docs/protocol.md, section 5.5.
+pub fn never_anew(stake: &Stake, height: u32, ledger: &Ledger) -> Option<&'static str> {
+    let params = ledger.params_at(BtcHeight(height)).1;
+    let contract = &stake.contract;
+    let same_exits = agreed_under(contract, params).is_ok_and(|(_, now)| now == stake.presigned);
+    let in_bounds =
+        check_lock(contract.lock, params).is_ok() && check_amount(contract.coin.value, params).is_ok();
+    if !same_exits || !in_bounds || contract.keys.committee() != params.committee() {
+        return Some("the rules for new stakes are not those that it was agreed on under any more");
+    }
+    if stake.exposed {
+        return Some("the key of a provider that it names is out");
+    }
+    (!stake.former.is_empty()).then_some("it names former providers, as only an expansion does")
 }
 
 /// Last height of Bitcoin at which a stake that was not sent can still be; none if it never lapses, or has.

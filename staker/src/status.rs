@@ -198,15 +198,20 @@ async fn look(session: &Session, records: &[StakeRecord]) -> Result<Looked, Fail
             true => coins::found(&session.node, record).await?,
             false => None,
         };
-        // Of a stake that lapsed the log hears nothing more.
-        let gave_up = known.is_some_and(|stake| stake.lapsed && stake.included.is_none());
-        let left = match found {
+        // Whether the coins of a stake that lapsed have left it nobody need have told the log.
+        let gave_up = known.is_some_and(|stake| stake.lapsed && stake.spend.is_none());
+        let left = match found.or(known.and_then(in_block)) {
             Some(Found::Block(_)) if gave_up => left(session, record).await?,
             _ => None,
         };
         seen.push(Seen { waiting, rival, found, left });
     }
     Ok(Looked { height: Some(node.tip.height), behind, seen })
+}
+
+/// Where the log has a stake's transaction.
+fn in_block(stake: &Stake) -> Option<Found> {
+    stake.included.map(|place| Found::Block(place.height.0))
 }
 
 /// What the own node says has taken the coins out of a stake that is in a block, and what is to be done with them.

@@ -8,7 +8,6 @@ use bitcoin::Txid;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::stake::{Spend, SpendKind, Stake};
 use palisade_hub::ledger::state::StakeState;
-use palisade_protocol::units::BtcHeight;
 
 /// What words are found from.
 #[derive(Debug, Clone, Copy)]
@@ -233,9 +232,8 @@ pub fn lapsed(stake: &Stake, broadcast: bool, found: Option<Found>, view: View<'
         _ => None,
     });
     // What no block holds can be in the next.
-    let params = view.ledger.params_at(BtcHeight(block.unwrap_or(view.tip.saturating_add(1)))).1;
-    let may = standing::may_be_anew(stake, params);
-    let never = "the rules for new stakes are not those that it was agreed on under any more, so it cannot be registered anew and gains no power";
+    let never = standing::never_anew(stake, block.unwrap_or(view.tip.saturating_add(1)), view.ledger);
+    let never = never.map(|why| format!("{why}, so it cannot be registered anew and gains no power"));
     if let Some(block) = block {
         let due = block.saturating_add(lock);
         let when = match view.is_due(due) {
@@ -249,19 +247,20 @@ pub fn lapsed(stake: &Stake, broadcast: bool, found: Option<Found>, view: View<'
             }
             false => format!("it can be withdrawn from {}", view.when(due)),
         };
-        return match may {
-            true => format!(
-                "block {block} holds it, too late to count: {anew} registers it anew, and then it can gain power; without that {when}"
-            ),
-            false => format!("block {block} holds it, too late to count: {never}; {when}"),
+        let late = format!("block {block} holds it, too late to count");
+        return match never {
+            None => {
+                format!("{late}: {anew} registers it anew, and then it can gain power; without that {when}")
+            }
+            Some(never) => format!("{late}: {never}; {when}"),
         };
     }
     let lock = view.calendar.blocks(lock);
-    let counts = match may {
-        true => format!(
+    let counts = match never {
+        None => format!(
             "{anew} registers it anew once a block holds it; without that it can be withdrawn {lock} after its block"
         ),
-        false => format!("{never}; it can be withdrawn {lock} after its block"),
+        Some(never) => format!("{never}; it can be withdrawn {lock} after its block"),
     };
     match found {
         Some(_) => format!("no block held it in time to count; it waits in your node's mempool: {counts}"),

@@ -24,14 +24,14 @@ pub struct Unprovable {
 ///
 /// A block off the ledger's best chain shows nothing.
 pub fn facts(ledger: &Ledger, block: &Block) -> Vec<Result<Message, Unprovable>> {
-    if ledger.bitcoin().height_of(&block.block_hash()).is_none() {
-        return Vec::new();
-    }
+    let Some(height) = ledger.bitcoin().height_of(&block.block_hash()) else { return Vec::new() };
     let mut messages = Vec::new();
     for (index, tx) in (0..).zip(&block.txdata) {
         let txid = tx.compute_txid();
         let proof = || InclusionProof::from_block(block, index).map_err(|why| Unprovable { txid, why });
-        for stake in ledger.stakes().of_transaction(&txid).filter(|stake| wants_inclusion(stake)) {
+        for stake in
+            ledger.stakes().of_transaction(&txid).filter(|stake| wants_inclusion(ledger, stake, height))
+        {
             let stake = stake.id;
             messages.push(proof().map(|proof| Message::Included(StakeIncluded { stake, proof })));
         }
@@ -47,9 +47,11 @@ pub fn facts(ledger: &Ledger, block: &Block) -> Vec<Result<Message, Unprovable>>
     messages
 }
 
-/// A lapsed stake is left alone: its holder may register it anew as confirmed, and its inclusion would forbid that.
-pub fn wants_inclusion(stake: &Stake) -> bool {
-    stake.included.is_none() && !stake.lapsed
+/// One that lapsed is told too: should it be registered anew, the ledger must know whether its coins have left. One that is known
+/// only when it can be withdrawn already is not taken.
+fn wants_inclusion(ledger: &Ledger, stake: &Stake, height: BtcHeight) -> bool {
+    let matures = height.plus(stake.contract.lock.get().into());
+    stake.included.is_none() && ledger.btc_height().plus(1) < matures
 }
 
 fn wants_spend<'a>(ledger: &'a Ledger, outpoint: &OutPoint) -> Option<&'a Stake> {

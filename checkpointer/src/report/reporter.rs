@@ -6,7 +6,6 @@ use crate::shell::{FileError, Pass, PassError, Work, meet};
 use bitcoin::Block;
 use palisade_hub::bitcoind::{BitcoinRpc, MAX_HEADERS};
 use palisade_hub::client::{HubClient, HubError, Receipt};
-use palisade_hub::ledger::stake::Stake;
 use palisade_hub::ledger::{Event, Ledger};
 use palisade_hub::replica::Replica;
 use palisade_protocol::chain::check_not_from_future;
@@ -29,7 +28,8 @@ const PLANS: usize = 10;
 /// Events of the own log that are read at a time.
 const EVENTS: u32 = 1_000;
 /// Rules of the ledger by which a fact is refused for good. It never should be; if it is, the others must not wait.
-const NEVER_TAKEN: [&str; 6] = ["encoding", "inclusion", "not-staking", "spend", "anchor", "set-expired"];
+const NEVER_TAKEN: [&str; 7] =
+    ["encoding", "inclusion", "not-staking", "matured", "spend", "anchor", "set-expired"];
 /// Refused messages that are remembered.
 const MAX_REFUSED: usize = 10_000;
 
@@ -203,28 +203,30 @@ impl Reporter {
         }
     }
 
-    /// Stakes that were registered since the last look may stand in blocks that were read before.
+    /// Stakes that were registered since the last look may stand in blocks that were read before. What has left them stands in
+    /// none of those: before a stake is in the log nobody signs for its coins to leave, and what waited its timelock out is not
+    /// taken any more.
     async fn look_back(&mut self) -> Result<(), PassError> {
-        let ledger = self.replica.ledger();
-        let mut mark = Mark { stakes: ledger.stakes().len(), ..self.mark };
-        let new: Vec<&Stake> = ledger.stakes().iter().skip(self.mark.stakes).collect();
-        for stake in new {
-            if let Some(height) = self.missed(stake).await? {
-                mark.height = mark.height.min(height);
+        let known = self.replica.ledger().stakes().len();
+        for index in self.mark.stakes..known {
+            if let Some(height) = self.missed(index).await? {
+                let block = self.read_blocks(height, height.next()).await?;
+                self.tell(&block).await?;
             }
+            self.move_mark(Mark { stakes: index + 1, ..self.mark })?;
         }
-        self.move_mark(mark)
+        Ok(())
     }
 
-    /// The block that was read before the stake was known, if it shows something that the ledger lacks.
-    async fn missed(&self, stake: &Stake) -> Result<Option<BtcHeight>, PassError> {
-        let outpoint = stake.contract.coin.outpoint;
-        let found = self.bitcoin.raw_transaction(outpoint.txid).await?;
-        let Some(block) = found.and_then(|found| found.mined_in) else { return Ok(None) };
+    /// The block that holds a stake, if it was read before the stake was known and the ledger lacks that.
+    async fn missed(&self, index: usize) -> Result<Option<BtcHeight>, PassError> {
         let ledger = self.replica.ledger();
-        let Some(height) = ledger.bitcoin().height_of(&block) else { return Ok(None) };
-        let told = stake.included.is_some() && self.bitcoin.tx_out(outpoint, false).await?.is_some();
-        Ok((!told && height < self.mark.height).then_some(height))
+        let Some(stake) = ledger.stakes().get(index).filter(|stake| stake.included.is_none()) else {
+            return Ok(None);
+        };
+        let found = self.bitcoin.raw_transaction(stake.contract.coin.outpoint.txid).await?;
+        let height = found.and_then(|found| ledger.bitcoin().height_of(&found.mined_in?));
+        Ok(height.filter(|height| *height < self.mark.height))
     }
 
     /// Reads some blocks, tells what they show, and moves the mark behind them.
@@ -232,21 +234,27 @@ impl Reporter {
         let first = self.mark.height;
         let end = shared.next().min(first.plus(BLOCKS));
         let blocks = self.read_blocks(first, end).await?;
-        let mut plans = 0;
-        loop {
-            let messages = self.plan(&blocks);
-            if messages.is_empty() {
-                break;
-            }
-            if plans == PLANS {
-                let why = "the hub says that it took messages, but its log lacks them".to_owned();
-                return Err(HubError::Malformed(why).into());
-            }
-            self.send(messages).await?;
-            plans += 1;
-        }
+        self.tell(&blocks).await?;
         self.move_mark(Mark { height: end, ..self.mark })?;
         Ok(Pass::Worked)
+    }
+
+    /// Tells what blocks show, until the ledger lacks nothing of it.
+    async fn tell(&mut self, blocks: &[Block]) -> Result<(), PassError> {
+        for _ in 0..PLANS {
+            let messages = self.plan(blocks);
+            if messages.is_empty() {
+                return Ok(());
+            }
+            self.send(messages).await?;
+        }
+        match self.plan(blocks).is_empty() {
+            true => Ok(()),
+            false => {
+                let why = "the hub says that it took messages, but its log lacks them".to_owned();
+                Err(HubError::Malformed(why).into())
+            }
+        }
     }
 
     async fn read_blocks(&self, first: BtcHeight, end: BtcHeight) -> Result<Vec<Block>, PassError> {

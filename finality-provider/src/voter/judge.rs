@@ -5,6 +5,7 @@
 use bitcoin::{BlockHash, OutPoint};
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::stakes::{Stakes, Watched};
+use palisade_hub::ledger::state::StakeState;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
 
@@ -86,12 +87,16 @@ pub fn judge(ledger: &Ledger, facts: &Facts<'_>) -> Result<(), NotJudged> {
     }
 }
 
-/// Whether the output is one that the ledger counts on, and that it takes for unspent.
+/// Whether the output is one that the ledger counts on, and that it takes for unspent. What can give no power any more may leave
+/// unsaid: else whoever has such a stake could keep all from voting by telling half of its story.
 fn is_unknown(stakes: &Stakes, outpoint: &OutPoint) -> bool {
     let (Some(Watched::Staking(index)) | Some(Watched::Unbonding(index))) = stakes.watched(outpoint) else {
         return false;
     };
     let Some(stake) = stakes.get(index) else { return false };
+    if matches!(stake.state, StakeState::Lapsed | StakeState::Withdrawable) {
+        return false;
+    }
     match stakes.watched(outpoint) {
         Some(Watched::Staking(_)) => stake.included.is_some() && stake.spend.is_none(),
         _ => stake.unbonded_at().is_some() && stake.unbonding_spend.is_none(),

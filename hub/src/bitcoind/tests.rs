@@ -127,7 +127,10 @@ async fn a_new_cookie_is_read_when_the_old_one_is_refused() {
     let rpc = BitcoinRpc::new(url, Auth::Cookie(path.clone())).unwrap();
 
     let error = rpc.block_hash(0).await.unwrap_err();
-    assert!(error.to_string().contains("bitcoind writes it when it starts") && error.can_be_retried(), "{error}");
+    assert!(
+        error.to_string().contains("bitcoind writes it when it starts") && error.can_be_retried(),
+        "{error}"
+    );
     std::fs::write(&path, "__cookie__:old").unwrap();
     let error = rpc.block_hash(0).await.unwrap_err();
     assert!(matches!(error, RpcError::Unauthorized { .. }), "{error}");

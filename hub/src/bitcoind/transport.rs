@@ -303,7 +303,10 @@ impl Connection {
         let cookie = match cached.take() {
             Some(cookie) if !read_again => cookie,
             _ => bounded::read_text(path).map_err(|e| {
-                self.unreachable(format!("no cookie at {} ({e}): bitcoind writes it when it starts", path.display()))
+                self.unreachable(format!(
+                    "no cookie at {} ({e}): bitcoind writes it when it starts",
+                    path.display()
+                ))
             })?,
         };
         let (user, password) = cookie.trim().split_once(':').ok_or_else(|| {

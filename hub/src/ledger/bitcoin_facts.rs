@@ -1,6 +1,7 @@
 //! Facts from Bitcoin: headers, inclusions, spends. A rollback withdraws the facts of the lost blocks, going forward.
 //! Source: docs/protocol.md, sections 5.3 and 5.8.
 
+use super::registration::check_not_matured;
 use super::stake::{Place, Spend, SpendKind};
 use super::stakes::Watched;
 use super::{Event, Ledger, Rejected, Trip};
@@ -75,7 +76,9 @@ impl Ledger {
         if stake.included.is_some() {
             return Err(Rejected::Repeated("the stake is known to be on Bitcoin"));
         }
+        let lock = stake.contract.lock;
         let place = self.prove(&included.proof)?;
+        check_not_matured(place.height, lock, self.btc_height())?;
         self.book_transaction(&included.proof.transaction, place, cause);
         Ok(())
     }
@@ -116,6 +119,11 @@ impl Ledger {
             self.stakes.spend(watched, Spend { txid, kind, place }, now, &mut self.providers);
         }
         for index in self.stakes.awaiting(&txid) {
+            let lock = self.stakes.get(index).map(|stake| stake.contract.lock);
+            // Of one that could be withdrawn before it was told nobody knows where the coins are.
+            if lock.is_none_or(|lock| check_not_matured(place.height, lock, self.btc_height()).is_err()) {
+                continue;
+            }
             let now = self.now(cause);
             self.stakes.include(index, place, now, &mut self.providers);
         }

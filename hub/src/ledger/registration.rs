@@ -11,7 +11,7 @@ use palisade_protocol::hash::Hash32;
 use palisade_protocol::provider::ProviderRegistration;
 use palisade_protocol::registration::{RegistrationProof, StakeRegistration, intent_message};
 use palisade_protocol::stake::StakeId;
-use palisade_protocol::units::BtcHeight;
+use palisade_protocol::units::{BtcHeight, RelativeBlocks};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Ledger {
@@ -54,16 +54,19 @@ impl Ledger {
     ) -> Result<(), Rejected> {
         let chains = self.check_providers(registration)?;
         self.check_outpoint(registration)?;
-        let (since, params) = match &registration.proof {
+        let tip = self.btc_height();
+        let since = match &registration.proof {
             RegistrationProof::Funding(backing) => {
                 self.check_backing_is_free(&backing.outpoint())?;
-                (self.btc_height(), self.params_at(self.btc_height()).0)
+                tip
             }
             RegistrationProof::Confirmed(confirmed) => {
-                let place = self.prove(&confirmed.inclusion)?;
-                (place.height, self.params_at(place.height).0)
+                let height = self.prove(&confirmed.inclusion)?.height;
+                check_not_matured(height, registration.lock, tip)?;
+                height
             }
         };
+        let params = self.params_at(since).0;
         let version = self.params.get(params).ok_or(Rejected::Decision("no parameters are in force"))?;
         let (k, lapse) = (version.k(), version.document().lapse_blocks);
         let judged = registration.judge(version)?;
@@ -76,9 +79,10 @@ impl Ledger {
             None => None,
         };
         let exposed = judged.contract.keys.providers().iter().any(|key| self.providers.is_exposed(key));
-        let backing = match &registration.proof {
-            RegistrationProof::Funding(backing) => Some(backing.outpoint()),
-            RegistrationProof::Confirmed(_) => None,
+        let (backing, restored_at) = match &registration.proof {
+            RegistrationProof::Funding(backing) => (Some(backing.outpoint()), BtcHeight(0)),
+            // Whoever reads Bitcoin for the hub has k blocks to say if its coins have left before anybody looked for them.
+            RegistrationProof::Confirmed(_) => (None, tip.plus(k)),
         };
         let stake = Stake {
             id: StakeId(id),
@@ -102,9 +106,10 @@ impl Ledger {
             included: None,
             ever_included: backing.is_none(),
             lapsed: false,
+            anew: false,
             spend: None,
             unbonding_spend: None,
-            restored_at: BtcHeight(0),
+            restored_at,
             exposed,
             activated: false,
             state: StakeState::Pending,
@@ -136,7 +141,7 @@ impl Ledger {
 
     /// An outpoint is registered once, unless that registration lapsed and the stake came to Bitcoin later. What was agreed on
     /// then can still be sent, so nothing else is agreed on: an exit that the newer registration does not know would look like a
-    /// breach, and its output would be nobody's.
+    /// breach, and its output would be nobody's. And it must not have been sent.
     fn check_outpoint(&self, registration: &StakeRegistration) -> Result<(), Rejected> {
         let outpoint = registration.outpoint();
         let confirmed = matches!(registration.proof, RegistrationProof::Confirmed(_));
@@ -145,6 +150,7 @@ impl Ledger {
             Some((_, stake)) if stake.presigned != registration.presigned => {
                 Err(Rejected::AgreedBefore(outpoint))
             }
+            Some((_, stake)) if stake.spend.is_some() => Err(Rejected::CoinsLeft(outpoint)),
             _ => Ok(()),
         }
     }
@@ -195,6 +201,16 @@ impl Ledger {
         });
         Ok(())
     }
+}
+
+/// Refuses a stake in the block of a height that can be withdrawn already.
+pub(super) fn check_not_matured(
+    included: BtcHeight,
+    lock: RelativeBlocks,
+    tip: BtcHeight,
+) -> Result<(), Rejected> {
+    let matures = included.plus(lock.get().into());
+    if tip.plus(1) >= matures { Err(Rejected::Matured(matures)) } else { Ok(()) }
 }
 
 /// The expanding transaction with the output that funds it, which is the one that backs the registration.

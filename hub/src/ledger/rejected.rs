@@ -69,6 +69,14 @@ pub enum Rejected {
         "output {0} was registered before with other exits, which still hold: it cannot be registered with these"
     )]
     AgreedBefore(OutPoint),
+    /// An outpoint was registered before, and its coins are not there any more.
+    #[error("the coins of output {0}, which was registered before, have left it")]
+    CoinsLeft(OutPoint),
+    /// A stake without a future: it has no power, and its coins may be anywhere.
+    #[error(
+        "the stake's timelock is over at height {0}: it can gain no power, and its coins may have left it"
+    )]
+    Matured(BtcHeight),
     /// A stake that is too late for its intent's rules.
     #[error("the intent's signature by the staking key does not verify")]
     Intent,
@@ -178,6 +186,8 @@ impl Rejected {
             Self::Chains => "stake-chains",
             Self::StakeExists(_) => "stake-exists",
             Self::AgreedBefore(_) => "agreed-before",
+            Self::CoinsLeft(_) => "coins-left",
+            Self::Matured(_) => "matured",
             Self::Intent => "intent",
             Self::UnknownStake(_) => "unknown-stake",
             Self::Expansion(_) => "expansion",
@@ -229,6 +239,8 @@ impl Rejected {
             | Self::Chains
             | Self::StakeExists(_)
             | Self::AgreedBefore(_)
+            | Self::CoinsLeft(_)
+            | Self::Matured(_)
             | Self::Intent
             | Self::Expansion(_)
             | Self::Answer(_)

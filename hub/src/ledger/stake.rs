@@ -114,6 +114,8 @@ pub struct Stake {
     pub ever_included: bool,
     /// It did not come in time.
     pub lapsed: bool,
+    /// It lapsed, and its outpoint was registered anew: what becomes of the coins is told of that stake.
+    pub anew: bool,
     /// The spend of the staking output.
     pub spend: Option<Spend>,
     /// The spend of the unbonding output.
@@ -218,6 +220,9 @@ impl Stake {
         let next = tip.plus(1);
         if let Some(spend) = &self.spend {
             return self.evaluate_spent(spend, next);
+        }
+        if self.anew {
+            return StakeState::Lapsed;
         }
         if self.matures_at().is_some_and(|height| next >= height) {
             return StakeState::Withdrawable;

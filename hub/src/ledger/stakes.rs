@@ -123,7 +123,9 @@ impl Stakes {
         let index = self.records.len();
         let outpoint = stake.contract.coin.outpoint;
         self.by_id.insert(stake.id, index);
-        self.watched.insert(outpoint, index);
+        if let Some(lapsed) = self.watched.insert(outpoint, index) {
+            self.change(lapsed, now, providers, |stake| stake.anew = true);
+        }
         let unbonding = stake.presigned.unbonding.compute_txid();
         self.unbonding.insert(OutPoint { txid: unbonding, vout: 0 }, index);
         self.by_txid.entry(outpoint.txid).or_default().insert(index);
@@ -334,7 +336,7 @@ fn withdraw_facts(stake: &mut Stake, fork: BtcHeight, counts_on: bool) {
         stake.spend = None;
         if !counts_on {
             stake.activated = false;
-            stake.restored_at = fork.plus(1).plus(stake.k);
+            stake.restored_at = stake.restored_at.max(fork.plus(1).plus(stake.k));
         }
     }
     if stake.unbonding_spend.is_some_and(|spend| lost(&spend.place)) {

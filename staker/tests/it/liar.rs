@@ -219,9 +219,8 @@ async fn no_altered_field_of_the_hubs_answers_signs_an_early_exit() {
     check_lies((&party, &liar), &mut session, &first_answered(&party), None, async |session| {
         let left = unbond(session, &[]).await;
         assert!(
-            left.as_ref().is_err_and(
-                |why| why.contains("of the committee 0 signed the early exit, 3 are needed")
-            )
+            left.as_ref()
+                .is_err_and(|why| why.contains("of the committee 0 signed the early exit, 3 are needed"))
         );
         left
     })

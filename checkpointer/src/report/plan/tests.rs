@@ -81,12 +81,16 @@ fn what_a_rollback_withdrew_is_told_again_and_lost_blocks_show_nothing() {
 }
 
 #[test]
-fn a_lapsed_stake_is_left_to_be_registered_anew() {
+fn of_a_lapsed_stake_all_is_told_but_what_comes_to_light_when_it_can_be_withdrawn() {
     let (mut world, id, staking) = world_with_stake();
     world.mine(60);
     assert_eq!(world.stake(&id).state, StakeState::Lapsed);
     let block = mine(&mut world, &[&staking]);
-    assert!(facts(&world.ledger, &block).is_empty());
+    let lock = u32::from(world.stake(&id).contract.lock.get());
+    for (blocks, told) in [(lock - 2, 1), (1, 0)] {
+        world.mine(blocks);
+        assert_eq!(facts(&world.ledger, &block).len(), told);
+    }
 }
 
 #[test]
@@ -147,7 +151,7 @@ fn headers_stop_before_a_stake_lapses_until_the_blocks_below_are_read() {
     let tip = world.ledger.btc_height();
     assert_eq!(headers(&world.ledger, tip, ahead(&world)).unwrap().len(), 100);
     let block = mine(&mut world, &[&staking]);
-    assert!(facts(&world.ledger, &block).is_empty());
+    assert_eq!(facts(&world.ledger, &block).len(), 1);
     // With nobody waiting there is no limit, and with no headers no message.
     let tip = world.ledger.btc_height();
     assert_eq!((header_limit(&world.ledger), headers(&world.ledger, tip, Vec::new())), (None, None));

@@ -77,7 +77,15 @@ pub struct Past {
     counts: bool,
     /// Counted when its expansion spent it.
     carries: bool,
+    /// No power before this height.
     restored: u32,
+}
+
+impl Past {
+    /// Of a stake that is on Bitcoin when it is registered: k blocks are left to say what became of it before.
+    pub fn confirmed(tip: u32) -> Self {
+        Self { restored: tip + K, ..Self::default() }
+    }
 }
 
 /// What follows from the chain and the reports.
@@ -96,13 +104,13 @@ pub struct Model {
     pub exposed: BTreeSet<ProviderKey>,
     pub tripped: bool,
     hashes: Vec<BlockHash>,
-    /// Transactions proven to the ledger, in which block, and how many stakes were registered then.
-    proven: Vec<(Txid, BlockHash, usize)>,
+    /// Transactions proven to the ledger, in which block, how many stakes were registered then, and the tip then.
+    proven: Vec<(Txid, BlockHash, usize, u32)>,
 }
 
 impl Model {
-    pub fn prove(&mut self, txid: Txid, block: BlockHash) {
-        self.proven.push((txid, block, self.stakes.len()));
+    pub fn prove(&mut self, txid: Txid, block: BlockHash, tip: u32) {
+        self.proven.push((txid, block, self.stakes.len(), tip));
     }
 
     /// What every key's power must be.
@@ -122,7 +130,7 @@ impl Model {
         self.tripped |= lost as u32 > K;
         self.hashes.clone_from(&chain.hashes);
         let best: BTreeSet<_> = chain.hashes.iter().collect();
-        self.proven.retain(|(_, block, _)| best.contains(block));
+        self.proven.retain(|(_, block, ..)| best.contains(block));
         let facts: Vec<_> = (0..self.stakes.len()).map(|i| self.facts(i, chain)).collect();
         for (i, facts) in facts.into_iter().enumerate() {
             self.remember(i, facts, fork, chain.tip());
@@ -136,19 +144,27 @@ impl Model {
         }
     }
 
-    /// Height of a transaction that stake `i` has seen proven.
-    fn seen(&self, i: usize, txid: &Txid, chain: &Chain) -> Option<u32> {
-        let proven = self.proven.iter().any(|(known, _, stakes)| known == txid && *stakes > i);
-        proven.then(|| chain.at.get(txid).copied())?
+    /// Height of a stake's transaction, if that was proven before the stake could be withdrawn.
+    fn seen(&self, i: usize, chain: &Chain) -> Option<u32> {
+        let stake = &self.stakes[i];
+        let height = chain.at.get(&stake.outpoint.txid).copied()?;
+        let proven = self.proven.iter().any(|(known, _, stakes, tip)| {
+            *known == stake.outpoint.txid && *stakes > i && tip + 1 < height + stake.lock
+        });
+        proven.then_some(height)
+    }
+
+    /// The later registration of what a stake is.
+    fn heir(&self, i: usize) -> Option<usize> {
+        (i + 1..self.stakes.len()).find(|j| self.stakes[*j].outpoint == self.stakes[i].outpoint)
     }
 
     /// A later registration at the same outpoint takes over what is reported of its spends.
     fn seen_spend(&self, i: usize, outpoint: OutPoint, chain: &Chain) -> Option<(Transaction, u32)> {
-        let own = self.stakes[i].outpoint;
-        let heir = (i + 1..self.stakes.len()).find(|j| self.stakes[*j].outpoint == own);
+        let heir = self.heir(i);
         let tx = chain.spenders.get(&outpoint)?;
         let txid = tx.compute_txid();
-        let proven = self.proven.iter().any(|(known, _, stakes)| {
+        let proven = self.proven.iter().any(|(known, _, stakes, _)| {
             *known == txid && *stakes > i && heir.is_none_or(|heir| *stakes <= heir)
         });
         proven.then(|| (tx.clone(), chain.at[&txid]))
@@ -173,7 +189,7 @@ impl Model {
             let slashed = tx.compute_txid() == stake.unbonding_slashing;
             if slashed { Kind::Slashing } else { alone(&tx, unbonded, UNBONDING_TIME) }
         });
-        let included = self.seen(i, &stake.outpoint.txid, chain);
+        let included = self.seen(i, chain);
         Facts { included, spend, unbonding_spend, state: None, power: Vec::new() }
     }
 
@@ -188,7 +204,7 @@ impl Model {
         let carried = past.carries && !before.power.is_empty();
         let unbroken = carried && (!tripped || before.power.len() == stake.providers.len());
         if before.spend.is_some() && now.spend.is_none() && !unbroken {
-            past.restored = fork + 1 + K;
+            past.restored = past.restored.max(fork + 1 + K);
         }
         if let Some((kind, _)) = now.spend {
             past.carries = matches!(kind, Kind::Expansion(_)) && (past.counts || past.carries);
@@ -230,7 +246,9 @@ impl Model {
             (None, _) => {}
         }
         let included = stake.now.included;
-        if included.is_some_and(|height| tip + 1 >= height + stake.lock) {
+        if self.heir(i).is_some() {
+            Lapsed
+        } else if included.is_some_and(|height| tip + 1 >= height + stake.lock) {
             Withdrawable
         } else if MEMBERS - stake.refused.len() < QUORUM {
             Rejected

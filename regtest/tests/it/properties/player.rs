@@ -1,6 +1,6 @@
 //! Plays a history against a world and a model, and compares them after every message.
 
-use super::model::{Chain, K, Known, Model};
+use super::model::{Chain, K, Known, Model, Past};
 use super::sets::{Around, Fixed, Sets, shrinks};
 use bitcoin::{Amount, OutPoint, Sequence, Transaction, TxOut};
 use palisade_hub::ledger::{Ledger, Rejected};
@@ -211,7 +211,7 @@ impl Player {
             lapses_at: (!confirmed).then_some(tip + 60),
             signed: BTreeSet::new(),
             refused: BTreeSet::new(),
-            past: Default::default(),
+            past: if confirmed { Past::confirmed(tip) } else { Past::default() },
             now: Default::default(),
         });
         if confirmed {
@@ -344,7 +344,8 @@ impl Player {
 
     fn note_proof(&mut self, tx: &Transaction) {
         let block = self.world.block_hash(self.height_of(tx).expect("it was proven"));
-        self.model.prove(tx.compute_txid(), block);
+        let tip = self.world.btc_height();
+        self.model.prove(tx.compute_txid(), block, tip);
     }
 
     fn leak(&mut self, name: &str) {

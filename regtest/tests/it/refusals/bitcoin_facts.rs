@@ -128,6 +128,14 @@ pub(super) const ROWS: &[Row] = &[
         spoilt_spend(world, |world, spent| spent.stake = world.register_stake(&wish()).0)
     }),
     ("inclusion", |world| spoilt_spend(world, |_, spent| spent.proof.coinbase_path[0][0] ^= 1)),
+    ("matured", |mut world| {
+        let (id, tx) = world.register_stake(&wish());
+        world.mempool.push(tx.clone());
+        // The next block but one may hold a withdrawal.
+        world.mine(u32::from(world.stake(&id).contract.lock.get()) - 1);
+        let late = Message::Included(included(&world, id, &tx));
+        too_late(world, &late, |world| world.mine(1))
+    }),
     ("not-reported", |mut world| {
         let (id, tx) = mined(&mut world);
         let outpoint = world.stake(&id).contract.coin.outpoint;

@@ -245,6 +245,26 @@ pub(super) const ROWS: &[Row] = &[
         };
         Pair { accepted: come_late(world.clone(), false), refused: come_late(world, true) }
     }),
+    ("coins-left", |mut world| {
+        // A stake that lapsed comes to Bitcoin late, and leaves early; or only comes.
+        let made = world.registration(&wish(&["anna"]));
+        let id = StakeId(world.send(&stake(made.clone())).expect("a good one"));
+        world.sign_quorum(&id);
+        world.mine(60);
+        world.include(&id, &made.staking_tx);
+        world.mine(1);
+        let exit = world.stake(&id).presigned.unbonding.clone();
+        let anew = stake(world.confirmed("alice", made.clone()));
+        too_late(world, &anew, |world| world.spend(&id, made.outpoint(), &exit).map(drop).expect("its exit"))
+    }),
+    ("matured", |mut world| {
+        let made = world.registration(&wish(&["anna"]));
+        world.mempool.push(made.staking_tx.clone());
+        // The next block but one may hold a withdrawal.
+        world.mine(u32::from(made.lock.get()) - 1);
+        let late = stake(world.confirmed("alice", made));
+        too_late(world, &late, |world| world.mine(1))
+    }),
     ("intent", |mut world| {
         let made = world.registration(&wish(&["anna"]));
         world.mempool.push(made.staking_tx.clone());
