@@ -51,7 +51,7 @@ fn whoever_changes_the_leaves_of_the_state_raises_the_format_of_the_store() {
     // With other vectors of the same formats only the root changes here.
     assert_eq!(
         (FORMAT, root.as_str()),
-        (1, "c34215f794f3fe85a163f3cb3b748044218fcc1d50d9e2012b1eb5481153c1be")
+        (2, "c34215f794f3fe85a163f3cb3b748044218fcc1d50d9e2012b1eb5481153c1be")
     );
 }
 

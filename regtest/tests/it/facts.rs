@@ -223,3 +223,62 @@ fn an_expansion_gives_no_power_back_to_a_stake_that_is_ending() {
     world.mine(6);
     assert_eq!((world.stake(&new).state, power(&world, "anna")), (Active, SAT + 100_000));
 }
+
+#[test]
+fn coins_that_have_left_a_lapsed_stake_give_no_power_a_second_time() {
+    let mut world = world();
+    let (id, made) = register(&mut world);
+    world.sign_quorum(&id);
+    world.mine(60);
+    world.include(&id, &made.staking_tx);
+    assert_eq!(world.stake(&id).state, Lapsed);
+    let exit = world.stake(&id).presigned.unbonding.clone();
+    world.spend(&id, made.outpoint(), &exit).unwrap();
+    let anew = Message::Stake(Box::new(world.confirmed("alice", made.clone())));
+    assert_eq!(world.send(&anew), Err(Rejected::CoinsLeft(made.outpoint())));
+    world.mine(144);
+    assert_eq!((world.stake(&id).state, world.send(&anew).is_err()), (Withdrawable, true));
+    // Without the exit they are there again.
+    world.reorg(145, &[]).unwrap();
+    assert_eq!(world.stake(&id).state, Lapsed);
+    let new = StakeId(world.send(&anew).unwrap());
+    world.sign_quorum(&new);
+    assert_eq!((world.stake(&id).state, world.stake(&new).state), (Lapsed, Verified));
+    world.mine(400);
+    assert_eq!((world.stake(&id).state, world.stake(&new).state), (Lapsed, Withdrawable));
+}
+
+#[test]
+fn a_stake_that_is_deep_when_it_is_registered_counts_k_blocks_later_unless_its_coins_have_left() {
+    let mut world = world();
+    let made = world.registration(&Wish { lock: 2_000, ..wish(&["anna"]) });
+    world.mempool.push(made.staking_tx.clone());
+    world.mine(500);
+    let confirmed = Message::Stake(Box::new(world.confirmed("alice", made.clone())));
+    let id = StakeId(world.send(&confirmed).unwrap());
+    world.sign_quorum(&id);
+    world.mine(5);
+    assert_eq!((world.stake(&id).state, power(&world, "anna")), (Verified, 0));
+    let mut left = world.clone();
+    let exit = left.stake(&id).presigned.unbonding.clone();
+    left.spend(&id, made.outpoint(), &exit).unwrap();
+    left.mine(10);
+    assert_eq!((left.stake(&id).state, left.stake(&id).activated), (Unbonding, false));
+    world.mine(1);
+    assert_eq!((world.stake(&id).state, power(&world, "anna")), (Active, SAT));
+}
+
+#[test]
+fn what_has_matured_before_it_was_told_is_not_booked_with_its_predecessors_spend() {
+    let mut world = world();
+    let (old, new, tx) = expanding(&mut world, &["anna"], &[]);
+    mine(&mut world, &tx);
+    world.mine(u32::from(world.stake(&new).contract.lock.get()) - 2);
+    let mut late = world.clone();
+    late.mine(1);
+    for (world, included) in [(&mut world, true), (&mut late, false)] {
+        let message = spend(world, &old, &tx);
+        world.send(&message).unwrap();
+        assert_eq!((world.stake(&old).state, world.stake(&new).included.is_some()), (Expanded, included));
+    }
+}

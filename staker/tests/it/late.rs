@@ -5,7 +5,7 @@ use crate::party::{Party, args, open};
 use bitcoin::Transaction;
 use bitcoin::consensus::encode::deserialize_hex;
 use palisade_hub::daemon::exit::Exit;
-use palisade_hub::ledger::state::StakeState::{Active, Lapsed, Verified};
+use palisade_hub::ledger::state::StakeState::{Active, Lapsed, Slashed, Unbonding, Verified, Withdrawn};
 use palisade_protocol::governance::Action;
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::BtcHeight;
@@ -98,25 +98,37 @@ async fn what_came_too_late_and_after_the_rules_had_changed_keeps_its_old_exit_a
         check_refused(resume(&config, id).await, Exit::NotNow, &["is sent and waits"]);
     }
 
+    // A hub that has heard nothing, or tells nothing, hides no exit: the own node knows.
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace(&party.url, "http://127.0.0.1:1/")).unwrap();
     party.mine(1).await;
     let height = party.node.rpc().tip().await.unwrap().height;
-    for (id, went) in [(&left, "it left early"), (&printed, "it left early"), (&slashed, "it was slashed")] {
+    let due = format!("from block {}", height + 144);
+    let early = [&left, &printed].map(|id| (id, "it left early", Unbonding));
+    let ways = early.into_iter().chain([(&slashed, "it was slashed", Slashed)]);
+    for (id, went, _) in ways.clone() {
         let said = one(&config, id).await.next;
-        let due = format!("from block {}", height + 144);
         assert!(said.starts_with(went) && said.contains(&due) && said.contains("`withdraw "), "{said}");
-        check_refused(resume(&config, id).await, Exit::Failed, &["not in this stake any more", went]);
     }
-    // The hub was told nothing new, and alarms nobody: these stakes never counted.
-    let states: Vec<_> = party.hub.ledger().stakes().iter().map(|stake| stake.state).collect();
-    assert_eq!(states, [Lapsed; 3]);
+    std::fs::write(&config, text).unwrap();
+    for (id, went, state) in ways.clone() {
+        party.until_state(id, state).await;
+        check_refused(resume(&config, id).await, Exit::Failed, &["not in this stake any more", went]);
+        let said = one(&config, id).await.next;
+        assert!(said.contains(&due), "{said}");
+    }
+    // Nothing here was a breach: these exits are the ones that were agreed on.
+    let ledger = party.hub.ledger().clone();
+    assert_eq!((ledger.stakes().len(), ledger.stakes().breached().count()), (3, 0));
     party.mine(143).await;
     for id in [&left, &printed, &slashed] {
         withdraw(&config, &[id, "--yes"]).await.unwrap();
     }
     party.mine(1).await;
+    for id in [&left, &printed] {
+        party.until_state(id, Withdrawn).await;
+    }
     for id in [&left, &printed, &slashed] {
-        let said = one(&config, id).await.next;
-        assert!(said.contains("withdrawn by"), "{said}");
         check_refused(resume(&config, id).await, Exit::Failed, &["withdrawn by"]);
     }
 }

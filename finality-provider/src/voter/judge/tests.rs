@@ -67,6 +67,28 @@ fn a_spend_that_the_ledger_does_not_know_stops_the_vote_and_its_report_ends_that
 }
 
 #[test]
+fn half_of_the_story_of_a_stake_without_power_stops_nobody() {
+    let mut world = World::new(500_000);
+    world.mine(1);
+    world.register_provider(&ChainId::zero(), "anna");
+    let wish = Wish { holder: "holder", sat: 500_000, providers: &["anna"], lock: 300 };
+    let (stake, tx) = world.register_stake(&wish);
+    world.sign_quorum(&stake);
+    world.mine(60);
+    // It lapsed, came to Bitcoin, and left early: only the second of these is told.
+    world.include(&stake, &tx);
+    world.mine(10);
+    world.close();
+    let outpoint = world.stake(&stake).contract.coin.outpoint;
+    assert_eq!(world.stake(&stake).state, StakeState::Lapsed);
+    assert_eq!(verdict(&world, &[outpoint], None), Ok(()));
+    world.mine(300);
+    world.close();
+    assert_eq!(world.stake(&stake).state, StakeState::Withdrawable);
+    assert_eq!(verdict(&world, &[outpoint], None), Ok(()));
+}
+
+#[test]
 fn a_set_without_a_key_that_committed_in_time_is_not_voted_for() {
     let mut world = World::new(500_000);
     world.mine(1);
