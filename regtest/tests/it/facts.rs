@@ -257,13 +257,14 @@ fn a_stake_that_is_deep_when_it_is_registered_counts_k_blocks_later_unless_its_c
     let confirmed = Message::Stake(Box::new(world.confirmed("alice", made.clone())));
     let id = StakeId(world.send(&confirmed).unwrap());
     world.sign_quorum(&id);
-    world.mine(5);
-    assert_eq!((world.stake(&id).state, power(&world, "anna")), (Verified, 0));
+    world.mine(4);
     let mut left = world.clone();
     let exit = left.stake(&id).presigned.unbonding.clone();
     left.spend(&id, made.outpoint(), &exit).unwrap();
     left.mine(10);
     assert_eq!((left.stake(&id).state, left.stake(&id).activated), (Unbonding, false));
+    world.mine(1);
+    assert_eq!((world.stake(&id).state, power(&world, "anna")), (Verified, 0));
     world.mine(1);
     assert_eq!((world.stake(&id).state, power(&world, "anna")), (Active, SAT));
 }
