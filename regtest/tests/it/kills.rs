@@ -2,7 +2,6 @@
 //! everything goes on (design, section 10, invariants 4 and 5).
 
 mod covenant;
-mod gate;
 mod hub;
 mod network;
 pub(crate) mod process;

@@ -1,7 +1,9 @@
 //! Stories of the program itself: its output, its exit codes, and how it ends.
 
-use crate::party::Party;
+use crate::party::{Party, open};
 use palisade_hub::ledger::state::StakeState::Active;
+use palisade_regtest::demo::network::edit;
+use palisade_regtest::gate::{Gate, Hold};
 use palisade_regtest::in_time;
 use palisade_regtest::world::provider_key;
 use serde_json::Value;
@@ -111,6 +113,34 @@ async fn a_program_that_is_stopped_or_killed_while_it_waits_has_lost_nothing() {
         (&locked["included"], &status["stakes"][0]["included_at"]),
         (&false.into(), &locked["counted_from"])
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_killed_while_it_sends_a_stake_knows_that_it_may_be_sent() {
+    let party = Party::new(&["anna"]).await;
+    let config = party.funded("alice", &[600_000]).await;
+    let gate = Gate::start(&party.node.rpc_url()).await;
+    edit(&config, &[(&party.node.rpc_url(), gate.url())]).unwrap();
+    let anna = provider_key("anna").to_string();
+    let flags = ["stake", "--amount", "0.005 BTC", "--provider", &anna, "--yes"].map(str::to_owned);
+    let mut order = flags.to_vec();
+    for when in [Hold::Before, Hold::After] {
+        gate.hold(when);
+        let flags: Vec<&str> = order.iter().map(String::as_str).collect();
+        let mut child = program(&config, &flags).spawn().unwrap();
+        let held = gate.held().await;
+        signal(&child, "-KILL").await;
+        child.wait().await.unwrap();
+        let session = open(&config);
+        let [record] = session.book.stakes() else { panic!("one stake") };
+        assert!(record.broadcast && record.staking_tx == held, "{when:?}");
+        order = ["stake", "--yes", "--resume", &record.name()].map(str::to_owned).to_vec();
+    }
+    gate.open();
+    let flags: Vec<&str> = order.iter().map(String::as_str).chain(["--no-wait", "--json"]).collect();
+    assert_eq!(json(&run(&config, &flags).await)["broadcast"], true);
+    let sent = gate.sent();
+    assert!(sent.iter().all(|tx| *tx == sent[0]) && sent.len() > 2, "no other transaction is made");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,5 @@
 //! The daemons of a whole network are killed one after the other, and bitcoind too.
 
-use super::gate::{Gate, Hold};
 use super::moments;
 use super::signer::{place, recorded};
 use bitcoin::{Transaction, Txid};
@@ -16,6 +15,7 @@ use palisade_protocol::units::{Epoch, Height};
 use palisade_regtest::demo::network::edit;
 use palisade_regtest::demo::operators::Operator;
 use palisade_regtest::demo::story::Story;
+use palisade_regtest::gate::{Gate, Hold};
 use palisade_regtest::in_time;
 use rand::Rng as _;
 use rand::rngs::StdRng;

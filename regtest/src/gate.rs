@@ -1,12 +1,12 @@
 //! A gate before bitcoind: it holds a transaction that a daemon sends, so that the daemon can be killed at that very moment.
 
+use crate::in_time;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use bitcoin::Transaction;
 use bitcoin::consensus::encode::deserialize_hex;
-use palisade_regtest::in_time;
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
