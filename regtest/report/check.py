@@ -55,7 +55,7 @@ class Facts:
 
     def __init__(self, report, base, node, cache, files):
         self.report, self.base, self.node, self.cache, self.files = report, base, node, cache, files
-        self.held, self.told, self.trips, self.seen = 0, {}, [], []
+        self.held, self.told, self.trips, self.seen, self.certified = 0, {}, [], [], []
         genesis_bytes = self.file(report["hub"]["genesis"])
         self.log, self.log_facts = hublog.checked_log(self.file(report["hub"]["log"]), genesis_bytes)
         self.hub_id = tagged("palisade/1/hub", genesis_bytes)
