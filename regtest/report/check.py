@@ -14,6 +14,7 @@ import finality
 import history
 import hublog
 import ledger
+import order
 import reorgs
 import rules
 import shape
@@ -43,6 +44,7 @@ CLAIMS = [
     ("timestamps", anchors.timestamps),
     ("files", anchors.files),
     ("steps", story.steps),
+    ("order", order.order),
 ]
 
 
