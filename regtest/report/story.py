@@ -82,7 +82,7 @@ def every_fact_is_named(facts):
         for i, entry in enumerate(facts.report[section]):
             own = section != "finality" or entry["block"] not in anchored
             facts.need(not own or f"{section}/{i}" in named, f"{section}/{i} is named by a step")
-    for name in facts.report["files"] or []:
+    for name in facts.report["files"]:
         facts.need(f"files/{name}" in named, f"files/{name} is named by a step")
 
 

@@ -45,8 +45,8 @@ def txs(facts):
 
 
 def none_left_out(facts):
-    """Whatever Bitcoin's blocks hold of the story has an entry, in blocks that a reorganisation left too."""
-    anchors = {each["txid"] for each in facts.report["anchors"]}
+    """Whatever Bitcoin's blocks hold of the story has an entry for each block, those that a reorganisation left too."""
+    named = {each["txid"] for section in ("anchors", "txs") for each in facts.report[section]}
     backings = {each["backing"]["proof"]["tx"].txid for each in facts.fps.values()}
     tips = [facts.report["node"]["tip"]["hash"], *(entry["old_tip"] for entry in facts.report["reorgs"])]
     heads = {head["hash"]: head for tip in tips for head in branch(facts, tip)}
@@ -54,7 +54,7 @@ def none_left_out(facts):
         if head["nTx"] == 1:
             continue
         for each in facts.node.ask("getblock", hash, 2)["tx"][1:]:
-            due = each["txid"] in anchors | backings or of_a_stake(facts, parse(each["hex"]))
+            due = each["txid"] in named | backings or of_a_stake(facts, parse(each["hex"]))
             facts.need(not due or (each["txid"], hash) in facts.told, f"txs: {each['txid']} in block {hash} has an entry")
 
 

@@ -182,9 +182,8 @@ impl Story {
             let block = rpc.block(hash).await?.context("a block of the best chain")?;
             for tx in block.txdata.into_iter().skip(1) {
                 let txid = tx.compute_txid();
-                if lost.contains(&txid) {
-                    self.report.stale(txid, hash, height);
-                } else {
+                self.report.stale(txid, hash, height);
+                if !lost.contains(&txid) {
                     keep.push(tx);
                 }
             }
