@@ -281,7 +281,8 @@ impl Story {
         };
         let mut report = std::mem::take(&mut self.report).finish(&sources).await?;
         if report::has_uncommitted_changes() {
-            self.tell.line("the checkout has uncommitted changes: the report's commit is not all that was run");
+            self.tell
+                .line("the checkout has uncommitted changes: the report's commit is not all that was run");
         }
         self.stop_daemons().await?;
         self.files_alone_suffice(proof, &mut report).await?;

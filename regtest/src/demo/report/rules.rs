@@ -21,7 +21,10 @@ pub fn check(log: &Log) -> anyhow::Result<()> {
         }
         let (height, tip) = (header.height, header.btc_height.0);
         for expiry in in_use.values() {
-            ensure!(tip + LEFT <= *expiry, "hub block {height} has tip {tip}, a set in use expires at {expiry}");
+            ensure!(
+                tip + LEFT <= *expiry,
+                "hub block {height} has tip {tip}, a set in use expires at {expiry}"
+            );
         }
     }
     Ok(())
