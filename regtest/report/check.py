@@ -14,6 +14,7 @@ import finality
 import history
 import hublog
 import ledger
+import order
 import reorgs
 import rules
 import shape
@@ -23,7 +24,7 @@ from node import Node
 from wire import *
 
 CLAIMS = [
-    ("shape", shape.check),
+    ("shape", lambda facts: shape.check(facts.report, facts.need)),
     ("commit", story.commit),
     ("node", transactions.node_tip),
     ("hub and log", ledger.hub),
@@ -43,6 +44,7 @@ CLAIMS = [
     ("timestamps", anchors.timestamps),
     ("files", anchors.files),
     ("steps", story.steps),
+    ("order", order.order),
 ]
 
 
@@ -55,7 +57,7 @@ class Facts:
 
     def __init__(self, report, base, node, cache, files):
         self.report, self.base, self.node, self.cache, self.files = report, base, node, cache, files
-        self.held, self.told, self.trips, self.seen = 0, {}, [], []
+        self.held, self.told, self.trips, self.seen, self.certified = 0, {}, [], [], []
         genesis_bytes = self.file(report["hub"]["genesis"])
         self.log, self.log_facts = hublog.checked_log(self.file(report["hub"]["log"]), genesis_bytes)
         self.hub_id = tagged("palisade/1/hub", genesis_bytes)
@@ -132,6 +134,11 @@ def check(report, base, node, cache, say=lambda line: None, files={}):
     return facts.held
 
 
+def shaped(holds, fact):
+    if not holds:
+        raise ValueError(f"it is false that {fact}")
+
+
 def main():
     paths = [word for word in sys.argv[1:] if word != "--self-test"]
     if len(paths) != 1:
@@ -139,22 +146,27 @@ def main():
     path = Path(paths[0]).resolve()
     try:
         report = json.loads(path.read_text())
-    except (OSError, ValueError) as why:
+        shape.check(report, shaped)
+    except (OSError, ValueError, RecursionError) as why:
         raise SystemExit(f"{path} is no report: {why}")
-    node, cache = Node(report["node"]["start"], report["node"]["cli"]), {}
+    try:
+        node, cache = Node(report["node"]["start"], report["node"]["cli"]), {}
+    except OSError as why:
+        raise SystemExit(f"the node does not start: {why}")
     try:
         held = check(report, path.parent, node, cache, print)
         print(f"{held} facts hold")
         if "--self-test" in sys.argv[1:]:
             import selftest
 
+            selftest.run_lies(report, lambda altered: check(altered, path.parent, node, cache))
             selftest.run(report, lambda altered: check(altered, path.parent, node, cache))
             selftest.run_files(
                 {name: (path.parent / name).read_bytes() for name in selftest.files_of(report)},
                 lambda files: check(report, path.parent, node, cache, files=files),
             )
-    except (FalseFact, AssertionError, ArithmeticError, LookupError, TypeError, ValueError) as why:
-        print(f"false: {why!r}" if not isinstance(why, FalseFact) else f"false: {why}")
+    except (FalseFact, AssertionError, ArithmeticError, LookupError, OSError, TypeError, ValueError) as why:
+        print(f"false: {why}" if isinstance(why, (FalseFact, OSError)) else f"false: {why!r}")
         raise SystemExit(1)
     finally:
         node.stop()

@@ -18,8 +18,12 @@ def finality(facts):
             facts.need(entry["block"] == block.hex(), f"{where}: the block is the hub's header")
         header = set_header(facts, entry["chain"], entry["set"])
         facts.need(tagged("palisade/1/set", header).hex() == entry["set"]["hash"], f"{where}: the set's hash")
-        certified = any(each["ballot"] == ballot and each["set"] == header for _, _, each in facts.log.all("certificate"))
-        facts.need(certified, f"{where}: the log holds a certificate of the block under the set")
+        hub_height, certificate = facts.log.certificates.get(ballot, (None, None))
+        facts.need(certificate and certificate["set"] == header, f"{where}: the log holds a certificate of the block under the set")
+        facts.certified.append(hub_height)
+        told = [(vote["key"], vote["R"], vote["s"]) for vote in entry["votes"]]
+        real = [tuple(each.hex() for each in (own["member"][:32], own["R"], own["s"])) for own in certificate["voters"]]
+        facts.need(told == real, f"{where}: votes are all of the certificate's, and no others")
         snapshot(facts, f"{where}/set", entry["chain"], entry["set"])
         votes(facts, where, entry, ballot, terms)
     stops(facts)
@@ -88,8 +92,7 @@ def moments(facts, chain, epoch, at):
                     if each["ballot"][:32] == facts.contexts[chain]]
     before = [height for height, of in certificates if of // facts.terms[chain]["epoch_length"] == epoch - 1]
     if certificates and certificates[0][0] <= at:
-        resumed = [height for height, _, each in facts.log.all("governance") if each["action"] == 2]
-        return before[:1] + [height for height in resumed if before and height >= before[0]]
+        return before[:1] + [height for height, _ in facts.log.resumes if before and height >= before[0]]
 
     def ready(height):
         committed = {key for (key, of), all in facts.commitments.items() if of == epoch and all[0][0][0] <= height}

@@ -2,13 +2,15 @@
 
 from wire import *
 
+# Messages that change the state of no stake.
+STILL = ("provider", "consent", "commitment", "certificate", "anchor")
 SPENT = ("WITHDRAWN", "EXPANDED", "SLASHED", "BREACHED")
 
 
 def histories(facts):
     """Each transition is caused by a message of its hub block, at a Bitcoin tip of that block, and its state is due."""
     for i, stake in enumerate(facts.report["stakes"]):
-        steps = stake["history"]
+        steps, places = stake["history"], []
         facts.need(steps[0]["state"] == "PENDING" and steps[0]["cause"] == stake["id"], f"stakes/{i}: begins PENDING by its registration")
         for j, step in enumerate(steps):
             where = f"stakes/{i}/history/{j}"
@@ -16,7 +18,9 @@ def histories(facts):
             facts.need(step["hub_height"] < len(facts.log.blocks), f"{where}: hub_height is in the log")
             facts.need(not before or step["hub_height"] >= before["hub_height"], f"{where}: hub_height does not go back")
             facts.need(not before or step["state"] != before["state"], f"{where}: the state changes")
-            due(facts, where, facts.stakes[stake["id"]], stake, step, caused(facts, where, step))
+            places.append((step["hub_height"], due(facts, where, facts.stakes[stake["id"]], stake, step)))
+        facts.need(places == sorted(set(places)), f"stakes/{i}: transitions stand in the order of their causes")
+        nothing_between(facts, i, stake, places)
 
 
 def caused(facts, where, step):
@@ -35,13 +39,41 @@ def caused(facts, where, step):
     return at[0], tip
 
 
-def due(facts, where, own, told, step, caused):
-    """The state is the one that section 6.1 gives for the facts in the log up to the message that made it."""
-    position, tip = caused
+def nothing_between(facts, i, stake, places):
+    """After each message until the log's end the state is still the one told last: no transition is left out."""
+    for at, states in spans(facts, stake):
+        told = [step["state"] for step, place in zip(stake["history"], places) if place <= at]
+        facts.need(told and told[-1] in states, f"stakes/{i}: hub block {at[0]} makes it {' or '.join(states)}")
+
+
+def spans(facts, stake):
+    """Places from which on the facts allow other states than before. What they follow from is compared with the log before
+    histories are, so the self-test may remember them."""
+    key = ("spans", stake["id"], tuple(facts.trips))
+    if key not in facts.cache:
+        own, found = facts.stakes[stake["id"]], []
+        first = facts.log.messages[bytes.fromhex(stake["id"])][0]
+        for block in facts.log.blocks[first:]:
+            for place, (id, name, _) in enumerate(block.messages):
+                began = found or id.hex() == stake["id"]
+                if not began or name in STILL:
+                    continue
+                tip, height = block.tips[place]
+                states, _ = state_of(facts, own, stake, (block.height, place), tip, height)
+                if not found or found[-1][1] != states:
+                    found.append(((block.height, place), states))
+        facts.cache[key] = found
+    return facts.cache[key]
+
+
+def due(facts, where, own, told, step):
+    """The state is the one that section 6.1 gives for the facts in the log up to the message that made it. Gives its place."""
+    position, tip = caused(facts, where, step)
     until, height = (step["hub_height"], position), step["btc_height"]
     states, cause = state_of(facts, own, told, until, tip, height)
     facts.need(step["state"] in states, f"{where}: the facts say {' or '.join(states)}")
     facts.need(cause in (None, step["cause"]), f"{where}: its cause is {cause}")
+    return position
 
 
 def state_of(facts, own, told, until, tip, height):
@@ -80,7 +112,7 @@ def state_of(facts, own, told, until, tip, height):
     if height >= included + lock - u:
         return ["ENDING"], None
     # A tripped breaker holds a stake back that is deep enough.
-    return (["ACTIVE", "VERIFIED"] if tripped(facts, until[0]) else ["ACTIVE"]), None
+    return (["ACTIVE", "VERIFIED"] if tripped(facts, *until) else ["ACTIVE"]), None
 
 
 def kind_of_spend(facts, told, tx, lock):
@@ -121,10 +153,10 @@ def state_at(stake, hub_height):
     return steps[-1] if steps else None, steps[-2] if len(steps) > 1 else None
 
 
-def tripped(facts, height):
-    """Whether the breaker is tripped after a hub block. Deep reorganisations are what trips it in the story."""
-    resumed = [at for at, _, each in facts.log.all("governance") if each["action"] == 2]
-    return any(trip <= height and not any(trip <= at <= height for at in resumed) for trip in facts.trips)
+def tripped(facts, height, place=float("inf")):
+    """Whether the breaker is tripped after a message of a hub block, or its last. Deep reorganisations trip it in the story."""
+    resumes = [at for at in facts.log.resumes if at <= (height, place)]
+    return any(trip <= height and not any((trip, 0) <= at for at in resumes) for trip in facts.trips)
 
 
 def power(facts, hub_height):

@@ -13,10 +13,12 @@ class Block:
 
 
 class Log:
-    """Blocks by height, messages by id; `need` is told every fact."""
+    """Blocks by height, messages by id, certificates by ballot with their hub block's height; places (hub height, place in
+    the block) at which governance resumes. `need` is told every fact."""
 
     def __init__(self, data, born, hub_id, need):
         self.born, self.blocks, self.messages = born, [], {}
+        self.certificates, self.resumes = {}, []
         self.hub_context = context(hub_id, born["magic"], "zero", hub_id, 0, 7)
         headers = born["base_headers"]
         first = born["base_height"] + 1 - len(headers)
@@ -58,6 +60,10 @@ class Log:
             tips.append(self.tip)
             decoded.append((id, name, content))
             self.messages[id] = (height, name, content)
+            if name == "certificate":
+                self.certificates.setdefault(content["ballot"], (height, content))
+            if name == "governance" and content["action"] == 2:
+                self.resumes.append((height, len(decoded) - 1))
         need((head["btc_tip"], head["btc_height"]) == self.tip, f"{where}: Bitcoin's tip")
         self.blocks.append(Block(head, decoded, before, tips))
 

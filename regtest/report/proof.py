@@ -31,15 +31,9 @@ def under(r):
     return out | {"among_headers": r.maybe(lambda: way(r))}
 
 
-def voter(r):
-    return {"index": r.number(2), "member": r.take(104), "R": r.take(32), "s": r.take(32), "path": r.hashes()}
-
-
 def votes(r):
     start = r.at
-    out = {"ballot": r.take(72), "set": r.take(118), "voters": r.items(lambda: voter(r))}
-    out |= {"members": r.hashes(), "nonces": r.hashes()}
-    return out | {"bytes": r.data[start : r.at]}
+    return certificate(r) | {"bytes": r.data[start : r.at]}
 
 
 def step(r):

@@ -1,6 +1,7 @@
 """Claims about reorganisations of Bitcoin, and the power before and after them."""
 
 from history import power
+from transactions import branch
 from wire import *
 
 
@@ -62,16 +63,6 @@ def power_around(facts, where, entry):
     before, after = (facts.log.blocks[height].header["btc_tip"][::-1].hex() for height in heights)
     facts.need(before == entry["old_tip"], f"{where}: the first power is that at the old tip")
     facts.need(bytes.fromhex(entry["old_tip"])[::-1] not in facts.chain(bytes.fromhex(after)[::-1]), f"{where}: the second is after it")
-
-
-def branch(facts, tip):
-    """Headers from a tip down, as deep as the hub's base."""
-    found, base = [], facts.log.born["base_height"]
-    head = facts.node.ask("getblockheader", tip)
-    while head and head["height"] > base:
-        found.append(head)
-        head = facts.node.ask("getblockheader", head["previousblockhash"])
-    return found
 
 
 def contents(facts, headers):

@@ -63,10 +63,12 @@ def mining(facts):
             facts.need(len(in_use) == len(facts.terms), "every chain has a set in use where Bitcoin reorganises")
             for chain, expiry in in_use.items():
                 facts.need(expiry >= tip + ROOM, f"chain {chain}: the set in use outlives the reorganisation at {tip} by {ROOM} blocks")
+        newer = {}
         for _, name, content in block.messages:
             if name == "certificate":
-                expiry = int.from_bytes(content["set"][40:44], "big")
                 chain = next(id for id, own in facts.contexts.items() if own == content["set"][:32])
-                facts.need(block.header["btc_height"] + LEFT <= expiry, f"hub block {block.height}: its certificate's set has {LEFT} blocks left")
-                in_use[chain] = expiry
+                newer[chain] = int.from_bytes(content["set"][40:44], "big")
+        for chain, expiry in [*in_use.items(), *newer.items()]:
+            facts.need(block.header["btc_height"] + LEFT <= expiry, f"hub block {block.height}: the set of chain {chain} has {LEFT} blocks left")
+        in_use |= newer
 

@@ -86,31 +86,29 @@ REPORT = {
         "power": [{"btc_height": number, "hub_height": number, "key": KEY, "sat": number}],
     }],
     "refused": [{"tx": BYTES, "leaf": LEAF, "at_height": number, "reason": word}],
-    "files": [{"proof": word, "headers": word, "root": word}],
+    "files": {"proof": word, "headers": word, "root": word},
     "steps": [{"n": word, "claim": word, "txs": [HASH], "refs": [word], "btc": [number], "ms": number}],
 }
 
 
-def check(facts):
-    """Every field is there, none besides, each written as it should be."""
-    # There are no files in a story without anchors.
-    files = [] if facts.report["files"] is None else [facts.report["files"]]
-    match(facts, facts.report | {"files": files}, REPORT, "report")
-    facts.need(facts.report["schema"] == 1 and facts.report["ok"], "schema is 1 and ok is true")
+def check(report, need):
+    """Every field is there, none besides, each written as it should be; `need` is told each fact."""
+    match(need, report, REPORT, "report")
+    need(report["schema"] == 1 and report["ok"], "schema is 1 and ok is true")
 
 
-def match(facts, value, shape, where):
+def match(need, value, shape, where):
     if isinstance(shape, list):
-        facts.need(isinstance(value, list), f"{where} is a list")
+        need(isinstance(value, list), f"{where} is a list")
         for i, each in enumerate(value):
-            match(facts, each, shape[0], f"{where}/{i}")
+            match(need, each, shape[0], f"{where}/{i}")
     elif isinstance(shape, dict):
-        facts.need(isinstance(value, dict), f"{where} is an object")
+        need(isinstance(value, dict), f"{where} is an object")
         known = {name.rstrip("?") for name in shape}
-        facts.need(set(value) <= known, f"{where} has no field {sorted(set(value) - known)}")
+        need(set(value) <= known, f"{where} has no field {sorted(set(value) - known)}")
         for name, inner in shape.items():
             if not name.endswith("?") or name.rstrip("?") in value:
-                facts.need(name.rstrip("?") in value, f"{where} has {name}")
-                match(facts, value[name.rstrip("?")], inner, f"{where}/{name.rstrip('?')}")
+                need(name.rstrip("?") in value, f"{where} has {name}")
+                match(need, value[name.rstrip("?")], inner, f"{where}/{name.rstrip('?')}")
     else:
-        facts.need(shape(value), f"{where} is written as it should be: {value!r}")
+        need(shape(value), f"{where} is written as it should be: {value!r}")

@@ -51,7 +51,8 @@ def steps(facts):
         named = [facts.report["txs"][int(each.split("/")[1])]["txid"] for each in step["refs"] if each.startswith("txs/")]
         facts.need(sorted(named) == sorted(step["txs"]), f"{where}: txs and refs name the same transactions")
         facts.need(len(set(step["refs"])) == len(step["refs"]), f"{where}: no ref stands twice")
-        facts.need(stakes_of(facts, step["txs"]) <= set(step["refs"]), f"{where}: the stakes of its transactions are named")
+        stakes = {each for each in step["refs"] if each.startswith("stakes/")}
+        facts.need(stakes_of(facts, step["txs"]) == stakes, f"{where}: the stakes of its transactions are named, and no others")
         kinds = sections + [facts.report["txs"][int(each.split("/")[1])]["kind"] for each in step["refs"] if each.startswith("txs/")]
         for kind, count in STEPS.get(step["n"], {}).items():
             facts.need(kinds.count(kind) >= count, f"{where}: step {step['n']} shows {count} of {kind}")
@@ -81,7 +82,7 @@ def every_fact_is_named(facts):
         for i, entry in enumerate(facts.report[section]):
             own = section != "finality" or entry["block"] not in anchored
             facts.need(not own or f"{section}/{i}" in named, f"{section}/{i} is named by a step")
-    for name in facts.report["files"] or []:
+    for name in facts.report["files"]:
         facts.need(f"files/{name}" in named, f"files/{name} is named by a step")
 
 

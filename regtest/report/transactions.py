@@ -41,6 +41,37 @@ def txs(facts):
         facts.told[txid, entry.get("block")] = tx
     for i, entry in enumerate(facts.report["txs"]):
         KINDS[entry["kind"]](facts, f"txs/{i}", entry, facts.told[entry["txid"], entry.get("block")])
+    none_left_out(facts)
+
+
+def none_left_out(facts):
+    """Whatever Bitcoin's blocks hold of the story has an entry for each block, those that a reorganisation left too."""
+    named = {each["txid"] for section in ("anchors", "txs") for each in facts.report[section]}
+    backings = {each["backing"]["proof"]["tx"].txid for each in facts.fps.values()}
+    tips = [facts.report["node"]["tip"]["hash"], *(entry["old_tip"] for entry in facts.report["reorgs"])]
+    heads = {head["hash"]: head for tip in tips for head in branch(facts, tip)}
+    for hash, head in heads.items():
+        if head["nTx"] == 1:
+            continue
+        for each in facts.node.ask("getblock", hash, 2)["tx"][1:]:
+            due = each["txid"] in named | backings or of_a_stake(facts, parse(each["hex"]))
+            facts.need(not due or (each["txid"], hash) in facts.told, f"txs: {each['txid']} in block {hash} has an entry")
+
+
+def of_a_stake(facts, tx):
+    """Whether a transaction makes a stake or spends an output of one."""
+    makes = any(tx.txid == own.outpoint.split(":")[0] for own in facts.stakes.values())
+    return makes or any(lock_of(own, outpoint) for outpoint in tx.spends() for own in facts.stakes.values())
+
+
+def branch(facts, tip):
+    """Headers from a tip down, as deep as the hub's base."""
+    found, base = [], facts.log.born["base_height"]
+    head = facts.node.ask("getblockheader", tip)
+    while head and head["height"] > base:
+        found.append(head)
+        head = facts.node.ask("getblockheader", head["previousblockhash"])
+    return found
 
 
 def of_stake(facts, where, entry, leaf_name=None):
@@ -50,7 +81,8 @@ def of_stake(facts, where, entry, leaf_name=None):
 
 
 def fund(facts, where, entry, tx):
-    facts.need("stake" not in entry and "leaf" not in entry, f"{where}: a funding spends no leaf and makes no stake")
+    free = "stake" not in entry and "leaf" not in entry and not of_a_stake(facts, tx)
+    facts.need(free, f"{where}: a funding spends no leaf and makes no stake")
 
 
 def stake(facts, where, entry, tx):
@@ -97,11 +129,16 @@ def slash(facts, where, entry, tx):
 
 def lock_of(own, outpoint):
     """The output of a stake that an outpoint is, and how many blocks its timelock waits."""
+    return outputs_of(own).get(outpoint)
+
+
+@lru_cache(maxsize=None)
+def outputs_of(own):
     u = own.version["unbonding_blocks"]
     outputs = {own.outpoint: (own.staking, own.real["lock"]), f"{own.unbonding.txid[::-1].hex()}:0": (own.unbonding_output, u)}
     for each in own.slashings:
         outputs[f"{each.txid[::-1].hex()}:1"] = (own.change, u)
-    return outputs.get(outpoint)
+    return outputs
 
 
 def withdraw(facts, where, entry, tx):

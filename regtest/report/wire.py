@@ -246,9 +246,14 @@ def governance(r):
     return out | {"rest": r.rest()}
 
 
+def voter(r):
+    return {"index": r.number(2), "member": r.take(104), "R": r.take(32), "s": r.take(32), "path": r.hashes()}
+
+
 def certificate(r):
-    out = {"ballot": r.take(72), "set": r.take(32 + 8 + 4 + 2 + 8 + 32 + 32)}
-    return out | {"rest": r.rest()}
+    """Section 7.4; a member begins with its key."""
+    out = {"ballot": r.take(72), "set": r.take(118), "voters": r.items(lambda: voter(r))}
+    return out | {"members": r.hashes(), "nonces": r.hashes()}
 
 
 def evidence(r):

@@ -13,7 +13,7 @@ mod reorgs;
 mod rules;
 
 pub use entries::{Anchor, Files, Reorg, Timestamp};
-pub use finish::{Sources, add_step, proven, write};
+pub use finish::{Sources, add_step, has_uncommitted_changes, proven, write};
 
 use ::bitcoin::{BlockHash, Transaction, Txid};
 use anyhow::{Context as _, ensure};
@@ -107,7 +107,7 @@ impl Report {
         self.txs.iter().find(|told| told.txid == txid).map(|told| told.kind)
     }
 
-    /// Remembers that a transaction, told by [`tx`](Self::tx) too, stands in a block that Bitcoin has left.
+    /// Remembers that a transaction stands in a block that Bitcoin has left. It gets an entry if [`tx`](Self::tx) tells it.
     pub fn stale(&mut self, txid: Txid, block: BlockHash, height: u32) {
         self.stale.push(Stale { txid, block, height });
     }

@@ -66,7 +66,6 @@ pub async fn tell_all(dir: &Path) -> anyhow::Result<PathBuf> {
     story.one_extends_without_leaving().await?;
     story.one_votes_twice().await?;
     story.bitcoin_reorganises().await?;
-    story.files_for_the_proof().await?;
     story.rules_were_kept().await?;
     story.end(dir).await
 }
@@ -268,6 +267,7 @@ impl Story {
     }
 
     async fn end(mut self, dir: &Path) -> anyhow::Result<PathBuf> {
+        let proof = self.files_for_the_proof().await?;
         let path = dir.join("report.json");
         let refusals: Vec<PathBuf> = self.operators.iter().map(Operator::refusals).collect();
         let stakes: Vec<String> = self.stakes.iter().map(|stake| stake.id.clone()).collect();
@@ -280,8 +280,12 @@ impl Story {
             ms: self.tell.elapsed().as_millis(),
         };
         let mut report = std::mem::take(&mut self.report).finish(&sources).await?;
+        if report::has_uncommitted_changes() {
+            self.tell
+                .line("the checkout has uncommitted changes: the report's commit is not all that was run");
+        }
         self.stop_daemons().await?;
-        self.files_alone_suffice(&mut report).await?;
+        self.files_alone_suffice(proof, &mut report).await?;
         report::write(&path, &report)?;
         self.tell.table();
         self.network.stop().await?;

@@ -5,6 +5,7 @@ use anyhow::{Context as _, ensure};
 use palisade_protocol::context::Terms;
 use palisade_protocol::message::Message;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// How many blocks every set that signs must still have.
 const LEFT: u32 = 10;
@@ -13,15 +14,18 @@ const LEFT: u32 = 10;
 pub fn check(log: &Log) -> anyhow::Result<()> {
     let own = in_force(log)?;
     ensure!(own == column(), "the parameters are {own}, the demo's column is {}", column());
+    let mut in_use = BTreeMap::new();
     for (header, message) in log.messages() {
-        let Message::Certificate(certificate) = message else { continue };
-        let (tip, expiry) = (header.btc_height.0, certificate.set.expiry.0);
-        let ballot = &certificate.ballot;
-        ensure!(
-            tip + LEFT <= expiry,
-            "block {} was signed at tip {tip} under a set that expires at {expiry}",
-            ballot.height
-        );
+        if let Message::Certificate(certificate) = message {
+            in_use.insert(certificate.ballot.context.0, certificate.set.expiry.0);
+        }
+        let (height, tip) = (header.height, header.btc_height.0);
+        for expiry in in_use.values() {
+            ensure!(
+                tip + LEFT <= *expiry,
+                "hub block {height} has tip {tip}, a set in use expires at {expiry}"
+            );
+        }
     }
     Ok(())
 }

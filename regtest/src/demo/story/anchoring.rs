@@ -1,7 +1,7 @@
 //! Step 3: a digest is timestamped, the epoch that covers it is anchored, confirmed and final, and a block of the development
 //! chain is proven final and anchored from files alone, when hub and daemons are off.
 
-use super::Story;
+use super::{Step, Story};
 use crate::demo::network::{string, text};
 use crate::demo::report::{self, Anchor, Files, Timestamp};
 use crate::demo::tell::{Shown, ShownTx, Waiting, btc};
@@ -152,7 +152,8 @@ impl Story {
     }
 
     /// Step 3.3, first half: the files that prove a block of the development chain final, while there is somebody to ask.
-    pub(super) async fn files_for_the_proof(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn files_for_the_proof(&mut self) -> anyhow::Result<Step> {
+        let step = self.begin("3.3").await?;
         let chain = self.chain.id.clone();
         let height = self.provable(&chain).await?;
         let params = self.network.view("params").await?;
@@ -172,7 +173,7 @@ impl Story {
         let (_, payload) = Payload::find(&found.transaction)?;
         let anchor = self.read_anchor(payload.epoch.0).await?;
         self.report.anchor(anchor);
-        Ok(())
+        Ok(step)
     }
 
     /// The newest height of a chain whose certificate is under an anchor.
@@ -190,8 +191,7 @@ impl Story {
     }
 
     /// Step 3.3, second half: hub and daemons are off, and the files alone are verified. Adds the step to the report.
-    pub(super) async fn files_alone_suffice(&mut self, report: &mut Value) -> anyhow::Result<()> {
-        let step = self.begin("3.3").await?;
+    pub(super) async fn files_alone_suffice(&mut self, step: Step, report: &mut Value) -> anyhow::Result<()> {
         ensure!(self.network.view("status").await.is_err(), "the hub still answers");
         let [proof, headers, root] = ["proof", "headers", "root"]
             .map(|name| report["files"][name].as_str().unwrap_or_default().to_owned());
@@ -214,7 +214,7 @@ impl Story {
         let claim = "A block of the development chain is proven final and anchored from files alone, with hub and daemons off";
         let took = step.began.elapsed();
         let refs = report::proven(report, &self.chain.id, &shown["height"], &txid)?;
-        let btc = report::add_step(report, step.number, claim, &[txid], &refs, took)?;
+        let btc = report::add_step(report, step.number, claim, &[txid], &refs, took, self.tell.elapsed())?;
         let txs = vec![ShownTx { txid, kind: "anchor", amount: None, height: self.mined_at(txid).await? }];
         let refs = refs.into_iter().filter(|place| !place.starts_with("txs/")).collect();
         self.tell.step(step.number, claim, took, Shown { btc, txs, refs });

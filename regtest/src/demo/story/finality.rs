@@ -2,6 +2,7 @@
 
 use super::Story;
 use anyhow::{Context as _, ensure};
+use palisade_protocol::units::Height;
 use serde_json::Value;
 
 impl Story {
@@ -23,8 +24,7 @@ impl Story {
         let mut step = self.begin("2.3").await?;
         for index in 0..self.operators.len() {
             self.operators[index].stop().await?;
-            let began = self.final_now().await?;
-            // The first of these blocks may have its vote: it was cast before the operator stopped.
+            let began = self.beyond_votes_of(index).await?;
             for (chain, height) in self.further(&began, 2).await? {
                 let own = &self.operators[index];
                 let key = if chain == "zero" { own.zero.clone() } else { own.other.clone() };
@@ -36,6 +36,20 @@ impl Story {
             self.tell.line(format!("both chains went on without {name}, who is back in the sets in use"));
         }
         self.done(step, "Finality goes on with each operator stopped in turn").await
+    }
+
+    /// Both chains' newest final heights, or an operator's newest votes where these are higher: if it votes no more, blocks
+    /// above them become final without it.
+    pub(super) async fn beyond_votes_of(&self, index: usize) -> anyhow::Result<Vec<(String, u64)>> {
+        let own = &self.operators[index];
+        let mut heights = self.final_now().await?;
+        for (chain, height) in &mut heights {
+            let key = if chain == "zero" { &own.zero } else { &own.other };
+            let votes = self.network.hub.votes(chain, Height(*height)).await?;
+            let cast = votes.iter().filter(|vote| vote.key.to_string() == *key);
+            *height = cast.map(|vote| vote.ballot.height.0).fold(*height, u64::max);
+        }
+        Ok(heights)
     }
 
     /// Both chains' newest final heights; 0 where there is none.

@@ -120,7 +120,7 @@ impl Story {
         self.until_included(&stake).await?;
         let view = self.network.stake(&stake.id).await?;
         ensure!(view["state"] == "VERIFIED", "the stake is {} while the breaker is tripped", view["state"]);
-        let (began, accepted) = (self.final_now().await?, self.power_of_chains().await?);
+        let accepted = self.power_of_chains().await?;
         let accept: Vec<String> = accepted.iter().map(|(chain, sat)| format!("{chain}={sat}")).collect();
         let mut decision = vec!["resume"];
         accept.iter().for_each(|power| decision.extend(["--accept", power]));
@@ -138,6 +138,7 @@ impl Story {
         let back = self.power(OPERATORS[1]).await?;
         ensure!(back.sats == before.sats, "power is {back:?} instead of {before:?}");
         self.tell.line(format!("{}'s stake has its power of {} back", stake.holder.name, btc(stake.sat)));
+        let began = self.final_now().await?;
         for (chain, height) in self.further(&began, 3).await? {
             self.tell.line(format!("chain {chain} goes on: final up to height {height}"));
             step.refs.push(self.report.finality(&chain, height));
@@ -182,9 +183,8 @@ impl Story {
             let block = rpc.block(hash).await?.context("a block of the best chain")?;
             for tx in block.txdata.into_iter().skip(1) {
                 let txid = tx.compute_txid();
-                if lost.contains(&txid) {
-                    self.report.stale(txid, hash, height);
-                } else {
+                self.report.stale(txid, hash, height);
+                if !lost.contains(&txid) {
                     keep.push(tx);
                 }
             }

@@ -1,5 +1,5 @@
-//! Step 1.4: what all that was told under. Told last, because mining has a rule from the first block to the last; the report
-//! is not written unless the whole log keeps it.
+//! Step 1.4: what all that was told under. Told late, because mining has a rule from the first block to the last; the report
+//! is not written unless the whole log keeps it, up to its end.
 
 use super::Story;
 use anyhow::Context as _;
