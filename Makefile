@@ -13,7 +13,7 @@ find-bitcoind = BITCOIND="$$(regtest/bitcoind/provision.sh)"; export BITCOIND
 programs := $(or $(CARGO_TARGET_DIR),target)/release
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 15
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
 
 deps: ## install missing system packages (Debian, Ubuntu), or name them
 	@regtest/deps.sh
