@@ -13,12 +13,12 @@ find-bitcoind = BITCOIND="$$(regtest/bitcoind/provision.sh)"; export BITCOIND
 programs := $(or $(CARGO_TARGET_DIR),target)/release
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 15
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
 
 deps: ## install missing system packages (Debian, Ubuntu), or name them
 	@regtest/deps.sh
 
-bitcoind: deps
+bitcoind: deps ## find a bitcoind, or build one, and print where it is
 	@echo "bitcoind: $$(regtest/bitcoind/provision.sh)"
 
 build: bitcoind ## everything that the other targets need, from the network
@@ -28,7 +28,7 @@ build: bitcoind ## everything that the other targets need, from the network
 	cargo build --workspace --locked
 	cargo test --workspace --locked --no-run
 
-binaries: deps
+binaries: deps ## the programs, in target/release
 	@cargo build --release --workspace --locked
 
 check: deps ## formatting, lints, documentation

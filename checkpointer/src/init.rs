@@ -11,7 +11,7 @@ use palisade_hub::daemon::genesis::read_genesis;
 use palisade_hub::daemon::network::{ConsentArgs, Network};
 use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_hub::daemon::password::PasswordSource;
-use palisade_hub::daemon::private_file;
+use palisade_hub::daemon::private_file::{self, Exists};
 use palisade_hub::daemon::template::Template;
 use palisade_protocol::genesis::Genesis;
 use reqwest::Url;
@@ -78,7 +78,7 @@ impl Init {
         private_file::create_dir(&dir).with_context(|| format!("directory {}", dir.display()))?;
         let address =
             Wallet::create(&key_file, &dir.join("anchor-data"), genesis.network(), &password)?.to_string();
-        ensure!(files::write_default(&config, &written)?, "{} exists", config.display());
+        ensure!(files::write_default(&config, &written)?, Exists(config));
         Ok(Made { hub: genesis.id().to_string(), config, address })
     }
 

@@ -86,7 +86,7 @@ impl Prove {
     }
 
     async fn get(&self, node: &BitcoinRpc) -> anyhow::Result<Got> {
-        let hub = HubClient::new(self.hub.clone());
+        let hub = HubClient::new(self.hub.clone()).telling();
         let proof = hub.get_bytes(&format!("proofs/{}/{}", self.chain, self.height)).await?;
         let parsed = FinalityProof::parse(&proof).context("the hub's proof")?;
         let root = hub.get_bytes("root").await?;

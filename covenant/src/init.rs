@@ -12,7 +12,7 @@ use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
 use palisade_hub::daemon::network::NetworkArgs;
 use palisade_hub::daemon::password::PasswordSource;
-use palisade_hub::daemon::private_file;
+use palisade_hub::daemon::private_file::{self, Exists};
 use palisade_hub::daemon::secret::Secret;
 use palisade_hub::daemon::template::Template;
 use palisade_protocol::curve::KeyPair;
@@ -102,7 +102,7 @@ impl Init {
         let cost = KdfCost::for_network(network);
         private_file::create_dir(&dir)?;
         keyfile::create(&key_file, &label, &secret, &password, cost, &mut OsRng)?;
-        ensure!(files::write_default(&config, &own)?, "{} exists", config.display());
+        ensure!(files::write_default(&config, &own)?, Exists(config));
         Ok(Made { key: key.to_string(), config, max_stake_sat, max_window_sat })
     }
 
@@ -218,7 +218,10 @@ mod tests {
         for name in ["covenant.toml", "covenant.key.json"] {
             std::fs::write(member.join(name), "mine").unwrap();
             let why = run().unwrap_err().to_string();
-            assert!(why.ends_with(&format!("{name} exists")), "{why}");
+            assert!(
+                why.ends_with(&format!("{name} exists\nhint: nothing was changed; name another --dir")),
+                "{why}"
+            );
             assert_eq!(std::fs::read_dir(&member).unwrap().count(), 1);
             std::fs::remove_file(member.join(name)).unwrap();
         }

@@ -143,7 +143,7 @@ impl AddChain {
 
     /// A signer with other terms than the hub's would sign what nobody counts.
     async fn compare(&self, plan: &Plan) -> Result<(), Failure> {
-        let hub = HubClient::new(plan.voter.hub.url().clone());
+        let hub = HubClient::new(plan.voter.hub.url().clone()).telling();
         let read = patiently(READING, read_log(&hub, plan.genesis.clone(), drop)).await;
         let ledger = read.map_err(anyhow::Error::from)?;
         let unknown = || {

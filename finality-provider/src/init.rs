@@ -217,7 +217,7 @@ pub(crate) mod tests {
         private_file::create_dir(&init.dir.join("keys")).unwrap();
         std::fs::write(&left, "mine").unwrap();
         let why = init.run().unwrap_err().to_string();
-        assert!(why.ends_with("bls.json exists"), "{why}");
+        assert!(why.contains("bls.json exists\nhint: nothing was changed; name another --dir"), "{why}");
         assert_eq!(std::fs::read_dir(init.dir.join("keys")).unwrap().count(), 1);
         std::fs::remove_file(&left).unwrap();
         let made = init.run().unwrap();

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 pub use answers::{Acceptance, FoundTransaction, MempoolEntry, Scan, ScannedOutput, Tip, UnspentOutput};
 pub use progress::{Behind, Progress};
+pub(crate) use transport::cause;
 pub use transport::{Auth, RpcError};
 
 use answers::{

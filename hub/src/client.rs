@@ -3,6 +3,8 @@
 //! Nothing that a hub answers is believed: blocks are replayed by [`crate::replica::Replica`]. This module bounds, parses
 //! and types what comes.
 
+use crate::bitcoind::cause;
+use crate::daemon::ask;
 use palisade_protocol::block::Block;
 use palisade_protocol::codec::{DecodeError, Wire};
 use palisade_protocol::finality::vote::Vote;
@@ -10,18 +12,25 @@ use palisade_protocol::genesis::GenesisDocument;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
-use reqwest::{Response, Url};
+use reqwest::{RequestBuilder, Response, Url};
 use serde::{Deserialize, Serialize};
+use std::pin::pin;
 use std::time::Duration;
 
 /// Most bytes of an answer that are read.
 const MAX_ANSWER: usize = 64 << 20;
+/// How long the answer to a question may take to begin. A page of the log may take longer to come.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The same where something is sent: the answer comes when it is in a block. A hub says itself after 30 s that it was not.
+const PATIENCE_SENDING: Duration = Duration::from_secs(35);
+/// After how long a person is told what is waited for.
+const SOON: Duration = Duration::from_secs(2);
 
 /// Why the hub gave no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
     /// The hub cannot be reached, or broke off.
-    #[error("hub at {url}: {why}")]
+    #[error("hub at {url}: {why} (is it running? `hub.url` in the configuration, or --hub, is its address)")]
     Unreachable {
         /// Where it should be.
         url: String,
@@ -101,6 +110,10 @@ struct ErrorDetail {
 pub struct HubClient {
     base: Url,
     http: reqwest::Client,
+    /// How long the answer to a question may take to begin.
+    patience: Duration,
+    /// Whether somebody at a terminal waits for the answers.
+    tells: bool,
 }
 
 impl HubClient {
@@ -112,7 +125,12 @@ impl HubClient {
             .no_proxy()
             .build()
             .unwrap_or_default();
-        Self { base, http }
+        Self { base, http, patience: PATIENCE, tells: false }
+    }
+
+    /// One that says on standard error, unless that is silent, when it waits for longer than a moment: for commands.
+    pub fn telling(self) -> Self {
+        Self { tells: true, ..self }
     }
 
     /// Where the hub is.
@@ -128,7 +146,7 @@ impl HubClient {
     /// Sends a message and waits until it is in a block that is on disk.
     pub async fn submit(&self, message: &Message) -> Result<Receipt, HubError> {
         let answer = self.post("messages", message.to_bytes()).await?;
-        serde_json::from_slice(&answer).map_err(|why| HubError::Malformed(why.to_string()))
+        parse(&answer)
     }
 
     /// Sends a vote to the hub's tally.
@@ -146,7 +164,9 @@ impl HubClient {
     /// Blocks from a height on. If there is none yet, waits up to `wait` for one.
     pub async fn blocks(&self, from: Height, wait: Duration) -> Result<Vec<Block>, HubError> {
         let query = [("from", from.to_string()), ("wait_ms", wait.as_millis().to_string())];
-        let page: LogPage = self.get_json("blocks", &query).await?;
+        let bytes =
+            self.ask(self.http.get(self.at("blocks")?).query(&query), self.patience + wait, wait).await?;
+        let page: LogPage = parse(&bytes)?;
         page.blocks.iter().map(|hex| decode_hex(hex)).collect()
     }
 
@@ -156,39 +176,59 @@ impl HubClient {
         path: &str,
         query: &[(&str, String)],
     ) -> Result<T, HubError> {
-        let url = self.at(path)?;
-        let answer = self.http.get(url).query(query).send().await.map_err(|why| self.unreachable(&why))?;
-        let bytes = self.read(answer).await?;
-        serde_json::from_slice(&bytes).map_err(|why| HubError::Malformed(why.to_string()))
+        let request = self.http.get(self.at(path)?).query(query);
+        parse(&self.ask(request, self.patience, Duration::ZERO).await?)
     }
 
     /// A file that the hub hands out.
     pub async fn get_bytes(&self, path: &str) -> Result<Vec<u8>, HubError> {
-        let url = self.at(path)?;
-        let answer = self.http.get(url).send().await.map_err(|why| self.unreachable(&why))?;
-        self.read(answer).await
+        self.ask(self.http.get(self.at(path)?), self.patience, Duration::ZERO).await
     }
 
     /// Sends bytes to one of the hub's doors and gives the answer's body.
     pub async fn post(&self, path: &str, body: Vec<u8>) -> Result<Vec<u8>, HubError> {
-        let url = self.at(path)?;
-        let request = self.http.post(url).header("content-type", "application/octet-stream").body(body);
-        let answer = request.send().await.map_err(|why| self.unreachable(&why))?;
-        self.read(answer).await
+        let request =
+            self.http.post(self.at(path)?).header("content-type", "application/octet-stream").body(body);
+        self.ask(request, PATIENCE_SENDING, Duration::ZERO).await
+    }
+
+    /// The body of an answer, which must begin within `patience`. That it takes until `usual` surprises nobody.
+    async fn ask(
+        &self,
+        request: RequestBuilder,
+        patience: Duration,
+        usual: Duration,
+    ) -> Result<Vec<u8>, HubError> {
+        let mut answer = pin!(async {
+            let begun = tokio::time::timeout(patience, request.send()).await;
+            let silent = |_| self.unreachable(format!("no answer within {} s", patience.as_secs()));
+            self.read(begun.map_err(silent)?.map_err(|why| self.broken(&why))?).await
+        });
+        if self.tells {
+            tokio::select! {
+                answer = &mut answer => return answer,
+                () = tokio::time::sleep(SOON + usual) => ask::progress(format_args!("waiting for the hub at {}", self.base)),
+            }
+        }
+        answer.await
     }
 
     fn at(&self, path: &str) -> Result<Url, HubError> {
         self.base.join(path).map_err(|why| HubError::Malformed(why.to_string()))
     }
 
-    fn unreachable(&self, why: &reqwest::Error) -> HubError {
-        HubError::Unreachable { url: self.base.to_string(), why: why.to_string() }
+    fn unreachable(&self, why: String) -> HubError {
+        HubError::Unreachable { url: self.base.to_string(), why }
+    }
+
+    fn broken(&self, why: &reqwest::Error) -> HubError {
+        self.unreachable(cause(why))
     }
 
     async fn read(&self, mut answer: Response) -> Result<Vec<u8>, HubError> {
         let status = answer.status();
         let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|why| self.unreachable(&why))? {
+        while let Some(chunk) = answer.chunk().await.map_err(|why| self.broken(&why))? {
             if body.len() + chunk.len() > MAX_ANSWER {
                 return Err(HubError::Malformed(format!("more than {MAX_ANSWER} bytes")));
             }
@@ -206,7 +246,57 @@ impl HubClient {
     }
 }
 
+fn parse<T: for<'a> Deserialize<'a>>(json: &[u8]) -> Result<T, HubError> {
+    serde_json::from_slice(json).map_err(|why| HubError::Malformed(why.to_string()))
+}
+
 fn decode_hex<T: Wire>(text: &str) -> Result<T, HubError> {
     let bytes = hex::decode(text).map_err(|why| HubError::Malformed(why.to_string()))?;
     Ok(T::from_bytes(&bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    async fn listener() -> (TcpListener, HubClient) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        (listener, HubClient::new(url.parse().unwrap()))
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_is_away_is_an_error_with_the_cause_and_what_to_look_at() {
+        let (nobody, client) = listener().await;
+        drop(nobody);
+        let why = client.genesis().await.unwrap_err();
+        assert!(why.can_be_retried());
+        let said = why.to_string().to_lowercase();
+        for part in ["connection refused", "is it running?", "`hub.url`"] {
+            assert!(said.contains(part), "{said}");
+        }
+        assert!(!said.contains("sending request"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_takes_the_question_and_says_nothing_is_given_up_soon_but_not_while_it_waits_for_a_block()
+     {
+        let (_silent, client) = listener().await;
+        let why = HubClient { patience: Duration::ZERO, ..client }.genesis().await.unwrap_err();
+        assert!(why.can_be_retried() && why.to_string().contains("no answer within"), "{why}");
+        let (asked, client) = listener().await;
+        let client = HubClient { patience: Duration::ZERO, ..client };
+        let answer = async {
+            let (mut asker, _) = asked.accept().await.unwrap();
+            assert!(asker.read(&mut [0; 1_024]).await.unwrap() > 0);
+            let body = r#"{"blocks":[]}"#;
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            asker.write_all(answer.as_bytes()).await.unwrap();
+            asker
+        };
+        let (blocks, _open) = tokio::join!(client.blocks(Height(0), Duration::from_secs(30)), answer);
+        assert!(blocks.unwrap().is_empty());
+    }
 }

@@ -26,6 +26,7 @@ use palisade_protocol::governance::{
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::GovernanceKey;
 use palisade_protocol::message::Message;
+use palisade_protocol::params::{Params, ParamsDocument};
 use palisade_protocol::units::Height;
 use rand::rngs::OsRng;
 use reqwest::Url;
@@ -206,6 +207,16 @@ fn accepted(text: &str) -> Result<AcceptedPower, String> {
     Ok(AcceptedPower { chain, power: possible(power)? })
 }
 
+/// Parameters from a file, which obey their own rules.
+fn read_params(file: &Path) -> Result<ParamsDocument, Failure> {
+    let read = || -> anyhow::Result<ParamsDocument> {
+        let document: ParamsDocument = serde_json::from_str(&bounded::read_text(file)?)?;
+        Params::new(document.clone())?;
+        Ok(document)
+    };
+    read().map_err(|why| Failure::usage(format_args!("--params {}: {why:#}", file.display())))
+}
+
 /// Carries a command out and says what came of it.
 pub async fn run(command: Governance) -> Result<Done, Failure> {
     match command {
@@ -218,11 +229,7 @@ pub async fn run(command: Governance) -> Result<Done, Failure> {
             decide(Action::RegisterChain(NewChain { id, genesis: genesis_block, terms }), &how).await
         }
         Governance::SetParams { params, how } => {
-            let unreadable = |why| Failure::usage(format_args!("--params {}: {why}", params.display()));
-            let text = bounded::read_text(&params).map_err(unreadable)?;
-            let document = serde_json::from_str(&text).map_err(Failure::usage)?;
-            palisade_protocol::params::Params::new(Clone::clone(&document)).map_err(Failure::usage)?;
-            decide(Action::SetParams(Box::new(document)), &how).await
+            decide(Action::SetParams(Box::new(read_params(&params)?)), &how).await
         }
         Governance::Resume { accept, how } => {
             let twice = accept
@@ -303,7 +310,7 @@ fn keygen(file: &Path, network: bitcoin::Network, password: Option<PathBuf>) -> 
 /// when it likes.
 async fn decide(action: Action, how: &How) -> Result<Done, Failure> {
     let genesis = read_genesis(&how.genesis).map_err(Failure::usage)?;
-    let read = read_log(&HubClient::new(how.hub.clone()), genesis, drop).await;
+    let read = read_log(&HubClient::new(how.hub.clone()).telling(), genesis, drop).await;
     let ledger = read.map_err(anyhow::Error::from)?;
     check_chains(&ledger, &action)?;
     let sequence = ledger.next_decision();
@@ -347,7 +354,7 @@ async fn sign_and_submit(mut decision: GovernanceMessage, how: &How) -> Result<D
         how.hub
     );
     ask::confirm(&summary, how.yes)?;
-    let (hub, message) = (HubClient::new(how.hub.clone()), Message::Governance(decision));
+    let (hub, message) = (HubClient::new(how.hub.clone()).telling(), Message::Governance(decision));
     hub.submit(&message).await.map_err(anyhow::Error::from)?;
     let id = message.id();
     let found = find_in_log(&hub, genesis, id).await.map_err(anyhow::Error::from)?;
@@ -413,6 +420,21 @@ mod tests {
         for given in ["", "00", "/nowhere", &file("text", "yes"), &format!("{hex}00")] {
             let why = read_decision(given).unwrap_err().to_string();
             assert!(why.contains("--decision: "), "{given}: {why}");
+        }
+    }
+
+    #[test]
+    fn parameters_that_cannot_be_used_are_refused_with_the_name_of_their_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("new params.json");
+        let mut refused = vec![read_params(&file).unwrap_err()];
+        for text in ["", "{}", "[1]"] {
+            std::fs::write(&file, text).unwrap();
+            refused.push(read_params(&file).unwrap_err());
+        }
+        for why in refused {
+            assert!(why.message().starts_with(&format!("--params {}: ", file.display())), "{why}");
+            assert_eq!(why.exit() as u8, 2);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::daemon::exit::Failure;
 use crate::daemon::keyfile::{self, KdfCost, KeyLabel};
 use crate::daemon::network::NetworkArgs;
 use crate::daemon::password::PasswordSource;
-use crate::daemon::private_file;
+use crate::daemon::private_file::{self, Exists};
 use crate::daemon::secret::Secret;
 use crate::daemon::template::{NoSuchKey, Template};
 use crate::run::KEY_PURPOSE;
@@ -109,7 +109,7 @@ impl Init {
         let text = serde_json::to_string_pretty(genesis.document())?;
         private_file::create(&genesis_file, text.as_bytes())
             .with_context(|| format!("cannot write {}", genesis_file.display()))?;
-        ensure!(files::write_default(&config, &own)?, "{} exists", config.display());
+        ensure!(files::write_default(&config, &own)?, Exists(config));
         Ok(Made { hub: genesis.id().to_string(), config, genesis: genesis_file })
     }
 
@@ -261,7 +261,10 @@ pub(crate) mod tests {
         for name in ["hub.toml", "genesis.json", "hub.key.json"] {
             std::fs::write(hub.join(name), "mine").unwrap();
             let why = init(dir.path(), &[]).run().unwrap_err().to_string();
-            assert!(why.ends_with(&format!("{name} exists")), "{why}");
+            assert!(
+                why.ends_with(&format!("{name} exists\nhint: nothing was changed; name another --dir")),
+                "{why}"
+            );
             assert_eq!(std::fs::read_dir(&hub).unwrap().count(), 1, "{name}");
             std::fs::remove_file(hub.join(name)).unwrap();
         }

@@ -57,7 +57,7 @@ pub enum BookError {
 struct Content {
     next_key: u32,
     stakes: Vec<StakeRecord>,
-    /// Places of the stakes that the last backup has, with all that leaving them needs.
+    /// Places of the stakes that the last backup made here, or one that was read since, has with all that leaving them needs.
     #[serde(default)]
     backed_up: BTreeSet<OutPoint>,
 }
@@ -167,7 +167,18 @@ impl Book {
         self.save()
     }
 
-    /// Whether the last backup that was made with this book has a stake, and all that leaving it needs.
+    /// Notes what a backup has that was read: of each stake of the book that it has with all that leaving needs.
+    pub fn note_read(&mut self, backup: &[StakeRecord]) -> Result<(), BookError> {
+        let whole = |own: &&StakeRecord| {
+            backup.iter().any(|read| read.outpoint == own.outpoint && read.presigned == own.presigned)
+        };
+        let found: Vec<OutPoint> = self.stakes().iter().filter(whole).map(|own| own.outpoint).collect();
+        self.content.backed_up.extend(found);
+        self.save()
+    }
+
+    /// Whether the last backup that was made with this book, or one that was read since, has a stake and all that leaving it
+    /// needs.
     pub fn is_backed_up(&self, record: &StakeRecord) -> bool {
         self.content.backed_up.contains(&record.outpoint)
     }

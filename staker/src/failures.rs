@@ -21,8 +21,7 @@ pub fn node(why: RpcError) -> Failure {
 /// What the hub said.
 pub fn hub(why: HubError) -> Failure {
     if why.can_be_retried() {
-        return Failure::not_now(why)
-            .hint("withdrawing needs no hub, and leaving early none once the committee has signed");
+        return Failure::not_now(why);
     }
     Failure::failed(why)
 }

@@ -40,16 +40,17 @@ pub struct Balance {
 
 impl fmt::Display for Balance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "free:     {}", Amount::from_sat(self.free_sat))?;
+        // Whole bitcoins with their decimals too, as in a column of amounts.
+        writeln!(f, "free:     {:.8}", Amount::from_sat(self.free_sat))?;
         if self.reserved_sat > 0 {
             writeln!(
                 f,
-                "reserved: {}: whole coins that stakes under way will spend; free again once a stake is on Bitcoin, refused, or LAPSED, or can never confirm (`status`)",
+                "reserved: {:.8}: whole coins that stakes under way will spend; free again once a stake is on Bitcoin, refused, or LAPSED, or can never confirm (`status`)",
                 Amount::from_sat(self.reserved_sat)
             )?;
             let locked = self.reserved_sat.saturating_sub(self.reserved_change_sat);
-            writeln!(f, "  of it {} are to be locked, or are fees", Amount::from_sat(locked))?;
-            writeln!(f, "  and {} come back as change", Amount::from_sat(self.reserved_change_sat))?;
+            writeln!(f, "  of it {:.8} are to be locked, or are fees", Amount::from_sat(locked))?;
+            writeln!(f, "  and {:.8} come back as change", Amount::from_sat(self.reserved_change_sat))?;
         }
         write!(f, "(confirmed coins up to block {}; stakes are shown by `status`)", self.height)
     }
@@ -63,7 +64,14 @@ pub async fn balance(session: &mut Session) -> Result<Balance, Failure> {
     };
     let free_sat = sum(session.reserved());
     let reserved_sat = sum(BTreeSet::new()) - free_sat;
-    let under_way = session.book.stakes().iter().filter(|record| session.is_under_way(record));
+    // A block may hold a stake before the log does: then its coins are spent, and its change is among the free ones.
+    let unspent: BTreeSet<OutPoint> =
+        session.purse.coins(&BTreeSet::new()).into_iter().map(|coin| coin.outpoint).collect();
+    let under_way = session
+        .book
+        .stakes()
+        .iter()
+        .filter(|record| session.is_under_way(record) && record.spends_of(&unspent));
     let reserved_change_sat = under_way.map(|record| record.change().to_sat()).sum();
     Ok(Balance { free_sat, reserved_sat, reserved_change_sat, height: session.purse.height() })
 }

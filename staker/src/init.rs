@@ -83,15 +83,10 @@ impl Init {
             |why: std::io::Error| Failure::failed(format_args!("cannot use {}: {why}", self.dir.display()));
         let dir = std::path::absolute(&self.dir).map_err(unwritable)?;
         let config_file = dir.join("staker.toml");
-        if config_file.exists() {
-            return Err(Failure::usage(format_args!(
-                "{} exists: this wallet is made",
-                config_file.display()
-            )));
-        }
+        let key_file = dir.join("staker.key.json");
+        private_file::check_free([&config_file, &key_file].map(PathBuf::as_path))?;
         let text = self.config_text(&dir)?;
         let config: config::Config = files::parse(&config_file, &text).map_err(Failure::usage)?;
-        private_file::check_free([config.key_file.as_path()]).map_err(Failure::failed)?;
         let node = connect(&config.bitcoin)?;
         let keys = self.make_seed(&config.key_file, network)?;
         let _lock = DirLock::acquire(&config.data_dir).map_err(Failure::failed)?;

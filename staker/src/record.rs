@@ -12,6 +12,7 @@ use palisade_protocol::transactions::{Coin, NoSighash};
 use palisade_protocol::units::RelativeBlocks;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// A stake as its holder knows it.
@@ -208,6 +209,11 @@ impl StakeRecord {
     pub fn change(&self) -> Amount {
         let outputs = (0..).zip(&self.staking_tx.output).filter(|(vout, _)| *vout != self.outpoint.vout);
         outputs.map(|(_, output)| output.value).sum()
+    }
+
+    /// Whether its transaction spends one of these coins.
+    pub fn spends_of(&self, coins: &BTreeSet<OutPoint>) -> bool {
+        self.staking_tx.input.iter().any(|input| coins.contains(&input.previous_output))
     }
 
     /// Whether `name` is the beginning of its id or of its transaction's.

@@ -105,6 +105,9 @@ impl Recover {
         }
         let next = numbers.values().max().map_or(0, |last| last + 1 + PASSED_OVER);
         let found = session.book.adopt(records, next)?;
+        if let Some(backup) = &backup {
+            session.book.note_read(backup.stakes())?;
+        }
         Ok(Recovered {
             found: found.iter().map(StakeRecord::name).collect(),
             stakes: session.book.stakes().len(),

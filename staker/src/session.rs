@@ -109,14 +109,18 @@ impl Session {
             .map_err(|why| Failure::usage(format_args!("{why:#}")))?;
         let network = genesis.network();
         let lock = DirLock::acquire(&config.data_dir).map_err(|why| match why {
-            LockError::Held { .. } => Failure::not_now(why),
+            LockError::Held { holder, .. } => {
+                let who = holder.map(|process| format!(", process {process}")).unwrap_or_default();
+                Failure::not_now(format_args!("another command{who}, is at work on this wallet"))
+                    .hint("try again in a moment: one at a time works on a wallet")
+            }
             why => Failure::failed(why),
         })?;
         Ok(Self {
             book: open(&config.data_dir.join(BOOK_FILE))?,
             purse: open_purse(&config, network)?,
             replica: Replica::open(&config.data_dir, genesis.clone()).map_err(failures::replica)?,
-            hub: HubClient::new(config.hub.url().clone()),
+            hub: HubClient::new(config.hub.url().clone()).telling(),
             node: connect(&config.bitcoin)?,
             genesis,
             config,

@@ -126,7 +126,8 @@ pub struct Seen {
 /// Asks the hub for what is new, if it answers, and tells about the stakes. The hub is not needed: what is known is told.
 pub async fn status(session: &mut Session, name: Option<&str>) -> Result<Status, Failure> {
     let hub = session.catch_up().await.err();
-    hub.iter().for_each(|why| go_on(why, "shown is what was known before"));
+    let without = "shown is what was known before; withdrawing needs no hub, and leaving early none once the committee has signed";
+    hub.iter().for_each(|why| go_on(why, without));
     let records = match name {
         Some(name) => vec![session.book.find(name)?],
         None => session.book.stakes().to_vec(),
@@ -253,7 +254,7 @@ pub fn describe(record: &StakeRecord, seen: Seen, view: View<'_>) -> StakeStatus
         expands: record.expands,
         lock_blocks: record.lock.get(),
         broadcast: record.broadcast,
-        change_sat: Some(record.change().to_sat()).filter(|_| can_come),
+        change_sat: Some(record.change().to_sat()).filter(|_| can_come && found.is_none()),
         resumable_until: waits.filter(|_| !record.broadcast).and_then(standing::resumable_until),
         lapses_at: waits.map(|stake| stake.lapses_at.0),
         included_at: included_at.or(found),

@@ -30,6 +30,9 @@ pub struct Locked {
     /// For an expansion, the stake that goes into it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expands: Option<String>,
+    /// Whether a backup has it already.
+    #[serde(skip)]
+    pub backed_up: bool,
     /// What comes next.
     pub next: String,
     /// The signed transaction, hex, where it was to be printed instead of sent.
@@ -52,6 +55,7 @@ impl Locked {
             resumable_until: told.resumable_until,
             lapses_at: told.lapses_at,
             expands: record.expands.map(|old| old.to_string()),
+            backed_up: session.book.is_backed_up(record),
             next: told.next,
             raw: None,
         })
@@ -72,7 +76,7 @@ impl fmt::Display for Locked {
             writeln!(f, "  go on: palisade-staker stake --resume {name}")?;
         }
         self.raw.iter().try_for_each(|raw| writeln!(f, "  transaction: {raw}"))?;
-        if self.broadcast {
+        if self.broadcast && !self.backed_up {
             writeln!(
                 f,
                 "make a new backup: palisade-staker backup NEWFILE (one made before does not have this stake)"

@@ -188,7 +188,7 @@ impl Connection {
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build()
-            .map_err(|e| bad(causes(&e)))?;
+            .map_err(|e| bad(cause(&e)))?;
         Ok(Self { url, auth, cookie: Mutex::new(None), http })
     }
 
@@ -269,13 +269,13 @@ impl Connection {
             .json(request)
             .send()
             .await
-            .map_err(|e| self.unreachable(causes(&e)))?;
+            .map_err(|e| self.unreachable(cause(&e)))?;
         let status = response.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return Err(RpcError::Unauthorized { url: self.url.clone(), auth: format!("{:?}", self.auth) });
         }
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|e| self.unreachable(causes(&e)))? {
+        while let Some(chunk) = response.chunk().await.map_err(|e| self.unreachable(cause(&e)))? {
             if body.len().saturating_add(chunk.len()) > MAX_ANSWER_BYTES {
                 return Err(RpcError::malformed(method, format!("longer than {MAX_ANSWER_BYTES} bytes")));
             }
@@ -327,7 +327,7 @@ fn request(id: usize, method: &str, params: &Value) -> Value {
 }
 
 /// The innermost cause says what happened ("connection refused"); the outer ones only where.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn cause(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;

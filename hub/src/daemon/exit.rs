@@ -18,6 +18,7 @@ use super::keyfile::OpenRefused;
 use super::lock::LockError;
 use super::node::BadNodeArgs;
 use super::password::PasswordError;
+use super::private_file::Exists;
 use crate::bitcoind::RpcError;
 use crate::client::HubError;
 use crate::replica::ReplicaError;
@@ -121,6 +122,9 @@ impl From<anyhow::Error> for Failure {
         if let Some(why) = error.chain().find_map(|why| why.downcast_ref::<OpenRefused>()) {
             return why.explain(one_line(&error));
         }
+        if error.chain().any(|why| why.is::<Exists>()) {
+            return Self::usage(one_line(&error)).hint("nothing was changed; name another --dir");
+        }
         let later = |why: &(dyn std::error::Error + 'static)| {
             why.downcast_ref::<HubError>().is_some_and(HubError::can_be_retried)
                 || why.downcast_ref::<RpcError>().is_some_and(RpcError::can_be_retried)
@@ -136,6 +140,12 @@ impl From<anyhow::Error> for Failure {
         };
         let rule = error.chain().find_map(|why| why.downcast_ref::<HubError>()?.rule());
         Self { rule: rule.map(str::to_owned), ..Self::new(exit, one_line(&error)) }
+    }
+}
+
+impl From<Exists> for Failure {
+    fn from(why: Exists) -> Self {
+        anyhow::Error::new(why).into()
     }
 }
 
@@ -387,6 +397,7 @@ mod tests {
         for (error, exit) in [
             (anyhow::anyhow!("broken"), Exit::Failed),
             (BadNodeArgs::Nameless.into(), Exit::Usage),
+            (Exists("hub.toml".into()).into(), Exit::Usage),
             (PasswordError::Mistyped.into(), Exit::Failed),
             (anyhow::Error::new(no_terminal()).context("member"), Exit::Usage),
             (OpenRefused::Locked { path: "k".into() }.into(), Exit::Failed),

@@ -4,7 +4,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
@@ -36,10 +36,15 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// A file that `init` would make is there: its directory has been made before, or is another program's.
+#[derive(Debug, thiserror::Error)]
+#[error("{} exists", .0.display())]
+pub struct Exists(pub PathBuf);
+
 /// Refuses a place where one of these files is: what is made together is made whole or not begun.
-pub fn check_free<'a>(paths: impl IntoIterator<Item = &'a Path>) -> io::Result<()> {
+pub fn check_free<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<(), Exists> {
     match paths.into_iter().find(|path| path.symlink_metadata().is_ok()) {
-        Some(path) => Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} exists", path.display()))),
+        Some(path) => Err(Exists(path.to_owned())),
         None => Ok(()),
     }
 }

@@ -125,7 +125,9 @@ async fn bound_time(
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address is taken or not ours.
-    #[error("cannot listen on {address}: {cause}")]
+    #[error(
+        "cannot listen on {address}: {cause} (`listen.address` in the configuration names another; with port 0 the system chooses a free one)"
+    )]
     Bind {
         /// The address.
         address: SocketAddr,

@@ -54,8 +54,6 @@ impl Network {
     /// Starts bitcoind, hub, covenant and checkpointer in a directory.
     pub async fn start(dir: &Path, tell: &Tell) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("directory {}", dir.display()))?;
-        let used = dir.join("bitcoin").exists();
-        ensure!(!used, "{} holds another network: name a new directory", dir.display());
         let node = Node::in_directory(&dir.join("bitcoin")).await?;
         tell.line(format!("bitcoind runs on {}", node.rpc_url()));
         // Coins for everybody: the first blocks pay most.

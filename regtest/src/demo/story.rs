@@ -15,6 +15,7 @@ mod rules;
 use crate::demo::holders::Holder;
 use crate::demo::network::{Network, OtherChain};
 use crate::demo::operators::Operator;
+use crate::demo::place;
 use crate::demo::report::{self, Report, Sources};
 use crate::demo::tell::{Shown, ShownTx, Tell, Waiting};
 use anyhow::{Context as _, ensure};
@@ -54,8 +55,9 @@ struct Step {
     refs: Vec<String>,
 }
 
-/// Tells the whole story in a directory and gives the path of the report.
+/// Tells the whole story in an empty directory and gives the path of the report.
 pub async fn tell_all(dir: &Path) -> anyhow::Result<PathBuf> {
+    place::must_be_empty(dir)?;
     let mut story = Story::begin_network(dir).await?;
     story.blocks_become_final().await?;
     story.finality_survives_each_operator().await?;

@@ -2,6 +2,8 @@
 //!
 //! `up` starts a process of its own that keeps everything running, mines, and gives coins away; `down` asks it to stop.
 
+use super::family::Family;
+use super::place;
 use super::story::Story;
 use super::tell::Waiting;
 use anyhow::{Context as _, bail, ensure};
@@ -43,19 +45,22 @@ fn ready_file(dir: &Path) -> PathBuf {
     dir.join("ready")
 }
 
-fn running(dir: &Path) -> Option<u32> {
-    let pid: u32 = std::fs::read_to_string(pid_file(dir)).ok()?.trim().parse().ok()?;
-    // The number may be somebody else's by now.
-    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
-    line.contains("keep-up").then_some(pid)
+/// What the last `up` in a directory started, if it is known.
+fn family(dir: &Path) -> Option<Family> {
+    Some(Family::new(dir, std::fs::read_to_string(pid_file(dir)).ok()?.trim().parse().ok()?))
 }
 
 /// Starts the network in the background, waits until it is ready, and gives the commands to try.
 pub async fn up(dir: &Path, shutdown: Shutdown) -> anyhow::Result<String> {
-    if running(dir).is_some() {
-        return Ok(std::fs::read_to_string(ready_file(dir))?);
+    if let Some(family) = family(dir) {
+        if family.head().is_some() {
+            return std::fs::read_to_string(ready_file(dir))
+                .with_context(|| format!("another `make up` starts a network in {}", dir.display()));
+        }
+        // Somebody killed the process that keeps the network up.
+        family.stop().await?;
     }
-    clear(dir)?;
+    place::begin_anew(dir)?;
     let log = dir.join("up.log");
     let file = File::create(&log)?;
     let mut child = Command::new(std::env::current_exe()?)
@@ -90,30 +95,13 @@ pub async fn up(dir: &Path, shutdown: Shutdown) -> anyhow::Result<String> {
     Ok(std::fs::read_to_string(ready_file(dir))?)
 }
 
-/// Removes what an earlier network left, and nothing else.
-fn clear(dir: &Path) -> anyhow::Result<()> {
-    let empty = std::fs::read_dir(dir)?.next().is_none();
-    ensure!(
-        empty || pid_file(dir).exists() || dir.join("up.log").exists(),
-        "{} holds other things",
-        dir.display()
-    );
-    std::fs::remove_dir_all(dir)?;
-    Ok(std::fs::create_dir_all(dir)?)
-}
-
-/// Stops what `up` started.
+/// Stops what `up` started, also where the process that keeps it up is gone.
 pub async fn down(dir: &Path) -> anyhow::Result<String> {
-    let Some(pid) = running(dir) else { return Ok(format!("nothing is up in {}", dir.display())) };
-    ensure!(
-        Command::new("kill").arg("-TERM").arg(pid.to_string()).status()?.success(),
-        "cannot signal {pid}"
-    );
-    let began = Instant::now();
-    while running(dir).is_some() {
-        ensure!(began.elapsed() < Duration::from_secs(30), "process {pid} does not stop");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let found = family(dir).map(|family| Ok::<_, anyhow::Error>((family.members()?.is_empty(), family)));
+    let Some((false, family)) = found.transpose()? else {
+        return Ok(format!("nothing is up in {}", dir.display()));
+    };
+    family.stop().await?;
     std::fs::remove_file(pid_file(dir))?;
     Ok(format!("stopped; data and logs stay in {}", dir.display()))
 }

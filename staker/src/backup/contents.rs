@@ -27,6 +27,8 @@ pub struct Entry {
     pub stake: String,
     /// How much was locked, in sat.
     pub amount_sat: u64,
+    /// How much of that is left, in sat: less what an early exit or a slashing took. Missing where nothing is left of it.
+    pub left_sat: Option<u64>,
     /// Where its coins are now.
     pub coin: Option<OutPoint>,
     /// Height of the first block that may hold a withdrawal of them.
@@ -65,7 +67,10 @@ async fn entry(record: &StakeRecord, backup: &Backup, node: &BitcoinRpc) -> Resu
         Some(lying) => match lying.moved_by {
             Some(txid) => words::moves(record, &txid, backup.stakes(), calendar),
             None if lying.missing() == 0 => {
-                format!("can be withdrawn now: `withdraw --backup FILE --stake {}`", record.name())
+                format!(
+                    "can be withdrawn now: `withdraw --backup FILE --stake {} --to ADDRESS`",
+                    record.name()
+                )
             }
             None => format!("can be withdrawn from {}", calendar.height(lying.withdraw_at(), lying.tip)),
         },
@@ -73,6 +78,7 @@ async fn entry(record: &StakeRecord, backup: &Backup, node: &BitcoinRpc) -> Resu
     Ok(Entry {
         stake: record.name(),
         amount_sat: record.amount_sat,
+        left_sat: lying.as_ref().map(|lying| lying.exit.coin.value.to_sat()),
         coin: lying.as_ref().map(|lying| lying.exit.coin.outpoint),
         withdraw_at: lying.as_ref().map(|lying| lying.withdraw_at()),
         expanded_into,
@@ -87,7 +93,11 @@ impl fmt::Display for Contents {
         }
         for entry in &self.stakes {
             writeln!(f, "{}", entry.stake)?;
-            writeln!(f, "  {}", Amount::from_sat(entry.amount_sat))?;
+            let locked = Amount::from_sat(entry.amount_sat);
+            match entry.left_sat.filter(|left| *left != entry.amount_sat).map(Amount::from_sat) {
+                Some(left) => writeln!(f, "  {left}, of {locked} that were locked")?,
+                None => writeln!(f, "  {locked}")?,
+            }
             writeln!(f, "  {}", entry.next)?;
         }
         write!(f, "(a stake made after this backup is not in it)")

@@ -75,6 +75,23 @@ fn what_the_last_backup_has_is_noted_until_more_is_needed_to_leave() {
 }
 
 #[test]
+fn a_stake_that_a_backup_has_which_was_read_is_backed_up_if_leaving_needs_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("stakes.json");
+    let mut book = Book::create(&path).unwrap();
+    let whole = record();
+    book.put(whole.clone()).unwrap();
+    let early = StakeRecord { presigned: None, ..whole.clone() };
+    let other = StakeRecord { outpoint: OutPoint { vout: 7, ..whole.outpoint }, ..whole.clone() };
+    for (backup, backed_up) in
+        [(vec![early], false), (vec![other], false), (vec![whole.clone()], true), (vec![], true)]
+    {
+        book.note_read(&backup).unwrap();
+        assert_eq!(Book::open(&path).unwrap().is_backed_up(&whole), backed_up);
+    }
+}
+
+#[test]
 fn a_key_number_that_no_wallet_comes_to_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("stakes.json");

@@ -91,9 +91,13 @@ fn a_begun_stake_says_until_when_it_can_be_gone_on_with_and_when_it_lapses() {
         record.broadcast = true;
         let told = describe(&record, Seen::default(), view(&world));
         assert_eq!((told.resumable_until, told.lapses_at), (None, Some(lapses)));
+        assert!(told.change_sat.is_some());
         let words = format!("lapses at {} if no block before that holds it", at(lapses));
         assert!(told.next.ends_with(&words), "{}", told.next);
     }
+    // The node has it in a block before the log does: its change has come back.
+    let found = Seen { found: Some(Found::Block(world.btc_height())), ..Seen::default() };
+    assert_eq!(describe(&record, found, view(&world)).change_sat, None);
     world.include(&id, &record.staking_tx);
     let told = describe(&record, Seen::default(), view(&world));
     assert_eq!((told.resumable_until, told.lapses_at, told.change_sat), (None, None, None));

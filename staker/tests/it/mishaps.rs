@@ -63,8 +63,9 @@ async fn a_book_that_is_lost_is_said_to_be_missing_and_comes_back_with_every_sta
     assert_eq!(recover(&config, &["--backup", file]).await.unwrap(), [unregistered]);
     assert_eq!(recover(&config, &[]).await.unwrap(), Vec::<String>::new());
     assert!(open(&config).book.next_key() >= keys, "a key is not given twice");
-    let shown: Vec<_> =
-        all(&config).await.stakes.iter().map(|stake| (stake.state, stake.broadcast)).collect();
+    let told = all(&config).await;
+    assert_eq!(told.not_backed_up, Vec::<String>::new(), "the backup has them");
+    let shown: Vec<_> = told.stakes.iter().map(|stake| (stake.state, stake.broadcast)).collect();
     assert_eq!(shown, [(Some(Active), true), (Some(Pending), false), (None, true)]);
 
     // What comes back is whole: the early exit, and a transaction that was not sent yet.
@@ -78,6 +79,12 @@ async fn a_book_that_is_lost_is_said_to_be_missing_and_comes_back_with_every_sta
     let next: Vec<&str> = listed.stakes.iter().map(|entry| entry.next.as_str()).collect();
     assert_eq!(next.len(), 3);
     assert!(next.iter().all(|next| next.starts_with("can be withdrawn from block")), "{next:?}");
+    let left = listed.stakes[0].left_sat.map(bitcoin::Amount::from_sat).unwrap();
+    assert!(left.to_sat() < 500_000, "{left}");
+    assert!(
+        listed.to_string().contains(&format!("  {left}, of 0.00500000 BTC that were locked")),
+        "{listed}"
+    );
     assert_eq!(listed.stakes[0].withdraw_at, one(&config, &locked).await.withdraw_at);
 }
 
