@@ -108,7 +108,7 @@ impl Plan {
         let tip = session.purse.height().max(ledger.btc_height().0);
         let included = known.and_then(|stake| stake.included).map(|place| place.height.0);
         let counted_from = included.unwrap_or(tip.saturating_add(1));
-        let k = known.map_or(params.k(), |stake| stake.k);
+        let (k, deep_at) = (known.map_or(params.k(), |stake| stake.k), known.and_then(Known::deep_at));
         let old = record.expands.and_then(|id| ledger.stakes().find(&id)).map(|(_, old)| old);
         let withdraw_at = counted_from.saturating_add(lock);
         let registered = finish::registration_of(record);
@@ -120,7 +120,7 @@ impl Plan {
             counted_from,
             included: included.is_some(),
             k,
-            active_at: counted_from.saturating_add(k),
+            active_at: deep_at.map_or(counted_from.saturating_add(k), |height| height.0),
             ends_at: withdraw_at.saturating_sub(unbonding),
             withdraw_at,
             unbonding_fee,
