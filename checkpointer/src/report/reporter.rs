@@ -213,9 +213,8 @@ impl Reporter {
                 let block = self.read_blocks(height, height.next()).await?;
                 self.tell(&block).await?;
             }
-            self.move_mark(Mark { stakes: index + 1, ..self.mark })?;
         }
-        Ok(())
+        self.move_mark(Mark { stakes: known, ..self.mark })
     }
 
     /// The block that holds a stake, if it was read before the stake was known and the ledger lacks that.
