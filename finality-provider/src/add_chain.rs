@@ -1,12 +1,13 @@
 //! Giving a finality provider another chain: a key for it, and its place in both configurations.
 
 use crate::keys;
-use crate::register::{READING, patiently};
+use crate::register::READING;
 use crate::signer::config::{ChainConfig, SignerConfig};
 use crate::voter::config::{SourceConfig, VoterConfig};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use palisade_hub::client::HubClient;
+use palisade_hub::daemon::ask::{SILENCE, patiently};
 use palisade_hub::daemon::bounded;
 use palisade_hub::daemon::config::{self as files, Validate};
 use palisade_hub::daemon::endpoint::http_url;
@@ -143,8 +144,8 @@ impl AddChain {
 
     /// A signer with other terms than the hub's would sign what nobody counts.
     async fn compare(&self, plan: &Plan) -> Result<(), Failure> {
-        let hub = HubClient::new(plan.voter.hub.url().clone()).telling();
-        let read = patiently(READING, read_log(&hub, plan.genesis.clone(), drop)).await;
+        let hub = HubClient::new(plan.voter.hub.url().clone());
+        let read = patiently(SILENCE, READING, read_log(&hub, plan.genesis.clone(), drop)).await;
         let ledger = read.map_err(anyhow::Error::from)?;
         let unknown = || {
             Failure::not_now(format_args!("the hub's log holds no chain {}", self.id))

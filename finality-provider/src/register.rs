@@ -10,7 +10,7 @@ use bitcoin::{Address, OutPoint};
 use clap::Args;
 use palisade_hub::bitcoind::{BitcoinRpc, ScannedOutput};
 use palisade_hub::client::{HubClient, HubError, Receipt};
-use palisade_hub::daemon::ask::progress;
+use palisade_hub::daemon::ask::{SILENCE, patiently, progress};
 use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::genesis::read_genesis;
@@ -35,8 +35,6 @@ use std::time::{Duration, Instant};
 
 /// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
-/// After so long somebody who waits is told what for.
-const SILENCE: Duration = Duration::from_secs(2);
 
 /// Which key to register.
 #[derive(Debug, Args)]
@@ -90,7 +88,7 @@ impl fmt::Display for Registered {
 }
 
 /// What a command says while it reads the log.
-pub(crate) const READING: &str = "replaying the hub's log, to believe nothing but that";
+pub(crate) const READING: &str = "replaying the hub's log, to believe nothing but that …";
 
 /// Everybody whom a registration needs.
 struct Parties {
@@ -115,8 +113,8 @@ impl Register {
             Failure::failed(format_args!("the signer has no key for chain {}", self.chain))
                 .hint("`palisade-finality-provider add-chain` makes one; start the signer again after it")
         })?;
-        let scan = format!("looking for coins at {} among all unspent outputs of Bitcoin", parties.address);
-        for coin in patiently(&scan, parties.coins()).await? {
+        let scan = format!("looking for coins at {} among all unspent outputs of Bitcoin …", parties.address);
+        for coin in patiently(SILENCE, &scan, parties.coins()).await? {
             let message = self.message(&parties, &coin, own.key).await?;
             match self.submit(&parties.hub, &message).await {
                 Ok(_) => {
@@ -198,7 +196,7 @@ impl Register {
         let (began, patience) = (Instant::now(), Duration::from_secs(self.wait_s));
         let mut wait = Wait::default();
         loop {
-            match patiently("waiting for the hub's next block", hub.submit(message)).await {
+            match patiently(SILENCE, "waiting for the hub's next block …", hub.submit(message)).await {
                 Err(why) if why.can_be_retried() && began.elapsed() < patience => {
                     wait.line(&why, began.elapsed(), patience).iter().for_each(progress);
                     tokio::time::sleep(PAUSE).await;
@@ -229,16 +227,6 @@ impl Wait {
     }
 }
 
-/// Does something, and says what it is once that has taken two seconds.
-pub(crate) async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
-    let mut work = std::pin::pin!(work);
-    tokio::select! {
-        done = &mut work => return done,
-        () = tokio::time::sleep(SILENCE) => progress(format_args!("{what} …")),
-    }
-    work.await
-}
-
 impl Parties {
     fn of(config: &VoterConfig) -> anyhow::Result<Self> {
         let genesis = read_genesis(&config.genesis_file)?;
@@ -258,7 +246,7 @@ impl Parties {
     /// The block of the hub's log that holds a message which the hub says it took.
     async fn find(&self, message: &Message) -> Result<Height, Failure> {
         let id = message.id();
-        let found = patiently(READING, find_in_log(&self.hub, self.genesis.clone(), id)).await;
+        let found = patiently(SILENCE, READING, find_in_log(&self.hub, self.genesis.clone(), id)).await;
         let lie =
             || Failure::failed(format_args!("the hub says that it took {id}, and its log does not hold it"));
         found.map_err(Failure::failed)?.ok_or_else(lie)
@@ -266,7 +254,7 @@ impl Parties {
 
     /// The operator's name under which the hub's log holds a key, if it does.
     async fn known(&self, key: &ProviderKey) -> Result<Option<String>, Failure> {
-        let read = patiently(READING, read_log(&self.hub, self.genesis.clone(), drop)).await;
+        let read = patiently(SILENCE, READING, read_log(&self.hub, self.genesis.clone(), drop)).await;
         let ledger = read.map_err(anyhow::Error::from)?;
         Ok(ledger.providers().get(key).map(|known| known.operator.clone()))
     }

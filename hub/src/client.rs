@@ -4,7 +4,7 @@
 //! and types what comes.
 
 use crate::bitcoind::cause;
-use crate::daemon::ask;
+use crate::daemon::ask::{SILENCE, patiently};
 use palisade_protocol::block::Block;
 use palisade_protocol::codec::{DecodeError, Wire};
 use palisade_protocol::finality::vote::Vote;
@@ -14,7 +14,6 @@ use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
 use reqwest::{RequestBuilder, Response, Url};
 use serde::{Deserialize, Serialize};
-use std::pin::pin;
 use std::time::Duration;
 
 /// Most bytes of an answer that are read.
@@ -23,8 +22,6 @@ const MAX_ANSWER: usize = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The same where something is sent: the answer comes when it is in a block. A hub says itself after 30 s that it was not.
 const PATIENCE_SENDING: Duration = Duration::from_secs(35);
-/// After how long a person is told what is waited for.
-const SOON: Duration = Duration::from_secs(2);
 
 /// Why the hub gave no usable answer.
 #[derive(Debug, thiserror::Error)]
@@ -199,18 +196,15 @@ impl HubClient {
         patience: Duration,
         usual: Duration,
     ) -> Result<Vec<u8>, HubError> {
-        let mut answer = pin!(async {
+        let answer = async {
             let begun = tokio::time::timeout(patience, request.send()).await;
             let silent = |_| self.unreachable(format!("no answer within {} s", patience.as_secs()));
             self.read(begun.map_err(silent)?.map_err(|why| self.broken(&why))?).await
-        });
-        if self.tells {
-            tokio::select! {
-                answer = &mut answer => return answer,
-                () = tokio::time::sleep(SOON + usual) => ask::progress(format_args!("waiting for the hub at {}", self.base)),
-            }
+        };
+        if !self.tells {
+            return answer.await;
         }
-        answer.await
+        patiently(SILENCE + usual, format!("waiting for the hub at {}", self.base), answer).await
     }
 
     fn at(&self, path: &str) -> Result<Url, HubError> {

@@ -29,9 +29,9 @@ pub fn facts(ledger: &Ledger, block: &Block) -> Vec<Result<Message, Unprovable>>
     for (index, tx) in (0..).zip(&block.txdata) {
         let txid = tx.compute_txid();
         let proof = || InclusionProof::from_block(block, index).map_err(|why| Unprovable { txid, why });
-        for stake in
-            ledger.stakes().of_transaction(&txid).filter(|stake| wants_inclusion(ledger, stake, height))
-        {
+        // One that lapsed is told too: should it be registered anew, the ledger must know whether its coins have left.
+        let made = ledger.stakes().of_transaction(&txid);
+        for stake in made.filter(|stake| stake.takes_inclusion(height, ledger.btc_height())) {
             let stake = stake.id;
             messages.push(proof().map(|proof| Message::Included(StakeIncluded { stake, proof })));
         }
@@ -45,13 +45,6 @@ pub fn facts(ledger: &Ledger, block: &Block) -> Vec<Result<Message, Unprovable>>
         }
     }
     messages
-}
-
-/// One that lapsed is told too: should it be registered anew, the ledger must know whether its coins have left. One that is known
-/// only when it can be withdrawn already is not taken.
-fn wants_inclusion(ledger: &Ledger, stake: &Stake, height: BtcHeight) -> bool {
-    let matures = height.plus(stake.contract.lock.get().into());
-    stake.included.is_none() && ledger.btc_height().plus(1) < matures
 }
 
 fn wants_spend<'a>(ledger: &'a Ledger, outpoint: &OutPoint) -> Option<&'a Stake> {

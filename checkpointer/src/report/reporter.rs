@@ -240,19 +240,18 @@ impl Reporter {
 
     /// Tells what blocks show, until the ledger lacks nothing of it.
     async fn tell(&mut self, blocks: &[Block]) -> Result<(), PassError> {
-        for _ in 0..PLANS {
+        let mut plans = 0;
+        loop {
             let messages = self.plan(blocks);
             if messages.is_empty() {
                 return Ok(());
             }
-            self.send(messages).await?;
-        }
-        match self.plan(blocks).is_empty() {
-            true => Ok(()),
-            false => {
+            if plans == PLANS {
                 let why = "the hub says that it took messages, but its log lacks them".to_owned();
-                Err(HubError::Malformed(why).into())
+                return Err(HubError::Malformed(why).into());
             }
+            self.send(messages).await?;
+            plans += 1;
         }
     }
 

@@ -3,7 +3,9 @@
 use super::exit::Failure;
 use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal as _, Write};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Whether a program reads standard error, so that nothing but a failure may stand there.
 static SILENT: AtomicBool = AtomicBool::new(false);
@@ -61,6 +63,19 @@ pub fn progress(text: impl Display) {
         // Nobody listening is no reason to stop.
         let _ = writeln!(io::stderr(), "{text}");
     }
+}
+
+/// How long somebody waits who is told nothing.
+pub const SILENCE: Duration = Duration::from_secs(2);
+
+/// Does something, and says what it is once that has taken so long.
+pub async fn patiently<T>(quiet: Duration, what: impl Display, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    tokio::select! {
+        done = &mut work => return done,
+        () = tokio::time::sleep(quiet) => progress(what),
+    }
+    work.await
 }
 
 /// Says what a key is about to sign, before its password is asked for: also with `--json`, where a person is at the terminal.

@@ -118,12 +118,7 @@ impl Ledger {
             let now = self.now(&spender);
             self.stakes.spend(watched, Spend { txid, kind, place }, now, &mut self.providers);
         }
-        for index in self.stakes.awaiting(&txid) {
-            let lock = self.stakes.get(index).map(|stake| stake.contract.lock);
-            // Of one that could be withdrawn before it was told nobody knows where the coins are.
-            if lock.is_none_or(|lock| check_not_matured(place.height, lock, self.btc_height()).is_err()) {
-                continue;
-            }
+        for index in self.stakes.awaiting(&txid, place.height, self.btc_height()) {
             let now = self.now(cause);
             self.stakes.include(index, place, now, &mut self.providers);
         }

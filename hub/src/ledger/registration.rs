@@ -1,7 +1,7 @@
 //! Registrations of providers and stakes, and the committee's answers. Source: docs/protocol.md, sections 5.4 to 5.6.
 
 use super::providers::Provider;
-use super::stake::{Expansion, Stake};
+use super::stake::{Expansion, Stake, has_matured, matures};
 use super::state::StakeState;
 use super::{Event, Ledger, Rejected};
 use bitcoin::{Amount, OutPoint};
@@ -209,8 +209,7 @@ pub(super) fn check_not_matured(
     lock: RelativeBlocks,
     tip: BtcHeight,
 ) -> Result<(), Rejected> {
-    let matures = included.plus(lock.get().into());
-    if tip.plus(1) >= matures { Err(Rejected::Matured(matures)) } else { Ok(()) }
+    if has_matured(included, lock, tip) { Err(Rejected::Matured(matures(included, lock))) } else { Ok(()) }
 }
 
 /// The expanding transaction with the output that funds it, which is the one that backs the registration.

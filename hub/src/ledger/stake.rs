@@ -152,7 +152,13 @@ impl Stake {
 
     /// Height of the first block that may hold a withdrawal of the stake.
     pub fn matures_at(&self) -> Option<BtcHeight> {
-        Some(self.included?.height.plus(self.contract.lock.get().into()))
+        Some(matures(self.included?.height, self.contract.lock))
+    }
+
+    /// Whether the block of a height can be told to hold it: nothing is known of that yet, and by the tip it cannot be withdrawn. Of
+    /// what could be before it was told nobody knows where the coins are. Source: docs/protocol.md, section 5.8.
+    pub fn takes_inclusion(&self, height: BtcHeight, tip: BtcHeight) -> bool {
+        self.included.is_none() && !has_matured(height, self.contract.lock, tip)
     }
 
     /// Height of the first block that may hold a withdrawal of the unbonding output.
@@ -305,6 +311,16 @@ impl Stake {
         (self.consents.len() as u64).encode(&mut out);
         out
     }
+}
+
+/// Height of the first block that may hold a withdrawal of a stake that the block of a height holds.
+pub(super) fn matures(included: BtcHeight, lock: RelativeBlocks) -> BtcHeight {
+    included.plus(lock.get().into())
+}
+
+/// Whether the block above the tip may hold it.
+pub(super) fn has_matured(included: BtcHeight, lock: RelativeBlocks, tip: BtcHeight) -> bool {
+    tip.plus(1) >= matures(included, lock)
 }
 
 /// A spend that nobody agreed on is a withdrawal if its sequence waited for the lock (BIP 68 makes the block prove that),

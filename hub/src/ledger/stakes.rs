@@ -76,10 +76,12 @@ impl Stakes {
         self.by_txid.get(txid).into_iter().flatten().filter_map(|index| self.records.get(*index))
     }
 
-    /// Places of the stakes that a transaction makes and that are not known to be on Bitcoin.
-    pub fn awaiting(&self, txid: &Txid) -> Vec<usize> {
+    /// Places of the stakes that a transaction makes, of which [it can be told](Stake::takes_inclusion) that the block of a height
+    /// holds them.
+    pub fn awaiting(&self, txid: &Txid, height: BtcHeight, tip: BtcHeight) -> Vec<usize> {
         let made = self.by_txid.get(txid).into_iter().flatten().copied();
-        made.filter(|index| self.get(*index).is_some_and(|stake| stake.included.is_none())).collect()
+        made.filter(|index| self.get(*index).is_some_and(|stake| stake.takes_inclusion(height, tip)))
+            .collect()
     }
 
     /// Which output of ours an outpoint is.

@@ -25,6 +25,11 @@ pub struct Operator {
 }
 
 impl Operator {
+    /// Its key on a chain.
+    pub fn key(&self, chain: &str) -> &str {
+        if chain == "zero" { &self.zero } else { &self.other }
+    }
+
     /// Makes the keys and configurations of an operator, and sends the coins that back the registrations: gives these two
     /// transactions too.
     pub async fn new(network: &Network, name: &str, chain: &OtherChain) -> anyhow::Result<(Self, Vec<Txid>)> {

@@ -26,9 +26,8 @@ impl Story {
             self.operators[index].stop().await?;
             let began = self.beyond_votes_of(index).await?;
             for (chain, height) in self.further(&began, 2).await? {
-                let own = &self.operators[index];
-                let key = if chain == "zero" { own.zero.clone() } else { own.other.clone() };
-                step.refs.push(self.report.finality_without(&chain, height, &key));
+                let key = self.operators[index].key(&chain);
+                step.refs.push(self.report.finality_without(&chain, height, key));
             }
             let name = self.operators[index].name.clone();
             self.operators[index].start().await?;
@@ -41,12 +40,11 @@ impl Story {
     /// Both chains' newest final heights, or an operator's newest votes where these are higher: if it votes no more, blocks
     /// above them become final without it.
     pub(super) async fn beyond_votes_of(&self, index: usize) -> anyhow::Result<Vec<(String, u64)>> {
-        let own = &self.operators[index];
         let mut heights = self.final_now().await?;
         for (chain, height) in &mut heights {
-            let key = if chain == "zero" { &own.zero } else { &own.other };
+            let key = self.operators[index].key(chain);
             let votes = self.network.hub.votes(chain, Height(*height)).await?;
-            let cast = votes.iter().filter(|vote| vote.key.to_string() == *key);
+            let cast = votes.iter().filter(|vote| vote.key.to_string() == key);
             *height = cast.map(|vote| vote.ballot.height.0).fold(*height, u64::max);
         }
         Ok(heights)

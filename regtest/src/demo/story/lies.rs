@@ -33,9 +33,8 @@ impl Story {
         let began = self.beyond_votes_of(DECEIVED).await?;
         for (chain, height) in self.further(&began, 3).await? {
             self.tell.line(format!("chain {chain} goes on without {name}: final up to height {height}"));
-            let own = &self.operators[DECEIVED];
-            let key = if chain == "zero" { own.zero.clone() } else { own.other.clone() };
-            step.refs.push(self.report.finality_without(&chain, height, &key));
+            let key = self.operators[DECEIVED].key(&chain);
+            step.refs.push(self.report.finality_without(&chain, height, key));
         }
         let still = self.operators[DECEIVED].status().await?;
         ensure!(is_refusing(&still), "{name} goes on after a false block: {still}");
