@@ -9,12 +9,12 @@
 mod anchorer;
 pub mod build;
 pub mod flight;
-pub mod wallet;
 
 pub use anchorer::Anchorer;
 
 use crate::config::Config;
 use crate::shell::Shell;
+use crate::wallet::{Purpose, Wallet};
 use anyhow::Context as _;
 use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::shutdown::Shutdown;
@@ -25,7 +25,7 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     let config: Config = files::load(config_file)?;
     let own = config.anchor.as_ref().context("the configuration has no table [anchor]")?;
     let shell = Shell::open(&config, &own.process, "palisade-checkpointer-anchor").await?;
-    let wallet = wallet::Wallet::open(own, config.network.bitcoin())?;
+    let wallet = Wallet::open(Purpose::Anchor, &own.wallet, &own.process.data_dir, config.network.bitcoin())?;
     shell
         .work(shutdown, |replica, hub, bitcoin, health| {
             let anchorer = Anchorer::open(own, wallet, replica, hub, bitcoin)?;

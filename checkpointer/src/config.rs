@@ -29,9 +29,20 @@ pub struct Config {
     /// The process that reports.
     pub report: Option<Process>,
     /// The process that watches.
-    pub watch: Option<Process>,
+    pub watch: Option<WatchProcess>,
     /// The process that anchors.
     pub anchor: Option<AnchorProcess>,
+}
+
+/// What the process that watches has for itself.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchProcess {
+    /// What all processes have.
+    #[serde(flatten)]
+    pub process: Process,
+    /// Who pays for slashings whose own fee is too low; nobody without it.
+    pub wallet: Option<WalletConfig>,
 }
 
 /// What the process that anchors has for itself.
@@ -41,14 +52,28 @@ pub struct AnchorProcess {
     /// What all processes have.
     #[serde(flatten)]
     pub process: Process,
-    /// The seed of its wallet.
+    /// Who pays.
+    pub wallet: WalletConfig,
+}
+
+/// The wallet of a process that pays, and how it does.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WalletConfig {
+    /// The seed.
     pub key_file: PathBuf,
     /// A file with the seed's password.
     pub password_file: Option<PathBuf>,
-    /// Most that one anchor may cost, in sat.
+    /// Most that one transaction may cost, in sat.
     pub max_fee_sat: u64,
-    /// Bitcoin blocks after which an anchor that is in none is replaced by one that pays more.
+    /// Bitcoin blocks after which a transaction that is in none is replaced by one that pays more.
     pub bump_after_blocks: u32,
+}
+
+impl WalletConfig {
+    fn check(&self, field: &'static str) -> Result<(), Invalid> {
+        if self.bump_after_blocks == 0 { Err(Invalid::new(field, "must not be 0")) } else { Ok(()) }
+    }
 }
 
 /// What each process has for itself.
@@ -73,20 +98,21 @@ impl Validate for Config {
     }
 
     fn validate(&self) -> Result<(), Invalid> {
-        let own = |process: &Option<Process>| process.as_ref().map(|process| process.data_dir.clone());
-        let anchor = self.anchor.as_ref().map(|anchor| anchor.process.data_dir.clone());
-        let dirs = [own(&self.report), own(&self.watch), anchor];
+        let processes = [
+            self.report.as_ref(),
+            self.watch.as_ref().map(|watch| &watch.process),
+            self.anchor.as_ref().map(|anchor| &anchor.process),
+        ];
+        let dirs = processes.map(|process| process.map(|process| &process.data_dir));
         for (place, field) in [(1, "watch.data_dir"), (2, "anchor.data_dir")] {
             if dirs[place].is_some() && dirs[..place].contains(&dirs[place]) {
                 return Err(Invalid::new(field, "must not be that of another process"));
             }
         }
-        match &self.anchor {
-            Some(anchor) if anchor.bump_after_blocks == 0 => {
-                Err(Invalid::new("anchor.bump_after_blocks", "must not be 0"))
-            }
-            _ => Ok(()),
-        }
+        let watch = self.watch.as_ref().and_then(|watch| watch.wallet.as_ref());
+        let anchor = self.anchor.as_ref().map(|anchor| &anchor.wallet);
+        watch.map_or(Ok(()), |wallet| wallet.check("watch.wallet.bump_after_blocks"))?;
+        anchor.map_or(Ok(()), |wallet| wallet.check("anchor.wallet.bump_after_blocks"))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Writing a configuration.
 
-use crate::anchor::wallet::Wallet;
 use crate::config;
+use crate::wallet::{Purpose, Wallet};
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use palisade_hub::daemon::config as files;
@@ -35,7 +35,7 @@ pub struct Init {
     /// Consent to mainnet.
     #[command(flatten)]
     pub consent: ConsentArgs,
-    /// File with the password for the seed of the wallet that pays for anchors.
+    /// File with the password for the seeds of the wallets that pay for anchors and for slashings.
     #[arg(long)]
     pub password_file: Option<PathBuf>,
 }
@@ -49,6 +49,8 @@ pub struct Made {
     pub config: PathBuf,
     /// Where to send coins that pay for anchors.
     pub address: String,
+    /// Where to send coins that pay for slashings whose own fee is too low.
+    pub watch_address: String,
 }
 
 impl std::fmt::Display for Made {
@@ -56,6 +58,7 @@ impl std::fmt::Display for Made {
         writeln!(f, "hub {}", self.hub)?;
         writeln!(f, "configuration: {}", self.config.display())?;
         writeln!(f, "send coins that pay for anchors to: {}", self.address)?;
+        writeln!(f, "and for slashings in times of high fees to: {}", self.watch_address)?;
         write!(f, "next: palisade-checkpointer report --config {}", self.config.display())
     }
 }
@@ -71,15 +74,19 @@ impl Init {
     fn make(&self, genesis: &Genesis) -> anyhow::Result<Made> {
         let dir = std::path::absolute(&self.dir)?;
         let written = self.config_text(&dir, Network::from(genesis.network()))?;
-        let [key_file, config] = ["anchor.key.json", "checkpointer.toml"].map(|name| dir.join(name));
-        private_file::check_free([&key_file, &config].map(PathBuf::as_path))?;
+        let own = ["anchor.key.json", "watch.key.json", "checkpointer.toml"].map(|name| dir.join(name));
+        private_file::check_free(own.each_ref().map(PathBuf::as_path))?;
+        let [anchor_key, watch_key, config] = own;
         let source = PasswordSource::usual(self.password_file.clone());
-        let password = source.read_new("Password for the wallet that pays for anchors: ")?;
+        let password = source.read_new("Password for the wallets that pay for anchors and slashings: ")?;
         private_file::create_dir(&dir).with_context(|| format!("directory {}", dir.display()))?;
-        let address =
-            Wallet::create(&key_file, &dir.join("anchor-data"), genesis.network(), &password)?.to_string();
+        let wallet = |purpose, key_file, data| -> anyhow::Result<String> {
+            Ok(Wallet::create(purpose, key_file, &dir.join(data), genesis.network(), &password)?.to_string())
+        };
+        let address = wallet(Purpose::Anchor, &anchor_key, "anchor-data")?;
+        let watch_address = wallet(Purpose::Watch, &watch_key, "watch-data")?;
         ensure!(files::write_default(&config, &written)?, Exists(config));
-        Ok(Made { hub: genesis.id().to_string(), config, address })
+        Ok(Made { hub: genesis.id().to_string(), config, address, watch_address })
     }
 
     fn config_text(&self, dir: &Path, network: Network) -> anyhow::Result<String> {
@@ -91,10 +98,12 @@ impl Init {
             .path("report.data_dir", dir.join("report-data"))?
             .path("report.listen.address_file", dir.join("report.address"))?
             .path("watch.data_dir", dir.join("watch-data"))?
+            .path("watch.wallet.key_file", dir.join("watch.key.json"))?
+            .file("watch.wallet.password_file", self.password_file.as_deref())?
             .path("watch.listen.address_file", dir.join("watch.address"))?
             .path("anchor.data_dir", dir.join("anchor-data"))?
-            .path("anchor.key_file", dir.join("anchor.key.json"))?
-            .file("anchor.password_file", self.password_file.as_deref())?
+            .path("anchor.wallet.key_file", dir.join("anchor.key.json"))?
+            .file("anchor.wallet.password_file", self.password_file.as_deref())?
             .path("anchor.listen.address_file", dir.join("anchor.address"))?
             .finish())
     }

@@ -18,6 +18,7 @@ pub mod prove;
 pub mod report;
 mod shell;
 pub mod verify;
+pub mod wallet;
 pub mod watch;
 
 pub use shell::{FileError, Pass, PassError};

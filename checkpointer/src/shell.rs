@@ -15,6 +15,7 @@ use palisade_hub::replica::{Replica, ReplicaError};
 use palisade_hub::store::StoreError;
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::hash::Hash32;
+use palisade_staker::purse::PurseError;
 use std::time::{Duration, Instant};
 
 /// Why a pass of the work did not come to its end.
@@ -48,6 +49,15 @@ pub enum PassError {
     /// The hub's and our node's Bitcoin differ in a way that only people can solve.
     #[error("{0}")]
     Apart(String),
+}
+
+impl From<PurseError> for PassError {
+    fn from(why: PurseError) -> Self {
+        match why {
+            PurseError::Rpc(why) => why.into(),
+            other => Self::Wallet(other.to_string()),
+        }
+    }
 }
 
 /// Our own files cannot be read or written.

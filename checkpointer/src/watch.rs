@@ -4,10 +4,12 @@
 //! give the key away), by a leak; and it reaches us by our copy of the log, by the hub's votes, by our own node's blocks
 //! and mempool, or by a file. What slashes is in our copy of the log. A hub that lies or is gone stops nothing.
 //!
-//! [`recover`], [`votes`], [`slash`] and [`job`] decide; [`book`] remembers; [`Watcher`] asks its node and acts.
+//! [`recover`], [`votes`], [`slash`] and [`job`] decide; [`book`] remembers; [`Watcher`] asks its node and acts; [`payer`] pays where that is
+//! needed.
 
 pub mod book;
 pub mod job;
+pub mod payer;
 pub mod recover;
 mod scan;
 pub mod slash;
@@ -19,6 +21,7 @@ pub use watcher::Watcher;
 
 use crate::config::Config;
 use crate::shell::Shell;
+use crate::wallet::{Purpose, Wallet};
 use anyhow::{Context as _, bail};
 use palisade_hub::daemon::bounded;
 use palisade_hub::daemon::config as files;
@@ -26,6 +29,7 @@ use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::finality::evidence::Evidence;
 use palisade_protocol::message::{MAX_MESSAGE, Message};
+use payer::Payer;
 use std::path::{Path, PathBuf};
 
 /// Runs until it is told to stop.
@@ -34,10 +38,15 @@ pub async fn run(config_file: &Path, evidence: &[PathBuf], shutdown: Shutdown) -
     let process = config.watch.as_ref().context("the configuration has no table [watch]")?;
     let evidence: Vec<Evidence> =
         evidence.iter().map(|file| read_evidence(file)).collect::<Result<_, _>>()?;
-    let shell = Shell::open(&config, process, "palisade-checkpointer-watch").await?;
+    let shell = Shell::open(&config, &process.process, "palisade-checkpointer-watch").await?;
+    let directory = &process.process.data_dir;
+    let payer = process.wallet.as_ref().map(|own| -> anyhow::Result<Payer> {
+        Ok(Payer::new(Wallet::open(Purpose::Watch, own, directory, config.network.bitcoin())?, own))
+    });
+    let payer = payer.transpose()?;
     shell
         .work(shutdown, |replica, hub, bitcoin, health| {
-            let mut watcher = Watcher::open(&process.data_dir, replica, hub, bitcoin)?;
+            let mut watcher = Watcher::open(directory, replica, hub, bitcoin, payer)?;
             for evidence in &evidence {
                 watcher.learn(evidence, "file")?;
             }

@@ -97,6 +97,19 @@ def outputs():
     return found
 
 
+def told(tx):
+    return {"bytes": tx.bytes.hex(), "txid": tx.txid[::-1].hex()}
+
+
+def bumpable(sample):
+    """What the other profile makes of the same stake."""
+    params = PARAMS | {"profile": "bumpable"}
+    transactions, sighashes = sample.presigned(params)
+    names = ["unbonding", "slashing", "unbonding_slashing"]
+    transactions = {name: told(tx) for name, tx in zip(names, transactions)}
+    return {"params": params, "transactions": transactions, "sighashes": [sighash.hex() for sighash in sighashes]}
+
+
 def stake():
     sample = Sample()
     registration = sample.registration()
@@ -104,11 +117,7 @@ def stake():
     old = sha256(b"an older stake")
     intent = sample.intent()
     message, refusal = sample.refusal(stake_id, "covenant 1", "the payout is on our list")
-    transactions = {
-        name: {"bytes": tx.bytes.hex(), "txid": tx.txid[::-1].hex()}
-        for name, tx in vars(sample).items()
-        if isinstance(tx, Tx)
-    }
+    transactions = {name: told(tx) for name, tx in vars(sample).items() if isinstance(tx, Tx)}
     return {
         "params": PARAMS,
         "chains": [sample.chains[provider] for provider in sample.keys.providers],
@@ -117,6 +126,7 @@ def stake():
         "id": stake_id.hex(),
         "transactions": transactions,
         "sighashes": [sighash.hex() for sighash in sample.sighashes],
+        "bumpable": bumpable(sample),
         "intent": intent,
         "intent_message": tagged("palisade/1/intent", zero(5) + intent.encode()).hex(),
         "expands": old.hex(),

@@ -119,20 +119,25 @@ class Sample:
         self.transactions()
 
     def transactions(self):
-        staking = Output("staking", self.keys, self.LOCK)
-        unbonding = Output("unbonding", self.keys, PARAMS["unbonding_blocks"])
-        stake = (self.VALUE, staking.script)
+        self.output = Output("staking", self.keys, self.LOCK)
+        stake = (self.VALUE, self.output.script)
         self.staking = spend(*self.backing, [(700_000, p2tr_script("holder")), stake])
-        unbonded = (self.VALUE - PARAMS["unbonding_fee_sat"], unbonding.script)
-        self.unbonding = spend(self.staking.txid, 1, [unbonded])
-        self.slashing = slashing_tx(self.staking.txid, 1, stake[0], self.keys, PARAMS)
-        self.unbonding_slashing = slashing_tx(self.unbonding.txid, 0, unbonded[0], self.keys, PARAMS)
-        self.output = staking
-        self.sighashes = [
-            self.unbonding.sighash(0, [stake], staking.leaves["unbonding"]),
-            self.slashing.sighash(0, [stake], staking.leaves["slashing"]),
-            self.unbonding_slashing.sighash(0, [unbonded], unbonding.leaves["slashing"]),
+        transactions, self.sighashes = self.presigned(PARAMS)
+        self.unbonding, self.slashing, self.unbonding_slashing = transactions
+
+    def presigned(self, params):
+        """The three transactions, and what is signed of each."""
+        keys, staking = self.keys, self.output
+        output = Output("unbonding", keys, params["unbonding_blocks"])
+        unbonding = unbonding_tx(self.staking.txid, 1, self.VALUE, keys, params)
+        slashing = slashing_tx(self.staking.txid, 1, self.VALUE, keys, params)
+        unbonding_slashing = slashing_tx(unbonding.txid, 0, unbonding.outputs[0][0], keys, params)
+        sighashes = [
+            unbonding.sighash(0, [(self.VALUE, staking.script)], staking.leaves["unbonding"]),
+            slashing.sighash(0, [(self.VALUE, staking.script)], staking.leaves["slashing"]),
+            unbonding_slashing.sighash(0, unbonding.outputs[:1], output.leaves["slashing"]),
         ]
+        return [unbonding, slashing, unbonding_slashing], sighashes
 
     def provider(self, name, vout, bls=None):
         """The text, the message that is signed, and the message of the log that registers a provider's key."""

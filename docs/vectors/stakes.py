@@ -137,12 +137,25 @@ def spend(txid, vout, outputs):
     return Tx([(txid, vout, FINAL, b"")], outputs)
 
 
+def presigned(txid, vout, value, fee, outputs, profile):
+    """The last of the outputs, a script, holds what the others, the fee and the profile leave."""
+    *others, last = outputs
+    bump = [(240, bytes.fromhex("51024e73"))] if profile == "bumpable" else []
+    left = value - fee - sum(output[0] for output in others + bump)
+    return Tx([(txid, vout, FINAL, b"")], others + [(left, last)] + bump, version=3 if bump else 2)
+
+
+def unbonding_tx(txid, vout, value, keys, params):
+    output = Output("unbonding", keys, params["unbonding_blocks"])
+    return presigned(txid, vout, value, params["unbonding_fee_sat"], [output.script], params["profile"])
+
+
 def slashing_tx(txid, vout, value, keys, params):
     slashed = (value * params["slash_rate_bp"] + 5000) // 10000
-    fee = params["min_slash_fee_sat"]
     change = Output("change", keys, params["unbonding_blocks"])
     burned = (slashed, bytes.fromhex(params["slash_script"]))
-    return spend(txid, vout, [burned, (value - slashed - fee, change.script)])
+    fee = params["min_slash_fee_sat"]
+    return presigned(txid, vout, value, fee, [burned, change.script], params["profile"])
 
 
 # Wallet signatures: BIP-322 simple, p2tr by the key path

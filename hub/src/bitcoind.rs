@@ -25,7 +25,8 @@ pub(crate) use transport::cause;
 pub use transport::{Auth, RpcError};
 
 use answers::{
-    AcceptInfo, ChainInfo, FeeInfo, HeaderInfo, MempoolInfo, RawTransaction, ScanInfo, SpendInfo, TxOutInfo,
+    AcceptInfo, ChainInfo, FeeInfo, HeaderInfo, MempoolInfo, MempoolLimits, PackageInfo, RawTransaction,
+    ScanInfo, SpendInfo, TxOutInfo,
 };
 use transport::Connection;
 
@@ -232,6 +233,17 @@ impl BitcoinRpc {
         }
     }
 
+    /// Hands the node a transaction together with the child that pays for it. Success too when it holds both already.
+    pub async fn submit_package(&self, parent: &Transaction, child: &Transaction) -> Result<(), RpcError> {
+        let method = "submitpackage";
+        let params = json!([[serialize_hex(parent), serialize_hex(child)], ANY_FEE_RATE, ANY_BURN_BTC]);
+        let answer: PackageInfo = self.call(method, params).await?;
+        match answer.refusal(child.compute_wtxid()) {
+            None => Ok(()),
+            Some(message) => Err(RpcError::Refused { method, code: 0, message }),
+        }
+    }
+
     /// What the node would do with each of these, in order; several are judged as one package of related
     /// transactions (at most 25, parents first).
     pub async fn test_mempool_accept(
@@ -273,12 +285,17 @@ impl BitcoinRpc {
     }
 
     /// The fee rate that should confirm within `blocks`, or `fallback` while the node has seen too little to say
-    /// (always on regtest).
+    /// (always on regtest); in both cases at least what its mempool takes now.
     pub async fn estimate_fee_rate(&self, blocks: u16, fallback: FeeRate) -> Result<FeeRate, RpcError> {
         let estimate: FeeInfo = self.call("estimatesmartfee", json!([blocks])).await?;
-        // An amount for 1,000 vbytes, which are 4,000 weight units; rounded up.
-        let rate = |per_kvb: Amount| FeeRate::from_sat_per_kwu(per_kvb.to_sat().div_ceil(4));
-        Ok(estimate.feerate.map_or(fallback, rate))
+        Ok(estimate.feerate.map_or(fallback, per_kvb).max(self.least_fee_rate().await?))
+    }
+
+    /// The least fee rate at which the node's mempool takes a transaction now and does not drop it with the next that it drops: a
+    /// step above its minimum, which rises while it is full.
+    pub async fn least_fee_rate(&self) -> Result<FeeRate, RpcError> {
+        let limits: MempoolLimits = self.call("getmempoolinfo", json!([])).await?;
+        Ok(per_kvb(limits.mempoolminfee.checked_add(limits.incrementalrelayfee).unwrap_or(Amount::MAX)))
     }
 
     /// Hands the node a block. Success when it is valid as far as the node looked (a block of a side branch is
@@ -316,6 +333,11 @@ impl BitcoinRpc {
         let answers = self.connection.call_each(method, params, TIMEOUT).await?;
         answers.into_iter().map(|answer| read(method, answer)).collect()
     }
+}
+
+/// An amount for 1,000 vbytes, which are 4,000 weight units; rounded up.
+fn per_kvb(amount: Amount) -> FeeRate {
+    FeeRate::from_sat_per_kwu(amount.to_sat().div_ceil(4))
 }
 
 fn read<T: DeserializeOwned>(method: &'static str, answer: Value) -> Result<T, RpcError> {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub enum Profile {
     /// Version 2, the outputs that Babylon's tools build.
     Compatible,
-    /// Version 3 with a pay-to-anchor output. The number is reserved and refused until that profile is built.
+    /// Version 3 with a pay-to-anchor output, so that anybody can pay for one to be mined ([`bump`](crate::transactions::bump)).
     Bumpable,
 }
 
@@ -68,9 +68,6 @@ pub enum BadParams {
     /// The committee cannot be one.
     #[error("committee: {0}")]
     Committee(#[from] BadKeys),
-    /// The profile is a later one.
-    #[error("the bumpable profile is not built yet: only `compatible` is in force")]
-    Profile,
     /// Two numbers contradict one another.
     #[error("{rule}: {left} against {right}")]
     Contradiction {
@@ -97,9 +94,6 @@ impl Params {
     /// Checks the version as a whole.
     pub fn new(document: ParamsDocument) -> Result<Self, BadParams> {
         let committee = Committee::new(document.covenant.clone(), document.quorum)?;
-        if document.profile != Profile::Compatible {
-            return Err(BadParams::Profile);
-        }
         let p = &document;
         let u = u64::from(p.unbonding_blocks.get());
         let (k, w) = (u64::from(p.k), u64::from(p.w));
@@ -136,15 +130,17 @@ impl Params {
         if slash.is_op_return() && slash.len() > 83 {
             return Err(BadParams::SlashScript);
         }
+        let bump = p.profile.bump_value().to_sat();
         at_least("unbonding_fee_sat >= fee at 1 sat/vB", p.unbonding_fee_sat, MIN_PRESIGNED_FEE)?;
         at_least("min_slash_fee_sat >= fee at 1 sat/vB", p.min_slash_fee_sat, MIN_PRESIGNED_FEE)?;
-        let unbonded = p.min_stake_sat.saturating_sub(p.unbonding_fee_sat);
-        at_least("min_stake_sat - unbonding_fee_sat > 0", unbonded, 1)?;
+        let unbonded = p.min_stake_sat.saturating_sub(p.unbonding_fee_sat).saturating_sub(bump);
+        at_least("what the smallest stake unbonds to > 0", unbonded, 1)?;
         let slashed = self.slashing_floor(Amount::from_sat(unbonded)).to_sat();
         at_least("slashed part of the smallest stake is not dust", slashed, slash_dust.max(1))?;
         let change = unbonded
             .saturating_sub(self.slashing_amount(Amount::from_sat(unbonded)).to_sat())
-            .saturating_sub(p.min_slash_fee_sat);
+            .saturating_sub(p.min_slash_fee_sat)
+            .saturating_sub(bump);
         at_least("change of the smallest slashed stake is not dust", change, P2TR_DUST)
     }
 
@@ -188,6 +184,11 @@ impl Params {
         Amount::from_sat(self.document.min_slash_fee_sat)
     }
 
+    /// Which shape presigned transactions have.
+    pub fn profile(&self) -> Profile {
+        self.document.profile
+    }
+
     /// Where slashed coins go.
     pub fn slash_script(&self) -> &ScriptBuf {
         &self.document.slash_script
@@ -213,8 +214,9 @@ impl Params {
 
 /// Lowest value of a taproot output that nodes relay at the default dust rate.
 pub const P2TR_DUST: u64 = 330;
-/// The pre-signed transactions have at most 811 vbytes (20 of 20 members, 8 providers); the floor keeps them relayable.
-pub(crate) const MIN_PRESIGNED_FEE: u64 = 820;
+/// The pre-signed transactions have at most 811 vbytes (20 of 20 members, 8 providers), 824 with a pay-to-anchor output; the floor
+/// keeps them relayable.
+pub(crate) const MIN_PRESIGNED_FEE: u64 = 830;
 
 fn at_least(rule: &'static str, left: u64, right: u64) -> Result<(), BadParams> {
     if left >= right { Ok(()) } else { Err(BadParams::Contradiction { rule, left, right }) }

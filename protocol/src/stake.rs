@@ -147,8 +147,8 @@ impl Contract {
     }
 
     fn presign_to(&self, outputs: &Outputs, params: &Params) -> Result<Presigned, CannotBuild> {
-        let unbonding =
-            unbonding::build_to(self.coin, outputs.unbonding.script_pubkey(), params.unbonding_fee())?;
+        let (left, fee) = (outputs.unbonding.script_pubkey(), params.unbonding_fee());
+        let unbonding = unbonding::build_to(self.coin, left, fee, params.profile())?;
         let slash =
             |coin: Coin| slashing::build(coin, &Split::of(coin.value, outputs.change.clone(), params));
         Ok(Presigned {

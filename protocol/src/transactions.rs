@@ -3,6 +3,7 @@
 //! Integer arithmetic only. Every signature is a BIP-340 signature over the BIP-341 sighash of a script path with
 //! SIGHASH_DEFAULT. Shapes: docs/protocol.md, section 2.4.
 
+pub mod bump;
 pub mod slashing;
 pub mod spend;
 pub mod unbonding;

@@ -103,6 +103,8 @@ pub struct Node {
     datadir: PathBuf,
     port: u16,
     process: Option<Child>,
+    /// Flags besides those that every node of ours has.
+    more: Vec<OsString>,
     rpc: BitcoinRpc,
     /// Change of our own spends, which may still wait in the mempool. Locked while coins are chosen, so that two
     /// spends at once do not choose the same.
@@ -155,7 +157,16 @@ impl Node {
     ) -> Result<Self, NodeError> {
         let rpc = client(port, &datadir)?;
         let change = tokio::sync::Mutex::default();
-        Ok(Self { program, datadir, port, process: None, rpc, change, _temporary: temporary })
+        Ok(Self {
+            program,
+            datadir,
+            port,
+            process: None,
+            more: Vec::new(),
+            rpc,
+            change,
+            _temporary: temporary,
+        })
     }
 
     /// Runs the program and waits until it answers.
@@ -206,6 +217,13 @@ impl Node {
     /// Stops the node and starts it again in the same directory and on the same port, with a new cookie.
     pub async fn restart(&mut self) -> Result<(), NodeError> {
         self.stop().await?;
+        self.launch().await
+    }
+
+    /// Restarts the node with other flags besides its own, as `-minrelaytxfee=0.0002`.
+    pub async fn restart_with(&mut self, flags: &[&str]) -> Result<(), NodeError> {
+        self.stop().await?;
+        self.more = flags.iter().map(OsString::from).collect();
         self.launch().await
     }
 
@@ -262,7 +280,7 @@ impl Node {
     }
 
     fn flags(&self) -> Vec<OsString> {
-        vec![
+        let own = vec![
             "-regtest".into(),
             self.datadir_flag(),
             format!("-rpcport={}", self.port).into(),
@@ -274,7 +292,8 @@ impl Node {
             "-txindex=1".into(),
             "-blockfilterindex=1".into(),
             "-printtoconsole=0".into(),
-        ]
+        ];
+        own.into_iter().chain(self.more.iter().cloned()).collect()
     }
 
     fn datadir_flag(&self) -> OsString {

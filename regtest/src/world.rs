@@ -26,6 +26,7 @@ use palisade_protocol::hash::Hash32;
 use palisade_protocol::inclusion::InclusionProof;
 use palisade_protocol::keys::{CovenantKey, GovernanceKey, HubKey};
 use palisade_protocol::message::Message;
+use palisade_protocol::params::{ParamsDocument, Profile};
 use palisade_protocol::units::{BtcHeight, Height};
 use std::sync::Arc;
 
@@ -62,10 +63,27 @@ impl World {
         Self::with(Terms { epoch_length: 20, voted_every: 5, minimum_power_sat }, members, quorum)
     }
 
+    /// A world whose presigned transactions can be bumped.
+    pub fn bumpable(minimum_power_sat: u64) -> Self {
+        let zero = Terms { epoch_length: 20, voted_every: 5, minimum_power_sat };
+        Self::with_params(zero, &COVENANT, 3, |params| params.profile = Profile::Bumpable)
+    }
+
     /// A world with these terms of chain zero, and a committee of these names.
     pub fn with(zero: Terms, members: &[&str], quorum: u8) -> Self {
+        Self::with_params(zero, members, quorum, |_| ())
+    }
+
+    fn with_params(
+        zero: Terms,
+        members: &[&str],
+        quorum: u8,
+        alter: impl FnOnce(&mut ParamsDocument),
+    ) -> Self {
         let block = ::bitcoin::constants::genesis_block(Network::Regtest);
         let covenant = members.iter().map(|name| CovenantKey::from(x_only(name))).collect();
+        let mut params = default_params(Network::Regtest, covenant, quorum).expect("defaults");
+        alter(&mut params);
         let document = GenesisDocument {
             network_magic: Magic(Network::Regtest.magic().to_bytes()),
             base_headers: vec![HeaderHex(block.header)],
@@ -76,7 +94,7 @@ impl World {
             zero,
             nonce_roots_ahead: 64,
             block_interval_ms: 200,
-            params: default_params(Network::Regtest, covenant, quorum).expect("defaults"),
+            params,
         };
         let genesis = Arc::new(Genesis::new(document).expect("a genesis"));
         let ledger = Ledger::new(genesis);

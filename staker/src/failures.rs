@@ -1,6 +1,7 @@
 //! How errors of the parts below become what a command says: whether to try again, and what to do.
 
 use crate::book::BookError;
+use crate::bump::NoChild;
 use crate::exit::NoExit;
 use crate::keys::NoKey;
 use crate::purse::PurseError;
@@ -50,6 +51,21 @@ impl From<PurseError> for Failure {
                 "send that much to `palisade-staker address` in one payment and wait for a confirmation",
             ),
             why => Self::failed(why),
+        }
+    }
+}
+
+impl From<NoChild> for Failure {
+    fn from(why: NoChild) -> Self {
+        match why {
+            NoChild::Rpc(why) => node(why),
+            NoChild::Purse(why) => why.into(),
+            why @ NoChild::Ceiling { .. } => Self::not_now(why).hint("--max-fee AMOUNT allows more"),
+            why @ NoChild::TooLong => {
+                Self::not_now(why).hint("join the wallet's coins: send them to `palisade-staker address`")
+            }
+            why @ NoChild::Compatible => Self::failed(why)
+                .hint("it confirms when blocks have room for what it pays; the timelock always works"),
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod amount;
 pub mod backup;
 pub mod behind;
 pub mod book;
+pub mod bump;
 pub mod cli;
 pub mod coins;
 pub mod config;

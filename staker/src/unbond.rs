@@ -1,16 +1,20 @@
 //! `unbond`: leave early, by the transaction that the committee has signed before the coins were locked.
 
+use crate::amount;
+use crate::bump::{Child, NoChild, Parent};
 use crate::coins::{self, Sources};
 use crate::exit;
 use crate::extend;
 use crate::failures;
 use crate::finish;
+use crate::keys::Keys;
 use crate::record::StakeRecord;
 use crate::session::Session;
+use crate::stake::fee_rate_of;
 use crate::verify;
 use crate::when::Calendar;
-use bitcoin::Amount;
 use bitcoin::consensus::encode::serialize_hex;
+use bitcoin::{Amount, FeeRate};
 use clap::Args;
 use palisade_hub::daemon::ask::{confirm, go_on};
 use palisade_hub::daemon::exit::Failure;
@@ -23,6 +27,13 @@ use std::fmt;
 pub struct Unbond {
     /// The stake: the beginning of its id.
     pub stake: String,
+    /// What the early exit is to pay, in sat/vB, where more is needed than was agreed on: the wallet pays the rest. What the node
+    /// estimates by default. Of one that waits already it raises what it pays.
+    #[arg(long, allow_hyphen_values = true, value_parser = amount::parse_fee_rate)]
+    pub fee_rate: Option<FeeRate>,
+    /// Most that the wallet may pay for that.
+    #[arg(long, value_name = "AMOUNT", default_value = "0.001 BTC", value_parser = amount::parse)]
+    pub max_fee: Amount,
     /// Sign, print the raw transaction and do not send it.
     #[arg(long)]
     pub print: bool,
@@ -40,8 +51,14 @@ pub struct Unbonding {
     pub txid: String,
     /// What is left, in sat.
     pub amount_sat: u64,
-    /// What miners get, in sat.
+    /// What miners get from the stake, as was agreed on, in sat.
     pub fee_sat: u64,
+    /// What they get besides from the wallet, in sat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub child_fee_sat: Option<u64>,
+    /// The transaction that pays it: a child of the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub child_txid: Option<String>,
     /// How many blocks it then waits.
     pub unbonding_blocks: u16,
     /// An expansion of the stake that is begun and not sent, which then comes to nothing.
@@ -65,6 +82,9 @@ impl fmt::Display for Unbonding {
         }
         writeln!(f, "  left:        {}", Amount::from_sat(self.amount_sat))?;
         writeln!(f, "  fee:         {}", Amount::from_sat(self.fee_sat))?;
+        if let (Some(fee), Some(txid)) = (self.child_fee_sat, &self.child_txid) {
+            writeln!(f, "  and:         {} from the wallet, by transaction {txid}", Amount::from_sat(fee))?;
+        }
         let wait = self.calendar.blocks(self.unbonding_blocks.into());
         writeln!(f, "  withdraw:    {wait} after its block")?;
         if let Some(new) = &self.ends_expansion {
@@ -87,7 +107,7 @@ impl Unbond {
         }
         if !self.print {
             session.check_node().await?;
-            check_there(session, &record).await?;
+            self.check_there(session, &record).await?;
         }
         let calendar = Calendar::of(session.network());
         let keys = session.keys()?;
@@ -112,11 +132,19 @@ impl Unbond {
                 },
             )?;
         let left = tx.output.first().map_or(Amount::ZERO, |output| output.value);
+        let paid: Amount = tx.output.iter().map(|output| output.value).sum();
+        let fee = Amount::from_sat(record.amount_sat).checked_sub(paid).unwrap_or(Amount::ZERO);
+        let child = match self.print {
+            true => None,
+            false => self.child(session, &keys, &Parent { transaction: &tx, fee }).await?,
+        };
         let summary = Unbonding {
             stake: record.name(),
             txid: tx.compute_txid().to_string(),
             amount_sat: left.to_sat(),
-            fee_sat: record.amount_sat.saturating_sub(left.to_sat()),
+            fee_sat: fee.to_sat(),
+            child_fee_sat: child.as_ref().map(|child| child.fee.to_sat()),
+            child_txid: child.as_ref().map(|child| child.transaction.compute_txid().to_string()),
             unbonding_blocks: contract.unbonding_time.get(),
             ends_expansion: extend::begun(session, &record).map(|new| new.name()),
             calendar,
@@ -127,24 +155,73 @@ impl Unbond {
             return Ok(summary);
         }
         confirm(&summary, self.yes)?;
-        finish::send(&session.node, &tx).await?;
+        match child {
+            None => finish::send(&session.node, &tx).await?,
+            Some(child) => {
+                let sent = session.node.submit_package(&tx, &child.transaction).await;
+                sent.map_err(|why| failures::node(why).hint("--fee-rate RATE makes the wallet pay more"))?;
+            }
+        }
         Ok(Unbonding { sent: true, ..summary })
     }
-}
 
-/// Refuses to leave what is not there, what has left already, and what is about to.
-async fn check_there(session: &Session, record: &StakeRecord) -> Result<(), Failure> {
-    if coins::are_in_stake(session, record).await? {
-        return Ok(());
+    /// Refuses to leave what is not there, what has left already, and what is about to, unless that is to pay more.
+    async fn check_there(&self, session: &Session, record: &StakeRecord) -> Result<(), Failure> {
+        let spends = session.node.spends_in_mempool(&[record.outpoint]).await.map_err(failures::node)?;
+        let moved_by = spends.into_iter().flatten().next();
+        let own = record.presigned().map(|presigned| presigned.unbonding.compute_txid());
+        if let Some(txid) = moved_by.filter(|txid| Some(*txid) == own) {
+            return match self.fee_rate {
+                Some(_) => Ok(()),
+                None => {
+                    Err(coins::leaving(session, record, &txid).hint("--fee-rate RATE raises what it pays"))
+                }
+            };
+        }
+        if coins::are_in_stake(session, record).await? {
+            return Ok(());
+        }
+        // Not in a block: it can be left there too, unless something does so already.
+        if let Some(txid) = moved_by {
+            return Err(coins::leaving(session, record, &txid));
+        }
+        match session.node.tx_out(record.outpoint, true).await.map_err(failures::node)? {
+            Some(_) => Ok(()),
+            None => Err(coins::nowhere(record, Sources::of(session)).await?),
+        }
     }
-    // Not in a block: it can be left there too, unless something does so already.
-    let spends = session.node.spends_in_mempool(&[record.outpoint]).await.map_err(failures::node)?;
-    if let Some(txid) = spends.into_iter().flatten().next() {
-        return Err(coins::leaving(session, record, &txid));
-    }
-    match session.node.tx_out(record.outpoint, true).await.map_err(failures::node)? {
-        Some(_) => Ok(()),
-        None => Err(coins::nowhere(record, Sources::of(session)).await?),
+
+    /// What the wallet adds, if what was agreed on is not enough.
+    async fn child(
+        &self,
+        session: &mut Session,
+        keys: &Keys,
+        parent: &Parent<'_>,
+    ) -> Result<Option<Child>, Failure> {
+        let rate = fee_rate_of(&session.node, self.fee_rate).await?;
+        let waiting = match parent.waiting(&session.node).await {
+            Err(NoChild::Compatible) if self.fee_rate.is_none() => return Ok(None),
+            waiting => waiting?,
+        };
+        if rate <= waiting.map_or(parent.rate(), |child| child.rate) {
+            return Ok(None);
+        }
+        session.sync().await?;
+        let reserved = session.reserved();
+        let payer = (&mut session.purse, keys);
+        let made =
+            parent.child(&session.node, payer, (rate, self.max_fee), waiting.as_ref(), &reserved).await;
+        match made {
+            Ok(child) => Ok(Some(child)),
+            // The node takes it as it is; how long it waits then is another matter.
+            Err(why @ NoChild::Purse(_))
+                if parent.rate() >= session.node.least_fee_rate().await.map_err(failures::node)? =>
+            {
+                go_on(&why.into(), "going on with the fee that was agreed on");
+                Ok(None)
+            }
+            Err(why) => Err(why.into()),
+        }
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::build::{CannotBuild, build, inputs};
 use super::flight::{Flight, Flights, Version};
-use super::wallet::Wallet;
 use crate::config::AnchorProcess;
 use crate::shell::{Pass, PassError, Work, meet};
+use crate::wallet::Wallet;
 use bitcoin::{Amount, FeeRate};
 use palisade_hub::bitcoind::{BitcoinRpc, RpcError};
 use palisade_hub::client::{HubClient, HubError};
@@ -14,7 +14,6 @@ use palisade_hub::replica::Replica;
 use palisade_protocol::anchor::Anchor;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::units::Epoch;
-use palisade_staker::purse::PurseError;
 use prometheus::{IntCounter, IntGauge, Registry};
 use std::time::Duration;
 
@@ -103,7 +102,8 @@ impl Anchorer {
         bitcoin: BitcoinRpc,
     ) -> anyhow::Result<Self> {
         let flights = Flights::open(&config.process.data_dir.join("flights.sqlite"))?;
-        let (bump_after, max_fee) = (config.bump_after_blocks, Amount::from_sat(config.max_fee_sat));
+        let (bump_after, max_fee) =
+            (config.wallet.bump_after_blocks, Amount::from_sat(config.wallet.max_fee_sat));
         let meters = Meters::new()?;
         Ok(Self { wallet, flights, replica, hub, bitcoin, bump_after, max_fee, met: false, meters })
     }
@@ -121,7 +121,7 @@ impl Anchorer {
         }
         self.replica.catch_up(&self.hub).await?;
         let birthday = self.replica.ledger().genesis().document().base_height.0;
-        self.wallet.purse.sync(&self.bitcoin, birthday).await.map_err(purse)?;
+        self.wallet.purse.sync(&self.bitcoin, birthday).await?;
         let waiting = self.look_at_flights().await?;
         self.measure(waiting.len());
         match waiting.last() {
@@ -290,17 +290,10 @@ impl Anchorer {
     }
 }
 
-fn purse(why: PurseError) -> PassError {
-    match why {
-        PurseError::Rpc(why) => why.into(),
-        other => PassError::Wallet(other.to_string()),
-    }
-}
-
 impl From<CannotBuild> for PassError {
     fn from(why: CannotBuild) -> Self {
         match why {
-            CannotBuild::Purse(why) => purse(why),
+            CannotBuild::Purse(why) => why.into(),
             other => Self::Wallet(other.to_string()),
         }
     }

@@ -1,16 +1,13 @@
 //! Making anchor transactions, and what one must pay to replace another.
 
 use super::flight::Version;
-use super::wallet::Wallet;
+use crate::wallet::Wallet;
 use bitcoin::{Amount, FeeRate, OutPoint, Sequence, TxOut};
 use palisade_protocol::anchor::{Anchor, MAX_ANCHOR_TRANSACTION};
+use palisade_staker::bump::{INCREMENTAL_RELAY, step};
 use palisade_staker::purse::{PurseError, sign_all};
 use std::collections::BTreeSet;
 
-/// What a replacement pays on top of what it replaces, for its own size: Bitcoin Core's default.
-const INCREMENTAL_RELAY: FeeRate = FeeRate::from_sat_per_vb_u32(1);
-/// How much more a replacement pays than the one before, in percent.
-const STEP_PERCENT: u64 = 125;
 /// Rates that are tried until the replacement pays enough.
 const TRIES: usize = 20;
 
@@ -22,7 +19,7 @@ pub enum CannotBuild {
     Purse(#[from] PurseError),
     /// The fee would be above the ceiling.
     #[error(
-        "an anchor would cost {wanted} now, the ceiling is {ceiling}: raise `anchor.max_fee_sat`, or wait"
+        "an anchor would cost {wanted} now, the ceiling is {ceiling}: raise `anchor.wallet.max_fee_sat`, or wait"
     )]
     Ceiling {
         /// What it would cost.
@@ -86,8 +83,4 @@ fn least(old: &Version, new: &Version) -> Amount {
 fn raised(old: &Version) -> FeeRate {
     let weight = old.transaction.weight().to_wu().max(1);
     step(FeeRate::from_sat_per_kwu(old.fee.to_sat().saturating_mul(1_000).div_ceil(weight)))
-}
-
-fn step(rate: FeeRate) -> FeeRate {
-    FeeRate::from_sat_per_kwu(rate.to_sat_per_kwu().saturating_mul(STEP_PERCENT).div_ceil(100))
 }

@@ -3,13 +3,16 @@
 use super::Watcher;
 use super::book::Job;
 use super::job::{self, Outcome, Step, View};
+use super::payer::Sent;
 use super::slash;
 use crate::shell::{FileError, PassError};
-use bitcoin::{OutPoint, Txid};
+use bitcoin::{Amount, OutPoint, Txid};
 use palisade_hub::bitcoind::{RpcError, Tip};
 use palisade_hub::ledger::stake::Stake;
-use palisade_protocol::stake::{Slashable, StakeId};
+use palisade_protocol::stake::{Slashable, StakeId, unbonding_coin};
 use palisade_protocol::units::BtcHeight;
+use palisade_staker::bump::{NoChild, Parent};
+use palisade_staker::purse::PurseError;
 use std::time::{Duration, Instant};
 
 /// Without a new block, jobs are looked at again after this time: nodes forget what waits for long.
@@ -53,7 +56,9 @@ impl Watcher {
         }
         let open: Vec<StakeId> =
             self.jobs.iter().filter(|(_, job)| job.ended.is_none()).map(|(id, _)| *id).collect();
+        self.fill_purse().await?;
         let mut stuck = 0;
+        self.meters.unpaid.set(0);
         for id in &open {
             stuck += i64::from(!self.step_job(id, BtcHeight(tip.height)).await?);
         }
@@ -82,7 +87,7 @@ impl Watcher {
             Step::Send(_) | Step::Wait => None,
         };
         let ready = match step {
-            Step::Send(output) => self.slash(id, &job, output).await?,
+            Step::Send(output) => self.slash(id, &job, output, tip).await?,
             Step::Wait | Step::Done(..) => true,
         };
         let now = Job { gone_at, ended, ..job };
@@ -124,8 +129,26 @@ impl Watcher {
         Ok(self.bitcoin.height_of(block).await?.map(BtcHeight))
     }
 
+    /// Reads new blocks into the wallet that pays. What is wrong with it must not keep slashings back.
+    async fn fill_purse(&mut self) -> Result<(), RpcError> {
+        let birthday = self.ledger().genesis().document().base_height.0;
+        let Some(payer) = &mut self.payer else { return Ok(()) };
+        match payer.sync(&self.bitcoin, birthday).await {
+            Ok(coins) => self.meters.coins.set(i64::try_from(coins.to_sat()).unwrap_or(i64::MAX)),
+            Err(PurseError::Rpc(why)) => return Err(why),
+            Err(why) => tracing::warn!(%why, "the wallet that pays for slashings cannot be used"),
+        }
+        Ok(())
+    }
+
     /// Sends a slashing. A refusal is not the end: the other output may be spent first, or fees fall.
-    async fn slash(&mut self, id: &StakeId, job: &Job, output: Slashable) -> Result<bool, PassError> {
+    async fn slash(
+        &mut self,
+        id: &StakeId,
+        job: &Job,
+        output: Slashable,
+        tip: BtcHeight,
+    ) -> Result<bool, PassError> {
         let Some((_, stake)) = self.ledger().stakes().find(id) else { return Ok(false) };
         let Some(leaked) = self.keys.get(&job.provider) else { return Ok(false) };
         let tx = match slash::slashing(stake, output, leaked) {
@@ -135,16 +158,42 @@ impl Watcher {
                 return Ok(false);
             }
         };
-        match self.bitcoin.send_raw_transaction(&tx).await {
-            Ok(txid) if self.sent.insert(txid) => {
+        let value = match output {
+            Slashable::Staking => stake.contract.coin.value,
+            Slashable::Unbonding => unbonding_coin(&stake.presigned.unbonding).value,
+        };
+        let paid: Amount = tx.output.iter().map(|output| output.value).sum();
+        let parent = Parent { transaction: &tx, fee: value.checked_sub(paid).unwrap_or(Amount::ZERO) };
+        let txid = tx.compute_txid();
+        match self.send(&parent, tip).await {
+            Ok(Sent::Paid(child, fee)) => {
+                tracing::info!(stake = %id, ?output, %txid, %child, fee_sat = fee.to_sat(), "slashing sent, and paid for");
+            }
+            Ok(Sent::Alone) if self.sent.insert(txid) => {
                 tracing::info!(stake = %id, ?output, %txid, "slashing sent")
             }
-            Ok(_) => {}
-            Err(why @ RpcError::Refused { .. }) => {
-                tracing::warn!(stake = %id, ?output, %why, "slashing not taken, trying again");
+            Ok(Sent::Alone) => {}
+            Err(RpcError::Refused { message, .. }) => {
+                tracing::warn!(stake = %id, ?output, why = message, "slashing not taken, trying again");
             }
             Err(why) => return Err(why.into()),
         }
         Ok(true)
+    }
+
+    /// Sends it with somebody to pay for it, or as it is where nobody can.
+    async fn send(&mut self, parent: &Parent<'_>, tip: BtcHeight) -> Result<Sent, RpcError> {
+        if let Some(payer) = &mut self.payer {
+            match payer.send(&self.bitcoin, parent, tip.0).await {
+                Ok(sent) => return Ok(sent),
+                Err(NoChild::Rpc(why)) => return Err(why),
+                Err(NoChild::Compatible) => {}
+                Err(why) => {
+                    self.meters.unpaid.inc();
+                    tracing::warn!(txid = %parent.transaction.compute_txid(), %why, "nothing is paid for a slashing");
+                }
+            }
+        }
+        self.bitcoin.send_raw_transaction(parent.transaction).await.map(|_| Sent::Alone)
     }
 }

@@ -1,6 +1,7 @@
 //! The watcher at work: what it knows, in which order it looks, and what it has to do with the hub.
 
 use super::book::{Book, Job, Mark};
+use super::payer::Payer;
 use super::votes::Votes;
 use crate::shell::{FileError, Pass, PassError, Work};
 use bitcoin::{BlockHash, Txid};
@@ -42,6 +43,10 @@ pub struct Meters {
     pub(super) slashed: IntGauge,
     /// Height of the newest Bitcoin block that was read.
     pub(super) height: IntGauge,
+    /// Confirmed coins of the wallet that pays for slashings.
+    pub(super) coins: IntGauge,
+    /// Slashings that no child pays for although that is needed.
+    pub(super) unpaid: IntGauge,
 }
 
 impl Meters {
@@ -55,12 +60,20 @@ impl Meters {
             )?,
             slashed: IntGauge::new("watch_slashed_stakes", "Stakes whose slashing is deep.")?,
             height: IntGauge::new("watch_btc_height", "Height of the newest Bitcoin block that was read.")?,
+            coins: IntGauge::new(
+                "watch_wallet_sat",
+                "Confirmed coins of the wallet that pays for slashings.",
+            )?,
+            unpaid: IntGauge::new(
+                "watch_unpaid_jobs",
+                "Slashings that pay too little, and for which nothing can be paid.",
+            )?,
         })
     }
 
     /// Shows them in a registry.
     pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        [&self.keys, &self.open, &self.stuck, &self.slashed, &self.height]
+        [&self.keys, &self.open, &self.stuck, &self.slashed, &self.height, &self.coins, &self.unpaid]
             .into_iter()
             .try_for_each(|meter| registry.register(Box::new(meter.clone())))
     }
@@ -84,6 +97,8 @@ pub struct Watcher {
     pub(super) seen: BTreeSet<Txid>,
     /// Slashings that were sent since the start.
     pub(super) sent: BTreeSet<Txid>,
+    /// Who pays for slashings, if anybody does.
+    pub(super) payer: Option<Payer>,
     /// When, and at which tip, the jobs were last looked at.
     pub(super) stepped: Option<(BlockHash, Instant)>,
     pub(super) meters: Meters,
@@ -113,6 +128,7 @@ impl Watcher {
         replica: Replica,
         hub: HubClient,
         bitcoin: BitcoinRpc,
+        payer: Option<Payer>,
     ) -> anyhow::Result<Self> {
         let book = Book::open(&directory.join("watch.sqlite"))?;
         Ok(Self {
@@ -128,6 +144,7 @@ impl Watcher {
             votes: BTreeMap::new(),
             seen: BTreeSet::new(),
             sent: BTreeSet::new(),
+            payer,
             stepped: None,
             meters: Meters::new()?,
         })

@@ -3,9 +3,9 @@
 use crate::party::{Party, WISH, settle};
 use bitcoin::{Amount, Transaction, Txid};
 use palisade_checkpointer::anchor::Anchorer;
-use palisade_checkpointer::anchor::wallet::Wallet;
-use palisade_checkpointer::config::{AnchorProcess, Process};
+use palisade_checkpointer::config::{AnchorProcess, Process, WalletConfig};
 use palisade_checkpointer::report::Reporter;
+use palisade_checkpointer::wallet::{Purpose, Wallet};
 use palisade_checkpointer::{Pass, PassError};
 use palisade_hub::client::HubClient;
 use palisade_hub::daemon::endpoint::ListenAddr;
@@ -44,7 +44,14 @@ impl Scene {
         let config = config(&party);
         let password = Password::new("anchors".to_owned()).unwrap();
         let network = bitcoin::Network::Regtest;
-        let address = Wallet::create(&config.key_file, &config.process.data_dir, network, &password).unwrap();
+        let address = Wallet::create(
+            Purpose::Anchor,
+            &config.wallet.key_file,
+            &config.process.data_dir,
+            network,
+            &password,
+        )
+        .unwrap();
         for sat in coins {
             party.node.fund(&address, Amount::from_sat(*sat)).await.unwrap();
         }
@@ -71,7 +78,13 @@ impl Scene {
 
     /// One that asks the hub at an address.
     pub fn anchorer_at(&self, hub: &str) -> Anchorer {
-        let wallet = Wallet::open(&self.config, bitcoin::Network::Regtest).unwrap();
+        let wallet = Wallet::open(
+            Purpose::Anchor,
+            &self.config.wallet,
+            &self.config.process.data_dir,
+            bitcoin::Network::Regtest,
+        )
+        .unwrap();
         let (_, replica) = self.party.replica("anchor");
         let hub = HubClient::new(hub.parse().unwrap());
         Anchorer::open(&self.config, wallet, replica, hub, self.party.rpc()).unwrap()
@@ -149,10 +162,12 @@ fn config(party: &Party) -> AnchorProcess {
             poll_interval_ms: Interval::from_ms(100).unwrap(),
             listen: ListenAddr::any_loopback_port(),
         },
-        key_file: at("anchor.key.json"),
-        password_file: Some(at("password")),
-        max_fee_sat: 50_000,
-        bump_after_blocks: 2,
+        wallet: WalletConfig {
+            key_file: at("anchor.key.json"),
+            password_file: Some(at("password")),
+            max_fee_sat: 50_000,
+            bump_after_blocks: 2,
+        },
     }
 }
 
@@ -197,7 +212,7 @@ async fn an_anchor_that_waits_too_long_pays_more_up_to_the_ceiling() {
     let epoch = scene.one_more_epoch().await;
     scene.anchorer().pass().await.unwrap();
     let mut fees = vec![scene.flying().await.2];
-    scene.config.max_fee_sat = 2_000;
+    scene.config.wallet.max_fee_sat = 2_000;
     let stopped = loop {
         // Blocks without it: miners want more.
         for _ in 0..2 {

@@ -247,7 +247,7 @@ async fn no_altered_field_of_the_hubs_answers_gets_anybody_slashed() {
         liar.replace_block(&truth, bytes);
         let (_, replica) = party.replica(&folder);
         let hub = HubClient::new(liar.url().parse().unwrap());
-        let mut watcher = Watcher::open(&directory, replica, hub, party.rpc()).unwrap();
+        let mut watcher = Watcher::open(&directory, replica, hub, party.rpc(), None).unwrap();
         look(&mut watcher, &liar).await;
         nothing_done(&party, &liar, name).await;
         assert!(watcher.jobs().is_empty(), "{name}");

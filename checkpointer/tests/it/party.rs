@@ -78,9 +78,13 @@ pub struct Party {
 impl Party {
     /// Node with coins, hub, and a reporter that has told the hub all headers.
     pub async fn new() -> (Self, Reporter) {
+        Self::of(World::new(1_000_000)).await
+    }
+
+    /// The same in a world with other rules.
+    pub async fn of(world: World) -> (Self, Reporter) {
         let node = Node::temporary().await.unwrap();
         node.mine(110).await.unwrap();
-        let world = World::new(1_000_000);
         let folder = tempfile::tempdir().unwrap();
         let hub = TestHub::start(folder.path(), &world, "hub").await;
         let party = Self { node, world, hub, folder };

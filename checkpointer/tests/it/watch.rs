@@ -3,6 +3,7 @@
 use crate::party::{Party, TestHub, WISH, settle};
 use palisade_checkpointer::watch::Watcher;
 use palisade_checkpointer::watch::job::Outcome;
+use palisade_checkpointer::watch::payer::Payer;
 use palisade_checkpointer::watch::slash::slashing;
 use palisade_checkpointer::{Pass, PassError};
 use palisade_hub::client::HubClient;
@@ -25,7 +26,12 @@ pub fn leak() -> Evidence {
 
 /// Two active stakes that name anna; the first has left early, and waits.
 pub async fn party_with_stakes() -> (Party, palisade_checkpointer::report::Reporter, [StakeId; 2]) {
-    let (mut party, mut reporter) = Party::new().await;
+    with_stakes(Party::new().await).await
+}
+
+pub async fn with_stakes(
+    (mut party, mut reporter): (Party, palisade_checkpointer::report::Reporter),
+) -> (Party, palisade_checkpointer::report::Reporter, [StakeId; 2]) {
     party.register_provider(&mut reporter, "anna").await;
     let mut ids = Vec::new();
     for holder in HOLDERS {
@@ -40,8 +46,12 @@ pub async fn party_with_stakes() -> (Party, palisade_checkpointer::report::Repor
 }
 
 pub fn watcher(party: &Party, hub: &str) -> Watcher {
+    watcher_with(party, hub, None)
+}
+
+pub fn watcher_with(party: &Party, hub: &str, payer: Option<Payer>) -> Watcher {
     let (directory, replica) = party.replica("watch");
-    Watcher::open(&directory, replica, HubClient::new(hub.parse().unwrap()), party.rpc()).unwrap()
+    Watcher::open(&directory, replica, HubClient::new(hub.parse().unwrap()), party.rpc(), payer).unwrap()
 }
 
 /// Passes until there is nothing more to do; a hub that is gone is no failure.
@@ -168,13 +178,13 @@ async fn a_slashing_that_was_mined_while_nobody_watched_gives_the_key_away() {
     let mut late = watcher(&party, &hub);
     let (directory, replica) = party.replica("new watcher");
     let client = HubClient::new(nobody().parse().unwrap());
-    let mut new = Watcher::open(&directory, replica, client, party.rpc()).unwrap();
+    let mut new = Watcher::open(&directory, replica, client, party.rpc(), None).unwrap();
     new.pass().await.unwrap_err();
     drop(new);
     let (directory, mut replica) = party.replica("new watcher");
     replica.catch_up(&party.hub.client).await.unwrap();
     let client = HubClient::new(nobody().parse().unwrap());
-    let mut new = Watcher::open(&directory, replica, client, party.rpc()).unwrap();
+    let mut new = Watcher::open(&directory, replica, client, party.rpc(), None).unwrap();
     for watcher in [&mut late, &mut new] {
         watch(watcher).await;
         assert_eq!(watcher.jobs().keys().filter(|id| **id == other).count(), 1);

@@ -1,7 +1,8 @@
 //! What bitcoind's answers mean, as types. Text is turned into these once, at the door.
 
-use bitcoin::{Amount, BlockHash, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
+use bitcoin::{Amount, BlockHash, OutPoint, ScriptBuf, Transaction, TxOut, Txid, Wtxid};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// The last block of the node's best chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,6 +211,41 @@ impl From<MempoolInfo> for MempoolEntry {
 pub(super) struct FeeInfo {
     #[serde(default, with = "bitcoin::amount::serde::as_btc::opt")]
     pub feerate: Option<Amount>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct MempoolLimits {
+    #[serde(with = "bitcoin::amount::serde::as_btc")]
+    pub mempoolminfee: Amount,
+    #[serde(with = "bitcoin::amount::serde::as_btc")]
+    pub incrementalrelayfee: Amount,
+}
+
+#[derive(Deserialize)]
+pub(super) struct PackageInfo {
+    package_msg: String,
+    /// By wtxid.
+    #[serde(rename = "tx-results", default)]
+    results: BTreeMap<Wtxid, PackageResult>,
+}
+
+#[derive(Deserialize)]
+struct PackageResult {
+    error: Option<String>,
+}
+
+impl PackageInfo {
+    /// Why the package was not taken, in the node's words: the child's, if it says what is wrong with that.
+    pub fn refusal(&self, child: Wtxid) -> Option<String> {
+        let errors = || self.results.values().filter_map(|result| result.error.clone());
+        let own = self.results.get(&child).and_then(|result| result.error.clone());
+        let said = own.or_else(|| errors().next());
+        if self.package_msg == "success" {
+            said
+        } else {
+            Some(said.unwrap_or_else(|| self.package_msg.clone()))
+        }
+    }
 }
 
 #[derive(Deserialize)]

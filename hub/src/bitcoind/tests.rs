@@ -214,12 +214,24 @@ async fn a_transaction_that_cannot_be_looked_for_is_an_error_and_not_missing() {
 #[tokio::test]
 async fn the_fee_rate_is_rounded_up_and_has_a_fallback() {
     let fallback = FeeRate::from_sat_per_vb_u32(2);
+    let unknown = || json!({ "errors": ["Insufficient data or no feerate found"], "blocks": 2 });
+    let estimate = || json!({ "feerate": 0.00001001, "blocks": 2 });
+    let kwu = FeeRate::from_sat_per_kwu;
     let cases = [
-        (json!({ "errors": ["Insufficient data or no feerate found"], "blocks": 2 }), fallback),
-        (json!({ "feerate": 0.00001001, "blocks": 2 }), FeeRate::from_sat_per_kwu(251)),
+        (unknown(), 0.000001, fallback),
+        (estimate(), 0.000001, kwu(251)),
+        // A full mempool takes no less than its minimum, and drops what pays just that.
+        (unknown(), 0.00009001, kwu(2_276)),
+        (estimate(), 0.00009001, kwu(2_276)),
     ];
-    for (result, wanted) in cases {
-        let rpc = scripted(move |_| json!({ "result": result })).await;
+    for (result, least, wanted) in cases {
+        let limits =
+            json!({ "mempoolminfee": least, "minrelaytxfee": 0.000001, "incrementalrelayfee": 0.000001 });
+        let answer = move |method: &str| match method {
+            "getmempoolinfo" => json!({ "result": limits }),
+            _ => json!({ "result": result }),
+        };
+        let rpc = scripted(answer).await;
         assert_eq!(rpc.estimate_fee_rate(2, fallback).await.unwrap(), wanted);
     }
 }

@@ -67,11 +67,6 @@ fn the_committee_is_a_reachable_majority_of_different_keys() {
 }
 
 #[test]
-fn the_bumpable_profile_is_refused_until_it_is_built() {
-    assert_eq!(after(|p| p.profile = Profile::Bumpable), Err(BadParams::Profile));
-}
-
-#[test]
 fn a_stake_gains_power_only_under_a_block() {
     assert_eq!(after(|p| p.k = 1), Ok(()));
     assert_eq!(after(|p| p.k = 0), broken("k >= 1", 0, 1));
@@ -160,22 +155,23 @@ fn slashed_coins_go_where_nodes_relay_them() {
 
 #[test]
 fn presigned_transactions_pay_what_nodes_relay() {
-    assert_eq!(after(|p| p.unbonding_fee_sat = 820), Ok(()));
+    assert_eq!(after(|p| p.unbonding_fee_sat = 830), Ok(()));
     assert_eq!(
-        after(|p| p.unbonding_fee_sat = 819),
-        broken("unbonding_fee_sat >= fee at 1 sat/vB", 819, 820)
+        after(|p| p.unbonding_fee_sat = 829),
+        broken("unbonding_fee_sat >= fee at 1 sat/vB", 829, 830)
     );
-    assert_eq!(after(|p| p.min_slash_fee_sat = 820), Ok(()));
+    assert_eq!(after(|p| p.min_slash_fee_sat = 830), Ok(()));
     assert_eq!(
-        after(|p| p.min_slash_fee_sat = 819),
-        broken("min_slash_fee_sat >= fee at 1 sat/vB", 819, 820)
+        after(|p| p.min_slash_fee_sat = 829),
+        broken("min_slash_fee_sat >= fee at 1 sat/vB", 829, 830)
     );
 }
 
 #[test]
 fn the_smallest_stake_outlives_the_unbonding_fee() {
-    let rule = "min_stake_sat - unbonding_fee_sat > 0";
+    let rule = "what the smallest stake unbonds to > 0";
     assert_eq!(after(|p| p.min_stake_sat = 1_000), broken(rule, 0, 1));
+    assert_eq!(bumpable(1_240), broken(rule, 0, 1));
     assert_eq!(after(|p| p.min_stake_sat = 0), broken(rule, 0, 1));
 }
 
@@ -205,26 +201,31 @@ fn the_change_of_the_smallest_slashed_stake_is_not_dust() {
     // 1,478 is left after unbonding; 148 are burned and 1,000 paid.
     assert_eq!(after(|p| p.min_stake_sat = 2_478), Ok(()));
     assert_eq!(after(|p| p.min_stake_sat = 2_477), broken(rule, 329, 330));
+    // A bumpable transaction has 240 more to leave, here and when it unbonds: 1,744 unbond, 174 are burned.
+    assert_eq!(bumpable(2_984), Ok(()));
+    assert_eq!(bumpable(2_983), broken(rule, 329, 330));
+}
+
+fn bumpable(min_stake_sat: u64) -> Result<(), BadParams> {
+    after(|p| (p.profile, p.min_stake_sat) = (Profile::Bumpable, min_stake_sat))
 }
 
 #[test]
 fn the_smallest_stake_of_accepted_parameters_can_be_presigned() {
-    let mut altered = document();
-    altered.min_stake_sat = 2_478;
-    let params = Params::new(altered).unwrap();
+    for (profile, smallest) in [(Profile::Compatible, 2_478), (Profile::Bumpable, 2_984)] {
+        let params = Params::new(ParamsDocument { min_stake_sat: smallest, profile, ..document() }).unwrap();
+        assert!(smallest_contract(&params, smallest).presign(&params).is_ok());
+        assert!(smallest_contract(&params, smallest - 1).presign(&params).is_err());
+    }
+}
+
+fn smallest_contract(params: &Params, sat: u64) -> crate::stake::Contract {
     let staker = crate::keys::StakerKey::from(key_pair("staker").public());
     let provider = crate::keys::ProviderKey::from(key_pair("provider").public());
     let keys = crate::scripts::StakeKeys::new(staker, vec![provider], params.committee().clone()).unwrap();
     let outpoint = bitcoin::OutPoint::null();
-    let coin = |sat| crate::transactions::Coin { outpoint, value: Amount::from_sat(sat) };
-    let contract = |sat| crate::stake::Contract {
-        coin: coin(sat),
-        keys: keys.clone(),
-        lock: blocks(200),
-        unbonding_time: blocks(144),
-    };
-    assert!(contract(2_478).presign(&params).is_ok());
-    assert!(contract(2_477).presign(&params).is_err());
+    let coin = crate::transactions::Coin { outpoint, value: Amount::from_sat(sat) };
+    crate::stake::Contract { coin, keys, lock: blocks(200), unbonding_time: blocks(144) }
 }
 
 #[test]

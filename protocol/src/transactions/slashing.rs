@@ -3,7 +3,7 @@
 
 use super::unbonding::presigned;
 use super::{CannotBuild, Coin};
-use crate::params::{P2TR_DUST, Params};
+use crate::params::{P2TR_DUST, Params, Profile};
 use bitcoin::absolute::LockTime;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, Script, ScriptBuf, Sequence, Transaction, TxOut};
@@ -21,6 +21,8 @@ pub struct Split<'a> {
     ///
     /// [`Output::slashing_change`]: crate::outputs::Output::slashing_change
     pub change_script: ScriptBuf,
+    /// Which shape the transaction has.
+    pub profile: Profile,
 }
 
 impl<'a> Split<'a> {
@@ -31,17 +33,21 @@ impl<'a> Split<'a> {
             slash_script: params.slash_script(),
             fee: params.min_slash_fee(),
             change_script,
+            profile: params.profile(),
         }
     }
 }
 
-/// The slashing transaction as we build it: version 2, the slashed part first, the rest to the holder under a timelock.
+/// The slashing transaction as we build it: the slashed part first, the rest to the holder under a timelock, then the profile's own
+/// output.
 pub fn build(coin: Coin, split: &Split<'_>) -> Result<Transaction, CannotBuild> {
     let least = dust_limit(split.slash_script);
     if split.slashed < least {
         return Err(CannotBuild::TooSmall { what: "the slashing output", left: split.slashed, least });
     }
-    let spent = split.slashed.checked_add(split.fee).ok_or(CannotBuild::Overflow)?;
+    let spent =
+        split.slashed.checked_add(split.fee).and_then(|sum| sum.checked_add(split.profile.bump_value()));
+    let spent = spent.ok_or(CannotBuild::Overflow)?;
     let value = coin.value.checked_sub(spent).unwrap_or(Amount::ZERO);
     let least = Amount::from_sat(P2TR_DUST);
     if value < least {
@@ -49,7 +55,7 @@ pub fn build(coin: Coin, split: &Split<'_>) -> Result<Transaction, CannotBuild> 
     }
     let change = TxOut { value, script_pubkey: split.change_script.clone() };
     let burned = TxOut { value: split.slashed, script_pubkey: split.slash_script.to_owned() };
-    Ok(presigned(coin, vec![burned, change]))
+    Ok(presigned(coin, vec![burned, change], split.profile))
 }
 
 /// Nodes relay an OP_RETURN of any value, and other outputs from a value on that depends on their script.
@@ -60,18 +66,26 @@ fn dust_limit(script: &Script) -> Amount {
 /// Why a slashing transaction is not one that slashes `coin`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadSlashing {
-    /// Only versions 1 and 2 are relayed in the compatible profile.
-    #[error("version is {0}, must be 1 or 2")]
-    Version(i32),
+    /// The compatible profile takes versions 1 and 2, the bumpable one only version 3.
+    #[error("version is {0}, which the {1:?} profile does not take")]
+    Version(i32, Profile),
     /// A locktime delays a slashing.
     #[error("locktime must be 0")]
     Locktime,
     /// It spends other things, or something else.
     #[error("it must spend exactly {0}, with final sequence and empty scriptSig")]
     Input(bitcoin::OutPoint),
-    /// Two outputs: burned part, change.
-    #[error("it has {0} outputs, must have 2")]
-    OutputCount(usize),
+    /// Burned part, change, and the bumpable profile's own.
+    #[error("it has {found} outputs, must have {wanted}")]
+    OutputCount {
+        /// How many it has.
+        found: usize,
+        /// How many the profile has.
+        wanted: usize,
+    },
+    /// Nobody could pay for it to be mined.
+    #[error("output 2 is not the profile's pay-to-anchor output")]
+    BumpOutput,
     /// The burned part goes elsewhere.
     #[error("output 0 does not pay the slashing script")]
     SlashScript,
@@ -106,8 +120,10 @@ pub fn check(
     change_script: &Script,
     params: &Params,
 ) -> Result<(), BadSlashing> {
-    if tx.version != Version::ONE && tx.version != Version::TWO {
-        return Err(BadSlashing::Version(tx.version.0));
+    let profile = params.profile();
+    let is_compatible = profile == Profile::Compatible && tx.version == Version::ONE;
+    if tx.version != profile.version() && !is_compatible {
+        return Err(BadSlashing::Version(tx.version.0, profile));
     }
     if tx.lock_time != LockTime::ZERO {
         return Err(BadSlashing::Locktime);
@@ -120,9 +136,16 @@ pub fn check(
                 && input.witness.is_empty() => {}
         _ => return Err(BadSlashing::Input(coin.outpoint)),
     }
-    let [burned, change] = tx.output.as_slice() else {
-        return Err(BadSlashing::OutputCount(tx.output.len()));
+    let bump = profile.bump_output();
+    let [burned, change, rest @ ..] = tx.output.as_slice() else {
+        return Err(output_count(tx, profile));
     };
+    if rest.len() != usize::from(bump.is_some()) {
+        return Err(output_count(tx, profile));
+    }
+    if rest.first() != bump.as_ref() {
+        return Err(BadSlashing::BumpOutput);
+    }
     if burned.script_pubkey != *params.slash_script() {
         return Err(BadSlashing::SlashScript);
     }
@@ -139,10 +162,16 @@ pub fn check(
     if change.value < Amount::from_sat(P2TR_DUST) {
         return Err(BadSlashing::Dust(1));
     }
-    check_fee(coin.value, burned.value, change.value, params.min_slash_fee())
+    check_fee(coin.value, tx, params.min_slash_fee())
 }
 
-fn check_fee(value: Amount, burned: Amount, change: Amount, least: Amount) -> Result<(), BadSlashing> {
-    let found = burned.checked_add(change).and_then(|out| value.checked_sub(out)).unwrap_or(Amount::ZERO);
+fn output_count(tx: &Transaction, profile: Profile) -> BadSlashing {
+    let wanted = usize::from(profile.bump_output().is_some()).saturating_add(2);
+    BadSlashing::OutputCount { found: tx.output.len(), wanted }
+}
+
+fn check_fee(value: Amount, tx: &Transaction, least: Amount) -> Result<(), BadSlashing> {
+    let out = tx.output.iter().try_fold(Amount::ZERO, |sum, output| sum.checked_add(output.value));
+    let found = out.and_then(|out| value.checked_sub(out)).unwrap_or(Amount::ZERO);
     if found < least { Err(BadSlashing::Fee { found, least }) } else { Ok(()) }
 }

@@ -15,6 +15,7 @@ use palisade_protocol::curve::KeyPair;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::outputs::{Leaf, Output};
+use palisade_protocol::params::Profile;
 use palisade_protocol::scripts::{Committee, StakeKeys};
 use palisade_protocol::transactions::slashing::{self, Split};
 use palisade_protocol::transactions::witness::{self, CovenantSignatures};
@@ -130,7 +131,7 @@ fn outputs_and_transactions_of_go_are_rebuilt() {
         assert_eq!(theirs.staking_tx.output[theirs.staking_output as usize], stake);
         let coin = coin(&theirs.staking_tx, theirs.staking_output);
         let fee = theirs.total_sat - theirs.unbonding_tx.output[0].value;
-        let tx = unbonding::build(coin, keys, theirs.unbonding_time, fee).unwrap();
+        let tx = unbonding::build(coin, keys, theirs.unbonding_time, fee, Profile::Compatible).unwrap();
         assert_eq!(tx, theirs.unbonding_tx);
         for slashing in ours.slashings() {
             let [burned, change] = slashing.tx.output.as_slice() else { panic!("two outputs") };
@@ -141,6 +142,7 @@ fn outputs_and_transactions_of_go_are_rebuilt() {
                 slash_script: &facts.slash_script,
                 fee,
                 change_script: Output::slashing_change(theirs.staker, theirs.unbonding_time).script_pubkey(),
+                profile: Profile::Compatible,
             };
             let mut tx = slashing::build(slashing.coin, &split).unwrap();
             // Go's test data is older than version 2 of the slashing transactions; both versions are accepted.

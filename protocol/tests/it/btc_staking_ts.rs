@@ -6,7 +6,7 @@ use bitcoin::hashes::{Hash as _, sha256};
 use bitcoin::secp256k1::schnorr::Signature;
 use bitcoin::{Amount, OutPoint, Transaction, TxOut};
 use palisade_protocol::outputs::{Leaf, NUMS, Output};
-use palisade_protocol::params::Params;
+use palisade_protocol::params::{Params, Profile};
 use palisade_protocol::scripts::{StakeKeys, timelock_leaf};
 use palisade_protocol::transactions::slashing::{self, Split};
 use palisade_protocol::transactions::witness::{self, CovenantSignatures};
@@ -59,6 +59,7 @@ impl<'a> Ours<'a> {
             slash_script: &stake.slash_script,
             fee: stake.slash_fee,
             change_script: self.change.script_pubkey(),
+            profile: Profile::Compatible,
         };
         slashing::build(coin, &split).unwrap()
     }
@@ -133,7 +134,14 @@ fn scripts_and_addresses_are_those_of_wallets() {
 fn unbondings_and_slashings_are_those_of_wallets() {
     for_every_case(|ours| {
         let Ours { case, keys, stake, .. } = ours;
-        let tx = unbonding::build(*stake, keys, ours.unbonding_time, case.stake.unbonding_fee).unwrap();
+        let tx = unbonding::build(
+            *stake,
+            keys,
+            ours.unbonding_time,
+            case.stake.unbonding_fee,
+            Profile::Compatible,
+        )
+        .unwrap();
         same(&tx, &ours.staking, Leaf::Unbonding, &case.unbonding);
         let slashing = ours.slashing(*stake, &case.slashing.tx);
         same(&slashing, &ours.staking, Leaf::Slashing, &case.slashing);
@@ -305,12 +313,14 @@ fn build_all(stake: &Stake) -> Result<(), String> {
     let slash = |coin: Coin| {
         let slashed = rate.slashing_amount(coin.value);
         let (slash_script, fee) = (stake.slash_script.as_script(), stake.slash_fee);
+        let profile = Profile::Compatible;
         let change_script = Output::slashing_change(keys.staker(), unbonding_time).script_pubkey();
-        slashing::build(coin, &Split { slashed, slash_script, fee, change_script }).map_err(text)
+        slashing::build(coin, &Split { slashed, slash_script, fee, change_script, profile }).map_err(text)
     };
     let coin = Coin { outpoint: OutPoint::null(), value: stake.amount };
     slash(coin)?;
-    let tx = unbonding::build(coin, &keys, unbonding_time, stake.unbonding_fee).map_err(text)?;
+    let tx = unbonding::build(coin, &keys, unbonding_time, stake.unbonding_fee, Profile::Compatible)
+        .map_err(text)?;
     slash(self::coin(&tx, 0)).map(|_| ())
 }
 

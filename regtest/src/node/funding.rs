@@ -5,11 +5,12 @@ use std::sync::LazyLock;
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::{Hash, sha256};
 use bitcoin::key::{Keypair, Secp256k1, TapTweak};
+use bitcoin::script::PushBytesBuf;
 use bitcoin::secp256k1::{Message, SecretKey, rand::thread_rng};
 use bitcoin::sighash::{Prevouts, SighashCache, TapSighashType};
 use bitcoin::{
-    Address, Amount, FeeRate, KnownHrp, Network, OutPoint, Sequence, Transaction, TxIn, TxOut, Txid, Witness,
-    taproot, transaction,
+    Address, Amount, FeeRate, KnownHrp, Network, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut,
+    Txid, Witness, taproot, transaction,
 };
 use palisade_hub::bitcoind::{RpcError, Scan};
 
@@ -22,6 +23,9 @@ pub(super) type Coin = (OutPoint, TxOut);
 const MATURITY: u32 = 100;
 /// What our spends pay: above the minimum that nodes relay, whatever their version.
 const FEE_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(2);
+
+/// Bytes in one output of a transaction that fills the mempool: nodes relay no more than 100,000 in one transaction.
+const CROWD_BYTES: usize = 95_000;
 
 /// The harness's key: public, because what it owns is worth nothing.
 static KEY: LazyLock<Keypair> = LazyLock::new(|| {
@@ -47,6 +51,21 @@ impl Node {
     /// Sends all these outputs, in this order, in one transaction, which then waits in the mempool. Change follows
     /// them. Needs mature coinbases: the first is there after 100 blocks.
     pub async fn fund_many(&self, outputs: &[TxOut]) -> Result<Transaction, NodeError> {
+        self.fund_at(outputs, FEE_RATE).await
+    }
+
+    /// Fills the mempool with large transactions that pay `rate`, each from a mature coinbase, until the node takes none for less.
+    /// Its flag `-maxmempool=5` makes that some fifty.
+    pub async fn crowd(&self, rate: FeeRate) -> Result<(), NodeError> {
+        let data = PushBytesBuf::try_from(vec![7; CROWD_BYTES]).unwrap_or_default();
+        let output = TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::new_op_return(data) };
+        while self.rpc.least_fee_rate().await? <= rate {
+            self.fund_at(std::slice::from_ref(&output), rate).await?;
+        }
+        Ok(())
+    }
+
+    async fn fund_at(&self, outputs: &[TxOut], rate: FeeRate) -> Result<Transaction, NodeError> {
         let mut change = self.change.lock().await;
         let mut candidates = self.mature().await?;
         candidates
@@ -57,7 +76,7 @@ impl Node {
                 continue; // spent in the mempool
             }
             coins.push(coin);
-            if let Some(unsigned) = spend(&coins, outputs) {
+            if let Some(unsigned) = spend(&coins, outputs, rate) {
                 let signed = sign(unsigned, &coins);
                 let txid = self.rpc.send_raw_transaction(&signed).await?;
                 let rest = signed.output.iter().enumerate().skip(outputs.len());
@@ -67,7 +86,7 @@ impl Node {
         }
         let found = coins.iter().map(|(_, output)| output.value).sum();
         let paid: Amount = outputs.iter().map(|output| output.value).sum();
-        Err(NodeError::NotEnoughFunds { wanted: paid + fee(coins.len(), outputs), found })
+        Err(NodeError::NotEnoughFunds { wanted: paid + fee(coins.len(), outputs, rate), found })
     }
 
     /// Confirmed coins of ours that a next block may spend, largest first.
@@ -92,15 +111,15 @@ impl Node {
 }
 
 /// Spends all of `coins`: the outputs, and the rest back to us unless it is too small. `None` when they are too few.
-fn spend(coins: &[Coin], outputs: &[TxOut]) -> Option<Transaction> {
+fn spend(coins: &[Coin], outputs: &[TxOut], rate: FeeRate) -> Option<Transaction> {
     let own = address().script_pubkey();
     let held: Amount = coins.iter().map(|(_, output)| output.value).sum();
     let paid: Amount = outputs.iter().map(|output| output.value).sum();
     let mut outputs = outputs.to_vec();
-    held.checked_sub(paid)?.checked_sub(fee(coins.len(), &outputs))?;
+    held.checked_sub(paid)?.checked_sub(fee(coins.len(), &outputs, rate))?;
     let change = TxOut { value: Amount::ZERO, script_pubkey: own };
     outputs.push(change);
-    let rest = held.checked_sub(paid)?.checked_sub(fee(coins.len(), &outputs)).unwrap_or_default();
+    let rest = held.checked_sub(paid)?.checked_sub(fee(coins.len(), &outputs, rate)).unwrap_or_default();
     let dust = outputs.last()?.script_pubkey.minimal_non_dust();
     if rest < dust {
         outputs.pop();
@@ -110,12 +129,12 @@ fn spend(coins: &[Coin], outputs: &[TxOut]) -> Option<Transaction> {
     Some(unsigned(coins.iter().map(|(outpoint, _)| *outpoint), &outputs))
 }
 
-fn fee(inputs: usize, outputs: &[TxOut]) -> Amount {
+fn fee(inputs: usize, outputs: &[TxOut], rate: FeeRate) -> Amount {
     let mut transaction = unsigned(std::iter::repeat_n(OutPoint::null(), inputs), outputs);
     for input in &mut transaction.input {
         input.witness = Witness::from_slice(&[[0; 64]]); // as long as a signature
     }
-    FEE_RATE * transaction.weight()
+    rate * transaction.weight()
 }
 
 fn unsigned(coins: impl Iterator<Item = OutPoint>, outputs: &[TxOut]) -> Transaction {

@@ -1,6 +1,7 @@
 //! What the builders build, and when they refuse.
 
 use super::*;
+use crate::params::Profile;
 use crate::transactions::CannotBuild;
 use bitcoin::Sequence;
 use bitcoin::transaction::Version;
@@ -11,19 +12,32 @@ const DUST: u64 = 330;
 fn an_unbonding_transaction_pays_all_but_the_exact_fee_into_the_unbonding_output() {
     let parties = Parties::new(3, 5, 3);
     let coin = coin(1, VALUE);
-    let tx = unbonding::build(coin, &parties.keys, blocks(144), Amount::from_sat(1_234)).unwrap();
+    let build =
+        |profile| unbonding::build(coin, &parties.keys, blocks(144), Amount::from_sat(1_234), profile);
+    let tx = build(Profile::Compatible).unwrap();
     assert_eq!((tx.version, tx.lock_time.to_consensus_u32()), (Version::TWO, 0));
     let [input] = tx.input.as_slice() else { panic!("one input") };
     assert_eq!((input.previous_output, input.sequence), (coin.outpoint, Sequence::MAX));
     assert!(input.script_sig.is_empty() && input.witness.is_empty());
     let value = VALUE - Amount::from_sat(1_234);
-    assert_eq!(tx.output, [TxOut { value, script_pubkey: parties.unbonding().script_pubkey() }]);
+    let left = TxOut { value, script_pubkey: parties.unbonding().script_pubkey() };
+    assert_eq!(tx.output, [left.clone()]);
+    let left = TxOut { value: value - Amount::from_sat(240), ..left };
+    let bumpable = Transaction { version: Version(3), output: vec![left, pay_to_anchor()], ..tx };
+    assert_eq!(build(Profile::Bumpable), Ok(bumpable));
 }
 
 #[test]
 fn an_unbonding_output_is_never_dust() {
     let parties = Parties::new(1, 1, 1);
-    let build = |fee| unbonding::build(coin(1, VALUE), &parties.keys, blocks(144), Amount::from_sat(fee));
+    let of = |fee, profile| {
+        unbonding::build(coin(1, VALUE), &parties.keys, blocks(144), Amount::from_sat(fee), profile)
+    };
+    let build = |fee| of(fee, Profile::Compatible);
+    let bumpable = |fee| of(fee, Profile::Bumpable).map(|tx| tx.output[0].value.to_sat());
+    assert_eq!(bumpable(VALUE.to_sat() - DUST - 240), Ok(DUST));
+    assert!(bumpable(VALUE.to_sat() - DUST - 239).is_err());
+    assert_eq!(of(u64::MAX, Profile::Bumpable), Err(CannotBuild::Overflow));
     assert_eq!(build(VALUE.to_sat() - DUST).unwrap().output[0].value, Amount::from_sat(DUST));
     for (fee, left) in [(VALUE.to_sat() - DUST + 1, DUST - 1), (VALUE.to_sat(), 0), (VALUE.to_sat() + 1, 0)] {
         let (left, least) = (Amount::from_sat(left), Amount::from_sat(DUST));
@@ -40,7 +54,12 @@ fn a_slashing_burns_first_and_leaves_the_rest_under_a_timelock() {
     assert_eq!(tx.input[0].sequence, Sequence::MAX);
     let burned = TxOut { value: split.slashed, script_pubkey: split.slash_script.to_owned() };
     let value = VALUE - split.slashed - split.fee;
-    assert_eq!(tx.output, [burned, TxOut { value, script_pubkey: parties.change().script_pubkey() }]);
+    let change = TxOut { value, script_pubkey: parties.change().script_pubkey() };
+    assert_eq!(tx.output, [burned.clone(), change.clone()]);
+    let bumpable = slashing::build(coin(1, VALUE), &Split { profile: Profile::Bumpable, ..split });
+    let change = TxOut { value: value - Amount::from_sat(240), ..change };
+    let output = vec![burned, change, pay_to_anchor()];
+    assert_eq!(bumpable, Ok(Transaction { version: Version(3), output, ..tx }));
 }
 
 #[test]
@@ -59,7 +78,10 @@ fn neither_output_of_a_slashing_is_dust() {
         assert_eq!(change_of(value, 1_000), Err(CannotBuild::TooSmall { what, left, least }));
     }
     let split = Split { fee: Amount::MAX, ..parties.split(VALUE) };
-    assert_eq!(slashing::build(coin(1, VALUE), &split), Err(CannotBuild::Overflow));
+    for profile in [Profile::Compatible, Profile::Bumpable] {
+        let split = Split { profile, ..split.clone() };
+        assert_eq!(slashing::build(coin(1, VALUE), &split), Err(CannotBuild::Overflow));
+    }
 }
 
 #[test]

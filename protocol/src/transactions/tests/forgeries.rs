@@ -144,7 +144,7 @@ pub(super) const ALTERATIONS: &[(&str, Alter)] = &[
     ("an output more", |path| path.tx.output.push(wallet(330))),
     ("the locktime", |path| path.tx.lock_time = bitcoin::absolute::LockTime::from_height(1).unwrap()),
     ("the sequence", |path| path.tx.input[0].sequence = Sequence(path.tx.input[0].sequence.0 - 1)),
-    ("the version", |path| path.tx.version = Version(3)),
+    ("the version", |path| path.tx.version = Version(if path.tx.version.0 == 3 { 2 } else { 3 })),
     ("the coin", |path| path.tx.input[0].previous_output.vout ^= 1),
     ("an input more", |path| {
         path.tx.input.push(path.tx.input[0].clone());

@@ -10,6 +10,7 @@ use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use palisade_protocol::curve::KeyPair;
 use palisade_protocol::keys::{CovenantKey, ProviderKey, StakerKey};
 use palisade_protocol::outputs::{Leaf, Output};
+use palisade_protocol::params::Profile;
 use palisade_protocol::scripts::{Committee, StakeKeys};
 use palisade_protocol::transactions::slashing::{self, Split};
 use palisade_protocol::transactions::{Coin, sighash, spend, unbonding};
@@ -67,19 +68,25 @@ impl Parties {
     /// Every path by which an output of a stake can be spent.
     pub(super) fn paths(&self) -> Vec<Path> {
         let coin = coin(1, VALUE);
-        let leave =
-            unbonding::build(coin, &self.keys, blocks(UNBONDING_TIME), Amount::from_sat(1_000)).unwrap();
-        let slash = |value| slashing::build(Coin { value, ..coin }, &self.split(value)).unwrap();
+        let (lock, fee) = (blocks(UNBONDING_TIME), Amount::from_sat(1_000));
+        let leave = |profile| unbonding::build(coin, &self.keys, lock, fee, profile).unwrap();
+        let slash = |value, profile| {
+            slashing::build(Coin { value, ..coin }, &Split { profile, ..self.split(value) }).unwrap()
+        };
+        let [compatible, bumpable] = [Profile::Compatible, Profile::Bumpable];
         let withdraw =
             |lock| spend::withdrawal(coin, blocks(lock), anyone(), Amount::from_sat(1_000)).unwrap();
         let expand =
             spend::expansion(coin.outpoint, funding().outpoint, new_stake(self), Some(wallet(5_000)));
         vec![
             Path::new("withdrawal", self.staking(), Leaf::Timelock, withdraw(LOCK)),
-            Path::new("unbonding", self.staking(), Leaf::Unbonding, leave),
-            Path::new("slashing", self.staking(), Leaf::Slashing, slash(VALUE)),
+            Path::new("unbonding", self.staking(), Leaf::Unbonding, leave(compatible)),
+            Path::new("bumpable unbonding", self.staking(), Leaf::Unbonding, leave(bumpable)),
+            Path::new("slashing", self.staking(), Leaf::Slashing, slash(VALUE, compatible)),
+            Path::new("bumpable slashing", self.staking(), Leaf::Slashing, slash(VALUE, bumpable)),
             Path::new("unbonded withdrawal", self.unbonding(), Leaf::Timelock, withdraw(UNBONDING_TIME)),
-            Path::new("unbonded slashing", self.unbonding(), Leaf::Slashing, slash(VALUE)),
+            Path::new("unbonded slashing", self.unbonding(), Leaf::Slashing, slash(VALUE, compatible)),
+            Path::new("bumpable unbonded slashing", self.unbonding(), Leaf::Slashing, slash(VALUE, bumpable)),
             Path::new("change withdrawal", self.change(), Leaf::Timelock, withdraw(UNBONDING_TIME)),
             Path::new("expansion", self.staking(), Leaf::Unbonding, expand).with_funding(),
         ]
@@ -91,6 +98,7 @@ impl Parties {
             slash_script: bitcoin::Script::from_bytes(&[0x6a, 0x01, 0x2a]),
             fee: Amount::from_sat(1_000),
             change_script: self.change().script_pubkey(),
+            profile: Profile::Compatible,
         }
     }
 
@@ -119,6 +127,12 @@ impl Parties {
         stack.extend(path.reveal(path.leaf));
         stack
     }
+}
+
+/// BIP 433, written out.
+pub(super) fn pay_to_anchor() -> TxOut {
+    let script_pubkey = ScriptBuf::from_hex("51024e73").unwrap();
+    TxOut { value: Amount::from_sat(240), script_pubkey }
 }
 
 pub(super) fn sorted(role: &str, count: usize) -> Vec<KeyPair> {

@@ -11,7 +11,7 @@ use crate::finality::vote::Ballot;
 use crate::hash::Hash32;
 use crate::nonce::{self, NonceSeed};
 use crate::params::tests::document;
-use crate::params::{Params, ParamsDocument};
+use crate::params::{Params, ParamsDocument, Profile};
 use crate::stake::{Contract, Presigned, Sighashes, Slashable, StakeId, unbonding_coin};
 use crate::transactions::witness::{self, CovenantSignatures};
 use crate::units::{BasisPoints, Height};
@@ -159,11 +159,12 @@ struct Registered {
 const CONTEXT: Context = Hash32([4; 32]);
 
 /// A stake whose holder and these members have signed all that they must; every part is judged as the ledger judges it.
-fn registered(parties: &Parties, sat: u64, rate: u16, members: &[usize]) -> Registered {
+fn registered(parties: &Parties, profile: Profile, (sat, rate): (u64, u16), members: &[usize]) -> Registered {
     let params = Params::new(ParamsDocument {
         covenant: parties.keys.committee().members().to_vec(),
         quorum: parties.keys.committee().quorum(),
         slash_rate_bp: BasisPoints::new(rate).unwrap(),
+        profile,
         ..document()
     });
     let params = params.unwrap();
@@ -293,13 +294,14 @@ proptest! {
     fn whoever_holds_a_named_key_slashes_with_what_the_log_holds(
         shape in shapes(),
         answered in any::<u8>(),
-        (sat, rate) in (10_000..=100_000_000u64, 100..=8_000u16),
+        burned in (10_000..=100_000_000u64, 100..=8_000u16),
+        profile in prop::sample::select(vec![Profile::Compatible, Profile::Bumpable]),
         (named, height) in (any::<Index>(), any::<u64>()),
     ) {
         let parties = parties(shape);
         let quorum = parties.quorum();
         let answered = chosen(answered, parties.members.len());
-        let stake = registered(&parties, sat, rate, &answered);
+        let stake = registered(&parties, profile, burned, &answered);
         let place = named.index(parties.providers.len());
         let key = leaked(&parties.providers[place], height);
         for which in [Slashable::Staking, Slashable::Unbonding] {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::params::tests::document;
-use crate::params::{Params, ParamsDocument};
+use crate::params::{Params, ParamsDocument, Profile};
 use crate::transactions::slashing::{BadSlashing, check};
 use crate::units::BasisPoints;
 use bitcoin::Sequence;
@@ -11,6 +11,10 @@ use bitcoin::transaction::Version;
 /// A tenth is burned, the least fee is 1,000.
 fn params() -> Params {
     Params::new(document()).unwrap()
+}
+
+fn bumpable() -> Params {
+    Params::new(ParamsDocument { profile: Profile::Bumpable, ..document() }).unwrap()
 }
 
 fn change() -> ScriptBuf {
@@ -27,10 +31,13 @@ fn judged(tx: &Transaction, value: Amount, params: &Params) -> Result<(), BadSla
 
 /// What the check says of the honest transaction after a change.
 fn after(alter: impl FnOnce(&mut Transaction)) -> Result<(), BadSlashing> {
-    let params = params();
-    let mut tx = honest(VALUE, &params);
+    after_by(&params(), alter)
+}
+
+fn after_by(params: &Params, alter: impl FnOnce(&mut Transaction)) -> Result<(), BadSlashing> {
+    let mut tx = honest(VALUE, params);
     alter(&mut tx);
-    judged(&tx, VALUE, &params)
+    judged(&tx, VALUE, params)
 }
 
 #[test]
@@ -39,18 +46,41 @@ fn what_we_build_is_accepted_for_every_rate_and_value() {
         let params =
             Params::new(ParamsDocument { slash_rate_bp: BasisPoints::new(rate).unwrap(), ..document() })
                 .unwrap();
+        let bumpable = ParamsDocument { profile: Profile::Bumpable, ..params.document().clone() };
+        let bumpable = Params::new(bumpable).unwrap();
         for value in (VALUE.to_sat()..VALUE.to_sat() + 40).map(Amount::from_sat) {
-            assert_eq!(judged(&honest(value, &params), value, &params), Ok(()), "{rate} {value}");
+            for params in [&params, &bumpable] {
+                assert_eq!(judged(&honest(value, params), value, params), Ok(()), "{rate} {value}");
+            }
         }
     }
 }
 
 #[test]
-fn only_versions_one_and_two_are_taken() {
-    assert_eq!(after(|tx| tx.version = Version::ONE), Ok(()));
-    for version in [0, 3, -1] {
-        assert_eq!(after(|tx| tx.version = Version(version)), Err(BadSlashing::Version(version)));
+fn each_profile_takes_its_own_versions_only() {
+    for (params, own) in [(params(), &[1, 2][..]), (bumpable(), &[3])] {
+        for version in [-1, 0, 1, 2, 3, 4] {
+            let judged = after_by(&params, |tx| tx.version = Version(version));
+            let wrong = Err(BadSlashing::Version(version, params.profile()));
+            assert_eq!(judged, if own.contains(&version) { Ok(()) } else { wrong });
+        }
     }
+}
+
+#[test]
+fn the_last_output_of_a_bumpable_slashing_is_exactly_what_anybody_spends_to_pay_for_it() {
+    let params = bumpable();
+    let alterations: [fn(&mut Transaction); 5] = [
+        |tx| tx.output[2].value += Amount::ONE_SAT,
+        |tx| tx.output[2].value -= Amount::ONE_SAT,
+        |tx| tx.output[2].script_pubkey = anyone(),
+        |tx| tx.output[2].script_pubkey = ScriptBuf::from_bytes(vec![0x51]),
+        |tx| tx.output.swap(1, 2),
+    ];
+    for alter in alterations {
+        assert_eq!(after_by(&params, alter), Err(BadSlashing::BumpOutput));
+    }
+    assert_eq!(after_by(&params, |tx| tx.output.swap(0, 1)), Err(BadSlashing::SlashScript));
 }
 
 #[test]
@@ -75,10 +105,16 @@ fn it_spends_the_coin_alone_with_a_final_and_empty_input() {
 }
 
 #[test]
-fn it_has_two_outputs() {
-    assert_eq!(after(|tx| tx.output.clear()), Err(BadSlashing::OutputCount(0)));
-    assert_eq!(after(|tx| drop(tx.output.pop())), Err(BadSlashing::OutputCount(1)));
-    assert_eq!(after(|tx| tx.output.push(tx.output[1].clone())), Err(BadSlashing::OutputCount(3)));
+fn it_has_as_many_outputs_as_the_profile_says() {
+    for (params, wanted) in [(params(), 2), (bumpable(), 3)] {
+        for found in [0, 1, 2, 3, 4] {
+            let resized = |tx: &mut Transaction| tx.output.resize(found, tx.output[1].clone());
+            if found != wanted {
+                let refused = Err(BadSlashing::OutputCount { found, wanted });
+                assert_eq!(after_by(&params, resized), refused);
+            }
+        }
+    }
 }
 
 #[test]
@@ -143,6 +179,9 @@ fn miners_get_at_least_the_fee() {
     assert_eq!(after(|tx| tx.output[1].value -= Amount::ONE_SAT), Ok(()));
     let found = Amount::from_sat(999);
     assert_eq!(after(|tx| tx.output[1].value += Amount::ONE_SAT), Err(BadSlashing::Fee { found, least }));
+    let shared = |sat: u64| after_by(&bumpable(), |tx| tx.output[1].value += Amount::from_sat(sat));
+    assert_eq!(shared(0), Ok(()));
+    assert_eq!(shared(1), Err(BadSlashing::Fee { found, least }), "what the third output holds is no fee");
     let none = Err(BadSlashing::Fee { found: Amount::ZERO, least });
     assert_eq!(after(|tx| tx.output[1].value = VALUE), none);
     assert_eq!(after(|tx| tx.output[1].value = Amount::MAX), none);

@@ -14,8 +14,8 @@ use palisade_protocol::params::Params;
 use palisade_protocol::provider::ProviderRegistration;
 use palisade_protocol::registration::{Judged, RegistrationProof, StakeRegistration, intent_message};
 use palisade_protocol::scripts::{Committee, StakeKeys};
-use palisade_protocol::stake::StakeId;
-use palisade_protocol::transactions::witness;
+use palisade_protocol::stake::{Sighashes, StakeId};
+use palisade_protocol::transactions::{bump, witness};
 use serde_json::Value;
 
 fn check_output(expected: &Value, output: &Output) {
@@ -74,9 +74,40 @@ fn a_registration_built_from_the_text_is_judged_good_and_equals_ours() {
         assert_eq!(serialize(transaction), bytes(&expected["bytes"]), "{name}");
         assert_eq!(transaction.compute_txid().to_string(), text(&expected["txid"]), "{name}");
     }
-    let sighashes =
-        [judged.sighashes.unbonding, judged.sighashes.slashing, judged.sighashes.unbonding_slashing];
-    assert_eq!(sighashes.map(|sighash| sighash.to_vec()).to_vec(), list(&vector["sighashes"]));
+    check_sighashes(&judged.sighashes, &vector["sighashes"]);
+}
+
+fn check_sighashes(own: &Sighashes, expected: &Value) {
+    let own = [own.unbonding, own.slashing, own.unbonding_slashing];
+    assert_eq!(own.map(|sighash| sighash.to_vec()).to_vec(), list(expected));
+}
+
+#[test]
+fn the_bumpable_profile_presigns_what_the_text_says_and_a_child_can_pay_for_each() {
+    let (vector, _, judged) = sample();
+    let (vector, contract) = (&vector["bumpable"], &judged.contract);
+    let params = Params::new(json(&vector["params"])).unwrap();
+    let built = contract.presign(&params).unwrap();
+    let names = [
+        ("unbonding", &built.unbonding),
+        ("slashing", &built.slashing),
+        ("unbonding_slashing", &built.unbonding_slashing),
+    ];
+    for (name, transaction) in names {
+        let expected = &vector["transactions"][name];
+        assert_eq!(serialize(transaction), bytes(&expected["bytes"]), "{name}");
+        assert_eq!(transaction.compute_txid().to_string(), text(&expected["txid"]), "{name}");
+        let handle = bump::handle(transaction).expect("an output that anybody spends");
+        assert_eq!(
+            (handle.txid.to_string(), handle.vout as usize),
+            (text(&expected["txid"]).to_owned(), transaction.output.len() - 1)
+        );
+    }
+    let sighashes = contract.check(&contract.outputs(), &built, &params).unwrap();
+    check_sighashes(&sighashes, &vector["sighashes"]);
+    let compatible = contract.presign(&Params::new(json(&vectors("stake")["params"])).unwrap()).unwrap();
+    assert_eq!(bump::handle(&compatible.unbonding), None);
+    assert_eq!(bump::handle(&compatible.slashing), None);
 }
 
 fn list(value: &Value) -> Vec<Vec<u8>> {

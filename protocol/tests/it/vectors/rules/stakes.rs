@@ -6,7 +6,7 @@ use super::signed;
 use bitcoin::{Amount, OutPoint, ScriptBuf};
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::outputs::Output;
-use palisade_protocol::params::{Params, ParamsDocument};
+use palisade_protocol::params::{Params, ParamsDocument, Profile};
 use palisade_protocol::registration::{ConfirmedStake, RegistrationProof, StakeRefused, StakeRegistration};
 use palisade_protocol::scripts::{BadKeys, StakeKeys};
 use palisade_protocol::stake::{BadPresigned, Contract, Presigned, Slashable};
@@ -199,11 +199,11 @@ fn what_is_presigned_breaks_each_rule_alone() {
     let version = bitcoin::transaction::Version(3);
     assert_eq!(
         altered(|made| made.slashing.version = bitcoin::transaction::Version(3)),
-        slashing(Slashable::Staking, BadSlashing::Version(version.0))
+        slashing(Slashable::Staking, BadSlashing::Version(version.0, Profile::Compatible))
     );
     assert_eq!(
         altered(|made| drop(made.unbonding_slashing.output.pop())),
-        slashing(Slashable::Unbonding, BadSlashing::OutputCount(1))
+        slashing(Slashable::Unbonding, BadSlashing::OutputCount { found: 1, wanted: 2 })
     );
     // More fee than the least is the holder's to give.
     assert_eq!(altered(|made| made.slashing.output[1].value -= Amount::ONE_SAT), Ok(()));

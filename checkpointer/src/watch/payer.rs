@@ -1,0 +1,83 @@
+//! Who pays for slashings whose own fee, agreed on when the coins were locked, is too low by now.
+//!
+//! The policy: what the node estimates for the next blocks, a quarter more for each time that a slashing has waited too long or
+//! was not taken, and never more than the ceiling. What is under way is read back from the node.
+
+use crate::config::WalletConfig;
+use crate::wallet::Wallet;
+use bitcoin::{Amount, FeeRate, Txid};
+use palisade_hub::bitcoind::{BitcoinRpc, RpcError};
+use palisade_staker::bump::{NoChild, Parent, step};
+use palisade_staker::purse::PurseError;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Blocks within which a slashing should confirm.
+const FEE_TARGET: u16 = 2;
+/// What is paid while the node cannot say, as on regtest.
+const FALLBACK_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(2);
+/// Rates that are tried in one look, where the node wants more than it said.
+const TRIES: usize = 12;
+
+/// A wallet and how it pays.
+pub struct Payer {
+    wallet: Wallet,
+    ceiling: Amount,
+    bump_after: u32,
+    /// Height of the tip when each transaction was first to be sent, since the start.
+    since: BTreeMap<Txid, u32>,
+}
+
+/// What became of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// The node has it, and nobody has to pay.
+    Alone,
+    /// The node has it, and this child pays so much for it.
+    Paid(Txid, Amount),
+}
+
+impl Payer {
+    /// A payer that goes by a configuration.
+    pub fn new(wallet: Wallet, config: &WalletConfig) -> Self {
+        let (ceiling, bump_after) = (Amount::from_sat(config.max_fee_sat), config.bump_after_blocks);
+        Self { wallet, ceiling, bump_after, since: BTreeMap::new() }
+    }
+
+    /// Reads new blocks, and gives the sum of the wallet's coins.
+    pub async fn sync(&mut self, node: &BitcoinRpc, birthday: u32) -> Result<Amount, PurseError> {
+        self.wallet.purse.sync(node, birthday).await?;
+        Ok(self.wallet.purse.coins(&BTreeSet::new()).iter().map(|coin| coin.output.value).sum())
+    }
+
+    /// Has a transaction sent, and pays for it where that is needed.
+    pub async fn send(&mut self, node: &BitcoinRpc, parent: &Parent<'_>, tip: u32) -> Result<Sent, NoChild> {
+        let since = *self.since.entry(parent.transaction.compute_txid()).or_insert(tip);
+        let waited = tip.saturating_sub(since) / self.bump_after;
+        let estimate = node.estimate_fee_rate(FEE_TARGET, FALLBACK_RATE).await?;
+        let mut rate = (0..waited).fold(estimate, |rate, _| step(rate));
+        let waiting = parent.waiting(node).await?;
+        if rate <= waiting.map_or(parent.rate(), |child| child.rate) {
+            match node.send_raw_transaction(parent.transaction).await {
+                Ok(_) => return Ok(Sent::Alone),
+                Err(RpcError::Refused { message, .. }) if wants_more(&message) => {}
+                Err(why) => return Err(why.into()),
+            }
+        }
+        for _ in 0..TRIES {
+            let payer = (&mut self.wallet.purse, &self.wallet.keys);
+            let child =
+                parent.child(node, payer, (rate, self.ceiling), waiting.as_ref(), &BTreeSet::new()).await?;
+            match node.submit_package(parent.transaction, &child.transaction).await {
+                Ok(()) => return Ok(Sent::Paid(child.transaction.compute_txid(), child.fee)),
+                Err(RpcError::Refused { message, .. }) if wants_more(&message) => rate = step(rate),
+                Err(why) => return Err(why.into()),
+            }
+        }
+        Err(PurseError::Build("no rate that was tried is enough for the node".to_owned()).into())
+    }
+}
+
+/// Whether the node would take it for more: it is below the mempool's minimum, or does not pay more than what it would replace.
+fn wants_more(refusal: &str) -> bool {
+    ["min fee", "insufficient fee", "feerate", "RBF"].iter().any(|words| refusal.contains(words))
+}

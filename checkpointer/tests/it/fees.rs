@@ -1,0 +1,158 @@
+//! Slashings in times of high fees: a child pays for them, up to a ceiling.
+
+use crate::party::{Party, settle};
+use crate::watch::{leak, watch, watcher, watcher_with, with_stakes};
+use bitcoin::{Amount, FeeRate, Transaction};
+use palisade_checkpointer::config::WalletConfig;
+use palisade_checkpointer::report::Reporter;
+use palisade_checkpointer::wallet::{Purpose, Wallet};
+use palisade_checkpointer::watch::payer::Payer;
+use palisade_hub::bitcoind::Acceptance;
+use palisade_hub::daemon::password::Password;
+use palisade_hub::daemon::private_file;
+use palisade_protocol::message::Message;
+use palisade_protocol::stake::StakeId;
+use palisade_protocol::transactions::bump;
+use palisade_regtest::world::World;
+use std::path::PathBuf;
+
+/// What everybody else pays.
+const MARKET: FeeRate = FeeRate::from_sat_per_vb_u32(20);
+
+/// Two active stakes whose presigned transactions can be bumped, and a wallet for the watcher; the first stake has left early.
+struct Scene {
+    party: Party,
+    reporter: Reporter,
+    ids: [StakeId; 2],
+    config: WalletConfig,
+}
+
+impl Scene {
+    async fn new(coins: &[u64]) -> Self {
+        let (party, reporter) = Party::of(World::bumpable(1_000_000)).await;
+        // Coins for those who crowd the mempool.
+        party.node.mine(80).await.unwrap();
+        let (party, mut reporter, ids) = with_stakes((party, reporter)).await;
+        let at = |name: &str| -> PathBuf { party.folder.path().join(name) };
+        private_file::create(&at("password"), b"slashings").unwrap();
+        let config = WalletConfig {
+            key_file: at("watch.key.json"),
+            password_file: Some(at("password")),
+            max_fee_sat: 100_000,
+            bump_after_blocks: 1,
+        };
+        let password = Password::new("slashings".to_owned()).unwrap();
+        let (network, data) = (bitcoin::Network::Regtest, at("watch-wallet"));
+        let address = Wallet::create(Purpose::Watch, &config.key_file, &data, network, &password).unwrap();
+        for sat in coins {
+            party.node.fund(&address, Amount::from_sat(*sat)).await.unwrap();
+        }
+        party.confirm(&party.unbonding(&ids[0], "alice")).await;
+        settle(&mut reporter).await;
+        Self { party, reporter, ids, config }
+    }
+
+    fn payer(&self) -> Option<Payer> {
+        let data = self.party.folder.path().join("watch-wallet");
+        let wallet = Wallet::open(Purpose::Watch, &self.config, &data, bitcoin::Network::Regtest).unwrap();
+        Some(Payer::new(wallet, &self.config))
+    }
+
+    fn hub(&self) -> String {
+        self.party.hub.client.url().to_string()
+    }
+
+    async fn key_is_out(&self) {
+        self.party.hub.client.submit(&Message::Evidence(leak())).await.unwrap();
+    }
+
+    /// The slashing of the unbonding output of the first stake, and that of the second stake.
+    fn slashings(&self) -> [Transaction; 2] {
+        let [left, stayed] = self.ids.map(|id| self.party.stake(&id).presigned);
+        [left.unbonding_slashing, stayed.slashing]
+    }
+
+    async fn waits(&self, tx: &Transaction) -> bool {
+        self.party.node.rpc().mempool_entry(tx.compute_txid()).await.unwrap().is_some()
+    }
+
+    async fn is_mined(&self, tx: &Transaction) -> bool {
+        let found = self.party.node.rpc().raw_transaction(tx.compute_txid()).await.unwrap();
+        found.is_some_and(|found| found.mined_in.is_some())
+    }
+
+    /// What the child of a transaction in the mempool pays.
+    async fn paid_for(&self, tx: &Transaction) -> Option<Amount> {
+        let rpc = self.party.node.rpc();
+        let spends = rpc.spends_in_mempool(&[bump::handle(tx).unwrap()]).await.unwrap();
+        Some(rpc.mempool_entry(spends[0]?).await.unwrap()?.fee)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_mempool_strands_no_slashing_of_a_stake_or_of_an_unbonding_output() {
+    let mut scene = Scene::new(&[300_000, 300_000]).await;
+    scene.party.node.restart_with(&["-maxmempool=5"]).await.unwrap();
+    scene.party.node.crowd(MARKET).await.unwrap();
+    scene.key_is_out().await;
+    // Nobody pays: the node takes neither.
+    watch(&mut watcher(&scene.party, &scene.hub())).await;
+    for tx in scene.slashings() {
+        assert!(!scene.waits(&tx).await);
+    }
+    let mut watcher = watcher_with(&scene.party, &scene.hub(), scene.payer());
+    watch(&mut watcher).await;
+    for tx in scene.slashings() {
+        assert!(scene.waits(&tx).await && scene.paid_for(&tx).await.is_some());
+    }
+    // The next block has room for a fifth of what waits, and has both.
+    scene.party.node.mine(1).await.unwrap();
+    for tx in scene.slashings() {
+        assert!(scene.is_mined(&tx).await);
+    }
+    settle(&mut scene.reporter).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slashing_below_the_least_that_nodes_relay_goes_out_with_its_child() {
+    let mut scene = Scene::new(&[300_000]).await;
+    scene.party.node.restart_with(&["-minrelaytxfee=0.0002"]).await.unwrap();
+    scene.key_is_out().await;
+    let mut watcher = watcher_with(&scene.party, &scene.hub(), scene.payer());
+    watch(&mut watcher).await;
+    let [left, stayed] = scene.slashings();
+    let alone = scene.party.node.rpc().test_mempool_accept(std::slice::from_ref(&stayed)).await.unwrap();
+    assert!(matches!(alone[0], Acceptance::Refused { .. }), "{alone:?}");
+    // The wallet has one coin: the second slashing waits until the first has confirmed and given its change back.
+    let waiting = [scene.waits(&left).await, scene.waits(&stayed).await];
+    assert_eq!(waiting.iter().filter(|waits| **waits).count(), 1, "{waiting:?}");
+    for _ in 0..2 {
+        scene.party.node.mine(1).await.unwrap();
+        watch(&mut watcher).await;
+    }
+    assert!(scene.is_mined(&left).await && scene.is_mined(&stayed).await);
+    settle(&mut scene.reporter).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slashing_that_waits_pays_more_with_each_block_up_to_the_ceiling() {
+    let mut scene = Scene::new(&[300_000, 300_000]).await;
+    scene.config.max_fee_sat = 9_000;
+    scene.party.node.restart_with(&["-minrelaytxfee=0.0002"]).await.unwrap();
+    scene.key_is_out().await;
+    let mut watcher = watcher_with(&scene.party, &scene.hub(), scene.payer());
+    let [_, stayed] = scene.slashings();
+    let mut fees = Vec::new();
+    for _ in 0..6 {
+        watch(&mut watcher).await;
+        fees.push(scene.paid_for(&stayed).await.unwrap().to_sat());
+        // A block without it: miners want more.
+        scene.party.node.mine_block_with(&[]).await.unwrap();
+    }
+    assert!(fees.is_sorted() && fees[0] < fees[1] && fees[5] <= 9_000, "{fees:?}");
+    assert_eq!(fees[4], fees[5], "no more than the ceiling: {fees:?}");
+    // Started again it goes on from what the node has.
+    drop(watcher);
+    watch(&mut watcher_with(&scene.party, &scene.hub(), scene.payer())).await;
+    assert_eq!(scene.paid_for(&stayed).await.unwrap().to_sat(), fees[5]);
+}
