@@ -2,7 +2,8 @@
 
 use crate::party::{Party, settle};
 use crate::watch::{leak, watch, watcher, watcher_with, with_stakes};
-use bitcoin::{Amount, FeeRate, Transaction};
+use bitcoin::script::PushBytesBuf;
+use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxOut};
 use palisade_checkpointer::config::WalletConfig;
 use palisade_checkpointer::report::Reporter;
 use palisade_checkpointer::wallet::{Purpose, Wallet};
@@ -13,7 +14,7 @@ use palisade_hub::daemon::private_file;
 use palisade_protocol::message::Message;
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::transactions::bump;
-use palisade_regtest::world::World;
+use palisade_regtest::world::{World, address, key_path};
 use std::path::PathBuf;
 
 /// What everybody else pays.
@@ -155,4 +156,62 @@ async fn a_slashing_that_waits_pays_more_with_each_block_up_to_the_ceiling() {
     drop(watcher);
     watch(&mut watcher_with(&scene.party, &scene.hub(), scene.payer())).await;
     assert_eq!(scene.paid_for(&stayed).await.unwrap().to_sat(), fees[5]);
+}
+
+/// A child of mallory's, from a coin of hers: it pays `fee`, and weighs as much as it may.
+async fn pinned(party: &Party, parent: &Transaction, fee: u64) -> Transaction {
+    let coin = TxOut { value: Amount::from_sat(100_000), script_pubkey: address("mallory") };
+    let funding = party.node.fund_many(std::slice::from_ref(&coin)).await.unwrap();
+    party.node.mine_block_with(std::slice::from_ref(&funding)).await.unwrap();
+    let change = TxOut { value: coin.value + bump::BUMP_VALUE - Amount::from_sat(fee), ..coin.clone() };
+    let handle = bump::handle(parent).unwrap();
+    let mut child = bump::child(handle, &[OutPoint::new(funding.compute_txid(), 0)], change);
+    let filling = ScriptBuf::new_op_return(PushBytesBuf::try_from(vec![7; 780]).unwrap());
+    child.output.push(TxOut { value: Amount::ZERO, script_pubkey: filling });
+    let spent = [parent.output[handle.vout as usize].clone(), coin];
+    child.input[1].witness = key_path("mallory", &child, 1, &spent);
+    child
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_large_and_cheap_child_keeps_no_slashing_back() {
+    let mut scene = Scene::new(&[300_000, 300_000]).await;
+    scene.key_is_out().await;
+    let mut first = watcher(&scene.party, &scene.hub());
+    watch(&mut first).await;
+    let [_, stayed] = scene.slashings();
+    let signed =
+        scene.party.node.rpc().raw_transaction(stayed.compute_txid()).await.unwrap().unwrap().transaction;
+    let pin = pinned(&scene.party, &signed, 4_000).await;
+    scene.party.node.rpc().submit_package(&signed, &pin).await.unwrap();
+    scene.party.node.restart_with(&["-minrelaytxfee=0.0002"]).await.unwrap();
+    drop(first);
+    let mut watcher = watcher_with(&scene.party, &scene.hub(), scene.payer());
+    watch(&mut watcher).await;
+    let paid = scene.paid_for(&stayed).await.unwrap();
+    assert!(paid.to_sat() > 4_000, "{paid}");
+    scene.party.node.mine(1).await.unwrap();
+    assert!(scene.is_mined(&stayed).await && !scene.is_mined(&pin).await);
+    settle(&mut scene.reporter).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exit_that_outbids_the_slashing_is_slashed_where_it_arrives() {
+    let mut scene = Scene::new(&[300_000, 300_000]).await;
+    scene.config.max_fee_sat = 20_000;
+    let leave = scene.party.unbonding(&scene.ids[1], "bob");
+    let push = pinned(&scene.party, &leave, 60_000).await;
+    scene.party.node.rpc().submit_package(&leave, &push).await.unwrap();
+    scene.key_is_out().await;
+    let mut watcher = watcher_with(&scene.party, &scene.hub(), scene.payer());
+    watch(&mut watcher).await;
+    assert!(scene.waits(&leave).await, "the ceiling keeps the watcher from paying more");
+    scene.party.node.mine(1).await.unwrap();
+    assert!(scene.is_mined(&leave).await);
+    watch(&mut watcher).await;
+    let arrived = scene.party.stake(&scene.ids[1]).presigned.unbonding_slashing;
+    assert!(scene.waits(&arrived).await);
+    scene.party.node.mine(1).await.unwrap();
+    assert!(scene.is_mined(&arrived).await);
+    settle(&mut scene.reporter).await;
 }
