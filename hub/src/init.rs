@@ -52,6 +52,10 @@ pub struct Init {
     /// A file of `ParamsDocument` JSON instead of the network's defaults.
     #[arg(long)]
     pub params: Option<PathBuf>,
+    /// Early exits and slashings that somebody can pay more for when fees rise (profile `bumpable`), instead of those that other
+    /// software for such stakes builds.
+    #[arg(long, conflicts_with = "params")]
+    pub bumpable: bool,
     /// A file with the base headers, hex, one a line, oldest first; regtest begins at its genesis block without.
     #[arg(long, requires = "base_height")]
     pub base_headers: Option<PathBuf>,
@@ -130,13 +134,16 @@ impl Init {
         let (base_headers, base_height) = self.base(network)?;
         let majority = |members: usize| u8::try_from(members / 2 + 1).unwrap_or(u8::MAX);
         let quorum = self.quorum.unwrap_or_else(|| majority(self.covenant.len()));
-        let params = match &self.params {
+        let mut params = match &self.params {
             Some(file) => serde_json::from_str(
                 &bounded::read_text(file).with_context(|| format!("parameters {}", file.display()))?,
             )
             .with_context(|| format!("parameters {}", file.display()))?,
             None => default_params(network, self.covenant.clone(), quorum)?,
         };
+        if self.bumpable {
+            params.profile = Profile::Bumpable;
+        }
         let regtest = network == bitcoin::Network::Regtest;
         let (epoch_length, interval) = if regtest { (20, 200) } else { (1_800, 2_000) };
         Ok(GenesisDocument {

@@ -180,6 +180,10 @@ async fn judge(node: &BitcoinRpc, tx: &Transaction) -> Result<(), Failure> {
     match reason.as_str() {
         "txn-already-in-mempool" | "txn-already-known" | "txn-same-nonwitness-data-in-mempool" => Ok(()),
         "non-BIP68-final" => Err(Failure::not_now(refused()).hint("the timelock is not over")),
+        // "min relay fee not met", "mempool min fee not met".
+        low if low.contains("fee not met") => Err(Failure::not_now(refused()).hint(
+            "fees are higher now than what it pays: try again when they have fallen, or with --fee-rate RATE",
+        )),
         "bad-txns-inputs-missingorspent" => Err(Failure::failed(refused())
             .hint("what it spends is not on Bitcoin, or was spent otherwise: see `palisade-staker status`")),
         _ => Err(Failure::failed(refused())),

@@ -235,6 +235,29 @@ async fn an_anchor_that_waits_too_long_pays_more_up_to_the_ceiling() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_raised_minimum_of_nodes_strands_no_anchor() {
+    let mut scene = Scene::new(&[1_000_000]).await;
+    scene.one_more_epoch().await;
+    scene.anchorer().pass().await.unwrap();
+    let (cheap, _, fee) = scene.flying().await;
+    // The node starts again, and forgets what pays too little.
+    scene.party.node.restart_with(&["-minrelaytxfee=0.0002"]).await.unwrap();
+    assert!(scene.mempool().await.is_empty());
+    scene.anchorer().pass().await.unwrap();
+    assert!(scene.mempool().await.is_empty(), "it is not late yet");
+    for _ in 0..2 {
+        scene.party.node.mine_block_with(&[]).await.unwrap();
+    }
+    settle(&mut scene.reporter).await;
+    scene.anchorer().pass().await.unwrap();
+    let (dear, _, more) = scene.flying().await;
+    let size = scene.party.node.rpc().mempool_entry(dear).await.unwrap().unwrap().vsize;
+    assert!(dear != cheap && more > fee && more.to_sat() >= 20 * size, "{fee} {more} {size}");
+    scene.party.node.mine(1).await.unwrap();
+    assert!(scene.mempool().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_coins_nothing_is_sent_and_the_reason_names_what_is_missing() {
     let scene = Scene::new(&[]).await;
     scene.one_more_epoch().await;

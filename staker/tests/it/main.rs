@@ -1,5 +1,6 @@
 //! Stories of a holder on a real bitcoind, with a hub, a reporter and a committee around them.
 
+mod fees;
 mod late;
 mod liar;
 mod mishaps;

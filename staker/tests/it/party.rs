@@ -51,9 +51,13 @@ impl Drop for Party {
 impl Party {
     /// Node with coins, hub, reporter, a committee of which three of five sign, and the providers named.
     pub async fn new(providers: &[&str]) -> Self {
+        Self::of(World::new(1_000_000), providers).await
+    }
+
+    /// The same in a world with other rules.
+    pub async fn of(mut world: World, providers: &[&str]) -> Self {
         let node = Node::temporary().await.unwrap();
         node.mine(110).await.unwrap();
-        let mut world = World::new(1_000_000);
         let folder = tempfile::Builder::new().prefix("palisade staker ").tempdir().unwrap();
         let replica = Replica::open(folder.path(), world.ledger.genesis().clone()).unwrap();
         let (ledger, store) = replica.into_parts();
