@@ -14,7 +14,7 @@ use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::node_args::NodeArgs;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
-use palisade_protocol::proof::{ChainBlock, FinalityProof, MAX_PROOF, Proven, TrustRoot};
+use palisade_protocol::proof::{ChainBlock, FinalityProof, MAX_PROOF, Proven, Refused, TrustRoot};
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -89,11 +89,21 @@ impl Prove {
         let hub = HubClient::new(self.hub.clone()).telling();
         let proof = hub.get_bytes(&format!("proofs/{}/{}", self.chain, self.height)).await?;
         let parsed = FinalityProof::parse(&proof).context("the hub's proof")?;
-        let root = hub.get_bytes("root").await?;
-        let trusted = TrustRoot::from_bytes(&root).context("the hub's trust root")?;
         let headers = headers::read_all(node, parsed.headers_from.0).await?;
-        let proven = parsed.verify(&trusted, &headers).context("the hub's proof does not hold")?;
-        Ok(Got { proof, root, trusted, headers, block: parsed.block, proven })
+        let mut incarnation = None;
+        loop {
+            let (root, trusted) = fetch_root(&hub, incarnation).await?;
+            let earlier = trusted.incarnation.checked_sub(1);
+            let proven = match parsed.verify(&trusted, &headers) {
+                // The block is older than the newest root.
+                Err(Refused::OtherRoot) if earlier.is_some() => {
+                    incarnation = earlier;
+                    continue;
+                }
+                judged => judged.context("the hub's proof does not hold")?,
+            };
+            return Ok(Got { proof, root, trusted, headers, block: parsed.block, proven });
+        }
     }
 
     /// Writes the files, the root first and the proof last; none if something is in the way of one of them.
@@ -128,6 +138,10 @@ impl Prove {
             Some(other) if other.hub != got.trusted.hub => {
                 format!("the root of another hub, {}", other.hub)
             }
+            Some(other) if other.incarnation != got.trusted.incarnation => format!(
+                "the root of incarnation {} of the same hub's chain zero, and this one is of incarnation {}",
+                other.incarnation, got.trusted.incarnation
+            ),
             Some(_) => "another root of the same hub".to_owned(),
             None => "something that is no trust root".to_owned(),
         };
@@ -157,6 +171,19 @@ impl Prove {
             shown: got.proven.into(),
         }
     }
+}
+
+/// The hub's root of an incarnation of chain zero, the newest if none is named.
+async fn fetch_root(hub: &HubClient, incarnation: Option<u32>) -> anyhow::Result<(Vec<u8>, TrustRoot)> {
+    let query = incarnation.map_or_else(String::new, |number| format!("?incarnation={number}"));
+    let root = hub.get_bytes(&format!("root{query}")).await?;
+    let trusted = TrustRoot::from_bytes(&root).context("the hub's trust root")?;
+    anyhow::ensure!(
+        incarnation.is_none_or(|wanted| wanted == trusted.incarnation),
+        "the hub gave the root of incarnation {} of chain zero for another",
+        trusted.incarnation
+    );
+    Ok((root, trusted))
 }
 
 /// What hub and node gave, verified.

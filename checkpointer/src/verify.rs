@@ -24,6 +24,9 @@ pub struct Verify {
     /// whether governance has set another depth since. If it has (`GET /params` at a hub or follower that you trust), give it here.
     #[arg(long)]
     pub min_depth: Option<u32>,
+    /// The trust root's incarnation, where chain zero has begun anew by a decision of governance: you have looked at it, and accept.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub accept_incarnation: u32,
 }
 
 /// Where the depth comes from that an anchor was judged by.
@@ -146,6 +149,7 @@ impl Verify {
         let mut headers = HeaderFile::open(&self.headers)?;
         let root = files::read(&self.root, ROOT, MAX_ROOT)?;
         let root = TrustRoot::from_bytes(&root).map_err(|why| misfit(&self.root, ROOT, &why))?;
+        self.check_accepted(&root)?;
         let proven = proof.verify(&root, headers.by_ref());
         headers.check()?;
         let proven = proven.map_err(|why| self.broken(&why))?;
@@ -156,6 +160,22 @@ impl Verify {
             None | Some(0) => Ok(shown),
             Some(missing) => Err(self.too_young(&shown, missing)),
         }
+    }
+
+    /// Whoever gets another root than the first must say that it is meant.
+    fn check_accepted(&self, root: &TrustRoot) -> Result<(), Failure> {
+        let (found, accepted) = (root.incarnation, self.accept_incarnation);
+        if found == accepted {
+            return Ok(());
+        }
+        let file = self.root.display();
+        Err(Failure::failed(format_args!(
+            "{file} is a root of incarnation {found} of chain zero, and {accepted} is accepted"
+        ))
+        .hint(format_args!(
+            "chain zero began anew by a decision of the hub's governance: ask it why, compare the root with others, and then accept it with --accept-incarnation {found}"
+        ))
+        .rule("incarnation"))
     }
 
     /// The proof breaks a rule: which, and which file shows it.
@@ -232,6 +252,7 @@ fn rule(why: &Refused) -> &'static str {
         Refused::Rules(_) | Refused::TooFewHeaders(_) | Refused::Base(_) | Refused::Headers(_) => "headers",
         Refused::RootBlock(_) => "root-block",
         Refused::RootSet => "root-set",
+        Refused::OtherRoot => "other-root",
         Refused::Step { .. } => "step",
         Refused::Checkpoint { why: BadCheckpoint::UnknownBlock(_), .. } => "unknown-block",
         Refused::Checkpoint { .. } => "checkpoint",

@@ -13,6 +13,7 @@ use palisade_protocol::registration::{RegistrationProof, StakeRegistration};
 use palisade_protocol::scripts::StakeKeys;
 use palisade_protocol::stake::{Contract, StakeId};
 use palisade_protocol::transactions::Coin;
+use palisade_protocol::units::Epoch;
 use palisade_regtest::world::{COVENANT, Wish, World, pair, secret};
 use std::path::Path;
 
@@ -26,7 +27,7 @@ pub fn world() -> World {
     world.register_provider(&ChainId::zero(), PROVIDERS[0]);
     let id: ChainId = "dev".parse().unwrap();
     let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 150_000 };
-    let chain = NewChain { id: id.clone(), genesis: Hash32([5; 32]), terms };
+    let chain = NewChain { id: id.clone(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };
     world.govern(Action::RegisterChain(chain)).unwrap();
     world.register_provider(&id, PROVIDERS[1]);
     world

@@ -46,7 +46,7 @@ class Log:
         return b"\x01" + items(headers)
 
     def breaker(self, reason, decisions):
-        self.put(4, 0, maybe(text(reason) if reason else None) + u64(decisions))
+        self.put(4, 0, maybe(text(reason) if reason else None) + u64(decisions) + governors(GOVERNANCE, 2))
 
     def chain(self, index, newest=None, final=None, opened=None, accepted=None):
         name, genesis = [("zero", HUB), ("demo", DEMO_GENESIS)][index]

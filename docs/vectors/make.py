@@ -186,11 +186,17 @@ def governance():
         "register_chain": REGISTER_DEMO,
         "set_params": b"\x01" + encode_params(other),
         "resume": b"\x02" + items([chain_id("zero") + u64(5_000), chain_id("demo") + u64(0)]),
-        "rotate_keys": b"\x03",
-        "recovery_root": b"\x04",
+        "rotate_keys": b"\x03" + governors(["governance 2", "governance 3", "governance 4"], 2),
+        "recovery_root": b"\x04" + chain_id("zero") + u32(1) + maybe(u64(40) + BLOCK),
     }
+    signers = {"rotate_keys": ["governance 0", "governance 2", "governance 4"]}
+    two = ["governance 0", "governance 2"]
     return [
-        {"action": name, "message": governance_message(i, action).hex(), "decision": decision(i, action).hex()}
+        {
+            "action": name,
+            "message": governance_message(i, action).hex(),
+            "decision": decision(i, action, signers.get(name, two)).hex(),
+        }
         for i, (name, action) in enumerate(actions.items())
     ]
 

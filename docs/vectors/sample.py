@@ -85,16 +85,20 @@ def demo(purpose, incarnation=0):
     return context(HUB, MAGIC, "demo", DEMO_GENESIS, incarnation, purpose)
 
 
-REGISTER_DEMO = b"\x00" + chain_id("demo") + DEMO_GENESIS + encode_terms(TERMS)
+REGISTER_DEMO = b"\x00" + chain_id("demo") + DEMO_GENESIS + encode_terms(TERMS) + u64(2)
 
 
 def governance_message(sequence, action):
     return tagged("palisade/1/governance", zero(6) + u64(sequence) + action)
 
 
-def decision(sequence, action):
+def governors(names, quorum):
+    return items(sorted({key(name) for name in names})) + u8(quorum)
+
+
+def decision(sequence, action, signers=("governance 0", "governance 2")):
     """Signed by two of three."""
-    signers = sorted(["governance 0", "governance 2"], key=key)
+    signers = sorted(signers, key=key)
     message = governance_message(sequence, action)
     signatures = items([key(signer) + bip340(secret(signer), message) for signer in signers])
     return b"\x0d" + u64(sequence) + action + signatures

@@ -255,6 +255,7 @@ mod tests {
     use palisade_hub::daemon::shutdown::Shutdown;
     use palisade_protocol::context::Terms;
     use palisade_protocol::governance::{Action, NewChain};
+    use palisade_protocol::units::Epoch;
     use palisade_regtest::hub;
     use palisade_regtest::world::World;
     use std::fs::{self, Permissions};
@@ -273,7 +274,12 @@ mod tests {
             let mut world = World::new(1_000);
             for id in chains {
                 let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 1_000 };
-                let chain = NewChain { id: id.parse().unwrap(), genesis: Hash32([5; 32]), terms };
+                let chain = NewChain {
+                    id: id.parse().unwrap(),
+                    genesis: Hash32([5; 32]),
+                    terms,
+                    first_epoch: Epoch(0),
+                };
                 world.govern(Action::RegisterChain(chain)).unwrap();
                 world.close();
             }

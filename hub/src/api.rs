@@ -280,7 +280,7 @@ async fn set(State(door): State<Door>, Api(path): Api<Path<(ChainId, u64)>>) -> 
     let Path((id, epoch)) = path;
     let ledger = door.hub.ledger();
     let chain = ledger.chain(&id).ok_or_else(|| no_chain(&ledger))?;
-    let fixed = chain.sets.get(&Epoch(epoch)).ok_or_else(|| no_set(chain))?;
+    let (fixed, _) = chain.set_of(Epoch(epoch)).ok_or_else(|| no_set(chain))?;
     Ok(Json(view::set(&ledger, chain, fixed)))
 }
 

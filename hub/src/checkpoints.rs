@@ -75,7 +75,7 @@ pub fn add(share: &CheckpointShare, ledger: &Ledger, store: &Store) -> Result<()
         return Err(ShareError::Repeated);
     }
     let bls = ledger.providers().get(&share.key).and_then(|provider| provider.bls.as_ref());
-    share.verify(&ledger.contexts().checkpoint, bls.ok_or(ShareError::NotMember)?)?;
+    share.verify(&zero.checkpoint, bls.ok_or(ShareError::NotMember)?)?;
     if store.keep_share(share)? { Ok(()) } else { Err(ShareError::Repeated) }
 }
 
@@ -95,7 +95,7 @@ pub struct Shares {
 /// Adds an epoch's shares up; nothing if it has no set.
 pub fn add_up(epoch: Epoch, ledger: &Ledger, store: &Store) -> Result<Option<Shares>, StoreError> {
     let Some(zero) = ledger.chains().first() else { return Ok(None) };
-    let Some(fixed) = zero.sets.get(&epoch) else { return Ok(None) };
+    let Some((fixed, _)) = zero.set_of(epoch) else { return Ok(None) };
     let header = zero.certified.get(&zero.terms.last_voted(epoch)).copied();
     let shares = store.shares(epoch)?;
     let signers = shares.iter().filter_map(|share| fixed.set.find(&share.key));

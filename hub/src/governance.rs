@@ -11,6 +11,7 @@ use crate::daemon::keyfile::{self, KdfCost, KeyLabel};
 use crate::daemon::network::NetworkArgs;
 use crate::daemon::password::PasswordSource;
 use crate::daemon::secret::Secret;
+use crate::init::majority;
 use crate::ledger::Ledger;
 use crate::replica::{find_in_log, read_log};
 use anyhow::Context as _;
@@ -18,16 +19,16 @@ use bitcoin::Amount;
 use bitcoin::secp256k1::{Keypair, Message as Digest, SECP256K1, SecretKey};
 use clap::{Args, Subcommand};
 use palisade_protocol::codec::Wire as _;
-use palisade_protocol::context::{ChainId, Purpose, Terms};
-use palisade_protocol::genesis::Genesis;
+use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::governance::{
-    AcceptedPower, Action, BadGovernance, GovernanceMessage, GovernanceSignature, NewChain, Resume, message,
+    AcceptedPower, Action, FinalBlock, GovernanceMessage, GovernanceSignature, Governors, NewChain, Recovery,
+    Resume, message,
 };
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::GovernanceKey;
 use palisade_protocol::message::Message;
 use palisade_protocol::params::{Params, ParamsDocument};
-use palisade_protocol::units::Height;
+use palisade_protocol::units::{Epoch, Height};
 use rand::rngs::OsRng;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,9 @@ pub enum Governance {
         /// Power at which it opens, in sat.
         #[arg(long, value_parser = clap::value_parser!(u64).range(1..=Amount::MAX_MONEY.to_sat()))]
         minimum_power: u64,
+        /// The epoch that it is in now: its newest final height divided by the epoch's length.
+        #[arg(long, default_value_t = 0)]
+        first_epoch: u64,
         /// Who signs, and where it goes.
         #[command(flatten)]
         how: How,
@@ -87,6 +91,25 @@ pub enum Governance {
         /// Power in sat that a chain's next set must have at least, as CHAIN=SAT; once for each chain.
         #[arg(long = "accept", value_parser = accepted)]
         accept: Vec<AcceptedPower>,
+        /// Who signs, and where it goes.
+        #[command(flatten)]
+        how: How,
+    },
+    /// Hand governance over to other keys. A quorum of these must sign too.
+    RotateKeys {
+        /// A key that governs from then on; once for each.
+        #[arg(long = "governance", required = true)]
+        governance: Vec<GovernanceKey>,
+        /// How many of them decide; a majority by default.
+        #[arg(long)]
+        governance_quorum: Option<u8>,
+        /// Who signs, and where it goes.
+        #[command(flatten)]
+        how: How,
+    },
+    /// Give chain zero a new trust root, once no set of it can make a block final any more. Providers and verifiers must accept it
+    /// one by one.
+    Recover {
         /// Who signs, and where it goes.
         #[command(flatten)]
         how: How,
@@ -223,14 +246,30 @@ pub async fn run(command: Governance) -> Result<Done, Failure> {
         Governance::Keygen { file, network, password_file } => {
             keygen(&file, network.permitted()?, password_file)
         }
-        Governance::RegisterChain { id, genesis_block, epoch_length, voted_every, minimum_power, how } => {
+        Governance::RegisterChain {
+            id,
+            genesis_block: genesis,
+            epoch_length,
+            voted_every,
+            minimum_power,
+            first_epoch,
+            how,
+        } => {
             let terms = Terms { epoch_length, voted_every, minimum_power_sat: minimum_power };
             terms.check().map_err(Failure::usage)?;
-            decide(Action::RegisterChain(NewChain { id, genesis: genesis_block, terms }), &how).await
+            let new = NewChain { id, genesis, terms, first_epoch: Epoch(first_epoch) };
+            decide(&how, |_| Ok(Action::RegisterChain(new))).await
         }
         Governance::SetParams { params, how } => {
-            decide(Action::SetParams(Box::new(read_params(&params)?)), &how).await
+            let params = Box::new(read_params(&params)?);
+            decide(&how, |_| Ok(Action::SetParams(params))).await
         }
+        Governance::RotateKeys { governance, governance_quorum, how } => {
+            let quorum = governance_quorum.unwrap_or_else(|| majority(governance.len()));
+            let new = Governors::new(governance, quorum).map_err(Failure::usage)?;
+            decide(&how, |_| Ok(Action::RotateKeys(new))).await
+        }
+        Governance::Recover { how } => decide(&how, recovery).await,
         Governance::Resume { accept, how } => {
             let twice = accept
                 .iter()
@@ -242,9 +281,14 @@ pub async fn run(command: Governance) -> Result<Done, Failure> {
                     own.chain
                 )));
             }
-            decide(Action::Resume(Resume { accepted: accept }), &how).await
+            let resume = Resume { accepted: accept };
+            let decide_on = |ledger: &Ledger| check_chains(ledger, &resume).map(|()| Action::Resume(resume));
+            decide(&how, decide_on).await
         }
-        Governance::Sign { decision, how } => sign_and_submit(read_decision(&decision)?, &how).await,
+        Governance::Sign { decision, how } => {
+            let decision = read_decision(&decision)?;
+            sign_and_submit(decision, &read(&how).await?, &how).await
+        }
     }
 }
 
@@ -274,8 +318,8 @@ fn read_decision(given: &str) -> Result<GovernanceMessage, Failure> {
 /// What an action does.
 fn in_words(action: &Action) -> String {
     match action {
-        Action::RegisterChain(NewChain { id, genesis, terms }) => format!(
-            "register chain {id}, genesis block {genesis}: epochs of {} heights, every {} voted on, opens at a power of {}",
+        Action::RegisterChain(NewChain { id, genesis, terms, first_epoch }) => format!(
+            "register chain {id}, genesis block {genesis}: epochs of {} heights, every {} voted on, opens at a power of {} in epoch {first_epoch} or later",
             terms.epoch_length,
             terms.voted_every,
             Amount::from_sat(terms.minimum_power_sat)
@@ -291,7 +335,19 @@ fn in_words(action: &Action) -> String {
             });
             format!("end the breaker's trip{}", accepted.collect::<String>())
         }
-        Action::RotateKeys(_) | Action::RecoveryRoot(_) => "a reserved action, which is refused".to_owned(),
+        Action::RotateKeys(new) => {
+            let keys: Vec<String> = new.keys().iter().map(ToString::to_string).collect();
+            format!("from now on {} of these govern: {}", new.quorum(), keys.join(", "))
+        }
+        Action::RecoveryRoot(Recovery { chain, incarnation, last_final }) => {
+            let from = last_final.map_or_else(
+                || "before its first final block".to_owned(),
+                |last| format!("after its last final block, {} ({})", last.height, last.hash),
+            );
+            format!(
+                "chain {chain} begins anew {from}, as incarnation {incarnation}: its next first set is a new trust root"
+            )
+        }
     }
 }
 
@@ -308,56 +364,77 @@ fn keygen(file: &Path, network: bitcoin::Network, password: Option<PathBuf>) -> 
 
 /// The number of the decision comes from the log: a hub that named a later one would get a decision that it could carry out
 /// when it likes.
-async fn decide(action: Action, how: &How) -> Result<Done, Failure> {
+async fn decide(how: &How, action: impl FnOnce(&Ledger) -> Result<Action, Failure>) -> Result<Done, Failure> {
+    let ledger = read(how).await?;
+    let (sequence, action) = (ledger.next_decision(), action(&ledger)?);
+    sign_and_submit(GovernanceMessage { sequence, action, signatures: Vec::new() }, &ledger, how).await
+}
+
+/// The state that follows from the hub's log: who governs stands there.
+async fn read(how: &How) -> Result<Ledger, Failure> {
     let genesis = read_genesis(&how.genesis).map_err(Failure::usage)?;
     let read = read_log(&HubClient::new(how.hub.clone()).telling(), genesis, drop).await;
-    let ledger = read.map_err(anyhow::Error::from)?;
-    check_chains(&ledger, &action)?;
-    let sequence = ledger.next_decision();
-    sign_and_submit(GovernanceMessage { sequence, action, signatures: Vec::new() }, how).await
+    Ok(read.map_err(anyhow::Error::from)?)
+}
+
+/// What brings chain zero back, if it is lost.
+fn recovery(ledger: &Ledger) -> Result<Action, Failure> {
+    let zero = ledger.chains().first().filter(|zero| zero.is_lost(ledger.btc_height()));
+    let zero = zero.ok_or_else(|| {
+        Failure::not_now(
+            "chain zero needs no new trust root: the set of its next voted block has not expired",
+        )
+        .hint("while that set lives its providers can go on; `resume` ends a trip of the breaker")
+    })?;
+    let last_final = zero.last_final().map(|(height, hash)| FinalBlock { height, hash });
+    let (chain, incarnation) = (zero.id().clone(), zero.identity.incarnation.saturating_add(1));
+    Ok(Action::RecoveryRoot(Recovery { chain, incarnation, last_final }))
 }
 
 /// A chain that was mistyped would make a decision that the hub refuses, after everybody has signed it.
-fn check_chains(ledger: &Ledger, action: &Action) -> Result<(), Failure> {
-    let Action::Resume(Resume { accepted }) = action else { return Ok(()) };
-    let Some(unknown) = accepted.iter().find(|own| ledger.chain(&own.chain).is_none()) else { return Ok(()) };
+fn check_chains(ledger: &Ledger, resume: &Resume) -> Result<(), Failure> {
+    let Some(unknown) = resume.accepted.iter().find(|own| ledger.chain(&own.chain).is_none()) else {
+        return Ok(());
+    };
     let known: Vec<&str> = ledger.chains().iter().map(|chain| chain.id().as_str()).collect();
     Err(Failure::usage(format_args!("--accept: chain {} is not registered", unknown.chain))
         .hint(format_args!("the hub's log knows {}", known.join(", "))))
 }
 
 /// Nobody signs blind: what is decided is shown before the password is asked for. Nothing is sent without a yes.
-async fn sign_and_submit(mut decision: GovernanceMessage, how: &How) -> Result<Done, Failure> {
-    let genesis = read_genesis(&how.genesis).map_err(Failure::usage)?;
+async fn sign_and_submit(
+    mut decision: GovernanceMessage,
+    ledger: &Ledger,
+    how: &How,
+) -> Result<Done, Failure> {
+    let (governors, context) = (ledger.governors(), &ledger.contexts().governance);
     let (sequence, action) = (decision.sequence, in_words(&decision.action));
     ask::announce(format_args!("decision {sequence}: {action}"));
-    check_signatures(&decision, &genesis).map_err(|why| {
+    decision.check_signatures(governors, context).map_err(|why| {
         Failure::failed(format_args!("the decision carries what is no member's signature on it: {why}"))
             .hint("it was altered after it was signed, or is for another hub: begin anew")
     })?;
-    sign(&mut decision, &genesis, how)?;
-    check_signatures(&decision, &genesis)
+    sign(&mut decision, ledger, how)?;
+    decision
+        .check_signatures(governors, context)
         .map_err(|_| Failure::usage("a key that was given is none of this hub's governance"))?;
-    let quorum = usize::from(genesis.document().governance_quorum);
-    let (signed, members) = (decision.signatures.len(), genesis.document().governance.len());
-    if signed < quorum {
+    let (signatures_missing, signed) = (decision.missing(governors), decision.signatures.len());
+    if signatures_missing > 0 {
         let decision = hex::encode(decision.to_bytes());
         let sign = format!(
             "palisade-hub governance sign --decision {decision} --genesis '{}' --hub {} --key FILE",
             how.genesis.display(),
             how.hub
         );
-        return Ok(Done::Begun { sequence, action, signatures_missing: quorum - signed, decision, sign });
+        return Ok(Done::Begun { sequence, action, signatures_missing, decision, sign });
     }
-    let summary = format!(
-        "signed by {signed} of {members} members, {quorum} are needed: it takes effect at once at {}",
-        how.hub
-    );
+    let summary =
+        format!("signed by {signed} members, which is enough: it takes effect at once at {}", how.hub);
     ask::confirm(&summary, how.yes)?;
     let (hub, message) = (HubClient::new(how.hub.clone()).telling(), Message::Governance(decision));
     hub.submit(&message).await.map_err(anyhow::Error::from)?;
     let id = message.id();
-    let found = find_in_log(&hub, genesis, id).await.map_err(anyhow::Error::from)?;
+    let found = find_in_log(&hub, ledger.genesis().clone(), id).await.map_err(anyhow::Error::from)?;
     let height = found.ok_or_else(|| {
         Failure::failed(format_args!(
             "the hub says that it took the decision, and its log does not hold {id}"
@@ -366,19 +443,13 @@ async fn sign_and_submit(mut decision: GovernanceMessage, how: &How) -> Result<D
     Ok(Done::Decided { sequence, action, id, height })
 }
 
-/// Whether each signature there is counts. How many there must be is another question.
-fn check_signatures(decision: &GovernanceMessage, genesis: &Genesis) -> Result<(), BadGovernance> {
-    let context = genesis.zero().context(Purpose::Governance);
-    decision.verify(&genesis.document().governance, 0, &context)
-}
-
-fn sign(decision: &mut GovernanceMessage, genesis: &Genesis, how: &How) -> anyhow::Result<()> {
-    let context = genesis.zero().context(Purpose::Governance);
-    let digest = Digest::from_digest(message(&context, decision.sequence, &decision.action));
+fn sign(decision: &mut GovernanceMessage, ledger: &Ledger, how: &How) -> anyhow::Result<()> {
+    let context = &ledger.contexts().governance;
+    let digest = Digest::from_digest(message(context, decision.sequence, &decision.action));
     let password = PasswordSource::usual(how.password_file.clone());
     for file in &how.keys {
         let password = password.read("Password of the governance key: ")?;
-        let weakest = KdfCost::for_network(genesis.network());
+        let weakest = KdfCost::for_network(ledger.network());
         let (_, secret) = keyfile::open::<32>(file, KEY_PURPOSE, &password, weakest)
             .with_context(|| format!("governance key {}", file.display()))?;
         let pair = Keypair::from_seckey_slice(SECP256K1, secret.expose())?;
@@ -393,152 +464,4 @@ fn sign(decision: &mut GovernanceMessage, genesis: &Genesis, how: &How) -> anyho
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::daemon::network::MainnetConsent;
-
-    #[test]
-    fn a_decision_is_read_from_its_hex_and_from_files_of_hex_or_json() {
-        let chain = AcceptedPower { chain: ChainId::zero(), power: Amount::from_sat(7) };
-        let action = Action::Resume(Resume { accepted: vec![chain] });
-        assert_eq!(
-            in_words(&action),
-            "end the breaker's trip; accept for chain zero a next set with a power of 0.00000007 BTC or more"
-        );
-        let decision = GovernanceMessage { sequence: 3, action, signatures: Vec::new() };
-        let hex = hex::encode(decision.to_bytes());
-        let dir = tempfile::tempdir().unwrap();
-        let file = |name: &str, text: &str| {
-            let path = dir.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path.display().to_string()
-        };
-        let json = serde_json::json!({ "signatures_missing": 1, "decision": hex }).to_string();
-        for given in [hex.clone(), file("hex", &format!("{hex}\n")), file("json", &json)] {
-            assert_eq!(read_decision(&given).unwrap(), decision, "{given}");
-        }
-        for given in ["", "00", "/nowhere", &file("text", "yes"), &format!("{hex}00")] {
-            let why = read_decision(given).unwrap_err().to_string();
-            assert!(why.contains("--decision: "), "{given}: {why}");
-        }
-    }
-
-    #[test]
-    fn parameters_that_cannot_be_used_are_refused_with_the_name_of_their_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("new params.json");
-        let mut refused = vec![read_params(&file).unwrap_err()];
-        for text in ["", "{}", "[1]"] {
-            std::fs::write(&file, text).unwrap();
-            refused.push(read_params(&file).unwrap_err());
-        }
-        for why in refused {
-            assert!(why.message().starts_with(&format!("--params {}: ", file.display())), "{why}");
-            assert_eq!(why.exit() as u8, 2);
-        }
-    }
-
-    #[derive(clap::Parser)]
-    struct Cli {
-        #[command(subcommand)]
-        command: Governance,
-    }
-
-    /// A hub that nobody runs, the flags of a command, and how it ends.
-    async fn refused(args: &[&str]) -> Failure {
-        let place = ["--genesis", "/nowhere/genesis.json", "--hub", "http://127.0.0.1:9"];
-        let args = ["governance"].iter().chain(args).chain(&place);
-        run(<Cli as clap::Parser>::try_parse_from(args).unwrap().command).await.unwrap_err()
-    }
-
-    #[tokio::test]
-    async fn a_chain_that_is_accepted_twice_and_a_missing_genesis_document_are_wrong_command_lines() {
-        let twice =
-            refused(&["resume", "--accept", "zero=5", "--accept", "dev=6", "--accept", "zero=7"]).await;
-        assert!(twice.to_string().contains("--accept names chain zero twice"), "{twice}");
-        let missing = refused(&["resume", "--accept", "zero=5"]).await;
-        assert!(missing.to_string().contains("genesis document /nowhere/genesis.json"), "{missing}");
-        assert_eq!((twice.exit() as u8, missing.exit() as u8), (2, 2));
-    }
-
-    #[tokio::test]
-    async fn a_key_for_mainnet_needs_the_sentence_before_it_is_made() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("key.json").display().to_string();
-        let args = ["", "keygen", "--file", &file, "--network", "bitcoin", "--password-file", "/nowhere"];
-        let keygen = |more: &[&str]| {
-            let args = [&args[..], more].concat();
-            run(<Cli as clap::Parser>::try_parse_from(args).unwrap().command)
-        };
-        let why = keygen(&[]).await.unwrap_err();
-        assert!(why.to_string().contains("mainnet needs a second key"), "{why}");
-        let why = keygen(&["--mainnet", MainnetConsent::SENTENCE]).await.unwrap_err();
-        assert!(why.to_string().contains("password file /nowhere"), "{why}");
-    }
-
-    #[test]
-    fn a_chain_that_is_not_registered_is_refused_before_anybody_signs() {
-        let dir = tempfile::tempdir().unwrap();
-        let ledger = Ledger::new(crate::init::tests::genesis(dir.path()));
-        let resume = |chain: &str| {
-            let own = AcceptedPower { chain: chain.parse().unwrap(), power: Amount::ZERO };
-            check_chains(&ledger, &Action::Resume(Resume { accepted: vec![own] }))
-        };
-        resume("zero").unwrap();
-        let why = resume("zer").unwrap_err();
-        let said = "error: --accept: chain zer is not registered\nhint: the hub's log knows zero";
-        assert_eq!((why.to_string().as_str(), why.exit() as u8), (said, 2));
-    }
-
-    #[test]
-    fn more_than_all_bitcoin_is_refused_before_anybody_signs() {
-        for (power, good) in [
-            ("zero=0", true),
-            ("zero=2100000000000000", true),
-            ("zero=2100000000000001", false),
-            ("zero=18446744073709551615", false),
-            ("zero=18446744073709551616", false),
-            ("zero", false),
-        ] {
-            let place = ["--genesis", "genesis.json", "--hub", "http://127.0.0.1:9"];
-            let args = [&["", "resume", "--accept", power], &place[..]].concat();
-            assert_eq!(<Cli as clap::Parser>::try_parse_from(args).is_ok(), good, "{power}");
-        }
-    }
-
-    #[test]
-    fn an_address_that_is_none_is_a_wrong_command_line() {
-        for (hub, good) in [("http://127.0.0.1:9", true), ("ftp://127.0.0.1:9", false), ("foo", false)] {
-            let args = ["", "resume", "--genesis", "genesis.json", "--hub", hub];
-            assert_eq!(<Cli as clap::Parser>::try_parse_from(args).is_ok(), good, "{hub}");
-        }
-    }
-
-    #[test]
-    fn what_came_of_a_command_says_in_words_what_comes_next() {
-        let (action, sign) =
-            ("end the breaker's trip".to_owned(), "palisade-hub governance sign …".to_owned());
-        let begun = |signatures_missing| Done::Begun {
-            sequence: 4,
-            action: action.clone(),
-            signatures_missing,
-            decision: "00".to_owned(),
-            sign: sign.clone(),
-        };
-        for (missing, words) in [(1, "1 signature is missing"), (2, "2 signatures are missing")] {
-            let said = begun(missing).to_string();
-            assert!(said.starts_with(&format!("decision 4 was not sent: {words}")), "{said}");
-            assert!(!said.contains(&action), "it was shown before it was signed: {said}");
-            assert!(said.ends_with(&format!("  {sign}")), "{said}");
-            let why = begun(missing).check().unwrap_err();
-            assert!(why.to_string().contains(&format!("decision 4 is begun, not made: {words}")), "{why}");
-            assert_eq!((why.exit() as u8, &why.to_json()["signatures_missing"]), (3, &missing.into()));
-        }
-        let (id, height) = (Hash32([7; 32]), Height(9));
-        let decided = Done::Decided { sequence: 4, action: action.clone(), id, height };
-        decided.check().unwrap();
-        assert_eq!(decided.to_string(), format!("decision 4 is in hub block 9, message {id}"));
-        let shown = serde_json::to_value(begun(1)).unwrap();
-        assert_eq!((&shown["signatures_missing"], &shown["sign"]), (&1.into(), &sign.into()));
-    }
-}
+mod tests;

@@ -132,7 +132,6 @@ impl Init {
 
     fn document(&self, network: bitcoin::Network, hub_key: HubKey) -> anyhow::Result<GenesisDocument> {
         let (base_headers, base_height) = self.base(network)?;
-        let majority = |members: usize| u8::try_from(members / 2 + 1).unwrap_or(u8::MAX);
         let quorum = self.quorum.unwrap_or_else(|| majority(self.covenant.len()));
         let mut params = match &self.params {
             Some(file) => serde_json::from_str(
@@ -206,6 +205,11 @@ pub fn default_params(
         margin_blocks: pick(18, 144),
         profile: Profile::Compatible,
     })
+}
+
+/// How many of so many members are more than half.
+pub(crate) fn majority(members: usize) -> u8 {
+    u8::try_from(members / 2 + 1).unwrap_or(u8::MAX)
 }
 
 #[cfg(test)]

@@ -55,16 +55,17 @@ use palisade_protocol::chain::HeaderChain;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::{ChainId, ChainIdentity, Context, Purpose};
 use palisade_protocol::genesis::Genesis;
+use palisade_protocol::governance::Governors;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::params::{self, Params};
 use palisade_protocol::state::{Section, StateTree};
-use palisade_protocol::units::{BtcHeight, Height};
+use palisade_protocol::units::{BtcHeight, Epoch, Height};
 use providers::Providers;
 use stakes::{Now, Stakes};
 use std::sync::Arc;
 
-/// Contexts of chain zero that the ledger checks signatures under.
+/// Contexts of chain zero that the ledger checks signatures under, and that no recovery changes.
 #[derive(Debug, Clone, Copy)]
 pub struct Contexts {
     /// Of a holder's intent.
@@ -75,8 +76,6 @@ pub struct Contexts {
     pub covenant: Context,
     /// Of what the hub's key signs.
     pub hub: Context,
-    /// Of checkpoints.
-    pub checkpoint: Context,
 }
 
 /// The state after some block, and the block being made on top of it.
@@ -91,6 +90,7 @@ pub struct Ledger {
     chains: Vec<Chain>,
     anchors: Anchors,
     breaker: Option<Trip>,
+    governors: Governors,
     decisions: u64,
     tree: StateTree,
     tip: Option<(Height, Hash32)>,
@@ -158,16 +158,16 @@ impl Ledger {
             governance: zero.context(Purpose::Governance),
             covenant: zero.context(Purpose::Covenant),
             hub: zero.context(Purpose::Hub),
-            checkpoint: zero.context(Purpose::Checkpoint),
         };
         let mut ledger = Self {
             bitcoin: genesis.bitcoin().clone(),
             params: Vec::new(),
             providers: Providers::default(),
             stakes: Stakes::default(),
-            chains: vec![Chain::new(zero, genesis.document().zero)],
+            chains: vec![Chain::new(zero, genesis.document().zero, (Epoch(0), Height(0)))],
             anchors: Anchors::default(),
             breaker: None,
+            governors: genesis.governors().clone(),
             decisions: 0,
             tree: StateTree::default(),
             tip: None,
@@ -245,6 +245,11 @@ impl Ledger {
     /// Why the breaker is tripped, if it is.
     pub fn breaker(&self) -> Option<&Trip> {
         self.breaker.as_ref()
+    }
+
+    /// Who governs.
+    pub fn governors(&self) -> &Governors {
+        &self.governors
     }
 
     /// Number of the next governance decision.
@@ -370,6 +375,7 @@ impl Ledger {
         let mut leaf = Vec::new();
         self.breaker.as_ref().map(Trip::to_string).encode(&mut leaf);
         self.decisions.encode(&mut leaf);
+        self.governors.encode(&mut leaf);
         self.tree.put(Section::Chains, 0, &leaf);
         for (index, chain) in self.chains.iter_mut().enumerate() {
             if std::mem::take(&mut chain.changed) {

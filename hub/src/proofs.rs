@@ -3,7 +3,7 @@
 
 use crate::ledger::Ledger;
 use crate::ledger::anchors::{Anchored, Milestone};
-use crate::ledger::chains::{Chain, FixedSet};
+use crate::ledger::chains::{Chain, FixedSet, Sets};
 use crate::store::{Store, StoreError};
 use crate::timestamps::{NoFile, anchor_proof, covering};
 use palisade_protocol::anchor::Anchor;
@@ -104,15 +104,17 @@ impl From<NoFile> for NoProof {
     }
 }
 
-/// Where verifiers of this hub start.
-pub fn root(ledger: &Ledger) -> Result<TrustRoot, NoProof> {
+/// Where verifiers of this hub start: with the first set of an incarnation of chain zero, the newest if none is named.
+pub fn root(ledger: &Ledger, incarnation: Option<u32>) -> Result<TrustRoot, NoProof> {
     let zero = ledger.chains().first().ok_or(NoProof::NotOpen)?;
-    let (_, first) = zero.sets.first_key_value().ok_or(NoProof::NotOpen)?;
+    let incarnation = incarnation.unwrap_or(zero.identity.incarnation);
+    let sets = zero.eras().nth(incarnation as usize).ok_or(NoProof::NotOpen)?;
+    let (_, first) = sets.first_key_value().ok_or(NoProof::NotOpen)?;
     let header = ledger.bitcoin().header_at(first.btc_height);
     // A reorg may have replaced the block since; then the one at its height does as well, for it is as old.
     let btc_header = *header.ok_or(NoProof::Missing("Bitcoin header"))?;
     let (hub, set) = (ledger.genesis().id(), *first.set.header());
-    Ok(TrustRoot { hub, set, btc_header, btc_height: first.btc_height })
+    Ok(TrustRoot { hub, incarnation, set, btc_header, btc_height: first.btc_height })
 }
 
 /// All of a proof that the ledger knows; the rest stands in the log. Made and filled in two steps, so that nobody waits for
@@ -176,11 +178,14 @@ pub fn plan(ledger: &Ledger, chain: &ChainId, height: Height) -> Result<Plan, No
     }
     let recorded_at = *chain.records.get(&height).ok_or_else(|| not_final(chain, height))?;
     let zero = ledger.chains().first().ok_or(NoProof::NotOpen)?;
-    let (first, _) = zero.sets.first_key_value().ok_or(NoProof::NotOpen)?;
     let fixed = chain.sets.get(&chain.terms.epoch_of(height)).ok_or(NoProof::Missing("set"))?;
     let (anchored_in, _, _) = covering(ledger, recorded_at).ok_or(NoProof::NotAnchored)?;
+    // Before chain zero began anew, another root leads there.
+    let era = (0..).zip(zero.eras()).find(|(_, sets)| sets.contains_key(&anchored_in));
+    let (incarnation, sets) = era.ok_or(NoProof::NotAnchored)?;
+    let (first, _) = sets.first_key_value().ok_or(NoProof::NotOpen)?;
     let shown_in = first_epoch_from(zero, fixed.hub_height).max(*first);
-    let mut maker = Maker { ledger, zero, checkpoints: BTreeMap::new() };
+    let mut maker = Maker { ledger, zero, sets, checkpoints: BTreeMap::new() };
     let steps = maker.steps(*first, anchored_in.max(shown_in.next()))?;
     let record = maker.under(recorded_at)?.ok_or(NoProof::NotAnchored)?;
     let shown = milestone_at(ledger, zero.terms.first_height(shown_in))?;
@@ -190,11 +195,11 @@ pub fn plan(ledger: &Ledger, chain: &ChainId, height: Height) -> Result<Plan, No
         step: u16::try_from(shown_in.since(*first))
             .map_err(|_| NoProof::Missing("room for so many epochs"))?,
         set_place: maker.place(Section::Sets, fixed.index, shown.sets)?,
-        certificate: certificate_place(chain, height)?,
+        certificate: certificate_place(chain, fixed, height)?,
         record,
     };
     let genesis = ledger.genesis().document().clone();
-    let headers_from = headers_from(ledger, root(ledger)?.btc_height);
+    let headers_from = headers_from(ledger, root(ledger, Some(incarnation))?.btc_height);
     Ok(Plan { genesis, headers_from, steps, checkpoints: maker.finish()?, block })
 }
 
@@ -313,15 +318,17 @@ fn proven(milestone: &Milestone) -> ProvenState {
 }
 
 /// Where the log holds the certificate of a chain's height.
-fn certificate_place(chain: &Chain, height: Height) -> Result<Place, NoProof> {
+fn certificate_place(chain: &Chain, fixed: &FixedSet, height: Height) -> Result<Place, NoProof> {
     let recorded_at = *chain.records.get(&height).ok_or(NoProof::NotAnchored)?;
-    Ok(Place { recorded_at, context: chain.vote, height })
+    Ok(Place { recorded_at, context: fixed.set.header().context, height })
 }
 
 /// A proof under construction.
 struct Maker<'a> {
     ledger: &'a Ledger,
     zero: &'a Chain,
+    /// Chain zero's sets in the incarnation that the root is of.
+    sets: &'a Sets,
     /// Numbers of the checkpoints that are used, by epoch.
     checkpoints: BTreeMap<Epoch, u16>,
 }
@@ -347,7 +354,7 @@ impl<'a> Maker<'a> {
         let (ledger, height) = (self.ledger, self.zero.terms.first_height(epoch));
         let milestone = milestone_at(ledger, height)?;
         let next = self.set(epoch.next())?;
-        let certificate = certificate_place(self.zero, height)?;
+        let certificate = certificate_place(self.zero, self.set(epoch)?, height)?;
         let under = self.under(certificate.recorded_at)?;
         Ok(PlannedStep {
             state: proven(milestone),
@@ -369,7 +376,7 @@ impl<'a> Maker<'a> {
     }
 
     fn set(&self, epoch: Epoch) -> Result<&'a FixedSet, NoProof> {
-        self.zero.sets.get(&epoch).ok_or(NoProof::NotAnchored)
+        self.sets.get(&epoch).ok_or(NoProof::NotAnchored)
     }
 
     /// A leaf's way up among the first `size` of its section.

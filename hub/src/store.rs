@@ -22,7 +22,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The format of a log, of a hub or of a replica: its tables, the bytes of blocks, messages, votes and shares in them, the events,
 /// and the state whose roots the blocks carry (docs/protocol.md, sections 5.5, 6.1, 8.1 and 8.2). Whoever changes one of
 /// these raises it, and the tests of the log in `docs/vectors` remind of it.
-pub const FORMAT: i32 = 2;
+pub const FORMAT: i32 = 3;
 
 const LOG: Kind = Kind {
     name: "message log",

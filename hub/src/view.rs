@@ -8,6 +8,7 @@ use crate::ledger::providers::Provider;
 use crate::ledger::stake::{Spend, SpendKind, Stake};
 use crate::timestamps;
 use palisade_protocol::codec::Wire as _;
+use palisade_protocol::context::Purpose;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::outputs::Leaf;
 use palisade_protocol::params::ParamsDocument;
@@ -149,7 +150,7 @@ pub fn checkpoint(ledger: &Ledger, epoch: Epoch, shares: &Shares) -> Value {
     json!({
         "epoch": epoch,
         "header": shares.header,
-        "context": ledger.contexts().checkpoint,
+        "context": ledger.chains().first().and_then(|zero| Some(zero.set_of(epoch)?.1.context(Purpose::Checkpoint))),
         "state": match anchored {
             Some(anchored) => anchor_state(ledger, anchored),
             None if shares.anchor.is_some() => "SIGNED",

@@ -266,7 +266,7 @@ impl VoteBook {
 
 /// Whether an epoch is one of the newest, whose tallies are held in memory.
 fn is_held(chain: &Chain, epoch: Epoch) -> bool {
-    chain.newest().is_some_and(|(newest, _)| epoch.0 + KEPT_EPOCHS > newest.0)
+    chain.newest().is_some_and(|(newest, _)| epoch.0.saturating_add(KEPT_EPOCHS) > newest.0)
 }
 
 /// Whether nothing can follow any more from counting a vote: its height is final, and its epoch's tally is not held.

@@ -4,6 +4,7 @@
 use crate::chain::{BaseRefused, HeaderChain, HeaderRules, RulesRefused};
 use crate::codec::Wire;
 use crate::context::{ChainIdentity, Terms};
+use crate::governance::{BadGovernors, Governors};
 use crate::hash::{Hash32, tagged};
 use crate::keys::{GovernanceKey, HubKey};
 use crate::params::{BadParams, Params, ParamsDocument};
@@ -53,13 +54,8 @@ pub enum BadGenesis {
     #[error("no Bitcoin network has magic {0:02x?}")]
     Network([u8; 4]),
     /// The governance cannot decide.
-    #[error("a governance quorum of {quorum} of {members} different keys is impossible")]
-    Governance {
-        /// The quorum.
-        quorum: u8,
-        /// Keys.
-        members: usize,
-    },
+    #[error(transparent)]
+    Governance(#[from] BadGovernors),
     /// Chain zero's terms contradict one another.
     #[error("terms of chain zero: {0}")]
     Terms(&'static str),
@@ -81,6 +77,7 @@ pub enum BadGenesis {
 #[derive(Debug, Clone)]
 pub struct Genesis {
     document: GenesisDocument,
+    governors: Governors,
     id: Hash32,
     network: Network,
     params: Params,
@@ -92,13 +89,8 @@ impl Genesis {
     pub fn new(mut document: GenesisDocument) -> Result<Self, BadGenesis> {
         let network = Network::from_magic(bitcoin::p2p::Magic::from_bytes(document.network_magic.0))
             .ok_or(BadGenesis::Network(document.network_magic.0))?;
-        document.governance.sort_unstable();
-        document.governance.dedup();
-        let members = document.governance.len();
-        let quorum = document.governance_quorum;
-        if quorum == 0 || usize::from(quorum) > members || members > 16 {
-            return Err(BadGenesis::Governance { quorum, members });
-        }
+        let governors = Governors::new(document.governance, document.governance_quorum)?;
+        document.governance = governors.keys().to_vec();
         document.zero.check().map_err(BadGenesis::Terms)?;
         if !(1..=10_000).contains(&document.nonce_roots_ahead) {
             return Err(BadGenesis::Range("nonce_roots_ahead"));
@@ -113,12 +105,17 @@ impl Genesis {
         let base: Vec<Header> = document.base_headers.iter().map(|header| header.0).collect();
         let bitcoin = HeaderChain::new(HeaderRules::for_network(network)?, document.base_height, &base)?;
         let id = tagged("palisade/1/hub", &[&document.to_bytes()]);
-        Ok(Self { document, id, network, params, bitcoin })
+        Ok(Self { document, governors, id, network, params, bitcoin })
     }
 
     /// The document.
     pub fn document(&self) -> &GenesisDocument {
         &self.document
+    }
+
+    /// Who governs, until they hand over.
+    pub fn governors(&self) -> &Governors {
+        &self.governors
     }
 
     /// The hub's id: the hash of the document's canonical bytes.

@@ -6,6 +6,7 @@ use crate::context::{ChainId, Context, Terms};
 use crate::hash::{Hash32, tagged};
 use crate::keys::GovernanceKey;
 use crate::params::ParamsDocument;
+use crate::units::{Epoch, Height};
 use bitcoin::Amount;
 use bitcoin::secp256k1::schnorr::Signature;
 
@@ -18,10 +19,10 @@ pub enum Action {
     SetParams(Box<ParamsDocument>),
     /// Pending activations happen, and the breaker is reset.
     Resume(Resume),
-    /// Other governance keys. Reserved: refused until it is built.
-    RotateKeys(Reserved),
-    /// A new trust root for a chain that lost its set. Reserved: refused until it is built.
-    RecoveryRoot(Reserved),
+    /// Other governance keys from now on; those agree too.
+    RotateKeys(Governors),
+    /// Chain zero, whose set expired before the next was shown, starts again under a new trust root.
+    RecoveryRoot(Recovery),
 }
 
 crate::wire_enum!(Action { 0 => RegisterChain, 1 => SetParams, 2 => Resume, 3 => RotateKeys, 4 => RecoveryRoot });
@@ -35,9 +36,11 @@ pub struct NewChain {
     pub genesis: Hash32,
     /// Its terms.
     pub terms: Terms,
+    /// The epoch that it is in. Nonces are committed for this one and later ones, and the first set is for one of those.
+    pub first_epoch: Epoch,
 }
 
-crate::wire!(NewChain { id, genesis, terms });
+crate::wire!(NewChain { id, genesis, terms, first_epoch });
 
 /// Ends a trip of the breaker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,17 +62,93 @@ pub struct AcceptedPower {
 
 crate::wire!(AcceptedPower { chain, power });
 
-/// An action that has a number and no meaning yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reserved;
+/// Most governance keys.
+pub const MAX_GOVERNORS: usize = 16;
 
-impl Wire for Reserved {
-    fn encode(&self, _: &mut Vec<u8>) {}
+/// The keys that govern, and how many of them decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Governors {
+    keys: Vec<GovernanceKey>,
+    quorum: u8,
+}
 
-    fn decode(_: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self)
+/// Keys that cannot govern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a governance quorum of {quorum} of {members} different keys is impossible")]
+pub struct BadGovernors {
+    /// The quorum.
+    pub quorum: u8,
+    /// How many different keys.
+    pub members: usize,
+}
+
+impl Governors {
+    /// Keys in any order; one that is given twice counts once.
+    pub fn new(mut keys: Vec<GovernanceKey>, quorum: u8) -> Result<Self, BadGovernors> {
+        keys.sort_unstable();
+        keys.dedup();
+        let members = keys.len();
+        if quorum == 0 || usize::from(quorum) > members || members > MAX_GOVERNORS {
+            return Err(BadGovernors { quorum, members });
+        }
+        Ok(Self { keys, quorum })
+    }
+
+    /// The keys, ascending.
+    pub fn keys(&self) -> &[GovernanceKey] {
+        &self.keys
+    }
+
+    /// How many of them decide.
+    pub fn quorum(&self) -> u8 {
+        self.quorum
+    }
+
+    /// How many signatures of theirs a decision lacks.
+    fn missing(&self, decision: &GovernanceMessage) -> usize {
+        let found = decision.signatures.iter().filter(|signer| self.keys.contains(&signer.key)).count();
+        usize::from(self.quorum).saturating_sub(found)
     }
 }
+
+impl Wire for Governors {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.keys.encode(out);
+        self.quorum.encode(out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let keys = Vec::<GovernanceKey>::decode(reader)?;
+        let ordered = keys.is_sorted_by(|a, b| a < b);
+        let governors =
+            Self::new(keys, u8::decode(reader)?).map_err(|_| DecodeError::Invalid("governors"))?;
+        if ordered { Ok(governors) } else { Err(DecodeError::Invalid("order of governance keys")) }
+    }
+}
+
+/// A new trust root for a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovery {
+    /// The chain; only chain zero needs one.
+    pub chain: ChainId,
+    /// Its next incarnation.
+    pub incarnation: u32,
+    /// Its last final block, which stays final; none if it never had one.
+    pub last_final: Option<FinalBlock>,
+}
+
+crate::wire!(Recovery { chain, incarnation, last_final });
+
+/// A final block of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FinalBlock {
+    /// Its height.
+    pub height: Height,
+    /// Its hash.
+    pub hash: Hash32,
+}
+
+crate::wire!(FinalBlock { height, hash });
 
 /// A decision with its signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,28 +189,48 @@ pub enum BadGovernance {
     #[error("signature of {0} does not verify")]
     Signature(GovernanceKey),
     /// Not enough.
-    #[error("{found} signatures, {quorum} are needed")]
+    #[error("{missing} more signatures are needed")]
     NoQuorum {
-        /// Good ones.
-        found: usize,
-        /// How many are needed.
-        quorum: u8,
+        /// How many are missing: of those who govern, and of those who are to.
+        missing: usize,
     },
 }
 
 impl GovernanceMessage {
-    /// Whether a quorum of `keys` agrees.
-    pub fn verify(&self, keys: &[GovernanceKey], quorum: u8, context: &Context) -> Result<(), BadGovernance> {
-        let ordered = self.signatures.is_sorted_by(|a, b| a.key < b.key);
-        if !ordered || !self.signatures.iter().all(|signer| keys.contains(&signer.key)) {
-            return Err(BadGovernance::Signers);
+    /// Whether a quorum agrees of those who govern; and, where others are to govern from then on, a quorum of these too, so that
+    /// nobody hands governance to keys that nobody has.
+    pub fn verify(&self, governors: &Governors, context: &Context) -> Result<(), BadGovernance> {
+        match self.missing(governors) {
+            0 => self.check_signatures(governors, context),
+            missing => Err(BadGovernance::NoQuorum { missing }),
         }
-        if self.signatures.len() < usize::from(quorum) {
-            return Err(BadGovernance::NoQuorum { found: self.signatures.len(), quorum });
+    }
+
+    /// How many signatures are missing.
+    pub fn missing(&self, governors: &Governors) -> usize {
+        let new = self.successors().map_or(0, |new| new.missing(self));
+        governors.missing(self).saturating_add(new)
+    }
+
+    /// Whether every signature there is counts, however few they are.
+    pub fn check_signatures(&self, governors: &Governors, context: &Context) -> Result<(), BadGovernance> {
+        let ordered = self.signatures.is_sorted_by(|a, b| a.key < b.key);
+        let may = |key: &GovernanceKey| {
+            governors.keys.contains(key) || self.successors().is_some_and(|new| new.keys.contains(key))
+        };
+        if !ordered || !self.signatures.iter().all(|signer| may(&signer.key)) {
+            return Err(BadGovernance::Signers);
         }
         let message = message(context, self.sequence, &self.action);
         self.signatures.iter().try_for_each(|signer| {
             signer.key.verify(&message, &signer.signature).map_err(|_| BadGovernance::Signature(signer.key))
         })
+    }
+
+    fn successors(&self) -> Option<&Governors> {
+        match &self.action {
+            Action::RotateKeys(new) => Some(new),
+            _ => None,
+        }
     }
 }

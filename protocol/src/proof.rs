@@ -16,10 +16,10 @@ pub use verify::{BadBlock, BadCheckpoint, BadStep, Proven, Refused};
 use crate::block::HubHeader;
 use crate::bls::BlsPublicKey;
 use crate::codec::{DecodeError, Reader, Wire};
-use crate::context::{ChainId, Terms};
+use crate::context::{ChainId, ChainIdentity, Terms};
 use crate::finality::certificate::Certificate;
 use crate::finality::set::{Member, SetHeader};
-use crate::genesis::GenesisDocument;
+use crate::genesis::{Genesis, GenesisDocument};
 use crate::hash::Hash32;
 use crate::inclusion::InclusionProof;
 use crate::keys::ProviderKey;
@@ -38,7 +38,10 @@ pub const MAX_PROOF: usize = 64 << 20;
 pub struct TrustRoot {
     /// The hub.
     pub hub: Hash32,
-    /// The first set of its chain zero.
+    /// How often its chain zero has begun anew: 0 for the root that a hub opens with. Any other was decided by governance, and is
+    /// to be accepted only after that was looked at.
+    pub incarnation: u32,
+    /// The first set of its chain zero in that incarnation.
     pub set: SetHeader,
     /// Bitcoin's tip when that set was fixed.
     pub btc_header: Header,
@@ -46,7 +49,14 @@ pub struct TrustRoot {
     pub btc_height: BtcHeight,
 }
 
-crate::wire!(TrustRoot { hub, set, btc_header, btc_height });
+crate::wire!(TrustRoot { hub, incarnation, set, btc_header, btc_height });
+
+impl TrustRoot {
+    /// Chain zero as the root's sets sign for it.
+    fn identity(&self, genesis: &Genesis) -> ChainIdentity {
+        ChainIdentity { incarnation: self.incarnation, ..genesis.zero() }
+    }
+}
 
 /// A hub block and the state after it, by the roots of the state's sections.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -115,6 +115,7 @@ def files(facts):
         facts.need(facts.node.ask("getblockhash", first + i // 80) == shown, f"files/headers: number {i // 80} is block {first + i // 80}")
     r = Reader(trust)
     facts.need(r.take(32) == facts.hub_id, "files/root names the hub")
+    facts.need(r.number(4) == 0, "files/root is the root that the hub opened with")
     header = r.take(118)
     certified = [each["set"] for _, _, each in facts.log.all("certificate") if each["set"][:32] == facts.contexts["zero"]]
     facts.need(certified and certified[0] == header, "files/root names chain zero's first set")

@@ -240,7 +240,7 @@ def answer(r):
 def governance(r):
     out = {"sequence": r.number(8), "action": r.number(1)}
     if out["action"] == 0:
-        out |= {"chain": r.chain(), "genesis": r.take(32), "terms": terms(r)}
+        out |= {"chain": r.chain(), "genesis": r.take(32), "terms": terms(r), "first_epoch": r.number(8)}
     if out["action"] == 1:
         out["params"] = params(r)
     return out | {"rest": r.rest()}

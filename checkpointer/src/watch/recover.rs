@@ -63,6 +63,7 @@ mod tests {
     use palisade_protocol::hash::Hash32;
     use palisade_protocol::stake::StakeId;
     use palisade_protocol::transactions::witness::NoWitness;
+    use palisade_protocol::units::Epoch;
     use palisade_regtest::world::{COVENANT, Wish, World, pair, provider_key};
 
     /// A world with one stake that names two providers.
@@ -73,7 +74,12 @@ mod tests {
         let terms =
             palisade_protocol::context::Terms { epoch_length: 100, voted_every: 5, minimum_power_sat: 1 };
         world
-            .govern(Action::RegisterChain(NewChain { id: other.clone(), genesis: Hash32([1; 32]), terms }))
+            .govern(Action::RegisterChain(NewChain {
+                id: other.clone(),
+                genesis: Hash32([1; 32]),
+                terms,
+                first_epoch: Epoch(0),
+            }))
             .unwrap();
         world.register_provider(&ChainId::zero(), "anna");
         world.register_provider(&other, "otto");

@@ -275,7 +275,7 @@ pub fn provable() -> World {
     let (mut world, dev) = (World::new(400_000), DEV.parse::<ChainId>().unwrap());
     world.mine(1);
     let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 400_000 };
-    let chain = NewChain { id: dev.clone(), genesis: Hash32([5; 32]), terms };
+    let chain = NewChain { id: dev.clone(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };
     world.govern(Action::RegisterChain(chain)).unwrap();
     world.register_provider(&ChainId::zero(), "anna");
     world.register_provider(&dev, "dev anna");

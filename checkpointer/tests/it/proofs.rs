@@ -64,8 +64,13 @@ impl Drop for Scene {
 }
 
 fn verify(made: &Made, min_depth: Option<u32>) -> Result<Shown, Failure> {
+    Verify { min_depth, ..files(made) }.run()
+}
+
+fn files(made: &Made) -> Verify {
     let Made { proof, headers, root, .. } = made;
-    Verify { proof: proof.clone(), headers: headers.clone(), root: root.clone(), min_depth }.run()
+    let (proof, headers, root) = (proof.clone(), headers.clone(), root.clone());
+    Verify { proof, headers, root, min_depth: None, accept_incarnation: 0 }
 }
 
 fn write_headers(path: &Path, blocks: &[Block]) {
@@ -173,10 +178,15 @@ async fn another_root_that_is_there_stays_and_nothing_is_written_beside_it() {
     let good = std::fs::read(&made.root).unwrap();
     let root = TrustRoot::from_bytes(&good).unwrap();
     let of_another = TrustRoot { hub: Hash32([7; 32]), ..root.clone() };
+    let recovered = TrustRoot { incarnation: 1, ..root.clone() };
     let another = TrustRoot { btc_height: BtcHeight(root.btc_height.0 + 1), ..root };
     for (there, part) in [
         (of_another.to_bytes(), "holds the root of another hub, 0707"),
         (another.to_bytes(), "holds another root of the same hub"),
+        (
+            recovered.to_bytes(),
+            "holds the root of incarnation 1 of the same hub's chain zero, and this one is of incarnation 0",
+        ),
         (b"text".to_vec(), "holds something that is no trust root"),
         (vec![0; 2_000], "holds something that is no trust root"),
     ] {
@@ -371,4 +381,22 @@ async fn a_height_that_can_never_be_final_is_no_reason_to_ask_again() {
             Prove { chain, height, hub, node, out: scene.dir.path().join("none") }.run().await.unwrap_err();
         assert_eq!(why.exit() as u8, if retry { 3 } else { 1 }, "{why}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_root_of_another_incarnation_is_taken_only_when_it_is_accepted_by_number() {
+    let scene = Scene::new().await;
+    let made = scene.prove().await;
+    let check =
+        |accept_incarnation: u32| Verify { min_depth: Some(0), accept_incarnation, ..files(&made) }.run();
+    check(0).unwrap();
+    let said = |why: Failure| (why.to_json()["rule"].clone(), why.exit() as u8);
+    assert_eq!(said(check(1).unwrap_err()), ("incarnation".into(), 1));
+    let root = TrustRoot::from_bytes(&std::fs::read(&made.root).unwrap()).unwrap();
+    std::fs::write(&made.root, TrustRoot { incarnation: 1, ..root }.to_bytes()).unwrap();
+    let why = check(0).unwrap_err();
+    assert!(why.to_string().contains("accept it with --accept-incarnation 1"), "{why}");
+    assert_eq!(said(why), ("incarnation".into(), 1));
+    // Accepted, and still no root of this chain: its set signs for another incarnation.
+    assert_eq!(said(check(1).unwrap_err()), ("root-set".into(), 1));
 }

@@ -193,11 +193,11 @@ fn wanted_epochs(
         return None;
     }
     let chain = ledger.chain(&own.chain)?;
-    let mut first = ledger.first_open_epoch(chain.id()).0;
+    let (mut first, last) = (ledger.first_open_epoch(chain.id()).0, ledger.last_open_epoch(chain.id()).0);
     if chain.newest().is_none() && !chain.id().is_zero() {
-        first = chain.terms.epoch_of(source_tip?).0.saturating_add(1);
+        first = first.max(chain.terms.epoch_of(source_tip?).0.saturating_add(1));
     }
-    Some(first..first.saturating_add(ahead))
+    Some(first..first.saturating_add(ahead).min(last.saturating_add(1)))
 }
 
 fn is_committed(ledger: &Ledger, commitment: &Commitment) -> bool {

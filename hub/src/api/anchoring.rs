@@ -10,7 +10,7 @@ use crate::timestamps::{self, NoFile};
 use crate::view;
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use palisade_protocol::checkpoint::CheckpointShare;
 use palisade_protocol::codec::Wire as _;
@@ -132,8 +132,17 @@ impl From<NoProof> for ApiError {
     }
 }
 
-pub(super) async fn root(State(door): State<Door>) -> Result<Octets, ApiError> {
-    Ok(octets(proofs::root(&door.hub.ledger())?.to_bytes()))
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RootQuery {
+    incarnation: Option<u32>,
+}
+
+pub(super) async fn root(
+    State(door): State<Door>,
+    Api(query): Api<Query<RootQuery>>,
+) -> Result<Octets, ApiError> {
+    Ok(octets(proofs::root(&door.hub.ledger(), query.incarnation)?.to_bytes()))
 }
 
 pub(super) async fn proof(

@@ -10,6 +10,7 @@ use bitcoin::{BlockHash, OutPoint, Transaction, Txid};
 use palisade_protocol::anchor::{Anchor, BadAnchor, Signer};
 use palisade_protocol::block::HubHeader;
 use palisade_protocol::codec::Wire as _;
+use palisade_protocol::context::{Context, Purpose};
 use palisade_protocol::finality::set::{Member, Set};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::inclusion::InclusionProof;
@@ -162,19 +163,26 @@ impl Ledger {
     }
 
     /// The set that signed, if its time was not over at that height and the hub has come to the block that is named.
-    fn set_of_anchor(&self, anchor: &Anchor, height: BtcHeight) -> Result<&Set, Rejected> {
+    fn set_of_anchor(&self, anchor: &Anchor, height: BtcHeight) -> Result<(&Set, Context), Rejected> {
         let zero = self.chains.first().ok_or(Rejected::Anchor(BadAnchor::NoAnchor))?;
         let unknown = || Rejected::UnknownSet { chain: zero.id().clone(), epoch: anchor.epoch };
-        let set = &zero.sets.get(&anchor.epoch).ok_or_else(unknown)?.set;
+        let (fixed, identity) = zero.set_of(anchor.epoch).ok_or_else(unknown)?;
         let last = zero.terms.last_voted(anchor.epoch);
         if self.anchors.milestone(last).is_none() {
             return Err(Rejected::NotInOrder(last));
         }
-        let expiry = set.header().expiry;
-        if height > expiry { Err(Rejected::Expired(expiry)) } else { Ok(set) }
+        let expiry = fixed.set.header().expiry;
+        if height > expiry {
+            return Err(Rejected::Expired(expiry));
+        }
+        Ok((&fixed.set, identity.context(Purpose::Checkpoint)))
     }
 
-    fn verify_anchor(&self, anchor: &Anchor, set: &Set) -> Result<Vec<ProviderKey>, Rejected> {
+    fn verify_anchor(
+        &self,
+        anchor: &Anchor,
+        (set, context): (&Set, Context),
+    ) -> Result<Vec<ProviderKey>, Rejected> {
         let named = anchor.signers();
         let members: Vec<(u16, &Member)> = named
             .iter()
@@ -187,7 +195,7 @@ impl Ledger {
                 Some(Signer { index: *index, member, bls })
             })
             .collect();
-        anchor.verify(&self.contexts.checkpoint, set.header(), &signers)?;
+        anchor.verify(&context, set.header(), &signers)?;
         Ok(members.iter().map(|(_, member)| member.key).collect())
     }
 
@@ -232,7 +240,8 @@ impl Ledger {
     /// Bitcoin blocks since chain zero's state was last put under Bitcoin's work, or since it got its first set.
     pub fn blocks_without_anchor(&self) -> Option<u32> {
         let newest = self.anchors.iter().map(|(_, anchored)| anchored.place.height).max();
-        let first_set = self.chains.first()?.sets.first_key_value().map(|(_, fixed)| fixed.btc_height);
+        let first_set =
+            self.chains.first()?.eras().find_map(|sets| Some(sets.first_key_value()?.1.btc_height));
         Some(self.btc_height().since(newest.or(first_set)?))
     }
 

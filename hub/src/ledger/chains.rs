@@ -28,6 +28,9 @@ pub struct FixedSet {
     pub index: usize,
 }
 
+/// Sets of one incarnation of a chain, by epoch.
+pub type Sets = BTreeMap<Epoch, FixedSet>;
+
 /// A chain that gets finality.
 #[derive(Debug, Clone)]
 pub struct Chain {
@@ -41,8 +44,14 @@ pub struct Chain {
     pub commitment: Context,
     /// Context of registrations.
     pub registration: Context,
+    /// Context of checkpoints.
+    pub checkpoint: Context,
+    /// The epoch that it was in when it was registered, and the hub's height then.
+    pub registered: (Epoch, Height),
     /// Sets by epoch.
-    pub sets: BTreeMap<Epoch, FixedSet>,
+    pub sets: Sets,
+    /// Sets of earlier incarnations, oldest first.
+    pub former: Vec<Sets>,
     /// Final blocks, by height.
     pub certified: BTreeMap<Height, Hash32>,
     /// The hub block that holds each certificate.
@@ -61,14 +70,17 @@ pub struct Chain {
 
 impl Chain {
     /// A chain without sets.
-    pub fn new(identity: ChainIdentity, terms: Terms) -> Self {
+    pub fn new(identity: ChainIdentity, terms: Terms, registered: (Epoch, Height)) -> Self {
         Self {
             vote: identity.context(Purpose::Vote),
             commitment: identity.context(Purpose::Commitment),
+            checkpoint: identity.context(Purpose::Checkpoint),
             registration: identity.context(Purpose::Registration),
             identity,
             terms,
+            registered,
             sets: BTreeMap::new(),
+            former: Vec::new(),
             certified: BTreeMap::new(),
             records: BTreeMap::new(),
             opened_at: None,
@@ -87,6 +99,36 @@ impl Chain {
     /// The newest set.
     pub fn newest(&self) -> Option<(Epoch, &FixedSet)> {
         self.sets.last_key_value().map(|(epoch, set)| (*epoch, set))
+    }
+
+    /// The sets of each incarnation, oldest first. No epoch has sets in two of them.
+    pub fn eras(&self) -> impl Iterator<Item = &Sets> {
+        self.former.iter().chain(std::iter::once(&self.sets))
+    }
+
+    /// The set of an epoch with the identity that it signs under, whatever incarnation that is of.
+    pub fn set_of(&self, epoch: Epoch) -> Option<(&FixedSet, ChainIdentity)> {
+        let mut eras = (0..).zip(self.eras());
+        eras.find_map(|(incarnation, sets)| {
+            Some((sets.get(&epoch)?, ChainIdentity { incarnation, ..self.identity.clone() }))
+        })
+    }
+
+    /// Whether nothing can become final any more: the set that the next voted height needs has expired.
+    pub fn is_lost(&self, tip: BtcHeight) -> bool {
+        let opening = self.opened_at.map(|epoch| self.terms.first_height(epoch));
+        let last = self.last_final().map(|(height, _)| height.plus(self.terms.voted_every));
+        let Some(next) = last.max(opening) else { return false };
+        let set = self.sets.get(&self.terms.epoch_of(next));
+        set.is_some_and(|fixed| tip > fixed.set.header().expiry)
+    }
+
+    /// Begins anew without sets, from its last final block, under other contexts.
+    pub fn restart(&mut self, incarnation: u32) {
+        let identity = ChainIdentity { incarnation, ..self.identity.clone() };
+        let former = self.former.drain(..).chain(std::iter::once(std::mem::take(&mut self.sets))).collect();
+        let (certified, records) = (std::mem::take(&mut self.certified), std::mem::take(&mut self.records));
+        *self = Self { former, certified, records, ..Self::new(identity, self.terms, self.registered) };
     }
 
     /// The newest final block.

@@ -98,6 +98,13 @@ pub enum Event {
         /// The transaction.
         txid: Txid,
     },
+    /// A chain begins anew under a new trust root.
+    Recovered {
+        /// Which.
+        chain: ChainId,
+        /// Its incarnation from now on.
+        incarnation: u32,
+    },
     /// A chain was registered.
     Chain {
         /// Its name.

@@ -32,12 +32,7 @@ impl Ledger {
             return Err(Rejected::Commitment("the epoch has had as many roots as it may"));
         }
         let ahead = self.genesis.document().nonce_roots_ahead;
-        let first = self.first_open_epoch(chain.id());
-        // A chain that has not opened may be anywhere: only the number of roots is bounded then.
-        let last = match chain.newest() {
-            Some(_) => Epoch(first.0.saturating_add(ahead.into())),
-            None => Epoch(u64::MAX),
-        };
+        let (first, last) = (self.first_open_epoch(chain.id()), self.last_open_epoch(chain.id()));
         // One below all that are held would be dropped at once, and could be sent again and again.
         let lowest =
             provider.roots.keys().next().filter(|_| held.is_none() && provider.roots.len() >= ahead as usize);
@@ -57,8 +52,29 @@ impl Ledger {
         match chain.newest() {
             Some((epoch, _)) => epoch.next(),
             None if chain.id().is_zero() => chain.terms.epoch_of(self.next_height()).next(),
-            None => Epoch(0),
+            None => chain.registered.0,
         }
+    }
+
+    /// The last epoch that nonces can be committed for now. Where a chain is that has not opened yet the hub does not see: an epoch
+    /// of it lasts two of the hub's or more, so it is not further than that from where it was when it was registered. Without a bound
+    /// whoever has the power to open it could do so at an epoch that it never comes to.
+    pub fn last_open_epoch(&self, chain: &ChainId) -> Epoch {
+        let ahead = self.genesis.document().nonce_roots_ahead.into();
+        let first = self.first_open_epoch(chain).0;
+        let passed = match self.chain(chain) {
+            Some(chain) if chain.newest().is_none() && !chain.id().is_zero() => {
+                self.epochs_since(chain.registered.1) / 2
+            }
+            _ => 0,
+        };
+        Epoch(first.saturating_add(passed).saturating_add(ahead))
+    }
+
+    /// Epochs of chain zero since a hub block.
+    fn epochs_since(&self, height: Height) -> u64 {
+        let terms = self.genesis.document().zero;
+        terms.epoch_of(self.next_height()).0.saturating_sub(terms.epoch_of(height).0)
     }
 
     pub(super) fn apply_certificate(&mut self, certificate: &Certificate) -> Result<(), Rejected> {

@@ -2,7 +2,7 @@
 
 use super::chains::Chain;
 use super::{Event, Ledger, Rejected};
-use palisade_protocol::governance::{Action, GovernanceMessage, NewChain, Resume};
+use palisade_protocol::governance::{Action, FinalBlock, GovernanceMessage, NewChain, Recovery, Resume};
 use palisade_protocol::params::{Params, ParamsDocument};
 
 impl Ledger {
@@ -14,16 +14,13 @@ impl Ledger {
         if decision.sequence != self.decisions {
             return Err(Rejected::Sequence { found: decision.sequence, next: self.decisions });
         }
-        let document = self.genesis.document();
-        decision.verify(&document.governance, document.governance_quorum, &self.contexts.governance)?;
+        decision.verify(&self.governors, &self.contexts.governance)?;
         match &decision.action {
             Action::RegisterChain(chain) => self.register_chain(chain)?,
             Action::SetParams(params) => self.set_params(params)?,
             Action::Resume(resume) => self.resume(resume, cause)?,
-            Action::RotateKeys(_) => {
-                return Err(Rejected::Decision("rotation of governance keys is not built yet"));
-            }
-            Action::RecoveryRoot(_) => return Err(Rejected::Decision("recovery roots are not built yet")),
+            Action::RotateKeys(new) => self.governors = new.clone(),
+            Action::RecoveryRoot(recovery) => self.recover(recovery)?,
         }
         self.decisions = self.decisions.saturating_add(1);
         Ok(())
@@ -35,7 +32,7 @@ impl Ledger {
         }
         new.terms.check().map_err(Rejected::Decision)?;
         let identity = self.identity(new.id.clone(), new.genesis);
-        self.chains.push(Chain::new(identity, new.terms));
+        self.chains.push(Chain::new(identity, new.terms, (new.first_epoch, self.next_height())));
         self.events.push(Event::Chain { id: new.id.clone() });
         Ok(())
     }
@@ -50,6 +47,28 @@ impl Ledger {
             return Err(Rejected::Decision("parameters are set for heights above those of the last version"));
         }
         self.add_params(params);
+        Ok(())
+    }
+
+    /// Chain zero starts again from its last final block, once no set can make another block final.
+    fn recover(&mut self, recovery: &Recovery) -> Result<(), Rejected> {
+        let tip = self.btc_height();
+        let zero = self.chains.first_mut().filter(|zero| *zero.id() == recovery.chain);
+        let zero = zero.ok_or(Rejected::Decision("only chain zero starts again by a recovery root"))?;
+        if !zero.is_lost(tip) {
+            return Err(Rejected::Decision("the set of the next voted block of chain zero has not expired"));
+        }
+        if zero.identity.incarnation.checked_add(1) != Some(recovery.incarnation) {
+            return Err(Rejected::Decision("it is not the next incarnation"));
+        }
+        let last = zero.last_final().map(|(height, hash)| FinalBlock { height, hash });
+        if last != recovery.last_final {
+            return Err(Rejected::Decision("another block is the last final one of chain zero"));
+        }
+        zero.restart(recovery.incarnation);
+        self.providers.drop_all_roots(&recovery.chain);
+        self.events
+            .push(Event::Recovered { chain: recovery.chain.clone(), incarnation: recovery.incarnation });
         Ok(())
     }
 

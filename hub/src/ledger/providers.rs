@@ -164,6 +164,17 @@ impl Providers {
         }
     }
 
+    /// Roots for all epochs are of no use to a chain that has begun anew: its nonces are others.
+    pub fn drop_all_roots(&mut self, chain: &ChainId) {
+        for (index, provider) in self.records.iter_mut().enumerate() {
+            if provider.chain == *chain && !provider.roots.is_empty() {
+                provider.roots.clear();
+                provider.replaced.clear();
+                self.changed.insert(index);
+            }
+        }
+    }
+
     /// Who may vote in an epoch: not exposed, with power and a root, the strongest [`MAX_MEMBERS`], in order of key.
     pub fn eligible(&self, chain: &ChainId, epoch: Epoch) -> Vec<Member> {
         let ranking = self.ranking.get(chain).into_iter().flatten();

@@ -83,6 +83,11 @@ pub enum Refused {
     /// The trust root's set is no set of this hub's chain zero.
     #[error("the trust root's set does not vote on this hub's chain zero")]
     RootSet,
+    /// The proof leads from another first set of chain zero.
+    #[error(
+        "the proof does not begin with the trust root's set: chain zero began anew under another root, before it or after it"
+    )]
+    OtherRoot,
     /// A step does not lead to the next set.
     #[error("epoch {epoch} of chain zero: {why}")]
     Step {
@@ -225,7 +230,7 @@ impl FinalityProof {
             return Err(Refused::RootBlock(root.btc_height));
         }
         let sets = self.walk(&genesis, root)?;
-        let dated = self.date(&genesis, &sets, &chain)?;
+        let dated = self.date(&genesis, root, &sets, &chain)?;
         self.check_in_time(&sets, &dated, chain.tip().height)?;
         let proven = self.check_block(&genesis, &dated, &chain);
         proven.map_err(|why| Refused::Block { chain: self.block.chain.to_string(), why })
@@ -233,9 +238,12 @@ impl FinalityProof {
 
     /// The sets of chain zero, each shown by a block that the one before has certified.
     fn walk(&self, genesis: &Genesis, root: &TrustRoot) -> Result<BTreeMap<Epoch, SetHeader>, Refused> {
-        let vote = genesis.zero().context(Purpose::Vote);
+        let vote = root.identity(genesis).context(Purpose::Vote);
         if root.set.context != vote {
             return Err(Refused::RootSet);
+        }
+        if self.steps.first().is_some_and(|step| step.certificate.set.context != vote) {
+            return Err(Refused::OtherRoot);
         }
         let mut current = root.set;
         let mut sets = BTreeMap::from([(current.epoch, current)]);
@@ -251,11 +259,13 @@ impl FinalityProof {
     fn date(
         &self,
         genesis: &Genesis,
+        root: &TrustRoot,
         sets: &BTreeMap<Epoch, SetHeader>,
         chain: &HeaderChain,
     ) -> Result<Vec<Dated<'_>>, Refused> {
+        let context = root.identity(genesis).context(Purpose::Checkpoint);
         let judge = |(index, checkpoint): (usize, &'_ Checkpoint)| {
-            let height = checkpoint.check(genesis, sets, chain);
+            let height = checkpoint.check(genesis, &context, sets, chain);
             height.map_err(|why| Refused::Checkpoint { index, why })
         };
         let judged = self.checkpoints.iter().enumerate().map(judge);
@@ -389,6 +399,7 @@ impl Checkpoint {
     fn check(
         &self,
         genesis: &Genesis,
+        context: &Context,
         sets: &BTreeMap<Epoch, SetHeader>,
         chain: &HeaderChain,
     ) -> Result<BtcHeight, BadCheckpoint> {
@@ -404,7 +415,7 @@ impl Checkpoint {
         if !self.state.holds() {
             return Err(BadCheckpoint::State);
         }
-        self.check_signers(&anchor, set, &genesis.zero().context(Purpose::Checkpoint))?;
+        self.check_signers(&anchor, set, context)?;
         let block = self.inclusion.block_hash;
         let height = chain.height_of(&block).ok_or(BadCheckpoint::UnknownBlock(block))?;
         let holder = chain.header_at(height).ok_or(BadCheckpoint::UnknownBlock(block))?;

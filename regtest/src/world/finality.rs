@@ -67,7 +67,7 @@ impl World {
 
     /// A named provider's share of a header's checkpoint.
     pub fn share(&self, name: &str, epoch: Epoch, header: Hash32) -> CheckpointShare {
-        let message = checkpoint::message(&self.ledger.contexts().checkpoint, epoch, &header);
+        let message = checkpoint::message(&self.ledger.chains()[0].checkpoint, epoch, &header);
         let signature = bls_secret(name).sign(&message);
         CheckpointShare { epoch, header, key: provider_key(name), signature }
     }

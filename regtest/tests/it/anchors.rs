@@ -28,7 +28,7 @@ pub(super) fn world(height: u64) -> World {
     let mut world = World::new(4_000_000);
     world.mine(20);
     let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 4_000_000 };
-    let chain = NewChain { id: dev(), genesis: Hash32([5; 32]), terms };
+    let chain = NewChain { id: dev(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };
     world.govern(Action::RegisterChain(chain)).unwrap();
     for (zero, other) in ZERO.into_iter().zip(DEV) {
         world.register_provider(&ChainId::zero(), zero);
@@ -150,7 +150,7 @@ fn a_batch_is_signed_by_the_hub_for_one_block_and_is_the_only_one_there() {
 }
 
 /// The log on disk, with the digests of the block at `height`.
-fn stored(world: &World, height: u64, digests: &[Hash32]) -> (tempfile::TempDir, Store) {
+pub(super) fn stored(world: &World, height: u64, digests: &[Hash32]) -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("log.sqlite")).unwrap();
     for block in &world.log {
@@ -216,7 +216,7 @@ pub(super) fn proof(anchored: &[u64], spread: u32) -> Proof {
     }
     world.close();
     let (_dir, store) = stored(&world, 0, &[]);
-    let root = proofs::root(&world.ledger).unwrap();
+    let root = proofs::root(&world.ledger, None).unwrap();
     let proof = proofs::plan(&world.ledger, &dev(), Height(200)).unwrap().fill(&store).unwrap();
     let headers = headers(&world, proof.headers_from);
     Proof { world, root, proof, headers }

@@ -279,7 +279,7 @@ fn another_chain_opens_at_its_minimum_and_gets_its_next_set_with_its_first_certi
     let mut world = world_with_set();
     let id: ChainId = "dev".parse().unwrap();
     let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 150_000 };
-    let chain = NewChain { id: id.clone(), genesis: Hash32([5; 32]), terms };
+    let chain = NewChain { id: id.clone(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };
     world.govern(Action::RegisterChain(chain)).unwrap();
     world.register_provider(&id, "dev anna");
     let (stake, tx) = world.register_stake(&wish(200_000, &["anna", "dev anna"]));
@@ -308,7 +308,7 @@ fn a_chain_whose_set_expires_while_it_waits_for_governance_starts_again() {
     world.mine(1);
     let id: ChainId = "dev".parse().unwrap();
     let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 150_000 };
-    let chain = NewChain { id: id.clone(), genesis: Hash32([5; 32]), terms };
+    let chain = NewChain { id: id.clone(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };
     world.govern(Action::RegisterChain(chain)).unwrap();
     for (zero, dev) in [("anna", "dev anna"), ("bert", "dev bert")] {
         world.register_provider(&ChainId::zero(), zero);

@@ -24,7 +24,7 @@ use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::stake::StakeId;
-use palisade_protocol::units::Height;
+use palisade_protocol::units::{Epoch, Height};
 use palisade_regtest::hub::{make_blocks, serve};
 use palisade_regtest::liar::{Liar, flipped, stolen_byte, versions};
 use palisade_regtest::world::{COVENANT, Wish, World};
@@ -43,7 +43,8 @@ fn world() -> World {
     let mut world = World::new(400_000);
     world.mine(1);
     let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 150_000 };
-    let chain = NewChain { id: "dev".parse().unwrap(), genesis: Hash32([5; 32]), terms };
+    let chain =
+        NewChain { id: "dev".parse().unwrap(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };
     world.govern(Action::RegisterChain(chain)).unwrap();
     world.close();
     world.register_provider(&ChainId::zero(), "anna");

@@ -48,6 +48,8 @@ fn the_files_break_each_rule_alone() {
         |made| made.root.btc_height = made.root.btc_height.plus(1) => Refused::RootBlock(_),
         |made| made.root.btc_header.time += 1 => Refused::RootBlock(_),
         |made| made.root.set.context = Hash32::ZERO => Refused::RootSet,
+        |made| made.root.incarnation = 1 => Refused::RootSet,
+        |made| made.proof.steps[0].certificate.set.context = Hash32::ZERO => Refused::OtherRoot,
     }
 }
 

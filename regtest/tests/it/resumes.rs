@@ -30,7 +30,7 @@ fn world(members: &[(&str, &[u64])]) -> World {
     world.register_provider(&ChainId::zero(), "anna");
     let minimum_power_sat = SAT * members.len() as u64;
     let terms = Terms { epoch_length: EPOCH, voted_every: EPOCH, minimum_power_sat };
-    let new = NewChain { id: dev(), genesis: Hash32([5; 32]), terms };
+    let new = NewChain { id: dev(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };
     world.govern(Action::RegisterChain(new)).unwrap();
     for (name, epochs) in members {
         world.register_provider(&dev(), name);

@@ -5,6 +5,7 @@ use palisade_hub::ledger::state::StakeState;
 use palisade_protocol::context::Terms as ChainTerms;
 use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::hash::Hash32;
+use palisade_protocol::units::Epoch;
 use palisade_regtest::world::{World, keypair, provider_key};
 
 #[test]
@@ -71,7 +72,7 @@ fn world_of_two_chains() -> (World, ChainId) {
     let mut world = world();
     let id: ChainId = "other".parse().unwrap();
     let terms = ChainTerms { epoch_length: 50, voted_every: 5, minimum_power_sat: 1 };
-    let chain = NewChain { id: id.clone(), genesis: Hash32([3; 32]), terms };
+    let chain = NewChain { id: id.clone(), genesis: Hash32([3; 32]), terms, first_epoch: Epoch(0) };
     world.govern(Action::RegisterChain(chain)).unwrap();
     for (chain, name) in [(&ChainId::zero(), "bert"), (&id, "carl"), (&id, "dora")] {
         world.register_provider(chain, name);

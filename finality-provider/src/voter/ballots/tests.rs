@@ -4,6 +4,7 @@ use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
 use palisade_protocol::finality::tally::Tally;
 use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::message::Message;
+use palisade_protocol::units::Epoch;
 use palisade_regtest::world::{Wish, World, provider_key, secret};
 
 /// Anna and Bert on chain zero, with nonces up to epoch 7, and a log whose newest block is `tip`.
@@ -132,7 +133,7 @@ fn a_set_is_used_only_once_the_hub_block_that_fixed_it_is_final() {
     let mut world = world(21);
     let dev: ChainId = "dev".parse().unwrap();
     let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 100_000 };
-    let chain = NewChain { id: dev.clone(), genesis: Hash32([5; 32]), terms };
+    let chain = NewChain { id: dev.clone(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };
     world.govern(Action::RegisterChain(chain)).unwrap();
     world.register_provider(&dev, "dev anna");
     let wish = Wish { holder: "holder", sat: 100_000, providers: &["anna", "dev anna"], lock: 2_000 };

@@ -1,6 +1,7 @@
 use super::*;
 use palisade_protocol::context::Terms;
 use palisade_protocol::governance::{Action, NewChain};
+use palisade_protocol::units::Epoch;
 use palisade_regtest::world::{Wish, World, provider_key};
 
 fn own(world: &World, chain: &ChainId, name: &str) -> ChainKey {
@@ -37,12 +38,16 @@ fn a_chain_that_has_not_opened_is_committed_to_from_where_its_own_tip_is() {
     world.mine(1);
     let dev: ChainId = "dev".parse().unwrap();
     let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 100_000 };
-    let chain = NewChain { id: dev.clone(), genesis: Hash32([5; 32]), terms };
+    let chain = NewChain { id: dev.clone(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };
     world.govern(Action::RegisterChain(chain)).unwrap();
     world.register_provider(&dev, "dev anna");
     let anna = own(&world, &dev, "dev anna");
     assert_eq!(wanted_epochs(&world.ledger, &anna, None, 8), None, "nobody knows where it is");
     assert_eq!(wanted_epochs(&world.ledger, &anna, Some(Height(149)), 8), Some(3..11));
+    // A source that lies leads no further than the hub's own time allows.
+    assert_eq!(wanted_epochs(&world.ledger, &anna, Some(Height(50 * 60)), 8), Some(61..65));
+    let far = wanted_epochs(&world.ledger, &anna, Some(Height(u64::MAX)), 8).unwrap();
+    assert!(far.is_empty(), "{far:?}");
 }
 
 #[test]

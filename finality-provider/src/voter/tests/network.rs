@@ -11,6 +11,7 @@ use palisade_hub::daemon::template::Template;
 use palisade_hub::engine::Hub;
 use palisade_protocol::context::{ChainIdentity, Terms};
 use palisade_protocol::governance::{Action, NewChain};
+use palisade_protocol::units::Epoch;
 use palisade_regtest::Node;
 use palisade_regtest::devchain::{self, DevChain};
 use palisade_regtest::hub::{self, make_blocks};
@@ -58,7 +59,8 @@ pub(super) async fn listen(router: Router) -> (String, JoinHandle<()>) {
 pub(super) fn world() -> World {
     let mut world = World::new(400_000);
     world.mine(1);
-    let chain = NewChain { id: dev(), genesis: devchain::genesis(DEV), terms: DEV_TERMS };
+    let chain =
+        NewChain { id: dev(), genesis: devchain::genesis(DEV), terms: DEV_TERMS, first_epoch: Epoch(0) };
     world.govern(Action::RegisterChain(chain)).unwrap();
     world.register_provider(&ChainId::zero(), "anna");
     world.register_provider(&dev(), "dev anna");

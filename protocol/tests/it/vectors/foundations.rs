@@ -10,7 +10,7 @@ use palisade_protocol::checkpoint;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::{ChainId, ChainIdentity, Purpose};
 use palisade_protocol::eots::{self, EotsSignature, PublicNonce};
-use palisade_protocol::governance::{Action, GovernanceMessage, message as governance_message};
+use palisade_protocol::governance::{Action, GovernanceMessage, Governors, message as governance_message};
 use palisade_protocol::hash::{Hash32, sha256};
 use palisade_protocol::message::{Message, TimestampBatch};
 use palisade_protocol::nonce::{self, NonceSeed};
@@ -136,7 +136,8 @@ fn adaptor_signatures_and_what_they_hide_agree() {
 
 #[test]
 fn decisions_are_signed_over_the_same_messages() {
-    let keys = genesis().document().governance.clone();
+    let governors = genesis().governors();
+    let all = Governors::new(governors.keys().to_vec(), 3).unwrap();
     for (sequence, case) in (0u64..).zip(cases("governance")) {
         let Message::Governance(decision) = message(&case["decision"]) else { panic!("another message") };
         let GovernanceMessage { action, .. } = &decision;
@@ -150,8 +151,8 @@ fn decisions_are_signed_over_the_same_messages() {
         assert_eq!((name, decision.sequence), (text(&case["action"]), sequence));
         let context = zero(Purpose::Governance);
         assert_eq!(governance_message(&context, sequence, action), array(&case["message"]));
-        assert_eq!(decision.verify(&keys, 2, &context), Ok(()));
-        assert_ne!(decision.verify(&keys, 3, &context), Ok(()), "two signers are no quorum of three");
+        assert_eq!(decision.verify(governors, &context), Ok(()));
+        assert_ne!(decision.verify(&all, &context), Ok(()), "two signers are no quorum of three");
     }
 }
 

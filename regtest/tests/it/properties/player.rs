@@ -72,7 +72,8 @@ impl Player {
         let mut world = World::new(MINIMUM);
         world.mine(12);
         let dev: ChainId = DEV.parse().unwrap();
-        let chain = NewChain { id: dev.clone(), genesis: Hash32([5; 32]), terms: DEV_TERMS };
+        let chain =
+            NewChain { id: dev.clone(), genesis: Hash32([5; 32]), terms: DEV_TERMS, first_epoch: Epoch(0) };
         world.govern(Action::RegisterChain(chain)).unwrap();
         for name in NAMES {
             let chain = if name.starts_with("dev") { &dev } else { &ChainId::zero() };

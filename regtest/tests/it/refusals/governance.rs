@@ -3,16 +3,25 @@
 use super::{Pair, Row, beside, too_early, too_late};
 use palisade_hub::timestamps;
 use palisade_protocol::context::Terms;
-use palisade_protocol::governance::{AcceptedPower, Action, NewChain, Reserved, Resume};
+use palisade_protocol::governance::{
+    self, AcceptedPower, Action, FinalBlock, GovernanceMessage, GovernanceSignature, Governors, NewChain,
+    Recovery, Resume,
+};
 use palisade_protocol::hash::Hash32;
+use palisade_protocol::keys::GovernanceKey;
 use palisade_protocol::message::{Message, TimestampBatch};
 use palisade_protocol::params::ParamsDocument;
-use palisade_protocol::units::BtcHeight;
-use palisade_regtest::world::{World, keypair};
+use palisade_protocol::units::{BtcHeight, Epoch};
+use palisade_regtest::world::{World, keypair, schnorr};
 
 fn chain(name: &str, voted_every: u64) -> Action {
     let terms = Terms { epoch_length: 50, voted_every, minimum_power_sat: 1 };
-    Action::RegisterChain(NewChain { id: name.parse().expect("a name"), genesis: Hash32([6; 32]), terms })
+    Action::RegisterChain(NewChain {
+        id: name.parse().expect("a name"),
+        genesis: Hash32([6; 32]),
+        terms,
+        first_epoch: Epoch(0),
+    })
 }
 
 fn decide(world: &World, action: Action) -> Message {
@@ -30,6 +39,40 @@ pub(crate) fn params(world: &World, above: u32, change: impl FnOnce(&mut ParamsD
     document.from_height = BtcHeight(world.btc_height() + above);
     change(&mut document);
     Action::SetParams(Box::new(document))
+}
+
+fn governor(name: &str) -> GovernanceKey {
+    keypair(name).x_only_public_key().0.into()
+}
+
+/// A hand-over to keys of which two decide, signed by all these names, beside the same without the signature of one.
+fn rotations(world: World, keys: [&str; 3], signers: &[&str], lacking: &str) -> Pair {
+    let action = Action::RotateKeys(Governors::new(keys.map(governor).to_vec(), 2).expect("three keys"));
+    let sequence = world.ledger.next_decision();
+    let message = governance::message(&world.ledger.contexts().governance, sequence, &action);
+    let sign = |name: &&str| GovernanceSignature { key: governor(name), signature: schnorr(name, &message) };
+    let mut signatures: Vec<_> = signers.iter().map(sign).collect();
+    signatures.sort_unstable_by_key(|signed| signed.key);
+    let good = GovernanceMessage { sequence, action, signatures };
+    let mut broken = good.clone();
+    broken.signatures.retain(|signed| signed.key != governor(lacking));
+    beside(world, &Message::Governance(good), &Message::Governance(broken))
+}
+
+/// What brings chain zero back.
+pub(crate) fn recovery(world: &World) -> Recovery {
+    let zero = &world.ledger.chains()[0];
+    let last_final = zero.last_final().map(|(height, hash)| FinalBlock { height, hash });
+    Recovery { chain: zero.id().clone(), incarnation: zero.identity.incarnation + 1, last_final }
+}
+
+/// Chain zero is lost; one recovery beside another.
+fn recoveries(mut world: World, spoil: impl FnOnce(&mut Recovery)) -> Pair {
+    world.mine(101);
+    let good = recovery(&world);
+    let mut broken = good.clone();
+    spoil(&mut broken);
+    decisions(world, Action::RecoveryRoot(good), Action::RecoveryRoot(broken))
 }
 
 fn resume(chain: &str) -> Action {
@@ -81,8 +124,36 @@ pub(super) const ROWS: &[Row] = &[
     ("repeated", |world| decisions(world, chain("new", 5), chain("dev", 5))),
     ("repeated", |world| decisions(world, chain("new", 5), chain("zero", 5))),
     ("decision", |world| decisions(world, chain("new", 5), chain("new", 7))),
-    ("decision", |world| decisions(world, chain("new", 5), Action::RotateKeys(Reserved))),
-    ("decision", |world| decisions(world, chain("new", 5), Action::RecoveryRoot(Reserved))),
+    // Those who are to govern must agree, and so must those who govern.
+    ("governance", |world| {
+        rotations(
+            world,
+            ["governance 0", "new 1", "new 2"],
+            &["governance 0", "governance 1", "new 1"],
+            "new 1",
+        )
+    }),
+    ("governance", |world| {
+        let signers = ["governance 0", "governance 1", "new 1", "new 2"];
+        rotations(world, ["new 0", "new 1", "new 2"], &signers, "governance 1")
+    }),
+    ("decision", |world| recoveries(world, |recovery| recovery.incarnation = 2)),
+    ("decision", |world| recoveries(world, |recovery| recovery.incarnation = 0)),
+    ("decision", |world| recoveries(world, |recovery| recovery.chain = "dev".parse().expect("a name"))),
+    ("decision", |world| recoveries(world, |recovery| recovery.last_final = None)),
+    ("decision", |world| {
+        let other = |block: &mut FinalBlock| block.hash = Hash32([9; 32]);
+        recoveries(world, |recovery| recovery.last_final.iter_mut().for_each(other))
+    }),
+    // The set of the next voted block lives up to its expiry.
+    ("decision", |mut world| {
+        let zero = &world.ledger.chains()[0];
+        let next = zero.last_final().expect("final blocks").0.plus(zero.terms.voted_every);
+        let expiry = zero.sets[&zero.terms.epoch_of(next)].set.header().expiry;
+        world.mine(expiry.0 - world.btc_height());
+        let message = decide(&world, Action::RecoveryRoot(recovery(&world)));
+        too_early(world, &message, |world| world.mine(1))
+    }),
     ("decision", |world| {
         let (good, broken) = (params(&world, 1, |_| ()), params(&world, 0, |_| ()));
         decisions(world, good, broken)

@@ -16,6 +16,7 @@ use palisade_protocol::params::ParamsDocument;
 use palisade_protocol::provider::ProviderRegistration;
 use palisade_protocol::registration::{RegistrationProof, StakeRegistration};
 use palisade_protocol::stake::StakeId;
+use palisade_protocol::units::Epoch;
 use palisade_regtest::world::{COVENANT, Wish, World, keypair, provider_key, schnorr, secret};
 
 const SAT: u64 = 500_000;
@@ -169,7 +170,7 @@ pub(super) const ROWS: &[Row] = &[
     ("unknown-chain", |world| {
         let (id, mut ahead): (ChainId, _) = ("new".parse().expect("a name"), world.clone());
         let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 1 };
-        let chain = NewChain { id: id.clone(), genesis: Hash32([6; 32]), terms };
+        let chain = NewChain { id: id.clone(), genesis: Hash32([6; 32]), terms, first_epoch: Epoch(0) };
         ahead.govern(Action::RegisterChain(chain.clone())).expect("a good decision");
         let message = ahead.provider_registration(&id, "eva");
         let mut behind = world;

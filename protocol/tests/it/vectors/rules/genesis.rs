@@ -4,6 +4,7 @@ use super::super::{genesis as sample, pair};
 use palisade_protocol::chain::{BaseRefused, RulesRefused};
 use palisade_protocol::context::Terms;
 use palisade_protocol::genesis::{BadGenesis, Genesis, GenesisDocument, Magic};
+use palisade_protocol::governance::BadGovernors;
 use palisade_protocol::params::BadParams;
 use palisade_protocol::scripts::BadKeys;
 use palisade_protocol::units::BtcHeight;
@@ -27,7 +28,7 @@ fn a_genesis_breaks_each_rule_alone() {
         let refused = after(|made| made.network_magic = Magic(testnet.magic().to_bytes()));
         assert_eq!(refused, Err(BadGenesis::Rules(RulesRefused::UnsupportedNetwork(testnet))));
     }
-    let impossible = |quorum, members| Err(BadGenesis::Governance { quorum, members });
+    let impossible = |quorum, members| Err(BadGenesis::Governance(BadGovernors { quorum, members }));
     assert_eq!(after(|made| made.governance_quorum = 3), Ok(()));
     assert_eq!(after(|made| made.governance_quorum = 4), impossible(4, 3));
     assert_eq!(after(|made| made.governance_quorum = 0), impossible(0, 3));

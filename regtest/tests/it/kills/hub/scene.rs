@@ -87,7 +87,7 @@ fn world() -> World {
     let coins = (0..ROUNDS * SHARE[1]).map(|number| world.fund("alice", wish(number).sat + 1_000));
     let mut coins: Vec<_> = coins.collect();
     coins.extend((0..ROUNDS * SHARE[2]).map(|number| world.fund(&newcomer(number), 10_000)));
-    let chain = NewChain { id: dev(), genesis: Hash32([5; 32]), terms: TERMS };
+    let chain = NewChain { id: dev(), genesis: Hash32([5; 32]), terms: TERMS, first_epoch: Epoch(0) };
     world.govern(Action::RegisterChain(chain)).unwrap();
     for (zero, other) in ZERO.into_iter().zip(DEV) {
         world.register_provider(&ChainId::zero(), zero);
