@@ -95,8 +95,8 @@ fn a_chain_zero_that_never_made_a_block_final_is_recovered_too_and_one_that_has_
 #[test]
 fn the_breaker_and_the_minimum_hold_for_the_new_first_set_too() {
     let mut world = world(85);
+    world.mine(10);
     world.reorg(7, &[]).unwrap();
-    world.mine(101);
     let mut world = recovered(world);
     let first = world.ledger.first_open_epoch(&ChainId::zero()).0;
     for name in ZERO {

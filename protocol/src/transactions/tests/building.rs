@@ -8,6 +8,12 @@ use bitcoin::transaction::Version;
 
 const DUST: u64 = 330;
 
+/// BIP 433, written out.
+fn pay_to_anchor() -> TxOut {
+    let script_pubkey = ScriptBuf::from_hex("51024e73").unwrap();
+    TxOut { value: Amount::from_sat(240), script_pubkey }
+}
+
 #[test]
 fn an_unbonding_transaction_pays_all_but_the_exact_fee_into_the_unbonding_output() {
     let parties = Parties::new(3, 5, 3);

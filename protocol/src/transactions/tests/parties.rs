@@ -129,12 +129,6 @@ impl Parties {
     }
 }
 
-/// BIP 433, written out.
-pub(super) fn pay_to_anchor() -> TxOut {
-    let script_pubkey = ScriptBuf::from_hex("51024e73").unwrap();
-    TxOut { value: Amount::from_sat(240), script_pubkey }
-}
-
 pub(super) fn sorted(role: &str, count: usize) -> Vec<KeyPair> {
     let mut pairs: Vec<_> = (0..count).map(|i| key_pair(&format!("{role} {i}"))).collect();
     pairs.sort_by_key(|pair| pair.public().serialize());

@@ -181,7 +181,7 @@ pub(super) const ROWS: &[Row] = &[
     }),
     ("unknown-provider", |mut world| {
         let made = provider(&mut world);
-        let message = world.commitment(&ChainId::zero(), "eva", palisade_protocol::units::Epoch(9));
+        let message = world.commitment(&ChainId::zero(), "eva", Epoch(9));
         too_early(world, &message, |world| {
             world.send(&Message::Provider(Box::new(made))).expect("good");
         })
