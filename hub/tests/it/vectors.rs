@@ -51,7 +51,7 @@ fn whoever_changes_the_leaves_of_the_state_raises_the_format_of_the_store() {
     // With other vectors of the same formats only the root changes here.
     assert_eq!(
         (FORMAT, root.as_str()),
-        (2, "c34215f794f3fe85a163f3cb3b748044218fcc1d50d9e2012b1eb5481153c1be")
+        (3, "d508f49422cb47149351d7a902945f9f62844806ba2688a08ad0d8e4b9656be6")
     );
 }
 

@@ -102,7 +102,7 @@ fn put_together(found: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let genesis = GenesisDocument::from_bytes(&part(wire::<GenesisDocument>)).unwrap();
     let (epoch, header, key) = (anchor.epoch, anchor.header, vote.key);
     let share = CheckpointShare { epoch, header, key, signature: anchor.signature };
-    let root = [&header.0[..], &set, &genesis.base_headers[0].0.to_bytes(), &[0, 0, 0, 7]].concat();
+    let root = [&header.0[..], &[0; 4], &set, &genesis.base_headers[0].0.to_bytes(), &[0, 0, 0, 7]].concat();
     let (header, certificate) = (part(wire::<HubHeader>), part(wire::<Certificate>));
     let state = [&header[..], &[3; 9 * 32]].concat();
     let path = [&[0, 2, 1][..], &[4; 32], &[0], &[5; 32]].concat();

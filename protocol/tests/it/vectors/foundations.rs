@@ -136,7 +136,8 @@ fn adaptor_signatures_and_what_they_hide_agree() {
 
 #[test]
 fn decisions_are_signed_over_the_same_messages() {
-    let governors = genesis().governors();
+    let genesis = genesis();
+    let governors = genesis.governors();
     let all = Governors::new(governors.keys().to_vec(), 3).unwrap();
     for (sequence, case) in (0u64..).zip(cases("governance")) {
         let Message::Governance(decision) = message(&case["decision"]) else { panic!("another message") };
