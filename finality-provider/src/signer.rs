@@ -214,15 +214,16 @@ impl Signer {
                 }
             }
         }
-        if !chains.iter().any(|chain| chain.identity == genesis.zero()) {
-            return Err(BadSigner::NoZero);
-        }
+        let is_zero =
+            |own: &ChainIdentity| *own == ChainIdentity { incarnation: own.incarnation, ..genesis.zero() };
+        let zero = chains.iter().find(|chain| is_zero(&chain.identity)).ok_or(BadSigner::NoZero)?;
+        let checkpoint = zero.identity.context(Purpose::Checkpoint);
         Ok(Self {
             hub: genesis.id(),
             chains,
             bls_public: bls.public_key(),
             bls,
-            checkpoint: genesis.zero().context(Purpose::Checkpoint),
+            checkpoint,
             seed: NonceSeed::from_bytes(*record.seed().as_bytes()),
             record: Mutex::new(record),
             trees: Mutex::default(),

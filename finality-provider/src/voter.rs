@@ -151,7 +151,7 @@ impl Voter {
             let same = known.vote == own.vote
                 && known.terms.epoch_length == own.epoch_length
                 && known.terms.voted_every == own.voted_every;
-            if same { Ok((own, record)) } else { Err(NoKey::OtherChain) }
+            if same { Ok((own, record)) } else { Err(NoKey::OtherChain(known.identity.incarnation)) }
         })
     }
 }
@@ -181,8 +181,11 @@ enum NoKey {
     #[error("the hub has not registered this chain yet")]
     NoChain,
     /// The signer was configured for a chain that is not the hub's.
-    #[error("the signer's chain has another genesis, incarnation or terms than the hub's")]
-    OtherChain,
+    #[error(
+        "the signer's chain has another genesis, incarnation or terms than the hub's, whose incarnation is {0}: if governance \
+         recovered chain zero, accept that with `zero_incarnation` in the signer's configuration"
+    )]
+    OtherChain(u32),
 }
 
 #[cfg(test)]

@@ -30,6 +30,9 @@ pub struct SignerConfig {
     pub password_file: Option<PathBuf>,
     /// Key for chain zero.
     pub zero_key_file: PathBuf,
+    /// The incarnation of chain zero that the operator accepts: 0 unless governance recovered it.
+    #[serde(default)]
+    pub zero_incarnation: u32,
     /// Key for checkpoints.
     pub bls_key_file: PathBuf,
     /// Where health and metrics are served, if anywhere.

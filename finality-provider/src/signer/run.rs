@@ -13,6 +13,7 @@ use palisade_hub::daemon::lock::DirLock;
 use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::daemon::serve::{self, Limits, Server};
 use palisade_hub::daemon::shutdown::Shutdown;
+use palisade_protocol::context::ChainIdentity;
 use palisade_protocol::genesis::Genesis;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
 fn open(config: &SignerConfig, genesis: &Genesis) -> anyhow::Result<Signer> {
     let network = genesis.network();
     let password = PasswordSource::usual(config.password_file.clone()).read("Password of the keys: ")?;
-    let zero = genesis.zero();
+    let zero = ChainIdentity { incarnation: config.zero_incarnation, ..genesis.zero() };
     let secret = keys::open_provider(&config.zero_key_file, &zero.id, &password, network)?;
     let mut chains = vec![ChainSigner::new(zero, genesis.document().zero, secret)];
     for chain in &config.chains {
