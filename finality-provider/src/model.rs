@@ -1,0 +1,431 @@
+//! A model of voter, signer and disk, of which all states are tried: every order of requests, writes, crashes, lost and
+//! restored files, second starts and lying sources, up to a number of faults.
+//!
+//! Who decides is the production code: what a claim comes to and under which root a vote is signed (`signer::rules`), which
+//! record is trusted (`signer::record::trust`), what nonces follow from a seed, what a voter may ask for (`ballots::Standing`)
+//! and of which block (`ChainSource::votable`). The model itself is only what these decide about, and in which steps it happens:
+//! pages that are written, synchronised and lost (`disk`), a claim cut in five (`process`), roots that sets name (`hub`).
+//!
+//! Beside the tests of the crate, because these functions are private. `PALISADE_MODEL_FAULTS` raises the number of faults.
+
+mod disk;
+mod hub;
+mod keys;
+mod process;
+mod symmetry;
+mod voter;
+
+use disk::{Disk, Left, Which};
+use hub::Hub;
+use keys::{Keys, Seed};
+use palisade_protocol::hash::Hash32;
+use process::{Job, Process};
+use stateright::{Model, Property};
+use std::collections::BTreeSet;
+use voter::Source;
+
+/// The first epoch that is voted in, and the last. Each has one height, of the same number.
+const FIRST: u8 = 1;
+const LAST: u8 = 3;
+/// Records that can be born.
+const SEEDS: u8 = 3;
+
+/// The two blocks that sources show at a height.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Block {
+    A,
+    B,
+}
+
+impl Block {
+    const BOTH: [Self; 2] = [Self::A, Self::B];
+
+    fn flipped(self, flip: bool) -> Self {
+        match (self, flip) {
+            (Self::A, true) => Self::B,
+            (Self::B, true) => Self::A,
+            (same, false) => same,
+        }
+    }
+
+    fn hash(self, height: u8) -> Hash32 {
+        Hash32([height * 2 + self as u8 + 1; 32])
+    }
+}
+
+/// A vote that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Ask {
+    height: u8,
+    block: Block,
+    /// The block before it, as the source says.
+    parent: Block,
+    /// Whose root is said to be the set's.
+    root: Seed,
+}
+
+/// A vote that has left the signer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Vote {
+    height: u8,
+    block: Block,
+    /// Seed and height make the nonce.
+    seed: Seed,
+    /// The root that it was asked for under.
+    root: Seed,
+}
+
+/// A check of the production code that a variant of the model goes without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Check {
+    /// The row is written before the signature leaves.
+    RecordFirst,
+    /// The row is synchronised before the signature leaves.
+    SyncFirst,
+    /// A height that was signed for another block is refused.
+    OneMessage,
+    /// A new record draws a new seed, which is in no backup.
+    FreshSeed,
+    /// The root of the set is the record's own, and the nonce is under it.
+    OwnRoot,
+    /// One process a record.
+    Lock,
+    /// The record is trusted only as its mark describes it.
+    Mark,
+    /// The mark says which record it describes.
+    Name,
+    /// A voter asks only for descendants of what is final and of its own last vote.
+    Ancestors,
+}
+
+/// Who asks the signer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Callers {
+    /// Two voters with honest logs and lying sources.
+    Voters,
+    /// Somebody who has the socket, and asks for anything.
+    Anyone,
+}
+
+struct Operator {
+    keys: Keys,
+    callers: Callers,
+    without: Option<Check>,
+    /// What may happen besides crashes and restarts, which may happen at any time.
+    faults: u8,
+    /// Whether one of the faults is a byte copy of the disk to another machine.
+    byte_copy: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Machine {
+    disk: Disk,
+    /// One, but where there is no lock.
+    running: Vec<Process>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct State {
+    machines: Vec<Machine>,
+    hub: Hub,
+    /// Requests of two voters on their way.
+    asked: Vec<Ask>,
+    left: BTreeSet<Vote>,
+    /// The epoch in which each record was born.
+    born: Vec<u8>,
+    faults: u8,
+}
+
+/// A process: its machine, and its place there.
+type At = (usize, usize);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    /// A voter makes up its mind on a source that shows these two blocks, and sends its request.
+    Ask {
+        signer: At,
+        below: Block,
+        top: Block,
+    },
+    /// A request arrives.
+    Arrive {
+        number: usize,
+        at: At,
+    },
+    /// Anybody's request arrives.
+    Demand {
+        ask: Ask,
+        at: At,
+    },
+    Commit {
+        epoch: u8,
+        at: At,
+    },
+    Step(At),
+    Release(At),
+    Certify(Block),
+    Kill(At),
+    PowerCut {
+        machine: usize,
+        record: Left,
+        mark: Left,
+    },
+    Start(usize),
+    Copy(usize),
+    Restore {
+        machine: usize,
+        which: Which,
+        in_place: bool,
+    },
+    Lose {
+        machine: usize,
+        which: Which,
+    },
+    /// The keys are restored on another machine, and the first one goes on.
+    SecondMachine,
+    /// The disk is, while it runs.
+    ByteCopy,
+}
+
+impl Model for Operator {
+    type State = State;
+    type Action = Act;
+
+    fn init_states(&self) -> Vec<State> {
+        let mut disk = Disk::default();
+        let mut process = Process::begin(&mut disk, &self.keys, 0);
+        for epoch in [FIRST, FIRST + 1] {
+            process.take_commit(epoch, &self.keys);
+            while process.has_step() {
+                process.step(&mut disk, &self.keys);
+            }
+            process.release();
+        }
+        disk.renumber();
+        let machines = vec![Machine { disk, running: vec![process] }];
+        let (hub, asked, left, born) = (Hub::new(), Vec::new(), BTreeSet::new(), vec![FIRST]);
+        vec![State { machines, hub, asked, left, born, faults: self.faults }]
+    }
+
+    fn actions(&self, state: &State, acts: &mut Vec<Act>) {
+        for (number, machine) in state.machines.iter().enumerate() {
+            for (place, process) in machine.running.iter().enumerate() {
+                self.act_on_process(state, process, (number, place), acts);
+            }
+            self.act_on_machine(state, machine, number, acts);
+        }
+        if state.hub.epoch < LAST {
+            acts.extend(Block::BOTH.map(Act::Certify));
+        }
+        if state.faults > 0 && state.machines.len() == 1 {
+            acts.push(Act::SecondMachine);
+            if self.byte_copy {
+                acts.push(Act::ByteCopy);
+            }
+        }
+    }
+
+    fn next_state(&self, before: &State, act: Act) -> Option<State> {
+        let mut state = before.clone();
+        self.act(&mut state, act)?;
+        state.simplify();
+        (state != *before).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(ONE_NONCE, |_, state: &State| {
+                !pairs(&state.left)
+                    .any(|(a, b)| (a.height, a.seed) == (b.height, b.seed) && a.block != b.block)
+            }),
+            Property::always(ONE_MESSAGE, |_, state: &State| {
+                let votes = state.left.iter().filter(|vote| state.hub.names(vote));
+                let votes = votes.copied().collect();
+                !pairs(&votes).any(|(a, b)| a.height == b.height && a.block != b.block)
+            }),
+            Property::always(DESCENDS, |_, state: &State| {
+                let parent = |ask: &Ask| state.hub.certified(ask.height - 1).unwrap_or(Block::A);
+                state.asked.iter().all(|ask| ask.parent == parent(ask))
+            }),
+            Property::sometimes(A_VOTE, |_, state: &State| !state.left.is_empty()),
+            Property::sometimes(RETURNS, |_, state: &State| {
+                let born = |vote: &Vote| state.born[usize::from(vote.seed)];
+                let returns = |vote: &Vote| vote.seed > 0 && vote.height <= born(vote) + 2;
+                state.left.iter().any(|vote| returns(vote) && state.hub.names(vote))
+            }),
+        ]
+    }
+}
+
+const ONE_NONCE: &str = "no nonce signs two messages";
+const ONE_MESSAGE: &str = "no two messages of one height leave under the root that its set names";
+const DESCENDS: &str = "a voter asks for descendants of what is final";
+const A_VOTE: &str = "a vote leaves";
+const RETURNS: &str = "a signer with a new record votes again within two epochs";
+
+fn pairs(votes: &BTreeSet<Vote>) -> impl Iterator<Item = (&Vote, &Vote)> {
+    votes.iter().flat_map(|a| votes.iter().map(move |b| (a, b)))
+}
+
+impl Operator {
+    fn act_on_process(&self, state: &State, process: &Process, at: At, acts: &mut Vec<Act>) {
+        acts.push(Act::Kill(at));
+        if process.has_step() {
+            acts.push(Act::Step(at));
+        }
+        if process.releasable(self.without).is_some() {
+            acts.push(Act::Release(at));
+        }
+        // One request at a time holds the record, and the question for the last vote is one.
+        if process.work.is_some() {
+            return;
+        }
+        if self.callers == Callers::Voters && state.asked.len() < 2 {
+            let sources = Block::BOTH.into_iter().flat_map(|below| Block::BOTH.map(|top| (below, top)));
+            acts.extend(sources.map(|(below, top)| Act::Ask { signer: at, below, top }));
+        }
+        acts.extend((0..state.asked.len()).map(|number| Act::Arrive { number, at }));
+        acts.extend(state.hub.open_epoch().map(|epoch| Act::Commit { epoch, at }));
+        if self.callers == Callers::Anyone {
+            // It asks for the commitment to any epoch, also one whose set names another root.
+            acts.extend((FIRST..=LAST).map(|epoch| Act::Commit { epoch, at }));
+            let born = 0..state.born.len() as Seed;
+            let asks = (FIRST..=LAST).flat_map(|height| born.clone().map(move |root| (height, root)));
+            let asks = asks.flat_map(|(height, root)| {
+                Block::BOTH.map(|block| Ask { height, block, parent: Block::A, root })
+            });
+            acts.extend(asks.map(|ask| Act::Demand { ask, at }));
+        }
+    }
+
+    fn act_on_machine(&self, state: &State, machine: &Machine, number: usize, acts: &mut Vec<Act>) {
+        let cuts = machine.disk.power_cuts();
+        acts.extend(cuts.map(|(record, mark)| Act::PowerCut { machine: number, record, mark }));
+        if machine.running.is_empty() || (self.without == Some(Check::Lock) && machine.running.len() < 2) {
+            acts.push(Act::Start(number));
+        }
+        if state.faults > 0 {
+            if machine.disk.copy.is_none() && machine.disk.now.record.is_some() {
+                acts.push(Act::Copy(number));
+            }
+            acts.extend(Which::ALL.map(|which| Act::Lose { machine: number, which }));
+            if machine.disk.copy.is_some() {
+                for in_place in [false, true] {
+                    acts.extend(Which::ALL.map(|which| Act::Restore { machine: number, which, in_place }));
+                }
+            }
+        }
+    }
+
+    /// Nothing where the act cannot happen.
+    fn act(&self, state: &mut State, act: Act) -> Option<()> {
+        match act {
+            Act::Ask { signer: (machine, place), below, top } => {
+                let signer = &state.machines[machine].running[place];
+                let source = Source::new(&state.hub, below, top);
+                state.asked.push(voter::ask(&state.hub, &self.keys, signer, source, self.without)?);
+            }
+            Act::Arrive { number, at } => {
+                let ask = state.asked.remove(number);
+                state.process(at).take_vote(ask, &self.keys, self.without);
+            }
+            Act::Demand { ask, at } => state.process(at).take_vote(ask, &self.keys, self.without),
+            Act::Commit { epoch, at } => state.process(at).take_commit(epoch, &self.keys),
+            Act::Step((machine, place)) => {
+                let Machine { disk, running } = &mut state.machines[machine];
+                running[place].step(disk, &self.keys);
+            }
+            Act::Release(at) => self.release(state, at)?,
+            Act::Certify(block) => state.hub.certify(block),
+            Act::Kill((machine, place)) => drop(state.machines[machine].running.remove(place)),
+            Act::PowerCut { machine, record, mark } => {
+                state.machines[machine].running.clear();
+                state.machines[machine].disk.power_cut(record, mark);
+            }
+            Act::Start(machine) => self.start(state, machine)?,
+            Act::Copy(machine) => state.machines[machine].disk.make_copy(),
+            Act::Restore { .. } | Act::Lose { .. } | Act::SecondMachine | Act::ByteCopy => {
+                state.faults -= 1;
+                state.befall(act);
+            }
+        }
+        Some(())
+    }
+
+    fn start(&self, state: &mut State, number: usize) -> Option<()> {
+        let machine = &mut state.machines[number];
+        let newborn = if self.without == Some(Check::FreshSeed) { 0 } else { state.born.len() as Seed };
+        let existing = Process::open(&machine.disk, &self.keys, self.without);
+        let process = match existing {
+            Some(process) => process,
+            // No more records are looked at: what comes after is cut off.
+            None if newborn == SEEDS => return None,
+            None => {
+                // The old files are put aside, under whoever has them open, where somebody may take them for a backup.
+                if machine.disk.now.record.is_some() && machine.disk.copy.is_none() {
+                    machine.disk.make_copy();
+                }
+                machine.lose(Which::Both);
+                state.born.resize(usize::from(newborn) + 1, state.hub.epoch);
+                Process::begin(&mut machine.disk, &self.keys, newborn)
+            }
+        };
+        machine.running.push(process);
+        Some(())
+    }
+
+    fn release(&self, state: &mut State, at: At) -> Option<()> {
+        let process = state.process(at);
+        let seed = process.seed;
+        let job = process.releasable(self.without)?;
+        process.release();
+        match job {
+            Job::Root(epoch) => state.hub.take_root(epoch, seed),
+            Job::Vote(Ask { height, block, root, .. }) => {
+                state.left.insert(Vote { height, block, seed, root });
+            }
+        }
+        Some(())
+    }
+}
+
+impl Machine {
+    /// Files lose their names; whoever has them open goes on with them.
+    fn lose(&mut self, which: Which) {
+        for process in &mut self.running {
+            process.record_lost |= which.record();
+            process.mark_lost |= which.mark();
+        }
+        self.disk.lose(which);
+    }
+}
+
+impl State {
+    fn process(&mut self, (machine, place): At) -> &mut Process {
+        &mut self.machines[machine].running[place]
+    }
+
+    /// What is no doing of the signer's.
+    fn befall(&mut self, act: Act) {
+        match act {
+            Act::Lose { machine, which } => self.machines[machine].lose(which),
+            Act::Restore { machine, which, in_place } => {
+                let machine = &mut self.machines[machine];
+                if !in_place {
+                    machine.lose(which);
+                }
+                machine.disk.restore(which);
+            }
+            Act::SecondMachine => {
+                self.machines.push(Machine { disk: Disk::default(), running: Vec::new() });
+            }
+            Act::ByteCopy => {
+                let disk = self.machines[0].disk.clone();
+                self.machines.push(Machine { disk, running: Vec::new() });
+            }
+            _ => {}
+        }
+    }
+}
+
+mod tests;
