@@ -6,7 +6,9 @@
 //! and of which block (`ChainSource::votable`). The model itself is only what these decide about, and in which steps it happens:
 //! pages that are written, synchronised and lost (`disk`), a claim cut in five (`process`), roots that sets name (`hub`).
 //!
-//! Beside the tests of the crate, because these functions are private. `PALISADE_MODEL_FAULTS` raises the number of faults.
+//! Beside the tests of the crate, because these functions are private. What a run looked at it prints (`--nocapture`).
+//!
+//! The order of a claim's steps is the model's own: that the signer keeps it is what the kills of `regtest` show on real disks.
 
 mod disk;
 mod hub;
@@ -26,8 +28,8 @@ use voter::Source;
 
 /// The first epoch that is voted in, and the last. Each has one height, of the same number.
 const FIRST: u8 = 1;
-const LAST: u8 = 3;
-/// Records that can be born.
+const LAST: u8 = 2;
+/// Most records that can be born.
 const SEEDS: u8 = 3;
 
 /// The two blocks that sources show at a height.
@@ -92,8 +94,8 @@ enum Check {
     Lock,
     /// The record is trusted only as its mark describes it.
     Mark,
-    /// The mark says which record it describes.
-    Name,
+    /// The mark says which rows it describes.
+    Contents,
     /// A voter asks only for descendants of what is final and of its own last vote.
     Ancestors,
 }
@@ -101,8 +103,8 @@ enum Check {
 /// Who asks the signer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Callers {
-    /// Two voters with honest logs and lying sources.
-    Voters,
+    /// Voters with honest logs and lying sources, each with one request on its way at most.
+    Voters(usize),
     /// Somebody who has the socket, and asks for anything.
     Anyone,
 }
@@ -113,6 +115,8 @@ struct Operator {
     without: Option<Check>,
     /// What may happen besides crashes and restarts, which may happen at any time.
     faults: u8,
+    /// Records that are born at most: what would come after is cut off.
+    seeds: u8,
     /// Whether one of the faults is a byte copy of the disk to another machine.
     byte_copy: bool,
 }
@@ -128,7 +132,7 @@ struct Machine {
 struct State {
     machines: Vec<Machine>,
     hub: Hub,
-    /// Requests of two voters on their way.
+    /// Requests of voters on their way.
     asked: Vec<Ask>,
     left: BTreeSet<Vote>,
     /// The epoch in which each record was born.
@@ -163,7 +167,8 @@ enum Act {
     },
     Step(At),
     Release(At),
-    Certify(Block),
+    /// The next epoch begins.
+    GoOn(Block),
     Kill(At),
     PowerCut {
         machine: usize,
@@ -193,17 +198,15 @@ impl Model for Operator {
 
     fn init_states(&self) -> Vec<State> {
         let mut disk = Disk::default();
-        let mut process = Process::begin(&mut disk, &self.keys, 0);
-        for epoch in [FIRST, FIRST + 1] {
-            process.take_commit(epoch, &self.keys);
-            while process.has_step() {
-                process.step(&mut disk, &self.keys);
-            }
-            process.release();
+        let mut process = Process::begin(&mut disk, 0);
+        process.take_commit(FIRST, &self.keys);
+        while process.has_step() {
+            process.step(&mut disk);
         }
+        process.release();
         disk.renumber();
         let machines = vec![Machine { disk, running: vec![process] }];
-        let (hub, asked, left, born) = (Hub::new(), Vec::new(), BTreeSet::new(), vec![FIRST]);
+        let (hub, asked, left, born) = (Hub::new(), Vec::new(), BTreeSet::new(), vec![FIRST - 1]);
         vec![State { machines, hub, asked, left, born, faults: self.faults }]
     }
 
@@ -214,8 +217,8 @@ impl Model for Operator {
             }
             self.act_on_machine(state, machine, number, acts);
         }
-        if state.hub.epoch < LAST {
-            acts.extend(Block::BOTH.map(Act::Certify));
+        if state.hub.epoch() < LAST {
+            acts.extend(Block::BOTH.map(Act::GoOn));
         }
         if state.faults > 0 && state.machines.len() == 1 {
             acts.push(Act::SecondMachine);
@@ -280,7 +283,7 @@ impl Operator {
         if process.work.is_some() {
             return;
         }
-        if self.callers == Callers::Voters && state.asked.len() < 2 {
+        if matches!(self.callers, Callers::Voters(voters) if state.asked.len() < voters) {
             let sources = Block::BOTH.into_iter().flat_map(|below| Block::BOTH.map(|top| (below, top)));
             acts.extend(sources.map(|(below, top)| Act::Ask { signer: at, below, top }));
         }
@@ -333,10 +336,10 @@ impl Operator {
             Act::Commit { epoch, at } => state.process(at).take_commit(epoch, &self.keys),
             Act::Step((machine, place)) => {
                 let Machine { disk, running } = &mut state.machines[machine];
-                running[place].step(disk, &self.keys);
+                running[place].step(disk);
             }
             Act::Release(at) => self.release(state, at)?,
-            Act::Certify(block) => state.hub.certify(block),
+            Act::GoOn(block) => state.hub.go_on(block),
             Act::Kill((machine, place)) => drop(state.machines[machine].running.remove(place)),
             Act::PowerCut { machine, record, mark } => {
                 state.machines[machine].running.clear();
@@ -358,16 +361,15 @@ impl Operator {
         let existing = Process::open(&machine.disk, &self.keys, self.without);
         let process = match existing {
             Some(process) => process,
-            // No more records are looked at: what comes after is cut off.
-            None if newborn == SEEDS => return None,
+            None if newborn == self.seeds => return None,
             None => {
                 // The old files are put aside, under whoever has them open, where somebody may take them for a backup.
                 if machine.disk.now.record.is_some() && machine.disk.copy.is_none() {
                     machine.disk.make_copy();
                 }
                 machine.lose(Which::Both);
-                state.born.resize(usize::from(newborn) + 1, state.hub.epoch);
-                Process::begin(&mut machine.disk, &self.keys, newborn)
+                state.born.resize(usize::from(newborn) + 1, state.hub.epoch());
+                Process::begin(&mut machine.disk, newborn)
             }
         };
         machine.running.push(process);

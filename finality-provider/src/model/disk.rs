@@ -3,6 +3,8 @@
 use super::keys::{Keys, Seed};
 use super::{Block, LAST};
 use crate::signer::record::mark::{Changed, Mark};
+use crate::signer::record::trust::Contents;
+use palisade_protocol::hash::Hash32;
 
 /// Rows of the record, by kind: each kind is a page that SQLite writes as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,11 +19,6 @@ impl Rows {
     pub(super) fn none() -> Self {
         Self { roots: [false; LAST as usize + 1], votes: [None; LAST as usize + 1] }
     }
-
-    pub(super) fn count(&self) -> u64 {
-        let roots = self.roots.iter().filter(|claimed| **claimed).count();
-        (roots + self.votes.iter().flatten().count()) as u64
-    }
 }
 
 /// The record's file.
@@ -32,11 +29,39 @@ pub(super) struct RecordFile {
     pub(super) rows: Rows,
 }
 
-/// The mark's file.
+impl RecordFile {
+    /// As the production code sums them up.
+    pub(super) fn contents(&self, keys: &Keys) -> Contents {
+        let mut contents = Contents::of(keys.name(self.seed));
+        for height in 0..=LAST {
+            let mut add = |table, digest| {
+                contents = contents.with(table, &[], &Hash32::ZERO, height.into(), &digest);
+            };
+            if self.rows.roots[usize::from(height)] {
+                add(0, keys.root(self.seed, height));
+            }
+            if let Some(block) = self.rows.votes[usize::from(height)] {
+                add(1, block.hash(height));
+            }
+        }
+        contents
+    }
+}
+
+/// The mark's file: what it says of which rows, before they are summed up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum MarkFile {
     Torn,
-    Whole(Mark),
+    Whole(RecordFile),
+}
+
+impl MarkFile {
+    pub(super) fn read(&self, keys: &Keys) -> Option<Mark> {
+        match self {
+            Self::Torn => None,
+            Self::Whole(of) => Some(Mark { contents: of.contents(keys), changed: of.changed }),
+        }
+    }
 }
 
 /// The signer's data directory.
@@ -98,10 +123,9 @@ impl Disk {
     }
 
     /// A new record, durable before it is used.
-    pub(super) fn begin(&mut self, keys: &Keys, seed: Seed) -> RecordFile {
+    pub(super) fn begin(&mut self, seed: Seed) -> RecordFile {
         let record = RecordFile { changed: self.tick(), seed, rows: Rows::none() };
-        let mark = Mark { record: keys.name(seed), rows: 0, changed: record.changed };
-        self.now = Files { record: Some(record), mark: Some(MarkFile::Whole(mark)) };
+        self.now = Files { record: Some(record), mark: Some(MarkFile::Whole(record)) };
         self.synced = self.now;
         record
     }

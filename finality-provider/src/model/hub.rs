@@ -6,8 +6,8 @@ use super::{Block, FIRST, LAST, SEEDS, Vote};
 /// Sets of this epoch and the next are fixed; later ones take commitments.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Hub {
-    /// Its one height is waited for.
-    pub(super) epoch: u8,
+    /// The epoch of the hub's newest block. The chain opens in the first one.
+    epoch: u8,
     roots: [Option<Seed>; LAST as usize + 1],
     /// Roots that were ever committed to, by epoch: none comes back.
     known: [[bool; SEEDS as usize]; LAST as usize + 1],
@@ -15,18 +15,17 @@ pub(super) struct Hub {
 }
 
 impl Hub {
-    /// The first two epochs have sets, which name the roots of the first seed.
+    /// The set of the first epoch is fixed, and names the root of the first seed.
     pub(super) fn new() -> Self {
-        let mut hub = Self {
-            epoch: FIRST,
-            roots: [None; LAST as usize + 1],
-            known: Default::default(),
-            certified: [None; LAST as usize + 1],
-        };
-        for epoch in [FIRST, FIRST + 1] {
-            hub.roots[usize::from(epoch)] = Some(0);
-        }
+        let none = [None; LAST as usize + 1];
+        let mut hub = Self { epoch: FIRST - 1, roots: none, known: Default::default(), certified: [None; _] };
+        hub.roots[usize::from(FIRST)] = Some(0);
         hub
+    }
+
+    /// The height that waits for a certificate: each epoch has one.
+    pub(super) fn awaited(&self) -> u8 {
+        self.epoch.max(FIRST)
     }
 
     /// The seed whose root the set of an epoch names.
@@ -48,6 +47,11 @@ impl Hub {
         Some(self.epoch + 2).filter(|epoch| *epoch <= LAST)
     }
 
+    /// The epoch of now.
+    pub(super) fn epoch(&self) -> u8 {
+        self.epoch
+    }
+
     /// A commitment comes. It may come too late, and a root that was replaced is refused.
     pub(super) fn take_root(&mut self, epoch: u8, seed: Seed) {
         let known = &mut self.known[usize::from(epoch)][usize::from(seed)];
@@ -56,9 +60,11 @@ impl Hub {
         }
     }
 
-    /// The others make a block final: the next epoch begins, and the set after it is fixed.
-    pub(super) fn certify(&mut self, block: Block) {
-        self.certified[usize::from(self.epoch)] = Some(block);
+    /// The next epoch begins, once the others have made a block of this one final, and the set after it is fixed.
+    pub(super) fn go_on(&mut self, block: Block) {
+        if self.epoch >= FIRST {
+            self.certified[usize::from(self.epoch)] = Some(block);
+        }
         self.epoch += 1;
     }
 }

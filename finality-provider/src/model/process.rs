@@ -4,8 +4,7 @@ use super::disk::{Disk, MarkFile, RecordFile, Rows};
 use super::keys::{Keys, Seed};
 use super::{Ask, Block, Check};
 use crate::signer::record::Claim;
-use crate::signer::record::mark::Mark;
-use crate::signer::record::trust::{Contents, Files, Start};
+use crate::signer::record::trust::{Files, Start, check_contents};
 use crate::signer::rules;
 use palisade_protocol::units::Epoch;
 
@@ -14,7 +13,6 @@ use palisade_protocol::units::Epoch;
 pub(super) struct Process {
     pub(super) seed: Seed,
     pub(super) rows: Rows,
-    written: u64,
     /// The file that it has open lost its name: what it writes there is gone with the process.
     pub(super) record_lost: bool,
     pub(super) mark_lost: bool,
@@ -54,12 +52,12 @@ impl Process {
     }
 
     /// Begins a record.
-    pub(super) fn begin(disk: &mut Disk, keys: &Keys, seed: Seed) -> Self {
-        Self::of(disk.begin(keys, seed))
+    pub(super) fn begin(disk: &mut Disk, seed: Seed) -> Self {
+        Self::of(disk.begin(seed))
     }
 
     fn of(RecordFile { seed, rows, .. }: RecordFile) -> Self {
-        Self { seed, rows, written: rows.count(), record_lost: false, mark_lost: false, work: None }
+        Self { seed, rows, record_lost: false, mark_lost: false, work: None }
     }
 
     /// Takes a request, as `Signer::vote` does. A refusal changes nothing.
@@ -102,7 +100,7 @@ impl Process {
     }
 
     /// The next step of a claim.
-    pub(super) fn step(&mut self, disk: &mut Disk, keys: &Keys) {
+    pub(super) fn step(&mut self, disk: &mut Disk) {
         let Some(mut work) = self.work else { return };
         work.stage = match work.stage {
             Stage::Begun => {
@@ -116,7 +114,7 @@ impl Process {
                 Stage::Synced
             }
             Stage::Synced => {
-                self.mark(disk, keys);
+                self.mark(disk);
                 Stage::Marked
             }
             Stage::Marked | Stage::Durable => {
@@ -135,7 +133,6 @@ impl Process {
             Job::Root(epoch) => self.rows.roots[usize::from(epoch)] = true,
             Job::Vote(ask) => self.rows.votes[usize::from(ask.height)] = Some(ask.block),
         }
-        self.written += 1;
         let changed = disk.tick();
         if let (false, Some(file)) = (self.record_lost, &mut disk.now.record) {
             file.changed = changed;
@@ -146,12 +143,12 @@ impl Process {
         }
     }
 
-    fn mark(&self, disk: &mut Disk, keys: &Keys) {
+    fn mark(&self, disk: &mut Disk) {
         let own = disk.now.record.filter(|_| !self.record_lost);
         let changed = own.map_or_else(|| disk.tick(), |file| file.changed);
         if !self.mark_lost {
-            let mark = Mark { record: keys.name(self.seed), rows: self.written, changed };
-            disk.now.mark = Some(MarkFile::Whole(mark));
+            let of = RecordFile { changed, seed: self.seed, rows: self.rows };
+            disk.now.mark = Some(MarkFile::Whole(of));
         }
     }
 
@@ -190,15 +187,14 @@ impl Process {
 
 /// The record, if it may be trusted.
 fn trusted(disk: &Disk, keys: &Keys, without: Option<Check>) -> Option<RecordFile> {
-    let mark = match disk.now.mark {
-        Some(MarkFile::Whole(mark)) => Some(mark),
-        _ => None,
-    };
+    let mark = disk.now.mark.and_then(|mark| mark.read(keys));
     let record = disk.now.record;
     let files = Files { record: record.map(|file| file.changed), has_mark: disk.now.mark.is_some(), mark };
     let Ok(Start::Open(mark)) = files.judge() else { return None };
     let file = record?;
-    let name = if without == Some(Check::Name) { mark.record } else { keys.name(file.seed) };
-    let contents = Contents { record: name, rows: file.rows.count() };
-    contents.judge(&mark).is_ok().then_some(file)
+    let found = match without {
+        Some(Check::Contents) => mark.contents,
+        _ => file.contents(keys),
+    };
+    check_contents(found, &mark).is_ok().then_some(file)
 }

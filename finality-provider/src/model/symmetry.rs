@@ -1,7 +1,7 @@
 //! States that differ only in names are one state: times of files, the order of requests, and which of a height's two blocks
 //! is called A.
 
-use super::disk::Files;
+use super::disk::{Files, MarkFile};
 use super::{Block, FIRST, LAST, State, Vote};
 
 impl State {
@@ -52,5 +52,10 @@ impl State {
 }
 
 fn visit_files(files: &mut Files, at: usize, look: &mut impl FnMut(&mut Block)) {
-    files.record.iter_mut().for_each(|record| record.rows.votes[at].iter_mut().for_each(&mut *look));
+    let marked = match &mut files.mark {
+        Some(MarkFile::Whole(of)) => Some(of),
+        _ => None,
+    };
+    let rows = files.record.as_mut().into_iter().chain(marked).map(|file| &mut file.rows);
+    rows.filter_map(|rows| rows.votes[at].as_mut()).for_each(look);
 }

@@ -23,7 +23,7 @@ pub(super) struct Source {
 impl Source {
     /// It shows these two at the height that the hub waits for and below, and what is final before that.
     pub(super) fn new(hub: &Hub, below: Block, top: Block) -> Self {
-        let height = hub.epoch;
+        let height = hub.awaited();
         let mut shown = [Block::A; LAST as usize + 1];
         for (at, block) in shown.iter_mut().enumerate().take(height.into()) {
             *block = hub.certified(at as u8).unwrap_or(Block::A);
@@ -58,16 +58,17 @@ pub(super) fn ask(
     without: Option<Check>,
 ) -> Option<Ask> {
     let place = |(height, block): (u8, Block)| (Height(height.into()), block.hash(height));
+    let (height, below) = (hub.awaited(), hub.awaited() - 1);
     let last = signer.last();
     let set = StandingSet {
         fixed_by: Height(0),
         is_final: true,
-        member: Some(keys.member(keys.root(hub.root(hub.epoch)?, hub.epoch))),
+        member: Some(keys.member(keys.root(hub.root(height)?, height))),
         expiry: BtcHeight(1),
     };
     let standing = Standing {
         exposed: false,
-        awaited: Some((Height(hub.epoch.into()), Epoch(hub.epoch.into()))),
+        awaited: Some((Height(height.into()), Epoch(height.into()))),
         may_vote: true,
         certified_at_last: last.and_then(|(height, _)| Some(hub.certified(height)?.hash(height))),
         set: Some(set),
@@ -75,7 +76,6 @@ pub(super) fn ask(
     };
     let own = last.map(place).map(|(height, block)| LastVote { height, block });
     let due = standing.due(&Voting { key: keys.key(), last: own, btc_tip: BtcHeight(0) }).ok()?;
-    let (height, below) = (hub.epoch, hub.epoch - 1);
     let certified = hub.certified(below).map(|block| place((below, block)));
     let ancestors = Ancestors { genesis: Block::A.hash(0), certified, last: last.map(place) };
     let votable = now(source.votable(due.height, &ancestors));

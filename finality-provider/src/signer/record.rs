@@ -5,10 +5,10 @@
 //! backup or rolled back is therefore put aside, and a new one is born with a new seed: the epochs that the old seed
 //! committed to are not voted in, and later ones are. That is safe whatever happened to the old file.
 //!
-//! How it is noticed: a second file, the mark, holds the record's name, the number of rows, and the time at which the kernel says
-//! that the record's file changed last. No copy and no restore keeps that time. A kill in the middle of a claim, or a chmod,
-//! changes it too; then a sound record is put aside, which costs some epochs and no safety. What is put in the place of a
-//! record while the signer runs has another name or fewer rows.
+//! How it is noticed: a second file, the mark, holds a hash of all rows and the time at which the kernel says that the record's
+//! file changed last. No copy and no restore keeps that time. A kill in the middle of a claim, or a chmod, changes it too; then a
+//! sound record is put aside, which costs some epochs and no safety. What is put in the place of a record while the signer
+//! runs may get its time into the mark, but holds other rows.
 //!
 //! What cannot be noticed: a copy of the whole disk below the file system, such as a snapshot of a virtual machine or a volume.
 
@@ -29,7 +29,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use trust::{Contents, Distrust, Files, Start};
+use trust::{Contents, Distrust, Files, Start, check_contents};
 
 /// A record of another format is not put aside as a damaged one is: the build that wrote it can go on with it. (One that was
 /// restored or copied besides is put aside before anybody looks at its format.)
@@ -134,16 +134,16 @@ pub enum Origin {
 pub struct Record {
     connection: Connection,
     seed: NonceSeed,
-    rows: u64,
+    contents: Contents,
     mark: MarkFile,
 }
 
 /// Which claims are asked for.
 #[derive(Debug, Clone, Copy)]
 enum Table {
-    NonceRoot,
-    Vote,
-    Checkpoint,
+    NonceRoot = 0,
+    Vote = 1,
+    Checkpoint = 2,
 }
 
 impl Table {
@@ -202,12 +202,12 @@ impl Record {
             Err(why) if is_damage(&why) => return Ok(Err(Distrust::Damaged(why.to_string()))),
             other => other?,
         };
-        let Some((seed, rows)) = found else { return Ok(Err(Distrust::NoSeed)) };
-        if let Err(distrust) = (Contents { record: name(&seed), rows }).judge(marked) {
+        let Some((seed, contents)) = found else { return Ok(Err(Distrust::NoSeed)) };
+        if let Err(distrust) = check_contents(contents, marked) {
             return Ok(Err(distrust));
         }
         let mark = MarkFile::open(path, mark_path)?;
-        Ok(Ok(Self { connection, seed, rows, mark }))
+        Ok(Ok(Self { connection, seed, contents, mark }))
     }
 
     fn give_birth(path: &Path, mark_path: &Path) -> Result<Self, RecordError> {
@@ -220,11 +220,12 @@ impl Record {
         transaction.execute("INSERT INTO birth (one, seed) VALUES (1, ?1)", params![seed.as_bytes()])?;
         transaction.commit()?;
         let mark = MarkFile::open(path, mark_path)?;
-        mark.write(name(&seed), 0)?;
+        let contents = Contents::of(name(&seed));
+        mark.write(contents)?;
         if let Some(dir) = path.parent() {
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)?;
         }
-        Ok(Self { connection, seed, rows: 0, mark })
+        Ok(Self { connection, seed, contents, mark })
     }
 
     /// The seed of all nonces.
@@ -305,8 +306,8 @@ impl Record {
         let row = params![key, context.0, number, digest.0];
         transaction.prepare_cached(table.insert())?.execute(row)?;
         transaction.commit()?;
-        self.rows += 1;
-        self.mark.write(name(&self.seed), self.rows)?;
+        self.contents = self.contents.with(table as u8, key, context, number, &digest);
+        self.mark.write(self.contents)?;
         Ok(claim)
     }
 }
@@ -325,19 +326,29 @@ fn connect(path: &Path) -> Result<Connection, DatabaseError> {
     Ok(connection)
 }
 
-/// The seed, and how many rows were claimed.
-fn read_birth(connection: &Connection) -> Result<Option<(NonceSeed, u64)>, rusqlite::Error> {
+/// All rows, with the numbers of [`Table`].
+const ALL_ROWS: &str = "SELECT 0, key, context, epoch, digest FROM nonce_root
+    UNION ALL SELECT 1, key, context, height, digest FROM vote
+    UNION ALL SELECT 2, key, context, epoch, digest FROM checkpoint";
+
+/// The seed, and what the record holds.
+fn read_birth(connection: &Connection) -> Result<Option<(NonceSeed, Contents)>, rusqlite::Error> {
     let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {
         let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
         return Err(rusqlite::Error::SqliteFailure(code, Some(verdict)));
     }
-    let sql = "SELECT seed, (SELECT count(*) FROM nonce_root) + (SELECT count(*) FROM vote)
-               + (SELECT count(*) FROM checkpoint) FROM birth";
-    let row = connection.query_row(sql, [], |row| {
-        Ok((NonceSeed::from_bytes(row.get::<_, [u8; 32]>(0)?), row.get::<_, i64>(1)?.unsigned_abs()))
-    });
-    row.optional()
+    let seed = connection.query_row("SELECT seed FROM birth", [], |row| row.get(0)).optional()?;
+    let Some(seed) = seed.map(NonceSeed::from_bytes) else { return Ok(None) };
+    let mut statement = connection.prepare(ALL_ROWS)?;
+    let mut rows = statement.query([])?;
+    let mut contents = Contents::of(name(&seed));
+    while let Some(row) = rows.next()? {
+        let (context, digest) = (Hash32(row.get(2)?), Hash32(row.get(4)?));
+        let key: Vec<u8> = row.get(1)?;
+        contents = contents.with(row.get(0)?, &key, &context, row.get(3)?, &digest);
+    }
+    Ok(Some((seed, contents)))
 }
 
 /// Whether the file itself is to blame, rather than a full disk or a lock.

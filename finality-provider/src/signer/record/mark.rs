@@ -1,6 +1,7 @@
 //! The mark: what the record's file should look like, in a file beside it.
 
 use super::RecordError;
+use super::trust::Contents;
 use palisade_protocol::hash::Hash32;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -30,16 +31,14 @@ impl From<&Metadata> for Changed {
 /// What the mark says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Mark {
-    /// Name of the record that was written. What lies in its place may be another one, with as many rows.
-    pub(crate) record: Hash32,
-    /// Rows in the record.
-    pub(crate) rows: u64,
+    /// What was written. Another record may lie in its place, or another state of it.
+    pub(crate) contents: Contents,
     /// Its last change.
     pub(crate) changed: Changed,
 }
 
-/// Bytes of a mark: name, rows, seconds and nanoseconds.
-const LENGTH: usize = 32 + 3 * 8;
+/// Bytes of a mark: contents, seconds and nanoseconds.
+const LENGTH: usize = 32 + 2 * 8;
 
 impl Mark {
     /// Nothing where there is no mark, or half a mark.
@@ -51,12 +50,11 @@ impl Mark {
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (record, numbers) = bytes.split_first_chunk::<32>()?;
+        let (contents, numbers) = bytes.split_first_chunk::<32>()?;
         let numbers: Vec<[u8; 8]> = numbers.chunks(8).filter_map(|word| word.try_into().ok()).collect();
         match numbers.as_slice() {
-            [rows, s, ns] if bytes.len() == LENGTH => Some(Self {
-                record: Hash32(*record),
-                rows: u64::from_be_bytes(*rows),
+            [s, ns] if bytes.len() == LENGTH => Some(Self {
+                contents: Contents(Hash32(*contents)),
                 changed: Changed(i64::from_be_bytes(*s), i64::from_be_bytes(*ns)),
             }),
             _ => None,
@@ -65,7 +63,7 @@ impl Mark {
 
     fn to_bytes(self) -> Vec<u8> {
         let Changed(s, ns) = self.changed;
-        [&self.record.0[..], &self.rows.to_be_bytes(), &s.to_be_bytes(), &ns.to_be_bytes()].concat()
+        [&self.contents.0.0[..], &s.to_be_bytes(), &ns.to_be_bytes()].concat()
     }
 }
 
@@ -93,10 +91,10 @@ impl MarkFile {
 
     /// Marks the record as it is now, durably. SQLite has synchronised its content; its times need it too.
     /// The times are those of the open file: another file may have its name by now.
-    pub(super) fn write(&self, record: Hash32, rows: u64) -> Result<(), RecordError> {
+    pub(super) fn write(&self, contents: Contents) -> Result<(), RecordError> {
         let synced = self.record.sync_all().and_then(|()| self.record.metadata());
         let changed = Changed::from(&synced.map_err(in_file(&self.record_path))?);
-        let bytes = Mark { record, rows, changed }.to_bytes();
+        let bytes = Mark { contents, changed }.to_bytes();
         self.file.write_all_at(&bytes, 0).and_then(|()| self.file.sync_data()).map_err(in_file(&self.path))
     }
 }

@@ -164,9 +164,9 @@ fn a_record_without_its_mark_is_not_trusted() {
 /// Alters the record's file and has the mark say that this is how it should be: what is left is SQLite's own judgement.
 fn alter(dir: &TempDir, altered: &[u8]) {
     let path = dir.path().join("record.sqlite");
-    let Mark { record, rows, .. } = Mark::read(&dir.path().join("record.mark")).unwrap().unwrap();
+    let contents = Mark::read(&dir.path().join("record.mark")).unwrap().unwrap().contents;
     fs::write(&path, altered).unwrap();
-    MarkFile::open(&path, &dir.path().join("record.mark")).unwrap().write(record, rows).unwrap();
+    MarkFile::open(&path, &dir.path().join("record.mark")).unwrap().write(contents).unwrap();
 }
 
 #[test]
@@ -214,7 +214,22 @@ fn a_record_with_a_row_less_than_was_written_is_not_trusted() {
     let one = fs::read(dir.path().join("record.sqlite")).unwrap();
     with_votes(&dir, [2]);
     alter(&dir, &one);
-    put_aside_because(&dir, id, "1 rows where 2");
+    put_aside_because(&dir, id, "older state");
+}
+
+#[test]
+fn a_record_with_as_many_rows_and_another_one_among_them_is_not_trusted() {
+    let dir = TempDir::new().unwrap();
+    let id = with_votes(&dir, [1]);
+    let one = fs::read(dir.path().join("record.sqlite")).unwrap();
+    with_votes(&dir, [2]);
+    alter(&dir, &one);
+    // The row that came next in this state of it is another one.
+    let record = Connection::open(dir.path().join("record.sqlite")).unwrap();
+    record.execute("INSERT INTO vote VALUES (?1, ?2, 3, ?3)", params![KEY, CONTEXT.0, A.0]).unwrap();
+    drop(record);
+    alter(&dir, &fs::read(dir.path().join("record.sqlite")).unwrap());
+    put_aside_because(&dir, id, "older state");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Whether a record that lies in the data directory may be trusted. Pure.
 
 use super::mark::{Changed, Mark};
-use palisade_protocol::hash::Hash32;
+use palisade_protocol::context::Context;
+use palisade_protocol::hash::{Hash32, tagged};
 
 /// What is seen of the files before anything opens them.
 #[derive(Debug, Clone, Copy)]
@@ -14,13 +15,21 @@ pub(crate) struct Files {
     pub(crate) mark: Option<Mark>,
 }
 
-/// What an opened record holds.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Contents {
-    /// Its name, which follows from its seed.
-    pub(crate) record: Hash32,
-    /// Its rows.
-    pub(crate) rows: u64,
+/// What a record holds: its name and all of its rows, in whatever order they were added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Contents(pub(super) Hash32);
+
+impl Contents {
+    /// Of a record without rows.
+    pub(crate) fn of(name: Hash32) -> Self {
+        Self(name)
+    }
+
+    /// With one row more. A row is never there twice.
+    pub(crate) fn with(self, table: u8, key: &[u8], context: &Context, number: i64, digest: &Hash32) -> Self {
+        let row = tagged("palisade/1/row", &[&[table], &context.0, &number.to_be_bytes(), &digest.0, key]);
+        Self(Hash32(std::array::from_fn(|at| self.0.0[at] ^ row.0[at])))
+    }
 }
 
 /// What to do with the files.
@@ -45,10 +54,10 @@ pub(crate) enum Distrust {
     Damaged(String),
     #[error("it has no seed")]
     NoSeed,
-    #[error("it is not the record that was written last: another one was put in its place")]
-    OtherRecord,
-    #[error("it has {found} rows where {written} were written")]
-    Rows { found: u64, written: u64 },
+    #[error(
+        "it does not hold what was written last: another record, or an older state of it, was put in its place"
+    )]
+    OtherContents,
 }
 
 impl Files {
@@ -64,15 +73,7 @@ impl Files {
     }
 }
 
-impl Contents {
-    /// Whether this is what was written last. Rows are only added, so an older state of the same record has fewer.
-    pub(crate) fn judge(&self, mark: &Mark) -> Result<(), Distrust> {
-        if self.record != mark.record {
-            return Err(Distrust::OtherRecord);
-        }
-        if self.rows != mark.rows {
-            return Err(Distrust::Rows { found: self.rows, written: mark.rows });
-        }
-        Ok(())
-    }
+/// Whether an opened record holds what was written last.
+pub(crate) fn check_contents(found: Contents, mark: &Mark) -> Result<(), Distrust> {
+    if found == mark.contents { Ok(()) } else { Err(Distrust::OtherContents) }
 }
