@@ -242,6 +242,9 @@ impl Model for Operator {
                     .any(|(a, b)| (a.height, a.seed) == (b.height, b.seed) && a.block != b.block)
             }),
             Property::always(ONE_MESSAGE, |_, state: &State| {
+                !pairs(&state.left).any(|(a, b)| a.height == b.height && a.block != b.block)
+            }),
+            Property::always(ONE_COUNTS, |_, state: &State| {
                 let votes = state.left.iter().filter(|vote| state.hub.names(vote));
                 let votes = votes.copied().collect();
                 !pairs(&votes).any(|(a, b)| a.height == b.height && a.block != b.block)
@@ -261,7 +264,8 @@ impl Model for Operator {
 }
 
 const ONE_NONCE: &str = "no nonce signs two messages";
-const ONE_MESSAGE: &str = "no two messages of one height leave under the root that its set names";
+const ONE_MESSAGE: &str = "no two messages of one height leave";
+const ONE_COUNTS: &str = "no two messages of one height leave under the root that its set names";
 const DESCENDS: &str = "a voter asks for descendants of what is final";
 const A_VOTE: &str = "a vote leaves";
 const RETURNS: &str = "a signer with a new record votes again within two epochs";

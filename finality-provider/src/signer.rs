@@ -5,6 +5,9 @@
 //! unless the root that the set names is the one that this very record committed to. What is signed is in the record,
 //! durably, before the signature exists.
 //!
+//! Which root the set names, the caller says. One who lies to a signer with a new record gets a second message of a height that the
+//! lost record signed, with another nonce: it verifies under no set and gives no key away.
+//!
 //! Not here: which block deserves a vote. That is the voter's judgement, and the signer does not believe in it.
 
 pub mod client;
