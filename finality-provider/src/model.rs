@@ -6,7 +6,8 @@
 //! and of which block (`ChainSource::votable`). The model itself is only what these decide about, and in which steps it happens:
 //! pages that are written, synchronised and lost (`disk`), a claim cut in five (`process`), roots that sets name (`hub`).
 //!
-//! Beside the tests of the crate, because these functions are private. What a run looked at it prints (`--nocapture`).
+//! Beside the tests of the crate, because these functions are private. What a run looked at it prints (`--nocapture`);
+//! `PALISADE_MODEL_FAULTS=1` makes it look at more, for minutes.
 //!
 //! The order of a claim's steps is the model's own: that the signer keeps it is what the kills of `regtest` show on real disks.
 
