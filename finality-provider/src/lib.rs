@@ -7,6 +7,8 @@
 pub mod add_chain;
 pub mod init;
 pub mod keys;
+#[cfg(test)]
+mod model;
 pub mod register;
 pub mod signer;
 pub mod status;

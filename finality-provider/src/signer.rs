@@ -5,6 +5,9 @@
 //! unless the root that the set names is the one that this very record committed to. What is signed is in the record,
 //! durably, before the signature exists.
 //!
+//! Which root the set names, the caller says. One who lies to a signer with a new record gets a second message of a height that the
+//! lost record signed, with another nonce: it verifies under no set and gives no key away.
+//!
 //! Not here: which block deserves a vote. That is the voter's judgement, and the signer does not believe in it.
 
 pub mod client;
@@ -12,6 +15,7 @@ pub mod config;
 mod frame;
 pub mod record;
 pub mod request;
+pub(crate) mod rules;
 pub mod run;
 pub mod server;
 
@@ -25,7 +29,7 @@ use palisade_protocol::checkpoint::{self, CheckpointShare};
 use palisade_protocol::context::{ChainId, ChainIdentity, Context, Purpose, Terms};
 use palisade_protocol::curve::{KeyPair, Signature};
 use palisade_protocol::eots;
-use palisade_protocol::finality::commitment::{self, Commitment, is_committed, nonce_tree};
+use palisade_protocol::finality::commitment::{self, Commitment, is_committed};
 use palisade_protocol::finality::vote::{Ballot, Vote};
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::hash::Hash32;
@@ -308,10 +312,7 @@ impl Signer {
         }
         let epoch = chain.terms.epoch_of(request.height);
         let own = self.record().root(&chain.key.to_bytes(), &chain.vote, epoch)?;
-        let own = own.ok_or(Refused::NotCommitted(epoch))?;
-        if own != request.root {
-            return Err(Refused::OtherRoot { epoch, set: request.root, own });
-        }
+        let own = rules::check_root(epoch, own, request.root)?;
         let tree = self.voting_tree(chain, epoch)?;
         if tree.root() == own { Ok(tree) } else { Err(Refused::Inconsistent(epoch)) }
     }
@@ -352,15 +353,9 @@ impl Signer {
         found.ok_or_else(|| Refused::UnknownChain(id.clone()))
     }
 
-    /// The tree over an epoch's nonces; it follows from key, seed and context, so it is computed and never stored.
     fn tree(&self, chain: &ChainSigner, epoch: Epoch) -> Result<Tree, Refused> {
         chain.check_epoch(epoch)?;
-        let first = chain.terms.first_height(epoch);
-        let nonces = (0..chain.terms.voted_heights()).map(|index| {
-            let height = first.plus(index * chain.terms.voted_every);
-            nonce::derive(&chain.pair, &self.seed, &chain.vote, height).public()
-        });
-        Ok(nonce_tree(nonces))
+        Ok(rules::epoch_tree(&chain.pair, &self.seed, &chain.vote, &chain.terms, epoch))
     }
 
     /// The same, kept in memory for the epoch that a chain votes in.

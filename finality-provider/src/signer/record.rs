@@ -5,14 +5,17 @@
 //! backup or rolled back is therefore put aside, and a new one is born with a new seed: the epochs that the old seed
 //! committed to are not voted in, and later ones are. That is safe whatever happened to the old file.
 //!
-//! How it is noticed: a second file, the mark, holds the number of rows and the time at which the kernel says that the
-//! record's file changed last. No copy and no restore keeps that time. A kill in the middle of a claim, or a chmod, changes
-//! it too; then a sound record is put aside, which costs some epochs and no safety.
+//! How it is noticed: a second file, the mark, holds a hash of all rows and the time at which the kernel says that the record's
+//! file changed last. No copy and no restore keeps that time. A kill in the middle of a claim, or a chmod, changes it too; then a
+//! sound record is put aside, which costs some epochs and no safety. What is put in the place of a record while the signer
+//! runs may get its time into the mark, but holds other rows.
 //!
-//! What cannot be noticed: a copy of the whole disk below the file system, such as a virtual machine's snapshot.
+//! What cannot be noticed: a copy of the whole disk below the file system, such as a snapshot of a virtual machine or a volume.
 
-mod mark;
+pub(crate) mod mark;
+pub(crate) mod trust;
 
+use super::rules;
 use mark::{Changed, Mark, MarkFile};
 use palisade_hub::daemon::database::{DatabaseError, Kind};
 use palisade_protocol::codec::{DecodeError, Wire as _};
@@ -26,6 +29,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use trust::{Contents, Distrust, Files, Start, check_contents};
 
 /// A record of another format is not put aside as a damaged one is: the build that wrote it can go on with it. (One that was
 /// restored or copied besides is put aside before anybody looks at its format.)
@@ -130,16 +134,16 @@ pub enum Origin {
 pub struct Record {
     connection: Connection,
     seed: NonceSeed,
-    rows: u64,
+    contents: Contents,
     mark: MarkFile,
 }
 
 /// Which claims are asked for.
 #[derive(Debug, Clone, Copy)]
 enum Table {
-    NonceRoot,
-    Vote,
-    Checkpoint,
+    NonceRoot = 0,
+    Vote = 1,
+    Checkpoint = 2,
 }
 
 impl Table {
@@ -169,47 +173,41 @@ impl Record {
     pub fn open(dir: &Path) -> Result<(Self, Origin), RecordError> {
         let path = dir.join("record.sqlite");
         let mark = dir.join("record.mark");
-        if !path.exists() && !mark.exists() {
-            return Ok((Self::give_birth(&path, &mark)?, Origin::New));
-        }
-        let why = match Self::open_existing(&path, &mark)? {
-            Ok(record) => return Ok((record, Origin::Existing)),
-            Err(why) => why,
+        let files = Files { record: Changed::of(&path)?, has_mark: mark.exists(), mark: Mark::read(&mark)? };
+        let distrust = match files.judge() {
+            Ok(Start::Birth) => return Ok((Self::give_birth(&path, &mark)?, Origin::New)),
+            Ok(Start::Open(marked)) => match Self::open_existing(&path, &mark, &marked)? {
+                Ok(record) => return Ok((record, Origin::Existing)),
+                Err(distrust) => distrust,
+            },
+            Err(distrust) => distrust,
         };
-        let to = put_aside(dir)?;
+        let (why, to) = (distrust.to_string(), put_aside(dir)?);
         Ok((Self::give_birth(&path, &mark)?, Origin::PutAside { why, to }))
     }
 
     /// The inner error says why the record is not to be trusted; the outer one that nobody can tell now.
-    fn open_existing(path: &Path, mark_path: &Path) -> Result<Result<Self, String>, RecordError> {
-        if !path.exists() {
-            return Ok(Err("the record is missing".to_owned()));
-        }
-        let Some(marked) = Mark::read(mark_path)? else {
-            return Ok(Err("its mark is missing or damaged".to_owned()));
-        };
-        // Before SQLite looks at the file: it would undo a transaction that a kill left half done, and so change the file.
-        if Changed::of(path)? != marked.changed {
-            return Ok(Err("its file was restored, copied or changed behind the signer's back".to_owned()));
-        }
+    fn open_existing(
+        path: &Path,
+        mark_path: &Path,
+        marked: &Mark,
+    ) -> Result<Result<Self, Distrust>, RecordError> {
         let connection = match connect(path) {
             Err(DatabaseError::Sqlite { cause, .. }) if is_damage(&cause) => {
-                return Ok(Err(cause.to_string()));
+                return Ok(Err(Distrust::Damaged(cause.to_string())));
             }
             other => other?,
         };
         let found = match read_birth(&connection) {
-            Err(why) if is_damage(&why) => return Ok(Err(why.to_string())),
+            Err(why) if is_damage(&why) => return Ok(Err(Distrust::Damaged(why.to_string()))),
             other => other?,
         };
-        let Some((seed, rows)) = found else {
-            return Ok(Err("it has no seed".to_owned()));
-        };
-        if rows != marked.rows {
-            return Ok(Err(format!("it has {rows} rows where {} were written", marked.rows)));
+        let Some((seed, contents)) = found else { return Ok(Err(Distrust::NoSeed)) };
+        if let Err(distrust) = check_contents(contents, marked) {
+            return Ok(Err(distrust));
         }
         let mark = MarkFile::open(path, mark_path)?;
-        Ok(Ok(Self { connection, seed, rows, mark }))
+        Ok(Ok(Self { connection, seed, contents, mark }))
     }
 
     fn give_birth(path: &Path, mark_path: &Path) -> Result<Self, RecordError> {
@@ -222,11 +220,12 @@ impl Record {
         transaction.execute("INSERT INTO birth (one, seed) VALUES (1, ?1)", params![seed.as_bytes()])?;
         transaction.commit()?;
         let mark = MarkFile::open(path, mark_path)?;
-        mark.write(0)?;
+        let contents = Contents::of(name(&seed));
+        mark.write(contents)?;
         if let Some(dir) = path.parent() {
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)?;
         }
-        Ok(Self { connection, seed, rows: 0, mark })
+        Ok(Self { connection, seed, contents, mark })
     }
 
     /// The seed of all nonces.
@@ -236,7 +235,7 @@ impl Record {
 
     /// Names this record without telling its seed: another record has another name.
     pub fn id(&self) -> Hash32 {
-        tagged("palisade/1/record", &[self.seed.as_bytes()])
+        name(&self.seed)
     }
 
     /// Claims the root of an epoch's nonces.
@@ -300,17 +299,16 @@ impl Record {
     ) -> Result<Claim, RecordError> {
         let number = to_integer(number)?;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
-        match find(&transaction, table, key, context, number)? {
-            Some(known) if known == digest => return Ok(Claim::Repeat),
-            Some(known) => return Ok(Claim::Taken(known)),
-            None => {}
+        let claim = rules::claim(find(&transaction, table, key, context, number)?, digest);
+        if claim != Claim::Fresh {
+            return Ok(claim);
         }
         let row = params![key, context.0, number, digest.0];
         transaction.prepare_cached(table.insert())?.execute(row)?;
         transaction.commit()?;
-        self.rows += 1;
-        self.mark.write(self.rows)?;
-        Ok(Claim::Fresh)
+        self.contents = self.contents.with(table as u8, key, context, number, &digest);
+        self.mark.write(self.contents)?;
+        Ok(claim)
     }
 }
 
@@ -328,19 +326,29 @@ fn connect(path: &Path) -> Result<Connection, DatabaseError> {
     Ok(connection)
 }
 
-/// The seed, and how many rows were claimed.
-fn read_birth(connection: &Connection) -> Result<Option<(NonceSeed, u64)>, rusqlite::Error> {
+/// All rows, with the numbers of [`Table`].
+const ALL_ROWS: &str = "SELECT 0, key, context, epoch, digest FROM nonce_root
+    UNION ALL SELECT 1, key, context, height, digest FROM vote
+    UNION ALL SELECT 2, key, context, epoch, digest FROM checkpoint";
+
+/// The seed, and what the record holds.
+fn read_birth(connection: &Connection) -> Result<Option<(NonceSeed, Contents)>, rusqlite::Error> {
     let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {
         let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
         return Err(rusqlite::Error::SqliteFailure(code, Some(verdict)));
     }
-    let sql = "SELECT seed, (SELECT count(*) FROM nonce_root) + (SELECT count(*) FROM vote)
-               + (SELECT count(*) FROM checkpoint) FROM birth";
-    let row = connection.query_row(sql, [], |row| {
-        Ok((NonceSeed::from_bytes(row.get::<_, [u8; 32]>(0)?), row.get::<_, i64>(1)?.unsigned_abs()))
-    });
-    row.optional()
+    let seed = connection.query_row("SELECT seed FROM birth", [], |row| row.get(0)).optional()?;
+    let Some(seed) = seed.map(NonceSeed::from_bytes) else { return Ok(None) };
+    let mut statement = connection.prepare(ALL_ROWS)?;
+    let mut rows = statement.query([])?;
+    let mut contents = Contents::of(name(&seed));
+    while let Some(row) = rows.next()? {
+        let (context, digest) = (Hash32(row.get(2)?), Hash32(row.get(4)?));
+        let key: Vec<u8> = row.get(1)?;
+        contents = contents.with(row.get(0)?, &key, &context, row.get(3)?, &digest);
+    }
+    Ok(Some((seed, contents)))
 }
 
 /// Whether the file itself is to blame, rather than a full disk or a lock.
@@ -386,6 +394,11 @@ fn find(
     let mut statement = connection.prepare_cached(table.select())?;
     let row = statement.query_row(params![key, context.0, number], |row| row.get::<_, Vec<u8>>(0));
     Ok(row.optional()?.map(|digest| Hash32::from_bytes(&digest)).transpose()?)
+}
+
+/// Names a record without telling its seed.
+pub(crate) fn name(seed: &NonceSeed) -> Hash32 {
+    tagged("palisade/1/record", &[seed.as_bytes()])
 }
 
 fn to_integer(number: u64) -> Result<i64, RecordError> {

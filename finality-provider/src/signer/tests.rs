@@ -9,9 +9,14 @@ use tempfile::TempDir;
 
 /// A signer of chain zero and of a chain `dev`, with the record in `dir`.
 pub(super) fn signer(dir: &Path) -> Signer {
+    signer_of(dir, Hash32([9; 32]))
+}
+
+/// The same, of the chain `dev` with this first block.
+fn signer_of(dir: &Path, dev_genesis: Hash32) -> Signer {
     let genesis = World::new(1_000).ledger.genesis().clone();
     let zero = genesis.zero();
-    let dev = ChainIdentity { id: dev(), genesis: Hash32([9; 32]), ..zero.clone() };
+    let dev = ChainIdentity { id: dev(), genesis: dev_genesis, ..zero.clone() };
     let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 1 };
     let chains = vec![
         ChainSigner::new(zero, genesis.document().zero, pair("zero key")),
@@ -89,6 +94,26 @@ fn one_height_of_two_chains_is_two_heights() {
         rule(signer.vote(&VoteRequest { chain: dev(), ..request(100, 1, dev_root) })),
         "already-voted"
     );
+}
+
+#[test]
+fn two_chains_with_one_name_and_one_key_share_neither_heights_nor_nonces() {
+    let dir = TempDir::new().unwrap();
+    let [one, other] = [9, 8].map(|byte| Hash32([byte; 32]));
+    let vote = |genesis, block| {
+        let signer = signer_of(dir.path(), genesis);
+        let root = commit(&signer, dev(), 2);
+        signer.vote(&VoteRequest { chain: dev(), ..request(100, block, root) })
+    };
+    let first = vote(one, 1).unwrap();
+    let second = vote(other, 2).unwrap();
+    assert_eq!(first.key, second.key);
+    assert_ne!(first.ballot.context, second.ballot.context);
+    assert_ne!(first.nonce, second.nonce);
+    // Each remembers its own, however often they take turns.
+    assert_eq!(rule(vote(one, 2)), "already-voted");
+    assert_eq!(rule(vote(other, 1)), "already-voted");
+    assert_eq!(vote(one, 1).unwrap(), first);
 }
 
 #[test]

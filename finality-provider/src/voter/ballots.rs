@@ -78,6 +78,36 @@ pub enum NotDue {
     },
 }
 
+/// What the ledger says of a chain, as far as a key's next vote depends on it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    /// The key is out.
+    pub(crate) exposed: bool,
+    /// The height that the chain waits for, once it is open, and its epoch.
+    pub(crate) awaited: Option<(Height, Epoch)>,
+    /// Votes count now.
+    pub(crate) may_vote: bool,
+    /// The final block at the height of the key's last vote.
+    pub(crate) certified_at_last: Option<Hash32>,
+    /// The set of the awaited height's epoch.
+    pub(crate) set: Option<StandingSet>,
+    /// Tip of the ledger's Bitcoin.
+    pub(crate) btc_tip: BtcHeight,
+}
+
+/// A set, as one key sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StandingSet {
+    /// The hub block that fixed it.
+    pub(crate) fixed_by: Height,
+    /// Whether that block is final, or need not be.
+    pub(crate) is_final: bool,
+    /// The key's place in it.
+    pub(crate) member: Option<Member>,
+    /// Last Bitcoin height at which it signs.
+    pub(crate) expiry: BtcHeight,
+}
+
 /// The height that the chain waits for: after its last certificate, or the first one since it opened.
 ///
 /// So no height is voted on while the certificate of the voted height before is not in the log.
@@ -91,32 +121,66 @@ pub fn awaited(chain: &Chain) -> Option<Height> {
 
 /// What the key should vote on now.
 pub fn due(ledger: &Ledger, chain: &Chain, voting: &Voting) -> Result<Due, NotDue> {
-    if ledger.providers().is_exposed(&voting.key) {
-        return Err(NotDue::Exposed);
+    standing(ledger, chain, voting).due(voting)
+}
+
+fn standing(ledger: &Ledger, chain: &Chain, voting: &Voting) -> Standing {
+    let awaited = awaited(chain).map(|height| (height, chain.terms.epoch_of(height)));
+    let fixed = awaited.and_then(|(_, epoch)| Some((epoch, chain.sets.get(&epoch)?)));
+    let set = fixed.map(|(epoch, fixed)| StandingSet {
+        fixed_by: fixed.hub_height,
+        is_final: is_final(ledger, chain, epoch, fixed),
+        member: fixed.set.find(&voting.key).map(|(_, member)| *member),
+        expiry: fixed.set.header().expiry,
+    });
+    Standing {
+        exposed: ledger.providers().is_exposed(&voting.key),
+        awaited,
+        may_vote: ledger.may_vote(chain),
+        certified_at_last: voting.last.and_then(|last| chain.certified.get(&last.height).copied()),
+        set,
+        btc_tip: ledger.btc_height(),
     }
-    let height = awaited(chain).ok_or(NotDue::NotOpen)?;
-    if !ledger.may_vote(chain) {
-        return Err(NotDue::Paused);
+}
+
+impl Standing {
+    /// What the key should vote on now.
+    pub(crate) fn due(&self, voting: &Voting) -> Result<Due, NotDue> {
+        if self.exposed {
+            return Err(NotDue::Exposed);
+        }
+        let (height, epoch) = self.awaited.ok_or(NotDue::NotOpen)?;
+        if !self.may_vote {
+            return Err(NotDue::Paused);
+        }
+        self.check_branch(voting)?;
+        if voting.last.is_some_and(|last| last.height >= height) {
+            return Err(NotDue::Voted(height));
+        }
+        let set = self.set.ok_or(NotDue::NoSet(epoch))?;
+        if !set.is_final {
+            return Err(NotDue::SetNotFinal { epoch, fixed_by: set.fixed_by });
+        }
+        let member = set.member.ok_or(NotDue::NotMember(epoch))?;
+        if member.nonce_root == Hash32::ZERO {
+            return Err(NotDue::NoNonces(epoch));
+        }
+        // The own node may know of blocks that the hub keeps back.
+        if voting.btc_tip.max(self.btc_tip) > set.expiry {
+            return Err(NotDue::Expired { epoch, expiry: set.expiry });
+        }
+        Ok(Due { height, member })
     }
-    check_branch(chain, voting)?;
-    if voting.last.is_some_and(|last| last.height >= height) {
-        return Err(NotDue::Voted(height));
+
+    /// A key votes only for descendants of its own last vote.
+    fn check_branch(&self, voting: &Voting) -> Result<(), NotDue> {
+        match (voting.last, self.certified_at_last) {
+            (Some(last), Some(certified)) if certified != last.block => {
+                Err(NotDue::OtherBranch { height: last.height, certified })
+            }
+            _ => Ok(()),
+        }
     }
-    let epoch = chain.terms.epoch_of(height);
-    let fixed = chain.sets.get(&epoch).ok_or(NotDue::NoSet(epoch))?;
-    if !is_final(ledger, chain, epoch, fixed) {
-        return Err(NotDue::SetNotFinal { epoch, fixed_by: fixed.hub_height });
-    }
-    let (_, member) = fixed.set.find(&voting.key).ok_or(NotDue::NotMember(epoch))?;
-    if member.nonce_root == Hash32::ZERO {
-        return Err(NotDue::NoNonces(epoch));
-    }
-    let expiry = fixed.set.header().expiry;
-    // The own node may know of blocks that the hub keeps back.
-    if voting.btc_tip.max(ledger.btc_height()) > expiry {
-        return Err(NotDue::Expired { epoch, expiry });
-    }
-    Ok(Due { height, member: *member })
 }
 
 /// Why nobody can vote on a chain for now, if all of its sets have expired.
@@ -130,17 +194,6 @@ pub fn expired(ledger: &Ledger, chain: &Chain) -> Option<String> {
             chain.id()
         )
     })
-}
-
-/// A key votes only for descendants of its own last vote.
-fn check_branch(chain: &Chain, voting: &Voting) -> Result<(), NotDue> {
-    let Some(last) = voting.last else { return Ok(()) };
-    match chain.certified.get(&last.height) {
-        Some(certified) if *certified != last.block => {
-            Err(NotDue::OtherBranch { height: last.height, certified: *certified })
-        }
-        _ => Ok(()),
-    }
 }
 
 /// A set is used once the hub block that fixed it is final. Chain zero's first set is the trust root: nothing older could

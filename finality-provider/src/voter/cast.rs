@@ -3,7 +3,7 @@
 use super::ballots::{self, Due, NotDue, Voting};
 use super::judge::{self, Facts, NotJudged};
 use super::scan;
-use super::source::{ChainSource, SourceError};
+use super::source::{Ancestors, ChainSource, SourceError};
 use super::{NoKey, Voter};
 use crate::signer::client::SignerError;
 use crate::signer::request::{ChainKey, VoteRequest};
@@ -156,21 +156,14 @@ impl Voter {
         if tip.height < due.height {
             return Err(NoVote::NoBlock(due.height));
         }
-        let (genesis, certified) = self
-            .with_ledger(|ledger| {
-                let known = ledger.chain(chain)?;
-                let below = known.certified.range(..due.height).next_back();
-                Some((known.identity.genesis, below.map(|(height, block)| (*height, *block))))
-            })
-            .ok_or(NoKey::NoChain)?;
-        let last = own.last.map(|last| (last.height, last.block));
-        // The lowest of the two, so that both lie on the way; nothing yet, then the chain's own beginning.
-        let mut known: Vec<(Height, Hash32)> = certified.into_iter().chain(last).collect();
-        if known.is_empty() {
-            source.check_genesis(genesis).await?;
-        }
-        known.sort_unstable();
-        let block = source.descendant(due.height, &known).await?;
+        let ancestors = self.with_ledger(|ledger| {
+            let known = ledger.chain(chain)?;
+            let below = known.certified.range(..due.height).next_back();
+            let certified = below.map(|(height, block)| (*height, *block));
+            let last = own.last.map(|last| (last.height, last.block));
+            Some(Ancestors { genesis: known.identity.genesis, certified, last })
+        });
+        let block = source.votable(due.height, &ancestors.ok_or(NoKey::NoChain)?).await?;
         self.cast(&own, &due, block).await
     }
 

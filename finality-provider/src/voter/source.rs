@@ -72,6 +72,17 @@ pub enum SourceError {
     },
 }
 
+/// What a block must descend from to deserve a vote.
+#[derive(Debug, Clone, Copy)]
+pub struct Ancestors {
+    /// The chain's first block.
+    pub genesis: Hash32,
+    /// The newest final block below.
+    pub certified: Option<(Height, Hash32)>,
+    /// The key's last vote.
+    pub last: Option<(Height, Hash32)>,
+}
+
 /// A chain's irreversible blocks.
 pub trait ChainSource: Send + Sync {
     /// The newest one.
@@ -91,6 +102,22 @@ pub trait ChainSource: Send + Sync {
         }
     }
 
+    /// The block at a height, if it descends from all that it must.
+    fn votable(
+        &self,
+        height: Height,
+        ancestors: &Ancestors,
+    ) -> impl Future<Output = Result<Hash32, SourceError>> + Send {
+        async move {
+            let known: Vec<_> = ancestors.certified.into_iter().chain(ancestors.last).collect();
+            // Nothing yet: then the chain's own beginning.
+            if known.is_empty() {
+                self.check_genesis(ancestors.genesis).await?;
+            }
+            self.descendant(height, &known).await
+        }
+    }
+
     /// The block at a height, after every link down to the lowest of `known` was checked and all of `known` lie on the way.
     fn descendant(
         &self,
@@ -102,11 +129,9 @@ pub trait ChainSource: Send + Sync {
             let top = self.block(height).await?.ok_or(SourceError::Missing(height))?;
             let mut at = top;
             loop {
-                let expected = known.iter().find(|(height, _)| *height == at.height);
-                if let Some((height, wanted)) = expected
-                    && *wanted != at.hash
+                let (height, found) = (at.height, at.hash);
+                if let Some((_, wanted)) = known.iter().find(|(at, wanted)| *at == height && *wanted != found)
                 {
-                    let (height, found) = (*height, at.hash);
                     return Err(SourceError::OtherBranch { height, found, wanted: *wanted });
                 }
                 if at.height <= lowest {

@@ -6,6 +6,7 @@ mod network;
 mod node;
 mod register;
 mod signer;
+mod sources;
 
 use super::*;
 use crate::signer::record::Record;

@@ -5,7 +5,7 @@ mod covenant;
 mod hub;
 mod network;
 pub(crate) mod process;
-mod signer;
+pub(crate) mod signer;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};

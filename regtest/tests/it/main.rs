@@ -17,6 +17,7 @@ mod openapi;
 mod proofs;
 mod properties;
 mod provision;
+mod records;
 mod recovery;
 mod refusals;
 mod reorgs;

@@ -1,46 +1,69 @@
 //! The mark: what the record's file should look like, in a file beside it.
 
 use super::RecordError;
-use std::fs::{File, OpenOptions};
+use super::trust::Contents;
+use palisade_protocol::hash::Hash32;
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// When the kernel says that a file changed last (`st_ctime`): seconds and nanoseconds. No program can set it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Changed(i64, i64);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Changed(pub(crate) i64, pub(crate) i64);
 
 impl Changed {
-    pub(super) fn of(path: &Path) -> Result<Self, RecordError> {
-        let metadata = std::fs::metadata(path).map_err(in_file(path))?;
-        Ok(Self(metadata.ctime(), metadata.ctime_nsec()))
+    /// Nothing where there is no file.
+    pub(super) fn of(path: &Path) -> Result<Option<Self>, RecordError> {
+        match std::fs::metadata(path) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => found.map(|metadata| Some(Self::from(&metadata))).map_err(in_file(path)),
+        }
+    }
+}
+
+impl From<&Metadata> for Changed {
+    fn from(metadata: &Metadata) -> Self {
+        Self(metadata.ctime(), metadata.ctime_nsec())
     }
 }
 
 /// What the mark says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mark {
-    /// Rows in the record.
-    pub(super) rows: u64,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Mark {
+    /// What was written. Another record may lie in its place, or another state of it.
+    pub(crate) contents: Contents,
     /// Its last change.
-    pub(super) changed: Changed,
+    pub(crate) changed: Changed,
 }
+
+/// Bytes of a mark: contents, seconds and nanoseconds.
+const LENGTH: usize = 32 + 2 * 8;
 
 impl Mark {
     /// Nothing where there is no mark, or half a mark.
     pub(super) fn read(path: &Path) -> Result<Option<Self>, RecordError> {
-        let bytes = match std::fs::read(path) {
-            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
-            read => read.map_err(in_file(path))?,
-        };
-        let words: Vec<[u8; 8]> = bytes.chunks(8).filter_map(|word| word.try_into().ok()).collect();
-        Ok(match words.as_slice() {
-            [rows, s, ns] if bytes.len() == 24 => Some(Self {
-                rows: u64::from_be_bytes(*rows),
+        match std::fs::read(path) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => Ok(Self::from_bytes(&read.map_err(in_file(path))?)),
+        }
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (contents, numbers) = bytes.split_first_chunk::<32>()?;
+        let numbers: Vec<[u8; 8]> = numbers.chunks(8).filter_map(|word| word.try_into().ok()).collect();
+        match numbers.as_slice() {
+            [s, ns] if bytes.len() == LENGTH => Some(Self {
+                contents: Contents(Hash32(*contents)),
                 changed: Changed(i64::from_be_bytes(*s), i64::from_be_bytes(*ns)),
             }),
             _ => None,
-        })
+        }
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        let Changed(s, ns) = self.changed;
+        [&self.contents.0.0[..], &s.to_be_bytes(), &ns.to_be_bytes()].concat()
     }
 }
 
@@ -67,10 +90,11 @@ impl MarkFile {
     }
 
     /// Marks the record as it is now, durably. SQLite has synchronised its content; its times need it too.
-    pub(super) fn write(&self, rows: u64) -> Result<(), RecordError> {
-        self.record.sync_all().map_err(in_file(&self.record_path))?;
-        let Changed(s, ns) = Changed::of(&self.record_path)?;
-        let bytes = [rows.to_be_bytes(), s.to_be_bytes(), ns.to_be_bytes()].concat();
+    /// The times are those of the open file: another file may have its name by now.
+    pub(super) fn write(&self, contents: Contents) -> Result<(), RecordError> {
+        let synced = self.record.sync_all().and_then(|()| self.record.metadata());
+        let changed = Changed::from(&synced.map_err(in_file(&self.record_path))?);
+        let bytes = Mark { contents, changed }.to_bytes();
         self.file.write_all_at(&bytes, 0).and_then(|()| self.file.sync_data()).map_err(in_file(&self.path))
     }
 }

@@ -93,6 +93,56 @@ fn a_record_restored_from_a_backup_is_not_trusted() {
 }
 
 #[test]
+fn a_record_that_took_the_place_of_a_running_one_is_not_trusted_though_it_has_as_many_rows() {
+    for in_place in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("record.sqlite");
+        // It lacks a vote that has left since, and lies aside when the next one is born.
+        let id = with_votes(&dir, [1]);
+        let old = fs::read(&path).unwrap();
+        with_votes(&dir, [2]);
+        fs::write(&path, &old).unwrap();
+        let (mut record, _) = Record::open(dir.path()).unwrap();
+        assert_ne!(record.id(), id);
+        // Somebody takes it for the true one and puts it back while the signer runs.
+        if in_place {
+            fs::write(&path, &old).unwrap();
+        } else {
+            fs::rename(dir.path().join("record.aside.1/record.sqlite"), &path).unwrap();
+        }
+        assert_eq!(record.claim_vote(&KEY, &CONTEXT, Height(9), A).unwrap(), Claim::Fresh);
+        drop(record);
+        let (record, origin) = Record::open(dir.path()).unwrap();
+        assert!(matches!(origin, Origin::PutAside { .. }), "{origin:?}");
+        assert_ne!(record.id(), id);
+    }
+}
+
+#[test]
+fn an_older_state_that_took_the_place_of_a_running_record_is_not_trusted() {
+    for in_place in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("record.sqlite");
+        let (mut record, _) = Record::open(dir.path()).unwrap();
+        let id = record.id();
+        // More rows than one page holds: what is put back differs in pages that the next claim does not write.
+        let mut claim = |height| record.claim_vote(&KEY, &CONTEXT, Height(height), A).unwrap();
+        (0..100).for_each(|height| assert_eq!(claim(height), Claim::Fresh));
+        let old = fs::read(&path).unwrap();
+        (100..300).for_each(|height| assert_eq!(claim(height), Claim::Fresh));
+        if in_place {
+            fs::write(&path, &old).unwrap();
+        } else {
+            fs::write(dir.path().join("copy"), &old).unwrap();
+            fs::rename(dir.path().join("copy"), &path).unwrap();
+        }
+        assert_eq!(claim(300), Claim::Fresh);
+        drop(record);
+        put_aside_because(&dir, id, "");
+    }
+}
+
+#[test]
 fn a_record_copied_to_another_place_is_not_trusted_there() {
     let (home, away) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let id = with_votes(&home, [1]);
@@ -114,9 +164,9 @@ fn a_record_without_its_mark_is_not_trusted() {
 /// Alters the record's file and has the mark say that this is how it should be: what is left is SQLite's own judgement.
 fn alter(dir: &TempDir, altered: &[u8]) {
     let path = dir.path().join("record.sqlite");
-    let rows = Mark::read(&dir.path().join("record.mark")).unwrap().unwrap().rows;
+    let contents = Mark::read(&dir.path().join("record.mark")).unwrap().unwrap().contents;
     fs::write(&path, altered).unwrap();
-    MarkFile::open(&path, &dir.path().join("record.mark")).unwrap().write(rows).unwrap();
+    MarkFile::open(&path, &dir.path().join("record.mark")).unwrap().write(contents).unwrap();
 }
 
 #[test]
@@ -164,7 +214,22 @@ fn a_record_with_a_row_less_than_was_written_is_not_trusted() {
     let one = fs::read(dir.path().join("record.sqlite")).unwrap();
     with_votes(&dir, [2]);
     alter(&dir, &one);
-    put_aside_because(&dir, id, "1 rows where 2");
+    put_aside_because(&dir, id, "older state");
+}
+
+#[test]
+fn a_record_with_as_many_rows_and_another_one_among_them_is_not_trusted() {
+    let dir = TempDir::new().unwrap();
+    let id = with_votes(&dir, [1]);
+    let one = fs::read(dir.path().join("record.sqlite")).unwrap();
+    with_votes(&dir, [2]);
+    alter(&dir, &one);
+    // The row that came next in this state of it is another one.
+    let record = Connection::open(dir.path().join("record.sqlite")).unwrap();
+    record.execute("INSERT INTO vote VALUES (?1, ?2, 3, ?3)", params![KEY, CONTEXT.0, A.0]).unwrap();
+    drop(record);
+    alter(&dir, &fs::read(dir.path().join("record.sqlite")).unwrap());
+    put_aside_because(&dir, id, "older state");
 }
 
 #[test]

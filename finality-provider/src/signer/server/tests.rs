@@ -100,6 +100,31 @@ async fn of_32_parallel_requests_for_one_height_exactly_one_block_is_signed() {
 }
 
 #[tokio::test]
+async fn of_a_batch_with_one_height_twice_one_block_is_signed_wherever_the_second_stands() {
+    let door = Door::open();
+    let root = door.root().await;
+    let batches = [[1, 2, 3], [1, 1, 2], [1, 2, 1], [1, 2, 2]];
+    for (batch, height) in batches.into_iter().zip((40..).step_by(5)) {
+        let mut stream = door.raw().await;
+        for block in batch {
+            let request = VoteRequest { height: Height(height), ..request(block, root) };
+            frame::write(&mut stream, &Request::Vote(request).to_bytes()).await.unwrap();
+        }
+        // Nothing was read until all was sent.
+        for block in batch {
+            let answer = frame::read(&mut stream).await.unwrap().unwrap();
+            match Answer::from_bytes(&answer).unwrap() {
+                Answer::Vote(vote) => assert_eq!((vote.ballot.block, block), (Hash32([1; 32]), 1)),
+                Answer::Refused(refusal) => {
+                    assert_eq!((&refusal.rule[..], block != 1), ("already-voted", true))
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn two_voters_on_one_signer_get_the_same_signature_or_a_refusal() {
     let door = Door::open();
     let root = door.root().await;

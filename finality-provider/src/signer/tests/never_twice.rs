@@ -16,8 +16,8 @@ enum Act {
     Restart,
     /// Its files are copied away.
     Backup,
-    /// The copies are written over its files, or take their place.
-    Restore { in_place: bool, mark_too: bool },
+    /// The copies are written over its files, or take their place, while it is stopped or runs.
+    Restore { in_place: bool, mark_too: bool, runs: bool },
     /// A file is lost.
     Lose { mark: bool },
 }
@@ -29,7 +29,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         6 => vote.prop_map(|(at, block, root)| Act::Vote { height: 40 + 10 * at, block, root }),
         1 => Just(Act::Restart),
         1 => Just(Act::Backup),
-        2 => any::<(bool, bool)>().prop_map(|(in_place, mark_too)| Act::Restore { in_place, mark_too }),
+        2 => any::<(bool, bool, bool)>()
+            .prop_map(|(in_place, mark_too, runs)| Act::Restore { in_place, mark_too, runs }),
         1 => any::<bool>().prop_map(|mark| Act::Lose { mark }),
     ];
     proptest::collection::vec(act, 1..40)
@@ -61,8 +62,10 @@ impl Story {
     fn act(&mut self, act: &Act) {
         match act {
             Act::Commit(epoch) => {
-                let root = commit(self.signer.as_ref().unwrap(), ChainId::zero(), *epoch);
-                self.roots.push(root);
+                let request = CommitRequest { chain: ChainId::zero(), epoch: Epoch(*epoch) };
+                // A record whose file was changed under it may be of no use until the next start.
+                let made = self.signer.as_ref().unwrap().commit(&request);
+                self.roots.extend(made.map(|commitment| commitment.root));
             }
             Act::Vote { height, block, root } => self.vote(*height, *block, *root),
             Act::Restart => self.stopped(|_| {}),
@@ -70,19 +73,24 @@ impl Story {
                 let read = |name| (name, fs::read(story.dir.path().join(name)).unwrap());
                 story.backup = ["record.sqlite", "record.mark"].map(read).to_vec();
             }),
-            Act::Restore { in_place, mark_too } => self.stopped(|story| {
-                for (name, bytes) in story.backup.iter().take(if *mark_too { 2 } else { 1 }) {
-                    let path = story.dir.path().join(name);
-                    if !in_place {
-                        let _ = fs::remove_file(&path);
-                    }
-                    fs::write(path, bytes).unwrap();
-                }
-            }),
+            Act::Restore { in_place, mark_too, runs: false } => {
+                self.stopped(|story| story.restore(*in_place, *mark_too));
+            }
+            Act::Restore { in_place, mark_too, runs: true } => self.restore(*in_place, *mark_too),
             Act::Lose { mark } => self.stopped(|story| {
                 let name = if *mark { "record.mark" } else { "record.sqlite" };
                 let _ = fs::remove_file(story.dir.path().join(name));
             }),
+        }
+    }
+
+    fn restore(&mut self, in_place: bool, mark_too: bool) {
+        for (name, bytes) in self.backup.iter().take(if mark_too { 2 } else { 1 }) {
+            let path = self.dir.path().join(name);
+            if !in_place {
+                let _ = fs::remove_file(&path);
+            }
+            fs::write(path, bytes).unwrap();
         }
     }
 

@@ -20,9 +20,10 @@ use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-const DEV: &str = "dev";
+pub(super) const DEV: &str = "dev";
 const DEV_TERMS: Terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 400_000 };
 
 pub(super) fn dev() -> ChainId {
@@ -35,11 +36,21 @@ pub(super) struct Network {
     pub(super) hub: Arc<Hub>,
     pub(super) node: Node,
     lie: Arc<Mutex<Option<Hash32>>>,
-    devchain: Arc<DevChain>,
+    pub(super) devchain: Arc<DevChain>,
+    hub_url: String,
     config: VoterConfig,
     shutdown: Shutdown,
-    signer: Mutex<Option<(Shutdown, JoinHandle<()>)>>,
+    signer: Mutex<Option<SignerThreads>>,
     making: Vec<JoinHandle<()>>,
+}
+
+/// A signer on threads of its own: they end with its connections, as a process does.
+struct SignerThreads(Option<Runtime>);
+
+impl Drop for SignerThreads {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(Runtime::shutdown_background);
+    }
 }
 
 /// A voter at work.
@@ -83,6 +94,13 @@ pub(super) fn config_text(dir: &Path, data: &str, hub: &str, node: &Node) -> Str
     fill().unwrap().finish()
 }
 
+/// The same with a source of the development chain.
+fn config(dir: &Path, data: &str, hub: &str, node: &Node, dev_url: &str) -> VoterConfig {
+    let text = config_text(dir, data, hub, node);
+    let text = format!("{text}\n[[sources]]\nchain = \"{DEV}\"\nurl = \"{dev_url}\"\n");
+    parse(Path::new("voter.toml"), &text).unwrap()
+}
+
 impl Network {
     pub(super) async fn start() -> Self {
         Self::of(&world()).await
@@ -101,9 +119,7 @@ impl Network {
         let (hub_url, hub_task) = listen(front).await;
         let node = Node::of(world).await.unwrap();
         let (dev_url, dev_task) = listen(devchain::router(devchain.clone())).await;
-        let text = config_text(dir.path(), "voter", &hub_url, &node);
-        let text = format!("{text}\n[[sources]]\nchain = \"{DEV}\"\nurl = \"{dev_url}\"\n");
-        let config = parse(Path::new("voter.toml"), &text).unwrap();
+        let config = config(dir.path(), "voter", &hub_url, &node, &dev_url);
         let mut making = vec![hub_task, dev_task];
         let (maker, stop) = (hub.clone(), shutdown.clone());
         making.push(tokio::spawn(make_blocks(maker, keypair("hub"), Duration::from_millis(20), stop)));
@@ -111,16 +127,17 @@ impl Network {
         making.push(tokio::spawn(async move {
             chain.run(DEV, disk, Duration::from_millis(20), &stop).await.unwrap();
         }));
-        let network =
-            Self { dir, hub, node, lie, devchain, config, shutdown, signer: Mutex::default(), making };
-        network.start_signer();
+        let signer = Mutex::default();
+        let network = Self { dir, hub, node, lie, devchain, hub_url, config, shutdown, signer, making };
+        network.start_signer(devchain::genesis(DEV));
         network
     }
 
-    fn start_signer(&self) {
+    /// A signer for chain zero and for a development chain with this first block.
+    pub(super) fn start_signer(&self, dev_genesis: Hash32) {
         let genesis = self.hub.ledger().genesis().clone();
         let zero = genesis.zero();
-        let identity = ChainIdentity { id: dev(), genesis: devchain::genesis(DEV), ..zero.clone() };
+        let identity = ChainIdentity { id: dev(), genesis: dev_genesis, ..zero.clone() };
         let chains = vec![
             ChainSigner::new(zero, genesis.document().zero, pair("anna")),
             ChainSigner::new(identity, DEV_TERMS, pair("dev anna")),
@@ -129,23 +146,25 @@ impl Network {
         std::fs::create_dir_all(&data).unwrap();
         let record = Record::open(&data).unwrap().0;
         let signer = Arc::new(Signer::new(&genesis, chains, bls_secret("anna"), record).unwrap());
+        let runtime = Runtime::new().unwrap();
+        let _inside = runtime.enter();
         let listener = server::open(&self.config.signer_socket).unwrap();
-        let stop = Shutdown::manual();
-        let serving = server::serve(signer, listener, server::own_uid().unwrap(), stop.clone());
-        *self.signer.lock().unwrap() = Some((stop, tokio::spawn(serving)));
+        runtime.spawn(server::serve(signer, listener, server::own_uid().unwrap(), Shutdown::manual()));
+        *self.signer.lock().unwrap() = Some(SignerThreads(Some(runtime)));
     }
 
-    pub(super) async fn stop_signer(&self) {
-        let (stop, serving) = self.signer.lock().unwrap().take().unwrap();
-        stop.trigger();
-        serving.await.unwrap();
+    pub(super) fn stop_signer(&self) {
+        let mut signer = self.signer.lock().unwrap().take().unwrap();
+        let runtime = signer.0.take();
+        // Waits for what is being signed, which nobody may do on this thread.
+        std::thread::spawn(move || drop(runtime)).join().unwrap();
     }
 
     /// The signer's record is lost while it does not run.
     pub(super) async fn lose_record(&self) {
-        self.stop_signer().await;
+        self.stop_signer();
         std::fs::remove_dir_all(self.dir.path().join("signer")).unwrap();
-        self.start_signer();
+        self.start_signer(devchain::genesis(DEV));
     }
 
     pub(super) async fn record_id(&self) -> Hash32 {
@@ -153,13 +172,22 @@ impl Network {
     }
 
     pub(super) async fn voter(&self) -> Running {
-        let health = Health::new("test", "0", self.config.network).unwrap();
+        self.run(&self.config)
+    }
+
+    /// A voter with data of its own, which reads the development chain at another place.
+    pub(super) fn voter_with(&self, data: &str, dev_url: &str) -> Running {
+        self.run(&config(self.dir.path(), data, &self.hub_url, &self.node, dev_url))
+    }
+
+    fn run(&self, config: &VoterConfig) -> Running {
+        let health = Health::new("test", "0", config.network).unwrap();
         let genesis = self.hub.ledger().genesis().clone();
-        std::fs::create_dir_all(&self.config.data_dir).unwrap();
-        let voter = Arc::new(Voter::open(&self.config, genesis, health).unwrap());
+        std::fs::create_dir_all(&config.data_dir).unwrap();
+        let voter = Arc::new(Voter::open(config, genesis, health).unwrap());
         let shutdown = Shutdown::manual();
         let (worker, stop) = (voter.clone(), shutdown.clone());
-        let sources = self.config.sources.clone();
+        let sources = config.sources.clone();
         let work = tokio::spawn(async move { worker.work(&sources, &stop).await });
         Running { voter, shutdown, work }
     }

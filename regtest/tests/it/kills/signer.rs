@@ -16,19 +16,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use tokio::task::JoinSet;
 
-const PROGRAM: &str = "palisade-finality-provider";
+pub(crate) const PROGRAM: &str = "palisade-finality-provider";
 /// Epochs of chain zero that are committed to and voted in, of four voted heights each.
 const EPOCHS: std::ops::Range<u64> = 1..13;
 const KILLS: usize = 6;
 
 /// A shipped signer in a directory of its own.
-struct SignerProcess {
-    daemon: Daemon,
-    dir: tempfile::TempDir,
+pub(crate) struct SignerProcess {
+    pub(crate) daemon: Daemon,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl SignerProcess {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name).display().to_string();
         let world = World::new(1_000_000);
@@ -48,11 +48,21 @@ impl SignerProcess {
         Self { daemon, dir }
     }
 
-    fn client(&self) -> SignerClient {
+    pub(crate) fn client(&self) -> SignerClient {
         SignerClient::new(&self.dir.path().join("socket/signer"))
     }
 
-    async fn kill_and_start(&mut self) {
+    /// Where its record lies.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("signer-data")
+    }
+
+    pub(crate) async fn answers(&self) {
+        let up = async { while self.client().identity().await.is_err() {} };
+        in_time("the signer's start", up).await;
+    }
+
+    pub(crate) async fn kill_and_start(&mut self) {
         self.daemon.kill().await.unwrap();
         self.daemon.start_again(None).unwrap();
     }
@@ -117,8 +127,7 @@ async fn a_killed_signer_signs_no_height_twice_and_loses_no_record() {
     let mut signer = SignerProcess::start().await;
     let mut votes = Vec::new();
     for _ in 0..KILLS {
-        let up = async { while signer.client().identity().await.is_err() {} };
-        in_time("the signer's start", up).await;
+        signer.answers().await;
         let (sender, mut given) = tokio::sync::mpsc::unbounded_channel();
         let mut rivals = JoinSet::new();
         for rival in 0..4 {
@@ -134,9 +143,8 @@ async fn a_killed_signer_signs_no_height_twice_and_loses_no_record() {
         }
         rivals.join_all().await;
     }
-    let up = async { while signer.client().identity().await.is_err() {} };
-    in_time("the signer's start", up).await;
-    let (recorded, mut kept) = (recorded(&signer.dir.path().join("signer-data")), BTreeMap::new());
+    signer.answers().await;
+    let (recorded, mut kept) = (recorded(&signer.data()), BTreeMap::new());
     for vote in votes {
         assert!(recorded.contains(&place(&vote)), "a vote left without a record");
         let first = *kept.entry(vote.nonce.to_bytes()).or_insert(vote.ballot);

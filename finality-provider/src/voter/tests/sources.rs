@@ -1,0 +1,152 @@
+//! Voters whose sources of the development chain lie, forget, or are of another chain with the same name.
+
+use super::network::{DEV, Network, Running, dev, listen};
+use super::*;
+use axum::Json;
+use axum::Router;
+use axum::extract::Path as UrlPath;
+use axum::http::StatusCode;
+use axum::routing::get;
+use palisade_protocol::finality::vote::Ballot;
+use palisade_protocol::hash::sha256;
+use palisade_regtest::devchain::{self, DevBlock, DevChain};
+use std::sync::atomic::{AtomicU8, Ordering};
+use tokio::task::JoinHandle;
+
+/// A node of the development chain that shows what it likes, with links that fit.
+#[derive(Clone)]
+struct Node {
+    chain: Arc<DevChain>,
+    hub: Arc<palisade_hub::engine::Hub>,
+    /// Which history it shows; 0 is the true one.
+    history: Arc<AtomicU8>,
+    /// Whether it shows what the hub calls final, wherever that is.
+    adapts: bool,
+}
+
+impl Node {
+    fn new(network: &Network, history: u8, adapts: bool) -> Self {
+        let history = Arc::new(AtomicU8::new(history));
+        Self { chain: network.devchain.clone(), hub: network.hub.clone(), history, adapts }
+    }
+
+    async fn serve(&self) -> (String, JoinHandle<()>) {
+        let (tip, block) = (self.clone(), self.clone());
+        let tip = async move || Json(tip.block(tip.chain.tip().unwrap().height));
+        let block = async move |UrlPath(height): UrlPath<u64>| {
+            block.block(height).map(Json).ok_or(StatusCode::NOT_FOUND)
+        };
+        listen(Router::new().route("/tip", get(tip)).route("/blocks/{height}", get(block))).await
+    }
+
+    fn block(&self, height: u64) -> Option<DevBlock> {
+        let (hash, below) = (self.hash(height)?, height.checked_sub(1));
+        Some(DevBlock {
+            height,
+            hash,
+            parent: below.and_then(|below| self.hash(below)).unwrap_or(Hash32::ZERO),
+        })
+    }
+
+    fn hash(&self, height: u64) -> Option<Hash32> {
+        let honest = self.chain.block(height)?.hash;
+        let ledger = self.hub.ledger();
+        let certified = &ledger.chain(&dev()).unwrap().certified;
+        match (certified.get(&Height(height)), self.history.load(Ordering::SeqCst)) {
+            (Some(certified), _) if self.adapts => Some(*certified),
+            (_, 0) => Some(honest),
+            _ if height == 0 => Some(honest),
+            (_, history) => Some(sha256(&[&honest.0, &[history]])),
+        }
+    }
+}
+
+fn dev_votes(status: &Status) -> u64 {
+    status.chains[1].votes
+}
+
+/// All votes on the development chain that the hub has, by height: one block each.
+fn one_block_a_height(network: &Network) -> BTreeMap<Height, Hash32> {
+    let context = network.hub.ledger().chain(&dev()).unwrap().vote;
+    let mut found = BTreeMap::new();
+    for vote in network.hub.store().votes(&context, Height(0), 1_000).unwrap() {
+        let Ballot { height, block, .. } = vote.ballot;
+        assert_eq!(*found.entry(height).or_insert(block), block, "two blocks at height {height}");
+    }
+    assert_eq!(network.hub.store().double_votes().unwrap(), []);
+    found
+}
+
+/// The voter says this of the development chain, and casts no vote there while chain zero goes on.
+async fn stands_still(voter: &Running, why: &str) {
+    let says =
+        |status: &Status| status.chains[1].waiting.as_ref().is_some_and(|waiting| waiting.contains(why));
+    voter.until(why, says).await;
+    let before = voter.status().await;
+    voter.until("chain zero goes on", |status| status.chains[0].votes >= before.chains[0].votes + 3).await;
+    let status = voter.status().await;
+    assert!(says(&status), "{status}");
+    assert_eq!(dev_votes(&status), dev_votes(&before));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_development_chain_with_other_blocks_at_old_heights_gets_no_vote_until_it_is_the_old_one() {
+    let network = Network::start().await;
+    let node = Node::new(&network, 0, false);
+    let (url, serving) = node.serve().await;
+    let voter = network.voter_with("voter", &url);
+    voter.until("blocks of the development chain are voted for", |status| dev_votes(status) >= 3).await;
+    // It begins anew from the same first block, and is as high again.
+    node.history.store(1, Ordering::SeqCst);
+    stands_still(&voter, "is final or was voted for").await;
+    let before = one_block_a_height(&network);
+    node.history.store(0, Ordering::SeqCst);
+    voter.until("votes go on", |status| dev_votes(status) as usize >= before.len() + 2).await;
+    for (height, block) in one_block_a_height(&network) {
+        assert_eq!(network.dev_block(height), block);
+    }
+    voter.stop().await;
+    network.stop().await;
+    serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_voters_on_one_signer_whose_sources_show_different_blocks_get_one_block_a_height_signed() {
+    let network = Network::start().await;
+    let mut voters = Vec::new();
+    for history in [1, 2] {
+        let (url, serving) = Node::new(&network, history, true).serve().await;
+        voters.push((network.voter_with(&format!("voter {history}"), &url), serving));
+    }
+    let heights = || network.certified(&dev()).len();
+    voters[0].0.until("ten heights are final", |_| heights() >= 10).await;
+    for (voter, serving) in voters {
+        assert!(!voter.status().await.chains[1].exposed);
+        voter.stop().await;
+        serving.abort();
+    }
+    let signed = one_block_a_height(&network);
+    // Each block that became final is of one of the lies.
+    for (height, block) in network.certified(&dev()) {
+        assert_eq!(signed[&height], block);
+        let honest = network.dev_block(height);
+        assert!([1, 2].map(|history| sha256(&[&honest.0, &[history]])).contains(&block));
+    }
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signer_of_another_chain_with_the_same_name_is_asked_for_nothing() {
+    let network = Network::start().await;
+    let voter = network.voter().await;
+    voter.until("blocks of the development chain are voted for", |status| dev_votes(status) >= 2).await;
+    network.stop_signer();
+    network.start_signer(Hash32([8; 32]));
+    stands_still(&voter, "another genesis, incarnation or terms").await;
+    network.stop_signer();
+    network.start_signer(devchain::genesis(DEV));
+    let before = one_block_a_height(&network).len();
+    voter.until("votes go on", |_| one_block_a_height(&network).len() >= before + 2).await;
+    voter.stop().await;
+    network.stop().await;
+}
