@@ -126,7 +126,8 @@ impl Chain {
     /// Begins anew without sets, from its last final block, under other contexts.
     pub fn restart(&mut self, incarnation: u32) {
         let identity = ChainIdentity { incarnation, ..self.identity.clone() };
-        let former = self.former.drain(..).chain(std::iter::once(std::mem::take(&mut self.sets))).collect();
+        let (mut former, sets) = (std::mem::take(&mut self.former), std::mem::take(&mut self.sets));
+        former.push(sets);
         let (certified, records) = (std::mem::take(&mut self.certified), std::mem::take(&mut self.records));
         *self = Self { former, certified, records, ..Self::new(identity, self.terms, self.registered) };
     }

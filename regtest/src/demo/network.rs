@@ -166,9 +166,15 @@ impl Network {
 
     /// Governance decides something, with just enough of its keys.
     pub async fn govern(&self, decision: &[&str]) -> anyhow::Result<Value> {
+        let members: Vec<usize> = (0..usize::from(GOVERNANCE.1)).collect();
+        self.govern_by(&members, decision).await
+    }
+
+    /// The same with the keys of these members.
+    pub async fn govern_by(&self, members: &[usize], decision: &[&str]) -> anyhow::Result<Value> {
         let (genesis, password) = (text(&self.genesis()), text(&self.password()));
-        let keys: Vec<String> =
-            (0..usize::from(GOVERNANCE.1)).map(|member| text(&governance_key(&self.dir, member))).collect();
+        let keys = members.iter().map(|member| text(&governance_key(&self.dir, *member)));
+        let keys: Vec<String> = keys.collect();
         let mut args = vec!["--json", "governance"];
         args.extend(decision);
         args.extend(["--genesis", &genesis, "--hub", &self.hub_url, "--password-file", &password, "--yes"]);
@@ -326,11 +332,16 @@ async fn make_covenant(dir: &Path, hub_url: &str) -> anyhow::Result<Vec<String>>
 async fn make_governance(dir: &Path) -> anyhow::Result<Vec<String>> {
     let mut keys = Vec::new();
     for member in 0..GOVERNANCE.0 {
-        let (file, password) = (text(&governance_key(dir, member)), text(&password(dir)));
-        let args = ["--json", "governance", "keygen", "--file", &file, "--password-file", &password];
-        keys.push(string(&json_tool("palisade-hub", &args).await?, "key")?);
+        keys.push(make_governor(dir, member).await?);
     }
     Ok(keys)
+}
+
+/// Makes the key of a governance member, and gives the public one.
+pub async fn make_governor(dir: &Path, member: usize) -> anyhow::Result<String> {
+    let (file, password) = (text(&governance_key(dir, member)), text(&password(dir)));
+    let args = ["--json", "governance", "keygen", "--file", &file, "--password-file", &password];
+    string(&json_tool("palisade-hub", &args).await?, "key")
 }
 
 /// The key file of a governance member.

@@ -3,6 +3,7 @@
 mod alarms;
 mod anchors;
 mod doors;
+mod drills;
 #[path = "../../../protocol/tests/it/edits.rs"]
 mod edits;
 mod facts;
