@@ -136,12 +136,12 @@ fn each_root_proves_the_blocks_of_its_own_time_and_no_other_root_does() {
         |height: u64| proofs::plan(&world.ledger, &dev(), Height(height)).unwrap().fill(&store).unwrap();
     let old = made(200);
     let headers_of = |proof: &palisade_protocol::proof::FinalityProof| headers(&world, proof.headers_from);
-    assert_eq!(old.verify(&roots[0], &headers_of(&old)).unwrap().height, Height(200));
-    let refused = old.verify(&roots[1], &headers(&world, old.headers_from)).unwrap_err();
+    assert_eq!(old.verify(&roots[0], headers_of(&old)).unwrap().height, Height(200));
+    let refused = old.verify(&roots[1], headers(&world, old.headers_from)).unwrap_err();
     assert!(matches!(refused, Refused::OtherRoot), "{refused}");
     let new = made(300);
-    assert_eq!(new.verify(&roots[1], &headers_of(&new)).unwrap().height, Height(300));
-    let refused = new.verify(&roots[0], &headers_of(&old));
+    assert_eq!(new.verify(&roots[1], headers_of(&new)).unwrap().height, Height(300));
+    let refused = new.verify(&roots[0], headers_of(&old));
     assert!(refused.is_err(), "{refused:?}");
 }
 

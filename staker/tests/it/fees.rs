@@ -15,7 +15,7 @@ const DEAR: [&str; 1] = ["-minrelaytxfee=0.0002"];
 async fn active(world: World) -> (Party, PathBuf, String) {
     let party = Party::of(world, &["anna"]).await;
     let config = party.funded("alice", &[600_000, 300_000]).await;
-    let id = stake(&config, &[]).await.unwrap().id.unwrap();
+    let id = Box::pin(stake(&config, &[])).await.unwrap().id.unwrap();
     party.mine(7).await;
     party.until_state(&id, Active).await;
     (party, config, id)
@@ -27,7 +27,7 @@ async fn leave(config: &Path, flags: &[&str]) -> Result<Left, Failure> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_early_exit_whose_fee_is_too_low_by_now_leaves_with_a_child_that_the_wallet_pays() {
-    let (mut party, config, id) = active(World::bumpable(1_000_000)).await;
+    let (mut party, config, id) = Box::pin(active(World::bumpable(1_000_000))).await;
     party.node.restart_with(&DEAR).await.unwrap();
     let left = unbond(&config, &id).await.unwrap();
     assert_eq!((left.amount_sat, left.fee_sat), (497_760, 2_000), "what anybody may spend is no fee");
@@ -43,7 +43,7 @@ async fn an_early_exit_whose_fee_is_too_low_by_now_leaves_with_a_child_that_the_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_early_exit_that_waits_is_raised_up_to_what_the_holder_allows() {
-    let (party, config, id) = active(World::bumpable(1_000_000)).await;
+    let (party, config, id) = Box::pin(active(World::bumpable(1_000_000))).await;
     let left = unbond(&config, &id).await.unwrap();
     assert_eq!(left.child_fee_sat, None, "what was agreed on is enough");
     check_refused(unbond(&config, &id).await, Exit::NotNow, &["waits"]);
@@ -60,7 +60,7 @@ async fn an_early_exit_that_waits_is_raised_up_to_what_the_holder_allows() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_early_exit_of_the_compatible_profile_says_that_nothing_can_be_added() {
-    let (mut party, config, id) = active(World::new(1_000_000)).await;
+    let (mut party, config, id) = Box::pin(active(World::new(1_000_000))).await;
     check_refused(
         leave(&config, &[&id, "--yes", "--fee-rate", "30"]).await,
         Exit::Failed,

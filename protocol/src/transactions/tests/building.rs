@@ -27,7 +27,7 @@ fn an_unbonding_transaction_pays_all_but_the_exact_fee_into_the_unbonding_output
     assert!(input.script_sig.is_empty() && input.witness.is_empty());
     let value = VALUE - Amount::from_sat(1_234);
     let left = TxOut { value, script_pubkey: parties.unbonding().script_pubkey() };
-    assert_eq!(tx.output, [left.clone()]);
+    assert_eq!(tx.output, std::slice::from_ref(&left));
     let left = TxOut { value: value - Amount::from_sat(240), ..left };
     let bumpable = Transaction { version: Version(3), output: vec![left, pay_to_anchor()], ..tx };
     assert_eq!(build(Profile::Bumpable), Ok(bumpable));
