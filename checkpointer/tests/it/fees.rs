@@ -30,10 +30,10 @@ struct Scene {
 
 impl Scene {
     async fn new(coins: &[u64]) -> Self {
-        let (party, reporter) = Party::of(World::bumpable(1_000_000)).await;
+        let (party, reporter) = Box::pin(Party::of(World::bumpable(1_000_000))).await;
         // Coins for those who crowd the mempool.
         party.node.mine(80).await.unwrap();
-        let (party, mut reporter, ids) = with_stakes((party, reporter)).await;
+        let (party, mut reporter, ids) = Box::pin(with_stakes((party, reporter))).await;
         let at = |name: &str| -> PathBuf { party.folder.path().join(name) };
         private_file::create(&at("password"), b"slashings").unwrap();
         let config = WalletConfig {
