@@ -59,6 +59,7 @@ pub fn router(door: Door) -> Router {
         .route("/votes", get(votes))
         .route("/blocks", get(blocks))
         .route("/events", get(events))
+        .route("/root", get(anchoring::root))
         .route("/stakes", get(stakes));
     let without_query = Router::new()
         .route("/messages", post(submit))
@@ -68,7 +69,6 @@ pub fn router(door: Door) -> Router {
         .route("/timestamps", post(anchoring::stamp))
         .route("/timestamps/{digest}", get(anchoring::stamped))
         .route("/timestamps/{digest}/ots", get(anchoring::ots))
-        .route("/root", get(anchoring::root))
         .route("/proofs/{chain}/{height}", get(anchoring::proof))
         .route("/genesis", get(genesis))
         .route("/status", get(status))
