@@ -5,9 +5,11 @@
 
 pub mod checks;
 pub mod field;
+pub mod link;
 pub mod plan;
 pub mod points;
 pub mod run;
 pub mod story;
 pub mod strace;
+pub mod torn;
 pub mod witness;

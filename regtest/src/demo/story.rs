@@ -36,6 +36,7 @@ pub struct Story {
     operators: Vec<Operator>,
     chain: OtherChain,
     stakes: Vec<Stake>,
+    shares: [u64; 4],
 }
 
 /// A stake of the story.
@@ -120,20 +121,20 @@ impl Story {
 
     /// A network with two chains, four operators, and stakes that have power.
     pub async fn begin_network(dir: &Path) -> anyhow::Result<Self> {
-        let mut story = Self::begin_operators(dir, Tell::default()).await?;
+        let mut story = Self::begin_operators(dir, Tell::default(), locking::SHARES).await?;
         story.stakes_get_power().await?;
         Ok(story)
     }
 
     /// A network with two chains and four operators, and no stakes: while there are none no set expires, however many blocks are
-    /// mined.
-    pub async fn begin_operators(dir: &Path, tell: Tell) -> anyhow::Result<Self> {
+    /// mined. The operators are to have these shares of the power, in percent.
+    pub async fn begin_operators(dir: &Path, tell: Tell, shares: [u64; 4]) -> anyhow::Result<Self> {
         tell.chapter("A network on a real bitcoind");
         let mut network = Network::start(dir, &tell).await?;
         let chain = network.start_chain(locking::PLANNED_SAT / 100 * 95).await?;
         tell.line(format!("governance registers chain {} with genesis {}", chain.id, chain.genesis));
         let (report, operators, stakes) = (Report::default(), Vec::new(), Vec::new());
-        let mut story = Self { network, tell, report, operators, chain, stakes };
+        let mut story = Self { network, tell, report, operators, chain, stakes, shares };
         story.operators_register().await?;
         Ok(story)
     }

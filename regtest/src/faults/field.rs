@@ -4,14 +4,19 @@ mod waits;
 
 pub use waits::Waiting;
 
+use super::link::{Cut, Link};
 use super::plan::{Act, Fault};
 use super::points::Part;
-use super::strace;
+use super::strace::Injection;
+use super::{strace, torn};
+use crate::demo::network::edit;
 use crate::demo::operators::Operator;
 use crate::demo::story::Story;
 use crate::process::Daemon;
 use anyhow::{Context as _, bail, ensure};
 use bitcoin::Block;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -38,9 +43,23 @@ struct Armed {
     fault: Fault,
     trace: PathBuf,
     came: Option<Duration>,
+    /// What a power cut did.
+    torn: Option<String>,
     /// Somebody started the part again, without the fault.
     over: bool,
     trap: Option<JoinHandle<()>>,
+    link: Option<Link>,
+}
+
+/// What came of a fault.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Which.
+    pub fault: Fault,
+    /// After how long it came, if it did.
+    pub came: Option<Duration>,
+    /// What a power cut did to a file.
+    pub torn: Option<String>,
 }
 
 impl Drop for Armed {
@@ -60,21 +79,56 @@ impl Field {
         Ok(field)
     }
 
-    /// What has come of each fault: after how long it came, if it did.
-    pub fn outcomes(&self) -> Vec<(Fault, Option<Duration>)> {
-        self.armed.iter().map(|armed| (armed.fault.clone(), armed.came)).collect()
+    /// What came of each fault.
+    pub fn outcomes(&self) -> Vec<Outcome> {
+        let all = self.armed.iter();
+        all.map(|Armed { fault, came, torn, .. }| Outcome {
+            fault: fault.clone(),
+            came: *came,
+            torn: torn.clone(),
+        })
+        .collect()
     }
 
     /// Starts each part that a fault is for again, with the fault.
     pub async fn arm(&mut self, faults: &[Fault]) -> anyhow::Result<()> {
         for fault in faults {
-            let trace = self.dir.join(format!("{}.strace", fault.part));
-            let wrapper = strace::injecting(&trace, &fault.call, fault.nth, fault.act.injection());
-            let process = self.start_again_under(fault.part, &wrapper).await?;
-            let trap = process.and_then(|process| trap(process, fault.act, trace.clone()));
-            self.armed.push(Armed { fault: fault.clone(), trace, came: None, over: false, trap });
+            let (part, trace) = (fault.part, self.dir.join(format!("{}.strace", fault.part)));
+            let mut armed = Armed {
+                fault: fault.clone(),
+                trace,
+                came: None,
+                torn: None,
+                over: false,
+                trap: None,
+                link: None,
+            };
+            match (fault.injection(), fault.act) {
+                (None, Act::Link(cut)) => {
+                    armed.link = Some(self.lay(part, &fault.call, cut, fault.nth).await?);
+                    armed.over = true;
+                    self.start_again_under(part, &[]).await?;
+                }
+                (Some(what), act) => {
+                    let wrapper = strace::injecting(&armed.trace, &fault.call, fault.nth, what);
+                    let process = self.start_again_under(part, &wrapper).await?;
+                    armed.trap = process.and_then(|process| trap(process, act, what, armed.trace.clone()));
+                }
+                (None, _) => bail!("{fault} cannot be armed"),
+            }
+            self.armed.push(armed);
         }
         Ok(())
+    }
+
+    /// Lays a link before the hub or the node for a part's next start.
+    async fn lay(&self, part: Part, to: &str, cut: Cut, nth: u32) -> anyhow::Result<Link> {
+        let network = self.story.network();
+        let url = if to == Part::Hub.kind() { network.hub_url.clone() } else { network.node.rpc_url() };
+        let address = url.strip_prefix("http://").context("an http address")?;
+        let link = Link::start(address.parse()?, cut, nth).await?;
+        edit(&part.config(&self.story), &[(address, &link.address().to_string())])?;
+        Ok(link)
     }
 
     /// Starts parts again so that their calls are counted. Gives where.
@@ -91,6 +145,11 @@ impl Field {
     /// Looks once after everything that runs: notices faults that have come, and starts again who fell to one. Fails if somebody
     /// fell to none.
     pub async fn keep(&mut self) -> anyhow::Result<()> {
+        for armed in &mut self.armed {
+            if let Some(came) = armed.link.as_ref().and_then(Link::came) {
+                armed.came = Some(came.duration_since(self.began));
+            }
+        }
         for index in 0..self.armed.len() {
             if !self.armed[index].over {
                 self.look_after(index).await?;
@@ -116,8 +175,9 @@ impl Field {
         let Fault { part, act, .. } = self.armed[index].fault;
         let ended = self.ended(part)?;
         let armed = &mut self.armed[index];
+        let mark = armed.fault.injection().context("a fault that strace injects")?.mark();
         let traced = std::fs::read_to_string(&armed.trace).unwrap_or_default();
-        if armed.came.is_none() && traced.contains(act.injection().mark()) {
+        if armed.came.is_none() && traced.contains(mark) {
             armed.came = Some(self.began.elapsed());
         }
         let (came, now) = (armed.came, self.began.elapsed());
@@ -128,11 +188,20 @@ impl Field {
         };
         ensure!(came.is_some(), "{part} ended with {status} before its fault came");
         match act {
-            Act::KillBefore | Act::KillAfter => {
-                ensure!(status.signal() == Some(SIGKILL), "{part} ended with {status} instead of by the kill")
+            Act::Kill { torn, .. } => {
+                ensure!(
+                    status.signal() == Some(SIGKILL),
+                    "{part} ended with {status} instead of by the kill"
+                );
+                if let Some(dice) = torn {
+                    let (mut dice, below) = (StdRng::seed_from_u64(dice), &self.story.network().dir);
+                    self.armed[index].torn = torn::tear(&self.armed[index].trace, below, &mut dice)?;
+                }
             }
             Act::Fail { errno, .. } => self.ended_clearly(part, status, errno)?,
-            Act::Stop(_) => bail!("{part} ended with {status} because it was stopped for a while"),
+            Act::Stop(_) | Act::Link(_) => {
+                bail!("{part} ended with {status} at a fault that should not end it")
+            }
         }
         self.armed[index].over = true;
         self.start(part).await
@@ -163,7 +232,8 @@ impl Field {
         self.start(part).await
     }
 
-    /// Starts everything again, without faults: what waits for a fault, too.
+    /// Starts everything again, without faults: what waits for a fault, too. All are killed but the signers, whom their operators
+    /// ask to stop: not all of them may sit epochs out at once.
     pub async fn start_all_again(&mut self) -> anyhow::Result<()> {
         self.armed.iter_mut().for_each(|armed| armed.over = true);
         let mut parts = vec![Part::Bitcoind, Part::Hub];
@@ -174,7 +244,10 @@ impl Field {
             parts.extend([Part::Signer(index), Part::Voter(index)]);
         }
         for part in &parts {
-            self.kill(*part).await?;
+            match part {
+                Part::Signer(_) if self.ended(*part)?.is_none() => self.daemon(*part)?.end().await?,
+                part => self.kill(*part).await?,
+            }
         }
         for part in parts {
             self.start(part).await?;
@@ -246,21 +319,29 @@ impl Field {
 }
 
 /// Does what strace leaves to do when a point is reached.
-fn trap(process: u32, act: Act, trace: PathBuf) -> Option<JoinHandle<()>> {
+fn trap(process: u32, act: Act, what: Injection, trace: PathBuf) -> Option<JoinHandle<()>> {
     let (wait, signal) = match act {
-        Act::KillAfter => (Duration::ZERO, "-KILL"),
+        Act::Kill { after: true, .. } => (Duration::ZERO, "-KILL"),
         Act::Stop(time) => (time, "-CONT"),
-        Act::KillBefore | Act::Fail { .. } => return None,
+        Act::Kill { .. } | Act::Fail { .. } | Act::Link(_) => return None,
     };
     Some(tokio::spawn(async move {
-        let mark = act.injection().mark();
-        while !std::fs::read_to_string(&trace).is_ok_and(|text| text.contains(mark)) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        let mark = what.mark();
+        let times = || std::fs::read_to_string(&trace).map_or(0, |text| text.matches(mark).count());
+        let mut handled = 0;
+        loop {
+            // Each thread has its own nth call.
+            let seen = times();
+            if seen == handled {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                continue;
+            }
+            handled = seen;
+            tokio::time::sleep(wait).await;
+            let mut kill = tokio::process::Command::new("kill");
+            kill.arg(signal).arg(process.to_string()).stderr(Stdio::null());
+            // Fails only where the process has ended, which its keeper sees.
+            let _ = kill.status().await;
         }
-        tokio::time::sleep(wait).await;
-        let mut kill = tokio::process::Command::new("kill");
-        kill.arg(signal).arg(process.to_string()).stderr(Stdio::null());
-        // Fails only where the process has ended, which its keeper sees.
-        let _ = kill.status().await;
     }))
 }

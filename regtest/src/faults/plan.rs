@@ -1,5 +1,6 @@
 //! What a seed does: which parts are disturbed, how, and at which of their points.
 
+use super::link::Cut;
 use super::points::{Part, Points};
 use super::strace::Injection;
 use rand::rngs::StdRng;
@@ -12,16 +13,21 @@ use std::time::Duration;
 const FAULTS: usize = 4;
 /// Members of the covenant, of whom one is disturbed.
 const MEMBERS: usize = crate::demo::network::COVENANT.0;
-/// Operators that may be disturbed: the first one is the story's own culprit.
-const OPERATORS: std::ops::Range<usize> = 1..4;
+/// Operators that may be disturbed: not the story's own culprit, and not the one without whom there is no quorum.
+const OPERATORS: std::ops::Range<usize> = 2..4;
+/// Pieces of answers after which a link may be disturbed: every link carries many more in a story.
+const PIECES: u32 = 60;
 
 /// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
-    /// Killed (SIGKILL) before the call.
-    KillBefore,
-    /// Killed after it.
-    KillAfter,
+    /// Killed (SIGKILL).
+    Kill {
+        /// After the call, not before it.
+        after: bool,
+        /// As by a power cut: what was not made durable is torn, as these dice fall.
+        torn: Option<u64>,
+    },
     /// The call fails.
     Fail {
         /// ENOSPC, EIO.
@@ -31,18 +37,8 @@ pub enum Act {
     },
     /// Stopped, as by a clock that stands still, for this long.
     Stop(Duration),
-}
-
-impl Act {
-    /// How strace does it.
-    pub fn injection(self) -> Injection {
-        match self {
-            Self::KillBefore => Injection::KillBefore,
-            Self::KillAfter => Injection::Hold,
-            Self::Fail { errno, lasting } => Injection::Fail { errno, lasting },
-            Self::Stop(_) => Injection::Stop,
-        }
-    }
+    /// The link to the hub or to the node is disturbed.
+    Link(Cut),
 }
 
 /// A fault: an act at a point.
@@ -50,23 +46,40 @@ impl Act {
 pub struct Fault {
     /// Whose.
     pub part: Part,
-    /// The call.
+    /// The call; of a link the part that it leads to.
     pub call: String,
-    /// The how-manieth of the first thread that makes so many.
+    /// The how-manieth of the first thread that makes so many; of a link the piece of an answer.
     pub nth: u32,
     /// What happens there.
     pub act: Act,
+}
+
+impl Fault {
+    /// How strace does it; not a link.
+    pub fn injection(&self) -> Option<Injection> {
+        match self.act {
+            Act::Kill { after: false, .. } => Some(Injection::KillBefore),
+            Act::Kill { after: true, .. } => Some(Injection::Hold),
+            Act::Fail { errno, lasting } => Some(Injection::Fail { errno, lasting }),
+            Act::Stop(_) => Some(Injection::Stop),
+            Act::Link(_) => None,
+        }
+    }
 }
 
 impl Display for Fault {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         let Self { part, call, nth, act } = self;
         match act {
-            Act::KillBefore => write!(out, "{part} killed before {call} {nth}"),
-            Act::KillAfter => write!(out, "{part} killed after {call} {nth}"),
+            Act::Kill { after, torn } => {
+                let when = if *after { "after" } else { "before" };
+                let power = if torn.is_some() { " by a power cut" } else { "" };
+                write!(out, "{part} killed{power} {when} {call} {nth}")
+            }
             Act::Fail { errno, lasting: false } => write!(out, "{part} gets {errno} at {call} {nth}"),
             Act::Fail { errno, lasting: true } => write!(out, "{part} gets {errno} from {call} {nth} on"),
             Act::Stop(time) => write!(out, "{part} stopped at {call} {nth} for {} s", time.as_secs()),
+            Act::Link(cut) => write!(out, "{part} has its link to {call} {cut} at piece {nth}"),
         }
     }
 }
@@ -105,15 +118,29 @@ impl Plan {
 
 /// A fault of a part, if it has points.
 fn draw(part: Part, points: &Points, dice: &mut StdRng) -> Option<Fault> {
+    let links = part.links();
+    if !links.is_empty() && dice.gen_bool(0.2) {
+        let cut = *[Cut::Dropped, Cut::Stalled, Cut::Halved, Cut::Slow].choose(dice)?;
+        let call = links.choose(dice)?.to_string();
+        return Some(Fault { part, call, nth: dice.gen_range(1..=PIECES), act: Act::Link(cut) });
+    }
     let own: Vec<_> = points.get(part.kind())?.iter().filter(|(_, count)| **count > 0).collect();
     // A call that is made often has more points, and is not drawn always.
     let (call, count) = own.choose_weighted(dice, |(_, count)| 1 + count.isqrt()).ok()?;
     let nth = dice.gen_range(1..=**count);
-    let act = match dice.gen_range(0..10) {
-        0..4 => Act::KillBefore,
-        4..7 => Act::KillAfter,
-        7..9 => Act::Fail { errno: if dice.r#gen() { "ENOSPC" } else { "EIO" }, lasting: dice.r#gen() },
+    Some(Fault { part, call: (*call).clone(), nth, act: act(part, dice) })
+}
+
+fn act(part: Part, dice: &mut StdRng) -> Act {
+    match dice.gen_range(0..10) {
+        0..7 => {
+            let torn = (part != Part::Bitcoind && dice.r#gen()).then(|| dice.r#gen());
+            Act::Kill { after: dice.r#gen(), torn }
+        }
+        7..9 => {
+            let errno = if dice.r#gen() { "ENOSPC" } else { "EIO" };
+            Act::Fail { errno, lasting: dice.r#gen() }
+        }
         _ => Act::Stop(Duration::from_secs(dice.gen_range(2..5))),
-    };
-    Some(Fault { part, call: (*call).clone(), nth, act })
+    }
 }

@@ -44,6 +44,25 @@ impl Part {
         }
     }
 
+    /// The parts that it has a link to, which its configuration names.
+    pub fn links(self) -> &'static [Part] {
+        match self {
+            Self::Bitcoind | Self::Hub | Self::Signer(_) => &[],
+            Self::Covenant(_) => &[Self::Hub],
+            Self::Report | Self::Watch | Self::Anchor | Self::Voter(_) => &[Self::Hub, Self::Bitcoind],
+        }
+    }
+
+    /// The configuration that names them.
+    pub fn config(self, story: &Story) -> PathBuf {
+        match self {
+            Self::Report | Self::Watch | Self::Anchor => {
+                story.network().dir.join("checkpointer/checkpointer.toml")
+            }
+            part => part.log(story).with_extension("toml"),
+        }
+    }
+
     /// Where the part's daemon writes what it does.
     pub fn log(self, story: &Story) -> PathBuf {
         let dir = &story.network().dir;

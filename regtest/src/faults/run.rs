@@ -1,7 +1,7 @@
 //! Runs seeds: each on a network of its own, which is kept where something did not hold.
 
-use super::field::Field;
-use super::plan::{Fault, Plan};
+use super::field::{Field, Outcome};
+use super::plan::Plan;
 use super::points::{Part, Points};
 use super::witness::Witness;
 use super::{checks, points, story, strace};
@@ -10,15 +10,17 @@ use anyhow::Context as _;
 use palisade_hub::bitcoind::{Auth, BitcoinRpc};
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
 /// What came of a seed.
 #[derive(Debug)]
 pub struct Verdict {
     /// What was drawn.
     pub plan: Plan,
-    /// Each fault, and how long after the faults were armed it came.
-    pub came: Vec<(Fault, Option<Duration>)>,
+    /// What came of each fault.
+    pub came: Vec<Outcome>,
     /// What another build said of the roots, or what did not hold.
     pub result: anyhow::Result<String>,
     /// How long it took.
@@ -30,7 +32,7 @@ pub struct Verdict {
 impl Verdict {
     /// Whether all of its points were reached: otherwise the seed shows nothing about those that were not.
     pub fn is_complete(&self) -> bool {
-        self.came.len() == self.plan.faults.len() && self.came.iter().all(|(_, came)| came.is_some())
+        self.came.len() == self.plan.faults.len() && self.came.iter().all(|own| own.came.is_some())
     }
 }
 
@@ -42,11 +44,13 @@ impl Display for Verdict {
             Ok(_) => "passed, does not count",
         };
         writeln!(out, "seed {}: {word} in {:.0} s", self.plan.seed, self.took.as_secs_f32())?;
-        for (fault, came) in &self.came {
+        for Outcome { fault, came, torn } in &self.came {
             match came {
-                Some(came) => writeln!(out, "  {fault}: after {:.1} s", came.as_secs_f32())?,
-                None => writeln!(out, "  {fault}: not reached")?,
+                Some(came) => write!(out, "  {fault}: after {:.1} s", came.as_secs_f32())?,
+                None => write!(out, "  {fault}: not reached")?,
             }
+            torn.iter().try_for_each(|torn| write!(out, "; {torn}"))?;
+            writeln!(out)?;
         }
         match &self.result {
             Ok(said) => write!(out, "  {said}")?,
@@ -54,6 +58,35 @@ impl Display for Verdict {
         }
         self.kept.iter().try_for_each(|dir| write!(out, "\n  kept: {}", dir.display()))
     }
+}
+
+/// Runs seeds from one on, some at a time, until so many have counted, and tells each verdict as it comes. Gives the seeds that
+/// failed.
+pub async fn seeds(
+    first: u64,
+    count: usize,
+    at_once: usize,
+    below: &Path,
+    mut tell: impl FnMut(&Verdict),
+) -> anyhow::Result<Vec<u64>> {
+    let (points, below): (Arc<Points>, Arc<Path>) = (Arc::new(points()?), below.into());
+    let (mut running, mut failed, mut counted) = (JoinSet::new(), Vec::new(), 0);
+    // A point that is not reached twice as often as one that is would show that the table of points is old.
+    let mut left = (0..2 * count as u64).map(|more| first.wrapping_add(more));
+    while counted + failed.len() < count {
+        while running.len() < at_once.min(count - counted - failed.len()) {
+            let Some(next) = left.next() else { break };
+            let (points, below) = (points.clone(), below.clone());
+            running.spawn(async move { seed(next, &points, &below).await });
+        }
+        let verdict = running.join_next().await.context("too many seeds did not reach their points")???;
+        tell(&verdict);
+        match verdict.result {
+            Err(_) => failed.push(verdict.plan.seed),
+            Ok(_) => counted += usize::from(verdict.is_complete()),
+        }
+    }
+    Ok(failed)
 }
 
 /// Runs one seed in a new directory below another, and removes it if all held.
@@ -72,11 +105,7 @@ pub async fn seed(seed: u64, points: &Points, below: &Path) -> anyhow::Result<Ve
     Ok(Verdict { plan, came, result, took, kept })
 }
 
-async fn disturb(
-    plan: &Plan,
-    dir: &Path,
-    came: &mut Vec<(Fault, Option<Duration>)>,
-) -> anyhow::Result<String> {
+async fn disturb(plan: &Plan, dir: &Path, came: &mut Vec<Outcome>) -> anyhow::Result<String> {
     let (story, cast) = story::begin(&dir.join("network")).await.context("before any fault")?;
     let mut field = Field::new(story, dir.join("traces")).await?;
     let witness = witness(&field)?;
@@ -101,21 +130,34 @@ fn witness(field: &Field) -> anyhow::Result<Witness> {
     Ok(Witness::begin(&network.hub, node, &["zero", "dev"]))
 }
 
-/// Counts the points of each kind of part in an undisturbed story: all calls, and those of the busiest thread.
-pub async fn count(below: &Path) -> anyhow::Result<Vec<(Part, String, u32, u32)>> {
+/// How often a part makes a call.
+#[derive(Debug)]
+pub struct Counted {
+    /// Which part.
+    pub part: Part,
+    /// The call.
+    pub call: String,
+    /// How often.
+    pub calls: u32,
+    /// How often its busiest thread does.
+    pub busiest: u32,
+}
+
+/// Counts the points of each kind of part in an undisturbed story.
+pub async fn count(below: &Path) -> anyhow::Result<Vec<Counted>> {
     strace::check()?;
     let dir = new_directory(below, "count")?;
     let (story, cast) = story::begin(&dir.join("network")).await?;
     let mut field = Field::new(story, dir.join("traces")).await?;
     let parts =
         [Part::Bitcoind, Part::Hub, Part::Covenant(COVENANT.0 - 1), Part::Report, Part::Watch, Part::Anchor];
-    let parts = [&parts[..], &[Part::Signer(1), Part::Voter(1)]].concat();
+    let parts = [&parts[..], &[Part::Signer(2), Part::Voter(2)]].concat();
     let traces = field.count(&parts).await?;
     story::tell(&mut field, &cast).await?;
     let mut counts = Vec::new();
     for (part, trace) in traces {
         let own = strace::count(&trace)?;
-        counts.extend(own.into_iter().map(|(call, (all, most))| (part, call, all, most)));
+        counts.extend(own.into_iter().map(|(call, (calls, busiest))| Counted { part, call, calls, busiest }));
     }
     field.story.stop().await?;
     std::fs::remove_dir_all(&dir)?;

@@ -22,6 +22,10 @@ const UNBONDING: u32 = 145;
 /// Whose provider the small stakes are behind: never the culprit's.
 const PROVIDER: usize = 3;
 
+/// The power of the operators, in percent. A signer that is killed at the wrong moment sits epochs out; together with the culprit,
+/// the first, it must stay below a third.
+const SHARES: [u64; 4] = [5, 45, 25, 25];
+
 /// Holders of the story.
 pub struct Cast {
     /// Has coins, and no stake yet.
@@ -32,7 +36,7 @@ pub struct Cast {
 
 /// The network, undisturbed, with final blocks of both chains, and the holders.
 pub async fn begin(dir: &Path) -> anyhow::Result<(Story, Cast)> {
-    let mut story = Story::begin_operators(dir, Tell::silent()).await?;
+    let mut story = Story::begin_operators(dir, Tell::silent(), SHARES).await?;
     let coins = Amount::from_sat(2 * STAKE_SAT);
     let (newcomer, _) = Holder::new(story.network(), "nora", coins).await?;
     let (leaver, _) = Holder::new(story.network(), "liam", coins).await?;

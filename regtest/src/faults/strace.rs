@@ -38,7 +38,7 @@ impl Injection {
             Self::KillBefore => "+++ killed by SIGKILL +++",
             Self::Hold => "(DELAYED)",
             Self::Fail { .. } => "(INJECTED)",
-            Self::Stop => "--- stopped by SIGSTOP ---",
+            Self::Stop => "--- SIGSTOP {",
         }
     }
 

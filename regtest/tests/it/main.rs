@@ -6,6 +6,7 @@ mod doors;
 #[path = "../../../protocol/tests/it/edits.rs"]
 mod edits;
 mod facts;
+mod faults;
 mod formats;
 mod full_disk;
 mod interrupt;
