@@ -1,7 +1,7 @@
 //! What must hold after a disturbed story: one history, one root, no signature lost or twice, no transaction forgotten.
 
 mod bitcoin;
-mod signatures;
+pub mod signatures;
 
 use super::field::Field;
 use super::witness::Seen;

@@ -30,23 +30,26 @@ pub fn tear(trace: &Path, below: &Path, dice: &mut StdRng) -> anyhow::Result<Opt
     let Some((path, writes)) = loose(&text, below) else { return Ok(None) };
     let file = File::options().read(true).write(true).open(&path)?;
     let size = file.metadata()?.len();
-    let chosen = writes[dice.gen_range(0..writes.len())];
-    let begin = chosen.offset.unwrap_or_else(|| size.saturating_sub(chosen.length));
-    let (end, within) = (size.min(begin + chosen.length), dice.gen_range(0..chosen.length.max(1)));
-    let name = path.strip_prefix(below)?.display().to_string();
-    if end == size && dice.r#gen() {
-        let left = size.min(begin + within);
-        file.set_len(left)?;
-        return Ok(Some(format!("{name} cut from {size} to {left} bytes")));
+    let chosen = dice.gen_range(0..writes.len());
+    let begins = |write: &Loose| write.offset.unwrap_or_else(|| size.saturating_sub(write.length));
+    let within = dice.gen_range(0..writes[chosen].length.max(1));
+    let (at, name) = (begins(&writes[chosen]) + within, path.strip_prefix(below)?.display().to_string());
+    let is_last = begins(&writes[chosen]) + writes[chosen].length >= size && at < size;
+    if is_last && dice.r#gen() {
+        file.set_len(at)?;
+        return Ok(Some(format!("{name} cut from {size} to {at} bytes")));
     }
-    let from = (begin + within).next_multiple_of(SECTOR);
-    if from >= end {
-        return Ok(None);
+    let mut rubbish = Vec::new();
+    for (index, write) in writes[chosen..].iter().enumerate() {
+        let from = if index == 0 { at.next_multiple_of(SECTOR) } else { begins(write) };
+        let length = size.min(begins(write) + write.length).saturating_sub(from);
+        let mut bytes = vec![0; usize::try_from(length)?];
+        dice.fill_bytes(&mut bytes);
+        file.write_all_at(&bytes, from)?;
+        rubbish.extend((length > 0).then(|| format!("{from} to {}", from + length)));
     }
-    let mut rubbish = vec![0; usize::try_from(end - from)?];
-    dice.fill_bytes(&mut rubbish);
-    file.write_all_at(&rubbish, from)?;
-    Ok(Some(format!("{name} is rubbish from byte {from} to {end} of {size}")))
+    Ok((!rubbish.is_empty())
+        .then(|| format!("{name} of {size} bytes is rubbish from {}", rubbish.join(", "))))
 }
 
 /// The file that was written last without a sync, and those writes.
