@@ -243,7 +243,8 @@ impl Field {
         for index in 1..self.story.operators().len() {
             parts.extend([Part::Signer(index), Part::Voter(index)]);
         }
-        for part in &parts {
+        // Voters before signers, who wait for those that talk to them.
+        for part in parts.iter().rev() {
             match part {
                 Part::Signer(_) if self.ended(*part)?.is_none() => self.daemon(*part)?.end().await?,
                 part => self.kill(*part).await?,
@@ -340,8 +341,19 @@ fn trap(process: u32, act: Act, what: Injection, trace: PathBuf) -> Option<JoinH
             tokio::time::sleep(wait).await;
             let mut kill = tokio::process::Command::new("kill");
             kill.arg(signal).arg(process.to_string()).stderr(Stdio::null());
+            if matches!(act, Act::Kill { .. }) {
+                // A tracer that holds two threads at once can fail to let either of them die. It goes second.
+                kill.args(tracer(process));
+            }
             // Fails only where the process has ended, which its keeper sees.
             let _ = kill.status().await;
         }
     }))
+}
+
+/// Who traces a process.
+fn tracer(process: u32) -> Option<String> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let own = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?.trim();
+    (own != "0").then(|| own.to_owned())
 }
