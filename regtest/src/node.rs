@@ -168,6 +168,12 @@ impl Node {
     /// Starts the program, that has ended, by another command, which is given the program's own as its last arguments and must
     /// become it. Waits until it answers.
     pub async fn start_under(&mut self, wrapper: &[OsString]) -> Result<(), NodeError> {
+        self.spawn_under(wrapper)?;
+        self.answers().await
+    }
+
+    /// The same, and waits for nothing. Gives its process.
+    pub fn spawn_under(&mut self, wrapper: &[OsString]) -> Result<u32, NodeError> {
         let errors = self.datadir.join("stderr.log");
         let stderr = File::create(&errors).map_err(|source| system("writing", &errors, source))?;
         let own = self.start_args();
@@ -179,11 +185,15 @@ impl Node {
             .stderr(stderr)
             .spawn()
             .map_err(|source| system("running", &self.program, source))?;
-        let child = self.process.insert(child);
+        Ok(self.process.insert(child).id())
+    }
+
+    /// Waits until the program answers.
+    async fn answers(&mut self) -> Result<(), NodeError> {
+        let errors = self.datadir.join("stderr.log");
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            if let Ok(Some(status)) = child.try_wait() {
-                (self.process, self.ended) = (None, Some(status));
+            if self.ended().is_some() {
                 let complaint = std::fs::read_to_string(&errors).unwrap_or_default().trim().to_owned();
                 return Err(NodeError::Ended { complaint });
             }

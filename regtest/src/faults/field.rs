@@ -308,14 +308,10 @@ impl Field {
             daemon.start_again_under(wrapper, Some(&address))?;
             return Ok(daemon.process_id());
         }
+        // Nobody waits for it to answer: its fault may come before.
         let node = &mut self.story.network_mut().node;
         node.stop().await?;
-        match node.start_under(wrapper).await {
-            Ok(()) => Ok(node.process_id()),
-            // Its fault has come already.
-            Err(crate::node::NodeError::Ended { .. }) => Ok(None),
-            Err(why) => Err(why.into()),
-        }
+        Ok(Some(node.spawn_under(wrapper)?))
     }
 }
 

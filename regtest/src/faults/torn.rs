@@ -72,12 +72,11 @@ fn loose(text: &str, below: &Path) -> Option<(PathBuf, Vec<Loose>)> {
                 }
                 _ => drop(files.remove(&path)),
             }
-        } else if let Some((thread, _)) =
-            line.split_once(' ').filter(|(_, rest)| rest.contains("sync resumed>"))
-        {
-            if let Some(path) = syncing.remove(thread) {
-                files.remove(&path);
-            }
+            continue;
+        }
+        let synced = line.split_once(' ').filter(|(_, rest)| rest.contains("sync resumed>"));
+        if let Some(path) = synced.and_then(|(thread, _)| syncing.remove(thread)) {
+            files.remove(&path);
         }
     }
     let path = last?;
