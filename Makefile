@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help deps bitcoind build binaries check test demo report replay up down bench clean
+.PHONY: help deps bitcoind build binaries check test nightly demo report replay up down bench clean
 
 # An empty BITCOIND is the same as none. See regtest/bitcoind/provision.sh for where a bitcoind comes from.
 find-bitcoind = BITCOIND="$$(regtest/bitcoind/provision.sh)"; export BITCOIND
@@ -41,6 +41,11 @@ test: binaries ## all tests, on a real bitcoind
 	$(find-bitcoind)
 	cargo build --workspace --locked
 	cargo test --workspace --locked
+
+nightly: binaries ## faults at points that SEEDS seeds draw (200 by default), in a network of real processes each
+	@$(find-bitcoind)
+	cargo build --workspace --locked
+	"$(programs)/palisade-faults" --seeds $(or $(SEEDS),200)
 
 demo: binaries ## the whole story on a real regtest bitcoind; DEMO_DIR=DIR keeps it where you say
 	@$(find-bitcoind)

@@ -3,6 +3,7 @@
 mod bitcoind;
 pub mod demo;
 pub mod devchain;
+pub mod faults;
 pub mod gate;
 pub mod hub;
 pub mod liar;

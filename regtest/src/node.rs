@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use bitcoin::Amount;
@@ -105,6 +105,8 @@ pub struct Node {
     process: Option<Child>,
     /// Flags besides those that every node of ours has.
     more: Vec<OsString>,
+    /// How the last process ended, if it ended by itself.
+    ended: Option<ExitStatus>,
     rpc: BitcoinRpc,
     /// Change of our own spends, which may still wait in the mempool. Locked while coins are chosen, so that two
     /// spends at once do not choose the same.
@@ -162,6 +164,7 @@ impl Node {
             datadir,
             port,
             process: None,
+            ended: None,
             more: Vec::new(),
             rpc,
             change,
@@ -171,20 +174,38 @@ impl Node {
 
     /// Runs the program and waits until it answers.
     async fn launch(&mut self) -> Result<(), NodeError> {
+        self.start_under(&[]).await
+    }
+
+    /// Starts the program, that has ended, by another command, which is given the program's own as its last arguments and must
+    /// become it. Waits until it answers.
+    pub async fn start_under(&mut self, wrapper: &[OsString]) -> Result<(), NodeError> {
+        self.spawn_under(wrapper)?;
+        self.answers().await
+    }
+
+    /// The same, and waits for nothing. Gives its process.
+    pub fn spawn_under(&mut self, wrapper: &[OsString]) -> Result<u32, NodeError> {
         let errors = self.datadir.join("stderr.log");
         let stderr = File::create(&errors).map_err(|source| system("writing", &errors, source))?;
-        let child = Command::new(&self.program)
-            .args(self.flags())
+        let own = self.start_args();
+        let mut words = wrapper.iter().chain(&own);
+        let child = Command::new(words.next().unwrap_or(&own[0]))
+            .args(words)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr)
             .spawn()
             .map_err(|source| system("running", &self.program, source))?;
-        let child = self.process.insert(child);
+        Ok(self.process.insert(child).id())
+    }
+
+    /// Waits until the program answers.
+    async fn answers(&mut self) -> Result<(), NodeError> {
+        let errors = self.datadir.join("stderr.log");
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            if child.try_wait().is_ok_and(|ended| ended.is_some()) {
-                self.process = None;
+            if self.ended().is_some() {
                 let complaint = std::fs::read_to_string(&errors).unwrap_or_default().trim().to_owned();
                 return Err(NodeError::Ended { complaint });
             }
@@ -227,15 +248,29 @@ impl Node {
         self.launch().await
     }
 
+    /// How it ended, if it has, or was killed, since it was started last.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        if let Some(status) = self.process.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+            (self.process, self.ended) = (None, Some(status));
+        }
+        self.ended.filter(|_| self.process.is_none())
+    }
+
+    /// Kills the node at once.
+    pub fn kill(&mut self) -> Result<(), NodeError> {
+        if let Some(mut child) = self.process.take() {
+            let ended = child.kill().and_then(|()| child.wait());
+            self.ended = Some(ended.map_err(|source| system("killing", &self.program, source))?);
+        }
+        Ok(())
+    }
+
     /// Kills the node and starts it again. What is in blocks is there again; what waited in the mempool is not.
     ///
     /// A node gets the blocks that it had not yet written from its peers. This one has none, so it writes them first.
     pub async fn kill_and_start(&mut self) -> Result<(), NodeError> {
         self.rpc.call::<serde_json::Value>("gettxoutsetinfo", json!(["none"])).await?;
-        if let Some(mut child) = self.process.take() {
-            let ended = child.kill().and_then(|()| child.wait());
-            ended.map_err(|source| system("killing", &self.program, source))?;
-        }
+        self.kill()?;
         self.launch().await
     }
 

@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail, ensure};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
 
@@ -18,6 +18,15 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let folders = own.ancestors().skip(1).take(2);
     let found = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
     found.with_context(|| format!("{name} is not built: run `make build`"))
+}
+
+/// The same of another build profile.
+fn binary_of_profile(profile: &str, name: &str) -> anyhow::Result<PathBuf> {
+    let own = binary(name)?;
+    let folder = own.parent().and_then(Path::parent).context("a target directory")?;
+    let path = folder.join(profile).join(name);
+    ensure!(path.is_file(), "{} is not built: run `make build`", path.display());
+    Ok(path)
 }
 
 /// A daemon that runs. It is killed when this is dropped.
@@ -43,16 +52,12 @@ impl Daemon {
         args: &[S],
         log: &Path,
     ) -> anyhow::Result<Self> {
-        let own = binary(program)?;
-        let folder = own.parent().and_then(Path::parent).context("a target directory")?;
-        let path = folder.join(profile).join(program);
-        ensure!(path.is_file(), "{} is not built: run `make build`", path.display());
-        Self::start_at(&path, program, args, log)
+        Self::start_at(&binary_of_profile(profile, program)?, program, args, log)
     }
 
     fn start_at<S: AsRef<OsStr>>(path: &Path, program: &str, args: &[S], log: &Path) -> anyhow::Result<Self> {
         let args: Vec<OsString> = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
-        let child = spawn(path, &args, log)?;
+        let child = spawn(&[], path, &args, log)?;
         Ok(Self { name: program.to_owned(), path: path.to_owned(), args, child, log: log.to_owned() })
     }
 
@@ -64,11 +69,22 @@ impl Daemon {
 
     /// Starts it again as it was started. `address` is where it writes the address it listens on: the old one goes.
     pub fn start_again(&mut self, address: Option<&Path>) -> anyhow::Result<()> {
+        self.start_again_under(&[], address)
+    }
+
+    /// The same by another command, which is given the daemon's own as its last arguments and must become it: the process that
+    /// is watched, killed and asked to stop is the daemon.
+    pub fn start_again_under(&mut self, wrapper: &[OsString], address: Option<&Path>) -> anyhow::Result<()> {
         if let Some(stale) = address.filter(|file| file.exists()) {
             std::fs::remove_file(stale)?;
         }
-        self.child = spawn(&self.path, &self.args, &self.log)?;
+        self.child = spawn(wrapper, &self.path, &self.args, &self.log)?;
         Ok(())
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// Where it writes what it does.
@@ -109,6 +125,11 @@ impl Daemon {
 
     /// Asks it to stop (SIGTERM) and waits; fails if that takes more than five seconds.
     pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.end().await
+    }
+
+    /// The same, and it can be started again.
+    pub async fn end(&mut self) -> anyhow::Result<()> {
         let Some(id) = self.child.id() else { return Ok(()) };
         let asked = Command::new("kill").arg("-TERM").arg(id.to_string()).status().await?;
         ensure!(asked.success(), "cannot signal {}", self.name);
@@ -130,15 +151,17 @@ pub struct Failed {
     /// Which.
     pub program: String,
     /// How it ended.
-    pub status: std::process::ExitStatus,
+    pub status: ExitStatus,
     /// What it wrote to its standard error.
     pub said: String,
 }
 
-fn spawn(path: &Path, args: &[OsString], log: &Path) -> anyhow::Result<Child> {
+fn spawn(wrapper: &[OsString], path: &Path, args: &[OsString], log: &Path) -> anyhow::Result<Child> {
     let file = File::options().create(true).append(true).open(log)?;
-    let mut command = Command::new(path);
-    command.args(args).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).kill_on_drop(true);
+    let own = [path.as_os_str().to_owned()];
+    let mut words = wrapper.iter().chain(&own).chain(args);
+    let mut command = Command::new(words.next().context("a program")?);
+    command.args(words).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).kill_on_drop(true);
     command.spawn().with_context(|| format!("cannot start {}", path.display()))
 }
 
@@ -159,7 +182,20 @@ pub async fn wait_for(
 
 /// Runs a tool to its end and gives its standard output; fails with what it said if it does.
 pub async fn tool<S: AsRef<OsStr>>(program: &str, args: &[S]) -> anyhow::Result<String> {
-    let output = Command::new(binary(program)?).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
+    tool_at(&binary(program)?, program, args).await
+}
+
+/// The same with a tool of another build profile, which `make build` has built too.
+pub async fn tool_of_profile<S: AsRef<OsStr>>(
+    profile: &str,
+    program: &str,
+    args: &[S],
+) -> anyhow::Result<String> {
+    tool_at(&binary_of_profile(profile, program)?, program, args).await
+}
+
+async fn tool_at<S: AsRef<OsStr>>(path: &Path, program: &str, args: &[S]) -> anyhow::Result<String> {
+    let output = Command::new(path).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
     let output =
         tokio::time::timeout(PATIENCE, output).await.with_context(|| format!("{program} hangs"))??;
     if !output.status.success() {

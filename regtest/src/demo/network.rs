@@ -213,6 +213,11 @@ impl Network {
         daemon.address(&address).await.map(|_| ())
     }
 
+    /// All that were started here.
+    pub fn daemons_mut(&mut self) -> impl Iterator<Item = &mut Daemon> {
+        self.daemons.iter_mut()
+    }
+
     fn daemon(&mut self, name: &str) -> anyhow::Result<&mut Daemon> {
         let log = self.dir.join(name).with_extension("log");
         self.daemons

@@ -139,6 +139,11 @@ impl Operator {
         edit(&self.dir.join("voter.toml"), &[(&line(from), &line(to))])
     }
 
+    /// Signer and voter, while they run.
+    pub fn daemons_mut(&mut self) -> impl Iterator<Item = &mut Daemon> {
+        self.running.iter_mut().flat_map(|(signer, voter)| [signer, voter])
+    }
+
     /// Fails if a process of the operator has ended.
     pub fn check(&mut self) -> anyhow::Result<()> {
         self.running.iter_mut().try_for_each(|(signer, voter)| signer.check().and_then(|()| voter.check()))

@@ -8,7 +8,7 @@ mod equivocations;
 mod finality;
 mod finish;
 mod hub;
-mod log;
+pub mod log;
 mod reorgs;
 mod rules;
 

@@ -36,6 +36,7 @@ pub struct Story {
     operators: Vec<Operator>,
     chain: OtherChain,
     stakes: Vec<Stake>,
+    shares: [u64; 4],
 }
 
 /// A stake of the story.
@@ -93,6 +94,16 @@ impl Story {
         &mut self.network
     }
 
+    /// All that runs beside the development chain: the network and the operators.
+    pub fn processes_mut(&mut self) -> (&mut Network, &mut [Operator]) {
+        (&mut self.network, &mut self.operators)
+    }
+
+    /// The operators, to be looked at.
+    pub fn operators(&self) -> &[Operator] {
+        &self.operators
+    }
+
     /// The operators.
     pub fn operators_mut(&mut self) -> &mut [Operator] {
         &mut self.operators
@@ -110,17 +121,28 @@ impl Story {
 
     /// A network with two chains, four operators, and stakes that have power.
     pub async fn begin_network(dir: &Path) -> anyhow::Result<Self> {
-        let tell = Tell::default();
+        let mut story = Self::begin_operators(dir, Tell::default(), locking::SHARES).await?;
+        story.stakes_get_power().await?;
+        Ok(story)
+    }
+
+    /// A network with two chains and four operators, and no stakes: while there are none no set expires, however many blocks are
+    /// mined. The operators are to have these shares of the power, in percent.
+    pub async fn begin_operators(dir: &Path, tell: Tell, shares: [u64; 4]) -> anyhow::Result<Self> {
         tell.chapter("A network on a real bitcoind");
         let mut network = Network::start(dir, &tell).await?;
         let chain = network.start_chain(locking::PLANNED_SAT / 100 * 95).await?;
         tell.line(format!("governance registers chain {} with genesis {}", chain.id, chain.genesis));
         let (report, operators, stakes) = (Report::default(), Vec::new(), Vec::new());
-        let mut story = Self { network, tell, report, operators, chain, stakes };
+        let mut story = Self { network, tell, report, operators, chain, stakes, shares };
         story.operators_register().await?;
-        story.stakes_are_locked().await?;
-        story.stakes_become_active().await?;
         Ok(story)
+    }
+
+    /// The four stakes, until they have power.
+    pub async fn stakes_get_power(&mut self) -> anyhow::Result<()> {
+        self.stakes_are_locked().await?;
+        self.stakes_become_active().await
     }
 
     /// Mines one block if the mining rule allows it now, and waits until the hub knows it.
@@ -134,13 +156,19 @@ impl Story {
     /// Mines one block if the mining rule allows it now, and waits for nobody: where somebody has had the node give blocks up
     /// by hand, the hub follows only once it has more of them than before. A chain that may not vote does not hold Bitcoin up.
     pub async fn mine_alone(&self) -> anyhow::Result<()> {
-        let height = self.network.node.rpc().tip().await?.height;
-        let tripped = !self.network.view("status").await?["breaker"].is_null();
-        let votes = |chain: &Value| chain["zero"] == true || !(tripped || chain["paused"] == true);
-        if self.earliest_expiry(votes).await?.is_none_or(|expiry| height + 11 < expiry) {
+        if self.room().await? > 0 {
             self.network.node.mine(1).await?;
         }
         Ok(())
+    }
+
+    /// How many blocks the mining rule allows now.
+    pub async fn room(&self) -> anyhow::Result<u32> {
+        let height = self.network.node.rpc().tip().await?.height;
+        let tripped = !self.network.view("status").await?["breaker"].is_null();
+        let votes = |chain: &Value| chain["zero"] == true || !(tripped || chain["paused"] == true);
+        let expiry = self.earliest_expiry(votes).await?;
+        Ok(expiry.map_or(u32::MAX, |expiry| expiry.saturating_sub(11 + height)))
     }
 
     /// Gives coins away; they are in the next block.

@@ -29,6 +29,7 @@ macro_rules! say {
 #[derive(Debug)]
 pub struct Tell {
     terminal: bool,
+    silent: bool,
     started: Instant,
     rows: Vec<Row>,
 }
@@ -117,24 +118,38 @@ impl Drop for Waiting {
 
 impl Default for Tell {
     fn default() -> Self {
-        Self { terminal: std::io::stdout().is_terminal(), started: Instant::now(), rows: Vec::new() }
+        Self {
+            terminal: std::io::stdout().is_terminal(),
+            silent: false,
+            started: Instant::now(),
+            rows: Vec::new(),
+        }
     }
 }
 
 impl Tell {
+    /// One who says nothing, for a story that is only played.
+    pub fn silent() -> Self {
+        Self { silent: true, ..Self::default() }
+    }
+
     /// A chapter begins.
     pub fn chapter(&self, title: &str) {
-        say!("\n{}", self.bold(title));
+        if !self.silent {
+            say!("\n{}", self.bold(title));
+        }
     }
 
     /// Something happened.
     pub fn line(&self, text: impl AsRef<str>) {
-        say!("  {:>6.1} s  {}", self.started.elapsed().as_secs_f32(), text.as_ref());
+        if !self.silent {
+            say!("  {:>6.1} s  {}", self.started.elapsed().as_secs_f32(), text.as_ref());
+        }
     }
 
     /// A step is done; it stands in the table at the end.
     pub fn step(&mut self, number: &str, claim: &str, took: Duration, shown: Shown) {
-        say!("  {:>6.1} s  {} {number} {claim}", self.started.elapsed().as_secs_f32(), self.green("done"));
+        self.line(format!("{} {number} {claim}", self.green("done")));
         self.rows.push(Row { number: number.to_owned(), claim: claim.to_owned(), took, shown });
     }
 

@@ -78,7 +78,7 @@ impl Node {
     }
 
     /// Hands the node blocks, the last of which is to be its tip.
-    async fn submit(&self, blocks: &[Block]) -> Result<Tip, NodeError> {
+    pub async fn submit(&self, blocks: &[Block]) -> Result<Tip, NodeError> {
         for block in blocks {
             self.rpc.submit_block(block).await?;
         }

@@ -7,6 +7,7 @@ mod drills;
 #[path = "../../../protocol/tests/it/edits.rs"]
 mod edits;
 mod facts;
+mod faults;
 mod formats;
 mod full_disk;
 mod interrupt;

@@ -69,6 +69,11 @@ impl Log {
         Ok(())
     }
 
+    /// All blocks in order.
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
     /// The last header.
     pub fn tip(&self) -> anyhow::Result<&HubHeader> {
         Ok(&self.blocks.last().context("a block")?.header)

@@ -9,8 +9,10 @@ use anyhow::{Context as _, ensure};
 use bitcoin::Txid;
 use serde_json::Value;
 
-/// Operators and their share of the power planned for step 1, in percent.
-pub const OPERATORS: [(&str, u64); 4] = [("dora", 20), ("anna", 30), ("bert", 25), ("carl", 25)];
+/// Operators.
+const OPERATORS: [&str; 4] = ["dora", "anna", "bert", "carl"];
+/// Their shares of the power planned for step 1, in percent.
+pub const SHARES: [u64; 4] = [20, 30, 25, 25];
 /// Holders; the first broadcasts before registering, the others register first.
 const HOLDERS: [&str; 4] = ["dave", "alice", "bob", "carol"];
 /// What each holder's wallet gets.
@@ -22,7 +24,7 @@ impl Story {
     pub(super) async fn operators_register(&mut self) -> anyhow::Result<()> {
         self.tell.chapter("1. Operators register, holders lock coins");
         let mut step = self.begin("1.1").await?;
-        for (name, _) in OPERATORS {
+        for name in OPERATORS {
             let (operator, backings) = Operator::new(&self.network, name, &self.chain).await?;
             for txid in &backings {
                 self.tell.line(format!("{name} keeps {} for a registration in {txid}", btc(BACKING_SAT)));
@@ -64,7 +66,7 @@ impl Story {
 
         let mut step = self.begin("1.3").await?;
         for (index, holder) in holders.iter().enumerate() {
-            let sat = PLANNED_SAT / 100 * OPERATORS[index].1;
+            let sat = PLANNED_SAT / 100 * self.shares[index];
             let txid = self.lock(holder, index, sat, "2000 blocks", index == 0).await?;
             step.txs.push(txid);
             step.refs.push(format!("stakes/{index}"));
@@ -160,7 +162,7 @@ impl Story {
             self.tell.line(format!("{name}'s {sat} are ACTIVE since height {since}, {K} above their block"));
         }
         let providers = self.network.view("providers").await?;
-        for (operator, (_, percent)) in self.operators.iter().zip(OPERATORS) {
+        for (operator, percent) in self.operators.iter().zip(self.shares) {
             for key in [&operator.zero, &operator.other] {
                 let providers = providers.as_array().context("a list of providers")?;
                 let own =

@@ -1,20 +1,17 @@
 //! The daemons of a whole network are killed one after the other, and bitcoind too.
 
 use super::moments;
-use super::signer::{place, recorded};
 use bitcoin::{Transaction, Txid};
-use palisade_finality_provider::signer::client::{SignerClient, SignerError};
-use palisade_finality_provider::signer::request::{CommitRequest, VoteRequest};
 use palisade_hub::replica::Replica;
 use palisade_protocol::anchor::Anchor;
 use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::genesis::Genesis;
-use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
-use palisade_protocol::units::{Epoch, Height};
+use palisade_protocol::units::Height;
 use palisade_regtest::demo::network::edit;
 use palisade_regtest::demo::operators::Operator;
 use palisade_regtest::demo::story::Story;
+use palisade_regtest::faults::checks::signatures::{place, recorded, refuses_another_block};
 use palisade_regtest::gate::{Gate, Hold};
 use palisade_regtest::in_time;
 use rand::Rng as _;
@@ -106,28 +103,10 @@ async fn nothing_was_signed_twice(story: &mut Story) {
         assert_eq!(*nonces.entry(vote.nonce.to_bytes()).or_insert(vote.ballot), vote.ballot);
     }
     for operator in story.operators_mut() {
-        let record = recorded(&operator.dir().join("signer-data"));
+        let record = recorded(&operator.dir().join("signer-data")).unwrap();
         let own = |vote: &&Vote| [&operator.zero, &operator.other].contains(&&vote.key.to_string());
         assert!(votes.iter().filter(own).all(|vote| record.contains(&place(vote))));
-        refuses_another_block(operator).await;
-    }
-}
-
-/// Whoever asks a signer for another block at the height of its last votes gets none.
-async fn refuses_another_block(operator: &Operator) {
-    let signer = SignerClient::new(operator.socket());
-    for own in signer.identity().await.unwrap().chains {
-        // A new record may have signed nothing yet.
-        let Some(last) = own.last else { continue };
-        let epoch = Epoch(last.height.0 / own.epoch_length);
-        let commit = CommitRequest { chain: own.chain.clone(), epoch };
-        let root = signer.commit(commit).await.unwrap().root;
-        let request = VoteRequest { chain: own.chain, height: last.height, block: Hash32([9; 32]), root };
-        let refused = signer.vote(request).await.unwrap_err();
-        assert!(
-            matches!(&refused, SignerError::Refused { rule, .. } if rule == "already-voted"),
-            "{refused}"
-        );
+        refuses_another_block(operator).await.unwrap();
     }
 }
 

@@ -7,13 +7,13 @@ use palisade_protocol::context::ChainId;
 use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::hash::{Hash32, sha256};
 use palisade_protocol::units::{Epoch, Height};
+use palisade_regtest::faults::checks::signatures::{place, recorded};
 use palisade_regtest::in_time;
 use palisade_regtest::process::{Daemon, json_tool};
 use palisade_regtest::world::World;
 use rand::Rng as _;
-use rusqlite::{Connection, OpenFlags};
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use tokio::task::JoinSet;
 
 pub(crate) const PROGRAM: &str = "palisade-finality-provider";
@@ -68,39 +68,6 @@ impl SignerProcess {
     }
 }
 
-/// A signer's record in its data directory, and those that it has put aside.
-fn records(data: &Path) -> Vec<PathBuf> {
-    let aside = (1..).map(|n| data.join(format!("record.aside.{n}"))).take_while(|dir| dir.exists());
-    let dirs = aside.chain([data.to_owned()]);
-    dirs.map(|dir| dir.join("record.sqlite")).collect()
-}
-
-/// All votes in all records of a signer: key, height and block.
-pub fn recorded(data: &Path) -> BTreeSet<(Vec<u8>, Height, Hash32)> {
-    let mut votes = BTreeSet::new();
-    for path in records(data) {
-        // What the kill left half done is rolled back in a copy: the signer holds its own file.
-        let copy = tempfile::tempdir().unwrap();
-        for name in ["record.sqlite", "record.sqlite-journal"] {
-            let _ = std::fs::copy(path.with_file_name(name), copy.path().join(name));
-        }
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
-        let record = Connection::open_with_flags(copy.path().join("record.sqlite"), flags).unwrap();
-        let mut statement = record.prepare("SELECT key, height, digest FROM vote").unwrap();
-        let rows = statement.query_map([], |row| {
-            let height = Height(row.get::<_, i64>(1)?.unsigned_abs());
-            Ok((row.get::<_, Vec<u8>>(0)?, height, Hash32(row.get(2)?)))
-        });
-        votes.extend(rows.unwrap().map(|row| row.unwrap()));
-    }
-    votes
-}
-
-/// A vote as [`recorded`] has it.
-pub fn place(vote: &Vote) -> (Vec<u8>, Height, Hash32) {
-    (vote.key.to_bytes().to_vec(), vote.ballot.height, vote.ballot.block)
-}
-
 fn block(height: Height, rival: u8) -> Hash32 {
     sha256(&[&height.0.to_be_bytes(), &[rival]])
 }
@@ -144,7 +111,7 @@ async fn a_killed_signer_signs_no_height_twice_and_loses_no_record() {
         rivals.join_all().await;
     }
     signer.answers().await;
-    let (recorded, mut kept) = (recorded(&signer.data()), BTreeMap::new());
+    let (recorded, mut kept) = (recorded(&signer.data()).unwrap(), BTreeMap::new());
     for vote in votes {
         assert!(recorded.contains(&place(&vote)), "a vote left without a record");
         let first = *kept.entry(vote.nonce.to_bytes()).or_insert(vote.ballot);
