@@ -13,7 +13,7 @@ use palisade_regtest::process::{Daemon, json_tool};
 use palisade_regtest::world::World;
 use rand::Rng as _;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokio::task::JoinSet;
 
 pub(crate) const PROGRAM: &str = "palisade-finality-provider";
