@@ -151,19 +151,17 @@ pub async fn find_in_log(
     Ok(found)
 }
 
-/// Replays a block that somebody else made on a ledger, and keeps it. A refused block may have changed the ledger, so it
-/// begins anew from what was kept: rare, and the price of not copying the state at every block.
+/// Replays a block that somebody else made on a ledger, and keeps it. A refused block may have changed the ledger, and one that
+/// could not be kept has, so it begins anew from what was kept: rare, and the price of not copying the state at every block.
 pub(crate) fn take(ledger: &mut Ledger, store: &Store, block: &Block) -> Result<Vec<Event>, ReplicaError> {
-    match ledger.replay(block) {
-        Ok(events) => {
-            store.append(block, &events, &[])?;
-            Ok(events)
-        }
-        Err(why) => {
-            *ledger = replay_log(store, ledger.genesis().clone()).map_err(own_fault)?;
-            Err(why.into())
-        }
+    let taken = match ledger.replay(block) {
+        Ok(events) => store.append(block, &events, &[]).map(|()| events).map_err(ReplicaError::from),
+        Err(why) => Err(why.into()),
+    };
+    if taken.is_err() {
+        *ledger = replay_log(store, ledger.genesis().clone()).map_err(own_fault)?;
     }
+    taken
 }
 
 /// That the own log was valid and is not any more is no fault of the hub's.

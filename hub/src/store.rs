@@ -98,6 +98,16 @@ pub enum StoreError {
     /// The blocks give no state any more, though they did before.
     #[error("message log was valid and is not any more: {0}")]
     Changed(String),
+    /// A block that is not the next one.
+    #[error(
+        "block {found} cannot be kept in the message log, whose next block is {next}: an earlier one could not be kept"
+    )]
+    Gap {
+        /// Its height.
+        found: Height,
+        /// The height that is next.
+        next: Height,
+    },
     /// An event that is no JSON.
     #[error("message log holds an event that is no JSON: {0}")]
     Event(#[from] serde_json::Error),
@@ -138,6 +148,12 @@ impl Store {
         let mut connection = self.write();
         let transaction = connection.transaction()?;
         let height = number(block.header.height.0);
+        let last: Option<i64> =
+            transaction.prepare_cached("SELECT max(height) FROM block")?.query_row([], |row| row.get(0))?;
+        let next = last.map_or(0, |last| last.saturating_add(1));
+        if height != next {
+            return Err(StoreError::Gap { found: block.header.height, next: Height(next.unsigned_abs()) });
+        }
         transaction
             .prepare_cached("INSERT INTO block (height, bytes) VALUES (?1, ?2)")?
             .execute(params![height, block.to_bytes()])?;

@@ -4,12 +4,14 @@
 use crate::anchors::{end_of, world};
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::engine::Hub;
+use palisade_hub::replica::{Replica, ReplicaError};
+use palisade_hub::store::StoreError;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::{Epoch, Height};
 use palisade_regtest::hub;
-use palisade_regtest::world::keypair;
+use palisade_regtest::world::{World, keypair};
 use reqwest::{Client, RequestBuilder};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -82,4 +84,28 @@ async fn a_hub_that_cannot_write_says_so_at_each_door_and_takes_the_same_once_it
     }
     counting.abort();
     stop.trigger();
+}
+
+/// A write that fails must leave nothing behind: neither a state that is ahead of the log, nor a log without the block.
+#[test]
+fn a_replica_whose_disk_refuses_a_block_takes_it_again_and_never_leaves_one_out() {
+    let mut world = World::new(1_000_000);
+    (0..3).for_each(|_| drop(world.close()));
+    let (dir, genesis) = (tempfile::tempdir().unwrap(), world.ledger.genesis().clone());
+    let mut replica = Replica::open(dir.path(), genesis.clone()).unwrap();
+    replica.take(&world.log[0]).unwrap();
+    let disk = Connection::open(dir.path().join("log.sqlite")).unwrap();
+    let full = "CREATE TRIGGER full BEFORE INSERT ON block BEGIN SELECT RAISE(ABORT, 'no space'); END";
+    disk.execute_batch(full).unwrap();
+    for _ in 0..2 {
+        let why = replica.take(&world.log[1]).unwrap_err();
+        assert!(matches!(why, ReplicaError::Store(_)), "{why}");
+        assert_eq!(replica.ledger().next_height(), Height(1), "the state is that of the log");
+    }
+    disk.execute_batch("DROP TRIGGER full").unwrap();
+    let gap = replica.store().append(&world.log[2], &[], &[]).unwrap_err();
+    assert!(matches!(gap, StoreError::Gap { found: Height(2), next: Height(1) }), "{gap}");
+    world.log[1..].iter().for_each(|block| drop(replica.take(block).unwrap()));
+    drop(replica);
+    assert_eq!(Replica::open(dir.path(), genesis).unwrap().ledger().next_height(), Height(3));
 }
