@@ -215,7 +215,8 @@ impl Field {
         let log = std::fs::read_to_string(part.log(&self.story))?;
         let end: Vec<&str> = log.lines().rev().take(5).collect();
         let words: &[&str] = match errno {
-            "ENOSPC" => &["No space left on device", "database or disk is full"],
+            // SQLite calls a sync that fails an I/O error, whatever the cause.
+            "ENOSPC" => &["No space left on device", "database or disk is full", "disk I/O error"],
             _ => &["Input/output error", "disk I/O error"],
         };
         let clear =
