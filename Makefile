@@ -42,9 +42,10 @@ test: binaries ## all tests, on a real bitcoind
 	cargo build --workspace --locked
 	cargo test --workspace --locked
 
-nightly: binaries ## faults at points that SEEDS seeds draw (200 by default), in a network of real processes each
+nightly: binaries ## what takes hours: the larger models, and faults at points that SEEDS seeds draw (200 by default)
 	@$(find-bitcoind)
 	cargo build --workspace --locked
+	PALISADE_MODEL_FAULTS=1 cargo test -p palisade-finality-provider --lib --locked model:: -- --nocapture
 	"$(programs)/palisade-faults" --seeds $(or $(SEEDS),200)
 
 demo: binaries ## the whole story on a real regtest bitcoind; DEMO_DIR=DIR keeps it where you say
