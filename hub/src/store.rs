@@ -150,8 +150,7 @@ impl Store {
         let height = number(block.header.height.0);
         let last: Option<i64> =
             transaction.prepare_cached("SELECT max(height) FROM block")?.query_row([], |row| row.get(0))?;
-        let next = last.map_or(0, |last| last.saturating_add(1));
-        if height != next {
+        if let Some(next) = last.map(|last| last.saturating_add(1)).filter(|next| *next != height) {
             return Err(StoreError::Gap { found: block.header.height, next: Height(next.unsigned_abs()) });
         }
         transaction

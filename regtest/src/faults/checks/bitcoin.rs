@@ -10,7 +10,6 @@ use rusqlite::{Connection, OpenFlags};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) async fn check(field: &mut Field, seen: &Seen) -> anyhow::Result<()> {
-    let anchors = anchors_on_disk(field)?;
     let waiting = Waiting::until("what was in flight is in blocks");
     loop {
         field.mine(1).await?;
@@ -26,7 +25,8 @@ pub(super) async fn check(field: &mut Field, seen: &Seen) -> anyhow::Result<()> 
             .map(|(txid, _)| *txid)
             .collect();
         if open.is_empty() {
-            return replaced_by_owner(&mined, &spent, seen, &anchors);
+            // Now, because the anchorer went on while this was waited for.
+            return replaced_by_owner(&mined, &spent, seen, &anchors_on_disk(field)?);
         }
         waiting.check(open)?;
         field.pause().await?;
