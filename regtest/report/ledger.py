@@ -82,12 +82,13 @@ class Stake:
         self.staking = Output("staking", self.keys, real["lock"])
         self.unbonding_output = Output("unbonding", self.keys, version["unbonding_blocks"])
         self.change = Output("change", self.keys, version["unbonding_blocks"])
-        unbonded = self.sat - version["unbonding_fee"]
-        self.unbonding = spend(real["tx"].id, real["vout"], [(unbonded, self.unbonding_output.script)])
         rules = {
             "slash_rate_bp": version["slash_rate_bp"], "min_slash_fee_sat": version["min_slash_fee"],
             "slash_script": version["slash_script"].hex(), "unbonding_blocks": version["unbonding_blocks"],
+            "unbonding_fee_sat": version["unbonding_fee"], "profile": version["profile"],
         }
+        self.unbonding = unbonding_tx(real["tx"].id, real["vout"], self.sat, self.keys, rules)
+        unbonded = self.unbonding.outputs[0][0]
         self.slashings = [
             slashing_tx(real["tx"].id, real["vout"], self.sat, self.keys, rules),
             slashing_tx(self.unbonding.txid, 0, unbonded, self.keys, rules),

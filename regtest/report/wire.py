@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "docs" / "vectors")
 
 import bls  # noqa: E402, F401
 from primitives import *  # noqa: E402
-from stakes import Keys, Output, double, le32, le64, leaf_hash, slashing_tx, spend  # noqa: E402
+from stakes import Keys, Output, double, le32, le64, leaf_hash, slashing_tx, unbonding_tx  # noqa: E402
 
 
 class Reader:

@@ -55,6 +55,14 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// Whether both disturb a link of the checkpointer's processes: one file says where these lead.
+    fn shares_a_link_with(&self, other: &Self) -> bool {
+        let is_link = |it: &Self| {
+            matches!(it.act, Act::Link(_)) && matches!(it.part, Part::Report | Part::Watch | Part::Anchor)
+        };
+        is_link(self) && is_link(other)
+    }
+
     /// How strace does it; not a link.
     pub fn injection(&self) -> Option<Injection> {
         match self.act {
@@ -109,8 +117,13 @@ impl Plan {
             Part::Voter(operator),
         ];
         parts.shuffle(&mut dice);
-        let mut faults: Vec<Fault> =
-            parts.into_iter().filter_map(|part| draw(part, points, &mut dice)).take(FAULTS).collect();
+        let mut faults: Vec<Fault> = Vec::new();
+        let drawn = parts.into_iter().filter_map(|part| draw(part, points, &mut dice));
+        for fault in drawn {
+            if faults.len() < FAULTS && !faults.iter().any(|other| other.shares_a_link_with(&fault)) {
+                faults.push(fault);
+            }
+        }
         faults.sort_by_key(|fault| fault.part);
         Self { seed, faults }
     }
