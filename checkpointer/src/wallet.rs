@@ -2,7 +2,8 @@
 
 use crate::config::WalletConfig;
 use anyhow::Context as _;
-use bitcoin::{Address, Network};
+use bitcoin::{Address, FeeRate, Network};
+use palisade_hub::bitcoind::{BitcoinRpc, RpcError};
 use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
 use palisade_hub::daemon::password::{Password, PasswordSource};
 use palisade_hub::daemon::private_file;
@@ -15,6 +16,10 @@ use std::path::Path;
 
 /// The wallet's file in the process's directory.
 const FILE: &str = "wallet.jsonl";
+/// Blocks within which what is paid for should confirm.
+const FEE_TARGET: u16 = 2;
+/// What is paid while the node cannot say, as on regtest.
+const FALLBACK_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(2);
 
 /// What a wallet pays for; its key file says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,4 +82,9 @@ impl Wallet {
         let purse = Purse::open(&data_dir.join(FILE), network)?;
         Ok(Self { purse, keys })
     }
+}
+
+/// What confirms within the next blocks, as the node sees it.
+pub async fn next_blocks_rate(node: &BitcoinRpc) -> Result<FeeRate, RpcError> {
+    node.estimate_fee_rate(FEE_TARGET, FALLBACK_RATE).await
 }

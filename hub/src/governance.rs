@@ -21,8 +21,8 @@ use clap::{Args, Subcommand};
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::governance::{
-    AcceptedPower, Action, FinalBlock, GovernanceMessage, GovernanceSignature, Governors, NewChain, Recovery,
-    Resume, message,
+    AcceptedPower, Action, GovernanceMessage, GovernanceSignature, Governors, NewChain, Recovery, Resume,
+    message,
 };
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::GovernanceKey;
@@ -386,9 +386,9 @@ fn recovery(ledger: &Ledger) -> Result<Action, Failure> {
         )
         .hint("while that set lives its providers can go on; `resume` ends a trip of the breaker")
     })?;
-    let last_final = zero.last_final().map(|(height, hash)| FinalBlock { height, hash });
-    let (chain, incarnation) = (zero.id().clone(), zero.identity.incarnation.saturating_add(1));
-    Ok(Action::RecoveryRoot(Recovery { chain, incarnation, last_final }))
+    let recovery =
+        zero.recovery().ok_or_else(|| Failure::not_now("chain zero is in its last incarnation"))?;
+    Ok(Action::RecoveryRoot(recovery))
 }
 
 /// A chain that was mistyped would make a decision that the hub refuses, after everybody has signed it.

@@ -4,8 +4,8 @@ use super::build::{CannotBuild, build, inputs};
 use super::flight::{Flight, Flights, Version};
 use crate::config::AnchorProcess;
 use crate::shell::{Pass, PassError, Work, meet};
-use crate::wallet::Wallet;
-use bitcoin::{Amount, FeeRate};
+use crate::wallet::{self, Wallet};
+use bitcoin::Amount;
 use palisade_hub::bitcoind::{BitcoinRpc, RpcError};
 use palisade_hub::client::{HubClient, HubError};
 use palisade_hub::ledger::Ledger;
@@ -17,10 +17,6 @@ use palisade_protocol::units::Epoch;
 use prometheus::{IntCounter, IntGauge, Registry};
 use std::time::Duration;
 
-/// Blocks within which an anchor should confirm.
-const FEE_TARGET: u16 = 2;
-/// What is paid while the node cannot say, as on regtest.
-const FALLBACK_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(2);
 /// Epochs that are asked for before the newest, when that has no quorum yet.
 const LOOK_BACK: u64 = 3;
 
@@ -239,7 +235,7 @@ impl Anchorer {
     }
 
     async fn put(&mut self, anchor: &Anchor, replaces: Option<&Flight>) -> Result<Pass, PassError> {
-        let estimate = self.bitcoin.estimate_fee_rate(FEE_TARGET, FALLBACK_RATE).await?;
+        let estimate = wallet::next_blocks_rate(&self.bitcoin).await?;
         let height = self.bitcoin.tip().await?.height;
         let old = replaces.and_then(|flight| flight.versions.last());
         let version = build(&mut self.wallet, anchor, estimate, old, self.max_fee, height)?;

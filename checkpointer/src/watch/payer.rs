@@ -4,17 +4,13 @@
 //! was not taken, and never more than the ceiling. What is under way is read back from the node.
 
 use crate::config::WalletConfig;
-use crate::wallet::Wallet;
-use bitcoin::{Amount, FeeRate, Txid};
+use crate::wallet::{self, Wallet};
+use bitcoin::{Amount, Txid};
 use palisade_hub::bitcoind::{BitcoinRpc, RpcError};
 use palisade_staker::bump::{NoChild, Parent, step};
 use palisade_staker::purse::PurseError;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Blocks within which a slashing should confirm.
-const FEE_TARGET: u16 = 2;
-/// What is paid while the node cannot say, as on regtest.
-const FALLBACK_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(2);
 /// Rates that are tried in one look, where the node wants more than it said.
 const TRIES: usize = 12;
 
@@ -53,7 +49,7 @@ impl Payer {
     pub async fn send(&mut self, node: &BitcoinRpc, parent: &Parent<'_>, tip: u32) -> Result<Sent, NoChild> {
         let since = *self.since.entry(parent.transaction.compute_txid()).or_insert(tip);
         let waited = tip.saturating_sub(since) / self.bump_after;
-        let estimate = node.estimate_fee_rate(FEE_TARGET, FALLBACK_RATE).await?;
+        let estimate = wallet::next_blocks_rate(node).await?;
         let mut rate = (0..waited).fold(estimate, |rate, _| step(rate));
         let waiting = parent.waiting(node).await?;
         if rate <= waiting.map_or(parent.rate(), |child| child.rate) {
