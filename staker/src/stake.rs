@@ -174,7 +174,9 @@ impl Stake {
     ) -> Result<StakeRecord, Failure> {
         let key = keys.staking(draft.key_index)?;
         let held = session.held();
-        let coin = draft.funded.coins.iter().find(|coin| !held.contains(&coin.outpoint));
+        // The largest: members of the committee sign first what shows most of its amount.
+        let free = draft.funded.coins.iter().filter(|coin| !held.contains(&coin.outpoint));
+        let coin = free.max_by_key(|coin| coin.output.value);
         let coin = coin.ok_or_else(|| session.still_backing())?;
         let proof = session.prove(coin.outpoint.txid).await?;
         finish::until_hub_knows(session, proof.block_hash).await?;
