@@ -1,5 +1,7 @@
 //! Bitcoin changes its mind under the shipped hub and the shipped checkpointer, on a real node.
 
+mod depths;
+
 use crate::kills::process::{HubProcess, key_file};
 use bitcoin::Transaction;
 use palisade_protocol::stake::StakeId;
@@ -86,7 +88,7 @@ impl Scene {
     /// Governance resumes, and says what power it accepts.
     async fn resume(&self, accepted: &str) {
         let at = |name: &str| self.hub.at(name).display().to_string();
-        for name in &GOVERNANCE[..2] {
+        for name in GOVERNANCE[..2].iter().filter(|name| !self.hub.at(name).exists()) {
             key_file(&self.hub.at(name), "governance", name);
         }
         let flags = [
