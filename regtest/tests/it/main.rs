@@ -16,6 +16,7 @@ mod ledger;
 mod lies;
 mod node;
 mod openapi;
+mod pages;
 mod proofs;
 mod properties;
 mod provision;

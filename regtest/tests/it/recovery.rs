@@ -3,6 +3,7 @@
 
 use super::anchors::{DEV, ZERO, anchor, dev, headers, stored, world};
 use super::refusals::governance::recovery;
+use bitcoin::Amount;
 use palisade_hub::ledger::Event;
 use palisade_hub::ledger::chains::Chain;
 use palisade_hub::proofs::{self, NoProof};
@@ -104,6 +105,50 @@ fn the_breaker_and_the_minimum_hold_for_the_new_first_set_too() {
     world.govern(Action::Resume(Resume { accepted: vec![] })).unwrap();
     world.close_until((first + 1) * 20 + 1);
     assert_eq!(zero(&world).newest().unwrap().0, Epoch(first + 2));
+}
+
+/// Every stake leaves early.
+fn all_leave(world: &mut World) {
+    let ids: Vec<_> = world.ledger.stakes().iter().map(|stake| stake.id).collect();
+    for id in ids {
+        let stake = world.stake(&id);
+        let (outpoint, exit) = (stake.contract.coin.outpoint, stake.presigned.unbonding.clone());
+        world.spend(&id, outpoint, &exit).unwrap();
+    }
+    assert!(world.ledger.providers().iter().all(|provider| provider.power == Amount::ZERO));
+}
+
+#[test]
+fn when_all_stakes_have_left_no_set_of_nobody_is_fixed_and_new_stakes_and_a_recovery_root_lead_to_final_blocks()
+ {
+    let mut world = world(85);
+    all_leave(&mut world);
+    // The set goes on, carried over, until it expires: its members' keys are still worth their stakes' unbonding outputs.
+    world.finalise_until(&ZERO, 110);
+    assert!(world.ledger.breaker().is_some());
+    let (_, carried) = zero(&world).newest().unwrap();
+    assert!(carried.carried_over && carried.set.header().total.to_sat() == 4_000_000);
+    let mut world = recovered(world);
+    world.govern(Action::Resume(Resume { accepted: vec![] })).unwrap();
+
+    let first = world.ledger.first_open_epoch(&ChainId::zero()).0;
+    for name in ZERO {
+        world.commit(&ChainId::zero(), name, first..first + 8);
+    }
+    world.close_until((first + 1) * 20 + 1);
+    assert!(zero(&world).newest().is_none(), "nobody has power");
+    let wish = |name| Wish { holder: "bob", sat: 1_000_000, providers: name, lock: 2_000 };
+    for name in &ZERO[..3] {
+        world.active_stake(&wish(std::slice::from_ref(name)));
+    }
+    world.close_until((first + 2) * 20 + 1);
+    assert!(zero(&world).newest().is_none(), "three have less than the minimum");
+    world.active_stake(&wish(&ZERO[3..4]));
+    world.close_until((first + 3) * 20 + 1);
+    let opened = zero(&world).opened_at.unwrap();
+    assert_eq!(opened, Epoch(first + 4));
+    world.finalise_until(&ZERO, opened.0 * 20 + 12);
+    assert_eq!(zero(&world).last_final().unwrap().0, Height(opened.0 * 20 + 10));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Bitcoin changes its mind under the shipped hub and the shipped checkpointer, on a real node.
 
 mod depths;
+mod network;
 
 use crate::kills::process::{HubProcess, key_file};
 use bitcoin::Transaction;
@@ -82,7 +83,7 @@ impl Scene {
     async fn power(&self) -> (u64, Option<String>) {
         let providers = self.view("providers").await;
         let breaker = self.view("status").await["breaker"].as_str().map(str::to_owned);
-        (providers[0]["sat"].as_u64().unwrap_or_else(|| panic!("{providers}")), breaker)
+        (providers["providers"][0]["sat"].as_u64().unwrap_or_else(|| panic!("{providers}")), breaker)
     }
 
     /// Governance resumes, and says what power it accepts.

@@ -61,7 +61,7 @@ async fn shown(scene: &Scene) -> Value {
         view.as_array().unwrap().iter().map(|one| one[field].clone()).collect()
     };
     let tripped = scene.view("status").await["breaker"].is_string();
-    json!([list(&stakes["stakes"], "state"), list(&providers, "sat"), tripped])
+    json!([list(&stakes["stakes"], "state"), list(&providers["providers"], "sat"), tripped])
 }
 
 /// What follows from the facts.
