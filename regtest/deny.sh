@@ -3,7 +3,7 @@
 #
 #   deny.sh              the whole lock file, and that of bitcoind's source
 #   deny.sh --self-test  also, that a fault of each kind is found
-#   deny.sh --provision  only installs cargo-deny where it is missing
+#   deny.sh --provision  only fetches what the others need: cargo-deny where it is missing, the packages of the second lock file
 #
 # cargo-deny is built once into ${PALISADE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/palisade}/cargo-deny-VERSION.
 set -euo pipefail
@@ -67,7 +67,10 @@ self_test() {
 
 provision
 case "${1:-}" in
-  --provision) exit ;;
+  --provision)
+    cargo fetch --quiet --locked --manifest-path regtest/bitcoind/Cargo.toml
+    exit
+    ;;
   --self-test) self_test ;;
   '') ;;
   *) fail "unknown: $1" ;;
