@@ -169,7 +169,7 @@ fn nobody_else_can_read(dir: &Path, socket: &Path) {
         }
     }
     // Keys of the hub, the covenant, governance, two wallets and the operator, and the password; of each a directory.
-    assert_eq!((keys, directories), (1 + 5 + 3 + 2 + 4 + 1, 1 + 5 + 4 + 3), "{}", dir.display());
+    assert_eq!((keys, directories), (1 + 5 + 3 + 2 + 4 + 1, 1 + 5 + 3 + 3), "{}", dir.display());
 }
 
 /// Every daemon with an address of all interfaces in its configuration: it ends, and says how to mean it.
