@@ -10,7 +10,6 @@ use palisade_hub::daemon::private_file;
 use palisade_hub::daemon::secret::Secret;
 use palisade_staker::keys::Keys;
 use palisade_staker::purse::Purse;
-use rand::RngCore as _;
 use rand::rngs::OsRng;
 use std::path::Path;
 
@@ -56,9 +55,7 @@ impl Wallet {
         network: Network,
         password: &Password,
     ) -> anyhow::Result<Address> {
-        let mut seed = [0; 32];
-        OsRng.fill_bytes(&mut seed);
-        let seed = Secret::new(seed);
+        let seed = Secret::random(&mut OsRng)?;
         let keys = Keys::new(&seed, network)?;
         let label = KeyLabel::new(purpose.label(), &keys.public_id())?;
         keyfile::create(key_file, &label, &seed, password, KdfCost::for_network(network), &mut OsRng)?;

@@ -8,15 +8,16 @@ use crate::daemon::endpoint::http_url;
 use crate::daemon::exit::Failure;
 use crate::daemon::genesis::read_genesis;
 use crate::daemon::keyfile::{self, KdfCost, KeyLabel};
+use crate::daemon::keygen::new_key;
 use crate::daemon::network::NetworkArgs;
 use crate::daemon::password::PasswordSource;
-use crate::daemon::secret::Secret;
+use crate::daemon::secret::Erased;
 use crate::init::majority;
 use crate::ledger::Ledger;
 use crate::replica::{find_in_log, read_log};
 use anyhow::Context as _;
 use bitcoin::Amount;
-use bitcoin::secp256k1::{Keypair, Message as Digest, SECP256K1, SecretKey};
+use bitcoin::secp256k1::{Keypair, Message as Digest, SECP256K1};
 use clap::{Args, Subcommand};
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::{ChainId, Terms};
@@ -352,11 +353,10 @@ fn in_words(action: &Action) -> String {
 }
 
 fn keygen(file: &Path, network: bitcoin::Network, password: Option<PathBuf>) -> Result<Done, Failure> {
-    let secret = SecretKey::new(&mut OsRng);
-    let key = GovernanceKey::from(Keypair::from_secret_key(SECP256K1, &secret).x_only_public_key().0);
+    let (secret, key) = new_key().map_err(Failure::failed)?;
+    let key = GovernanceKey::from(key);
     let password = PasswordSource::usual(password).read_new("Password for the new key: ")?;
     let label = KeyLabel::new(KEY_PURPOSE, &key.to_string()).map_err(Failure::failed)?;
-    let secret = Secret::new(secret.secret_bytes());
     keyfile::create(file, &label, &secret, &password, KdfCost::for_network(network), &mut OsRng)
         .map_err(Failure::failed)?;
     Ok(Done::Key { key, file: file.to_owned() })
@@ -452,7 +452,7 @@ fn sign(decision: &mut GovernanceMessage, ledger: &Ledger, how: &How) -> anyhow:
         let weakest = KdfCost::for_network(ledger.network());
         let (_, secret) = keyfile::open::<32>(file, KEY_PURPOSE, &password, weakest)
             .with_context(|| format!("governance key {}", file.display()))?;
-        let pair = Keypair::from_seckey_slice(SECP256K1, secret.expose())?;
+        let pair = Erased::new(Keypair::from_seckey_slice(SECP256K1, secret.expose())?);
         let key = GovernanceKey::from(pair.x_only_public_key().0);
         decision.signatures.retain(|signature| signature.key != key);
         decision

@@ -139,7 +139,7 @@ impl Stake {
             None => session.purse.address()?.script_pubkey(),
         };
         let key_index = session.book.next_key();
-        let staker = staker_key(&keys.staking(key_index)?);
+        let staker = staker_key(&*keys.staking(key_index)?);
         let stake_keys = StakeKeys::new(staker, chosen.keys.clone(), params.committee().clone());
         let stake_keys = stake_keys.map_err(Failure::usage)?;
         let script_pubkey = Output::staking(&stake_keys, lock).script_pubkey();
@@ -160,7 +160,7 @@ impl Stake {
 
     /// The record of a stake that is broadcast first: the timelock alone is proven.
     fn prepare(&self, keys: &Keys, draft: &Draft) -> Result<StakeRecord, Failure> {
-        exit::prove(&draft.contract, None, &keys.staking(draft.key_index)?, &draft.payout)?;
+        exit::prove(&draft.contract, None, &*keys.staking(draft.key_index)?, &draft.payout)?;
         let staking_tx = sign_all(&draft.funded, keys)?;
         Ok(StakeRecord::new(&draft.contract, draft.origin(&staking_tx)))
     }

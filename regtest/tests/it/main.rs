@@ -1,5 +1,6 @@
 //! Stories on a real bitcoind.
 
+mod access;
 mod alarms;
 mod anchors;
 mod doors;
@@ -24,7 +25,9 @@ mod records;
 mod recovery;
 mod refusals;
 mod reorgs;
+mod replays;
 mod resumes;
+mod secrets;
 mod sets;
 mod spends;
 mod timestamps;
