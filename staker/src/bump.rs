@@ -27,6 +27,17 @@ pub struct Parent<'a> {
     pub fee: Amount,
 }
 
+/// What is to be paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Price {
+    /// The rate that is wanted; less is paid where that would cost more than the ceiling.
+    pub rate: FeeRate,
+    /// The least that is worth paying: nodes take nothing for less.
+    pub least: FeeRate,
+    /// Most that one transaction may cost.
+    pub ceiling: Amount,
+}
+
 /// A child that pays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Child {
@@ -96,12 +107,13 @@ impl Parent<'_> {
         Ok(Some(Waiting { txid, fee: entry.fee, rate: rate_of(both, weight) }))
     }
 
-    /// A child with which both pay `rate`, from confirmed coins that nothing spends; one that replaces `waiting` pays more than that.
+    /// A child with which both pay the price, from confirmed coins that nothing spends; one that replaces `waiting` pays more than
+    /// that.
     pub async fn child(
         &self,
         node: &BitcoinRpc,
         (purse, keys): (&mut Purse, &Keys),
-        (rate, ceiling): (FeeRate, Amount),
+        price: Price,
         waiting: Option<&Waiting>,
         reserved: &BTreeSet<OutPoint>,
     ) -> Result<Child, NoChild> {
@@ -109,14 +121,16 @@ impl Parent<'_> {
         let coins = free(node, purse, waiting, reserved).await?;
         let change = TxOut { value: Amount::ZERO, script_pubkey: purse.change_address()?.script_pubkey() };
         let fee_of = |unsigned: &Transaction| {
-            let own = bump::child_fee(rate, self.transaction.weight(), self.fee, unsigned.weight());
-            let step = INCREMENTAL_RELAY.fee_wu(unsigned.weight());
-            let least = waiting.map_or(Some(Amount::ZERO), |old| old.fee.checked_add(step?));
-            own.zip(least).map_or(Amount::MAX_MONEY, |(own, least)| own.max(least))
+            let weight = unsigned.weight();
+            let at = |rate| bump::child_fee(rate, self.transaction.weight(), self.fee, weight);
+            let step = INCREMENTAL_RELAY.fee_wu(weight);
+            let more = waiting.map_or(Some(Amount::ZERO), |old| old.fee.checked_add(step?));
+            let least = at(price.least).zip(more).map_or(Amount::MAX_MONEY, |(least, more)| least.max(more));
+            at(price.rate).unwrap_or(Amount::MAX_MONEY).min(price.ceiling).max(least)
         };
-        let (mut transaction, coins, fee) = choose(handle, coins, &change, fee_of)?;
-        if fee > ceiling {
-            return Err(NoChild::Ceiling { wanted: fee, ceiling });
+        let (mut transaction, coins, fee) = choose(handle, coins, &change, price.rate, fee_of)?;
+        if fee > price.ceiling {
+            return Err(NoChild::Ceiling { wanted: fee, ceiling: price.ceiling });
         }
         sign(&mut transaction, &coins, keys)?;
         Ok(Child { transaction, fee })
@@ -126,6 +140,11 @@ impl Parent<'_> {
 /// The next rate after one that was not enough.
 pub fn step(rate: FeeRate) -> FeeRate {
     FeeRate::from_sat_per_kwu(rate.to_sat_per_kwu().saturating_mul(STEP_PERCENT).div_ceil(100))
+}
+
+/// The next fee after one that was not enough.
+pub fn more(fee: Amount) -> Amount {
+    Amount::from_sat(fee.to_sat().saturating_mul(STEP_PERCENT).div_ceil(100))
 }
 
 fn rate_of(fee: Amount, weight: u64) -> FeeRate {
@@ -154,32 +173,41 @@ fn choose(
     handle: OutPoint,
     coins: Vec<OwnCoin>,
     change: &TxOut,
+    rate: FeeRate,
     fee_of: impl Fn(&Transaction) -> Amount,
 ) -> Result<(Transaction, Vec<OwnCoin>, Amount), NoChild> {
     let singles = coins.iter().rev().map(std::slice::from_ref);
     let several = (2..=coins.len()).map(|count| &coins[..count]);
-    let mut short = fee_of(&unsigned(handle, &coins, change));
+    // What one coin would have to pay.
+    let mut short = fee_of(&unsigned(handle, [OutPoint::null()], change));
+    let mut available = Amount::ZERO;
     for chosen in singles.chain(several) {
-        let mut transaction = unsigned(handle, chosen, change);
+        let mut transaction = unsigned(handle, chosen.iter().map(|coin| coin.outpoint), change);
         if transaction.weight() > bump::MAX_CHILD {
             return Err(NoChild::TooLong);
         }
         let fee = fee_of(&transaction);
-        let sum: Amount = chosen.iter().map(|coin| coin.output.value).sum::<Amount>() + bump::BUMP_VALUE;
-        match sum.checked_sub(fee).filter(|left| left.to_sat() >= P2TR_DUST) {
+        let own: Amount = chosen.iter().map(|coin| coin.output.value).sum();
+        match (own + bump::BUMP_VALUE).checked_sub(fee).filter(|left| left.to_sat() >= P2TR_DUST) {
             Some(left) => {
                 transaction.output[0].value = left;
                 return Ok((transaction, chosen.to_vec(), fee));
             }
-            None => short = fee,
+            // Coins that hold less than they cost only make it worse.
+            None if lacks(fee, own) < lacks(short, available) => (short, available) = (fee, own),
+            None => {}
         }
     }
-    let available = coins.iter().map(|coin| coin.output.value).sum();
-    Err(PurseError::NotEnough { needed: short, available }.into())
+    let needed = short + Amount::from_sat(P2TR_DUST) - bump::BUMP_VALUE;
+    Err(PurseError::NotEnough { needed, available, rate }.into())
 }
 
-fn unsigned(handle: OutPoint, coins: &[OwnCoin], change: &TxOut) -> Transaction {
-    let places: Vec<OutPoint> = coins.iter().map(|coin| coin.outpoint).collect();
+fn lacks(fee: Amount, coins: Amount) -> Amount {
+    fee.checked_sub(coins).unwrap_or(Amount::ZERO)
+}
+
+fn unsigned(handle: OutPoint, coins: impl IntoIterator<Item = OutPoint>, change: &TxOut) -> Transaction {
+    let places: Vec<OutPoint> = coins.into_iter().collect();
     let mut transaction = bump::child(handle, &places, change.clone());
     transaction.input.iter_mut().skip(1).for_each(|input| input.witness = Witness::from_slice(&[SIGNATURE]));
     transaction

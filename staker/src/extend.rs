@@ -246,8 +246,8 @@ fn build(session: &mut Session, wish: &Wish, rate: FeeRate) -> Result<Draft, Fai
     let [bare, full] = fees;
     let (bare, full) = (bare?, full?);
     let needed = added + bare;
-    let funding = session.purse.single_coin(needed, &session.held()).map_err(|_| {
-        match session.purse.single_coin(needed, &session.reserved()) {
+    let funding = session.purse.single_coin(needed, rate, &session.held()).map_err(|_| {
+        match session.purse.single_coin(needed, rate, &session.reserved()) {
             Ok(_) => session.still_backing(),
             Err(why) => session.lack(why),
         }

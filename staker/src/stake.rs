@@ -15,6 +15,7 @@ use crate::summary::Locked;
 use crate::when::{Moment, Span};
 use bitcoin::{Address, Amount, FeeRate, OutPoint, ScriptBuf, TxOut};
 use clap::Args;
+use palisade_hub::bitcoind::BitcoinRpc;
 use palisade_hub::daemon::ask::confirm;
 use palisade_hub::daemon::exit::Failure;
 use palisade_protocol::keys::ProviderKey;
@@ -246,15 +247,25 @@ pub async fn fee_rate(session: &Session, asked: Option<FeeRate>) -> Result<FeeRa
     fee_rate_of(&session.node, asked).await
 }
 
-/// The same with only a node.
-pub async fn fee_rate_of(
-    node: &palisade_hub::bitcoind::BitcoinRpc,
-    asked: Option<FeeRate>,
-) -> Result<FeeRate, Failure> {
-    match asked {
-        Some(rate) => Ok(rate),
-        None => node.estimate_fee_rate(FEE_TARGET, FALLBACK_RATE).await.map_err(failures::node),
+/// The same with only a node. An estimate that nobody could have meant to ask for is not taken for what is meant.
+pub async fn fee_rate_of(node: &BitcoinRpc, asked: Option<FeeRate>) -> Result<FeeRate, Failure> {
+    let rate = match asked {
+        Some(rate) => return Ok(rate),
+        None => estimate(node).await?,
+    };
+    if rate <= amount::MAX_FEE_RATE {
+        return Ok(rate);
     }
+    let [rate, most] = [rate, amount::MAX_FEE_RATE].map(amount::show_fee_rate);
+    Err(Failure::not_now(format_args!(
+        "your Bitcoin node says that {rate} are needed: more than {most} is not paid"
+    ))
+    .hint("--fee-rate RATE says what is; is your node in order?"))
+}
+
+/// The node's estimate, whatever it is.
+pub async fn estimate(node: &BitcoinRpc) -> Result<FeeRate, Failure> {
+    node.estimate_fee_rate(FEE_TARGET, FALLBACK_RATE).await.map_err(failures::node)
 }
 
 /// Reads an address of the right network.

@@ -1,11 +1,11 @@
 //! One look after another: what became of what is under way, and what to anchor next.
 
-use super::build::{CannotBuild, build, inputs};
+use super::build::{ANCHOR, CannotBuild, Terms, build, inputs};
 use super::flight::{Flight, Flights, Version};
 use crate::config::AnchorProcess;
 use crate::shell::{Pass, PassError, Work, meet};
-use crate::wallet::{self, Wallet};
-use bitcoin::Amount;
+use crate::wallet::{self, Lack, Wallet};
+use bitcoin::{Amount, OutPoint, Txid};
 use palisade_hub::bitcoind::{BitcoinRpc, RpcError};
 use palisade_hub::client::{HubClient, HubError};
 use palisade_hub::ledger::Ledger;
@@ -15,6 +15,7 @@ use palisade_protocol::anchor::Anchor;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::units::Epoch;
 use prometheus::{IntCounter, IntGauge, Registry};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Epochs that are asked for before the newest, when that has no quorum yet.
@@ -75,6 +76,10 @@ impl Work for Anchorer {
         self.replica.ledger()
     }
 
+    fn lack(&self) -> Option<Lack> {
+        Self::lack(self)
+    }
+
     async fn pass(&mut self) -> Result<Pass, PassError> {
         Self::pass(self).await
     }
@@ -107,6 +112,11 @@ impl Anchorer {
     /// Its counters.
     pub fn meters(&self) -> &Meters {
         &self.meters
+    }
+
+    /// What its coins lack to pay for one anchor at the ceiling.
+    pub fn lack(&self) -> Option<Lack> {
+        self.wallet.lack(self.max_fee, ANCHOR, Amount::ZERO)
     }
 
     /// One look.
@@ -168,25 +178,57 @@ impl Anchorer {
         Ok(Place::Waiting)
     }
 
-    /// Sends the newest version, in case the node does not have it. A flight whose coin is gone is over.
+    /// Sends the newest version that can confirm, in case the node does not have it. A flight is over where none can: its coin is
+    /// gone, or something else in the mempool spends it.
     async fn send_again(&self, flight: &Flight) -> Result<bool, PassError> {
-        let Some(newest) = flight.versions.last() else { return Ok(false) };
-        match self.bitcoin.send_raw_transaction(&newest.transaction).await {
-            Ok(_) => Ok(true),
-            Err(RpcError::Refused { message, .. }) if message.contains("missingorspent") => {
-                let why = self.why_gone(flight.id, newest).await?;
-                tracing::warn!(txid = %newest.txid(), why, "an anchor can never confirm; another one will be made");
-                self.flights.end(flight.id)?;
-                Ok(false)
-            }
-            // An older version is still in the mempool and pays as much, or the node wants more than it pays: it is
-            // replaced when its time comes.
-            Err(why @ RpcError::Refused { .. }) => {
-                tracing::debug!(txid = %newest.txid(), %why, "the node does not take an anchor again");
-                Ok(true)
-            }
-            Err(why) => Err(why.into()),
+        let mut over = None;
+        for version in flight.versions.iter().rev() {
+            let refusal = match self.bitcoin.send_raw_transaction(&version.transaction).await {
+                Ok(_) => return Ok(true),
+                Err(RpcError::Refused { message, .. }) => message,
+                Err(why) => return Err(why.into()),
+            };
+            let why = if refusal.contains("missingorspent") {
+                self.why_gone(flight.id, version).await?
+            } else if self.has_rival(flight, version).await? {
+                "another transaction in the mempool spends its coin"
+            } else {
+                // An older version is still in the mempool and pays as much, or the node wants more than it pays: it is
+                // replaced when its time comes.
+                tracing::debug!(txid = %version.txid(), refusal, "the node does not take an anchor again");
+                return Ok(true);
+            };
+            over = over.or(Some((version.txid(), why)));
         }
+        if let Some((txid, why)) = over {
+            tracing::warn!(%txid, why, "an anchor cannot confirm; another one will be made");
+        }
+        self.flights.end(flight.id)?;
+        Ok(false)
+    }
+
+    /// Whether something else than a flight's own versions spends a coin of one of them in the mempool.
+    async fn has_rival(&self, flight: &Flight, version: &Version) -> Result<bool, PassError> {
+        let coins: Vec<OutPoint> = inputs(version).collect();
+        let spends = self.bitcoin.spends_in_mempool(&coins).await?;
+        let own: Vec<Txid> = flight.versions.iter().map(Version::txid).collect();
+        Ok(spends.into_iter().flatten().any(|txid| !own.contains(&txid)))
+    }
+
+    /// Coins of the wallet that something else than a flight's versions spends in the mempool.
+    async fn taken(&self, flight: Option<&Flight>) -> Result<BTreeSet<OutPoint>, PassError> {
+        let coins = self.wallet.purse.coins(&BTreeSet::new());
+        let coins: Vec<OutPoint> = coins.iter().map(|coin| coin.outpoint).collect();
+        let spends = self.bitcoin.spends_in_mempool(&coins).await?;
+        let own: Vec<Txid> =
+            flight.into_iter().flat_map(|flight| &flight.versions).map(Version::txid).collect();
+        let is_taken = |spend: Option<Txid>| spend.is_some_and(|txid| !own.contains(&txid));
+        Ok(coins
+            .into_iter()
+            .zip(spends)
+            .filter(|(_, spend)| is_taken(*spend))
+            .map(|(coin, _)| coin)
+            .collect())
     }
 
     /// Why a version's coins are not there. A reorganisation can take away the transaction that made one, or leave two anchors of
@@ -219,26 +261,29 @@ impl Anchorer {
         }
     }
 
-    /// Replaces a transaction once there is a newer checkpoint, or when it has waited long enough.
+    /// Replaces a transaction once there is a newer checkpoint, or when it has waited long enough and is still needed: somebody
+    /// else's anchor may have come into a block meanwhile.
     async fn hurry(&mut self, flight: &Flight) -> Result<Pass, PassError> {
         let Some(newest) = flight.versions.last() else { return Ok(Pass::Idle) };
         let newer = self.checkpoint(Some(newest.epoch)).await?;
         // After a reorg the wallet still counts what the lost block spent: then other coins must pay.
-        let replaceable = inputs(newest).all(|coin| self.wallet.purse.holds(coin));
+        let replaceable = inputs(newest).next().is_some_and(|coin| self.wallet.purse.holds(coin));
+        let is_needed = self.replica.ledger().anchors().from(newest.epoch).next().is_none();
         let tip = self.bitcoin.tip().await?.height;
         let is_late = tip >= newest.height.saturating_add(self.bump_after);
         let same = || Anchor::find(&newest.transaction).ok().map(|(_, anchor)| anchor);
-        match newer.or_else(|| same().filter(|_| is_late && replaceable)) {
+        match newer.or_else(|| same().filter(|_| is_late && is_needed && replaceable)) {
             Some(anchor) => self.put(&anchor, Some(flight).filter(|_| replaceable)).await,
             None => Ok(Pass::Idle),
         }
     }
 
     async fn put(&mut self, anchor: &Anchor, replaces: Option<&Flight>) -> Result<Pass, PassError> {
-        let estimate = wallet::next_blocks_rate(&self.bitcoin).await?;
+        let price = wallet::price(&self.bitcoin, self.max_fee).await?;
         let height = self.bitcoin.tip().await?.height;
         let old = replaces.and_then(|flight| flight.versions.last());
-        let version = build(&mut self.wallet, anchor, estimate, old, self.max_fee, height)?;
+        let taken = self.taken(replaces).await?;
+        let version = build(&mut self.wallet, anchor, &Terms { price, old, taken: &taken, height })?;
         self.flights.record(replaces.map(|flight| flight.id), &version)?;
         let (epoch, txid, fee_sat) = (anchor.epoch.0, version.txid(), version.fee.to_sat());
         self.bitcoin.send_raw_transaction(&version.transaction).await?;
