@@ -29,6 +29,7 @@ pub mod keys;
 pub mod plan;
 pub mod providers;
 pub mod purse;
+pub mod raise;
 pub mod record;
 pub mod recover;
 pub mod register;

@@ -275,6 +275,17 @@ impl Purse {
         outputs.filter(|out| self.wallet.is_mine(out.script_pubkey.clone())).map(|out| out.value).sum()
     }
 
+    /// The outputs of a transaction that are the wallet's, whether a block holds it or not.
+    pub fn made_by(&self, tx: &Transaction) -> Vec<OwnCoin> {
+        let txid = tx.compute_txid();
+        let coin = |(vout, output): (u32, &TxOut)| {
+            let (keychain, index) = self.wallet.derivation_of_spk(output.script_pubkey.clone())?;
+            let outpoint = OutPoint { txid, vout };
+            Some(OwnCoin { outpoint, output: output.clone(), branch: branch_of(keychain), index })
+        };
+        (0..).zip(&tx.output).filter_map(coin).collect()
+    }
+
     /// Whether a block holds another transaction that spends one of the coins which a transaction spends.
     pub fn is_overtaken(&self, tx: &Transaction) -> bool {
         let own = tx.compute_txid();
@@ -312,10 +323,14 @@ impl Purse {
     }
 }
 
-fn own_coin(coin: LocalOutput) -> OwnCoin {
-    let branch = match coin.keychain {
+fn branch_of(keychain: KeychainKind) -> Branch {
+    match keychain {
         KeychainKind::External => Branch::Receive,
         KeychainKind::Internal => Branch::Change,
-    };
+    }
+}
+
+fn own_coin(coin: LocalOutput) -> OwnCoin {
+    let branch = branch_of(coin.keychain);
     OwnCoin { outpoint: coin.outpoint, output: coin.txout, branch, index: coin.derivation_index }
 }

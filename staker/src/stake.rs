@@ -1,6 +1,7 @@
 //! `stake`: lock coins behind finality providers.
 
 use crate::amount;
+use crate::bump::Price;
 use crate::coins;
 use crate::exit;
 use crate::failures;
@@ -8,6 +9,7 @@ use crate::finish;
 use crate::keys::{Keys, staker_key};
 use crate::plan::Plan;
 use crate::purse::{Funded, PurseError, sign_all};
+use crate::raise;
 use crate::record::{Origin, StakeRecord};
 use crate::register::{self, BackingCoin, Chosen, Terms};
 use crate::session::Session;
@@ -52,15 +54,19 @@ pub struct Stake {
     /// Where rewards go; an address of this wallet by default.
     #[arg(long, value_name = "ADDRESS")]
     pub payout: Option<String>,
-    /// Fee rate in sat/vB; what the node estimates by default.
+    /// Fee rate in sat/vB; what the node estimates by default. With --resume, what a stake that is sent and waits is to pay: the
+    /// wallet pays the rest by a child that spends its change.
     #[arg(long, allow_hyphen_values = true, value_parser = amount::parse_fee_rate)]
     pub fee_rate: Option<FeeRate>,
+    /// With --resume and --fee-rate: most that the wallet may pay for that.
+    #[arg(long, value_name = "AMOUNT", default_value = "0.001 BTC", value_parser = amount::parse)]
+    pub max_fee: Amount,
     /// Broadcast first and register after a confirmation: until the committee has signed there is no early exit. Rewards then
     /// go to an address of this wallet.
     #[arg(long, conflicts_with = "payout")]
     pub confirmed: bool,
     /// Go on with a stake that was begun before: the beginning of its id.
-    #[arg(long, value_name = "STAKE", conflicts_with_all = ["amount", "providers", "lock", "payout", "fee_rate", "confirmed"])]
+    #[arg(long, value_name = "STAKE", conflicts_with_all = ["amount", "providers", "lock", "payout", "confirmed"])]
     pub resume: Option<String>,
     /// Do not wait for the committee: register, and let `stake --resume` do the rest.
     #[arg(long)]
@@ -90,13 +96,23 @@ impl Stake {
             // Somebody may have sent what `extend --print` has printed, or what another copy of the wallet has.
             record.broadcast |= session.known(&record).is_some_and(|stake| stake.ever_included)
                 || coins::found(&session.node, &record).await?.is_some();
+            if self.fee_rate.is_some() {
+                raise::check_waits(session, &record).await?;
+            }
             finish::check_can_go_on(session, &record).await?;
             let plan = Plan::of(session, &record)?;
             if !record.broadcast {
                 confirm(&plan, self.yes)?;
             }
             let keys = session.keys()?;
-            return self.go_on(session, record, &plan, &keys).await;
+            let raised = match self.fee_rate {
+                Some(rate) => {
+                    let price = Price { rate, least: rate, ceiling: self.max_fee };
+                    raise::raise(session, &record, &keys, (plan.fee, price), self.yes).await?
+                }
+                None => None,
+            };
+            return Ok(Locked { raised, ..self.go_on(session, record, &plan, &keys).await? });
         }
         session.check_same_bitcoin().await?;
         let keys = session.keys()?;

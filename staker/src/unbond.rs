@@ -136,7 +136,7 @@ impl Unbond {
         let fee = Amount::from_sat(record.amount_sat).checked_sub(paid).unwrap_or(Amount::ZERO);
         let child = match self.print {
             true => None,
-            false => self.child(session, &keys, &Parent { transaction: &tx, fee }).await?,
+            false => self.child(session, &keys, &Parent::presigned(&tx, fee)).await?,
         };
         let summary = Unbonding {
             stake: record.name(),

@@ -155,7 +155,7 @@ async fn coins_that_cost_more_than_they_hold_pay_for_no_anchor_and_are_not_taken
     let [mut poor, mut mixed, mut empty] = wallets(&node, dir.path(), &shapes).await.try_into().ok().unwrap();
     let twenty = FeeRate::from_sat_per_vb_u32(20);
     let taken = BTreeSet::new();
-    let mut at = |wallet: &mut Wallet, rate| {
+    let at = |wallet: &mut Wallet, rate| {
         build(wallet, &anchor(1, 4), &Terms { price: price(rate), old: None, taken: &taken, height: 0 })
     };
     for wallet in [&mut poor, &mut empty] {

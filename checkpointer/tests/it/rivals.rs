@@ -67,7 +67,7 @@ async fn an_anchor_whose_coin_something_in_the_mempool_spends_is_given_up_once_a
     assert!(scene.mempool().await.is_empty());
 }
 
-fn spends(tx: &Transaction, coin: bitcoin::OutPoint) -> bool {
+fn spends(tx: &Transaction, coin: OutPoint) -> bool {
     tx.input.iter().any(|input| input.previous_output == coin)
 }
 
