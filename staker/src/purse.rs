@@ -3,20 +3,21 @@
 //! It knows public descriptors only, so looking needs no password. It is filled from the user's own bitcoind, block by
 //! block; only confirmed coins count, because a confirmed coin is what backs a registration.
 
+mod coin;
 mod sign;
 
+pub use coin::{INPUT, OwnCoin};
 pub use sign::{sign_all, sign_coin};
 
 use crate::amount::show_fee_rate;
 use crate::journal::{Journal, JournalError};
-use crate::keys::{Branch, Keys, NoKey};
+use crate::keys::{Keys, NoKey};
 use bdk_wallet::chain::BlockId;
 use bdk_wallet::error::CreateTxError;
 use bdk_wallet::{KeychainKind, LoadError, LocalOutput, TxOrdering, Wallet};
 use bitcoin::absolute::LockTime;
-use bitcoin::{
-    Address, Amount, FeeRate, Network, OutPoint, Psbt, Sequence, Transaction, TxOut, Txid, Weight,
-};
+use bitcoin::{Address, Amount, FeeRate, Network, OutPoint, Psbt, Sequence, Transaction, TxOut, Txid};
+use coin::{branch_of, own_coin};
 use palisade_hub::bitcoind::{BitcoinRpc, MAX_HEADERS, RpcError};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -75,30 +76,6 @@ pub enum PurseError {
     /// A coin that is not the wallet's.
     #[error("{0} is not a coin of this wallet")]
     NotOurs(OutPoint),
-}
-
-/// What an input that spends a coin of the wallet weighs, as coins are chosen: a byte of its witness more than is signed.
-pub const INPUT: Weight = Weight::from_wu(231);
-
-/// A coin of the wallet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnCoin {
-    /// Where it is.
-    pub outpoint: OutPoint,
-    /// What it is.
-    pub output: TxOut,
-    /// Which key it belongs to.
-    pub branch: Branch,
-    /// And which of them.
-    pub index: u32,
-}
-
-impl OwnCoin {
-    /// What it brings to a transaction at a rate: nothing where its input costs as much as it holds.
-    pub fn worth(&self, rate: FeeRate) -> Amount {
-        let cost = rate.fee_wu(INPUT).unwrap_or(Amount::MAX);
-        self.output.value.checked_sub(cost).unwrap_or(Amount::ZERO)
-    }
 }
 
 /// A transaction of the wallet, to be signed.
@@ -321,16 +298,4 @@ impl Purse {
         }
         Ok(())
     }
-}
-
-fn branch_of(keychain: KeychainKind) -> Branch {
-    match keychain {
-        KeychainKind::External => Branch::Receive,
-        KeychainKind::Internal => Branch::Change,
-    }
-}
-
-fn own_coin(coin: LocalOutput) -> OwnCoin {
-    let branch = branch_of(coin.keychain);
-    OwnCoin { outpoint: coin.outpoint, output: coin.txout, branch, index: coin.derivation_index }
 }

@@ -4,12 +4,12 @@ use crate::amount;
 use crate::bump::Price;
 use crate::coins;
 use crate::exit;
-use crate::failures;
 use crate::finish;
 use crate::keys::{Keys, staker_key};
 use crate::plan::Plan;
 use crate::purse::{Funded, PurseError, sign_all};
 use crate::raise;
+use crate::rates::fee_rate;
 use crate::record::{Origin, StakeRecord};
 use crate::register::{self, BackingCoin, Chosen, Terms};
 use crate::session::Session;
@@ -17,7 +17,6 @@ use crate::summary::Locked;
 use crate::when::{Moment, Span};
 use bitcoin::{Address, Amount, FeeRate, OutPoint, ScriptBuf, TxOut};
 use clap::Args;
-use palisade_hub::bitcoind::BitcoinRpc;
 use palisade_hub::daemon::ask::confirm;
 use palisade_hub::daemon::exit::Failure;
 use palisade_protocol::keys::ProviderKey;
@@ -28,11 +27,6 @@ use palisade_protocol::scripts::StakeKeys;
 use palisade_protocol::stake::Contract;
 use palisade_protocol::transactions::Coin;
 use palisade_protocol::units::RelativeBlocks;
-
-/// Blocks within which a transaction should confirm when no fee rate is given.
-const FEE_TARGET: u16 = 6;
-/// What is paid while the node has no opinion, as on regtest.
-const FALLBACK_RATE: FeeRate = FeeRate::from_sat_per_kwu(500);
 
 /// How to stake: clap's own line would not say that one of the two forms is needed.
 const USAGE: &str = "palisade-staker stake --amount <AMOUNT> --provider <KEY> [--provider <KEY>]... [OPTIONS]
@@ -256,32 +250,6 @@ fn not_to_be_staked(why: StakeRefused) -> Failure {
         }
         other => Failure::usage(other),
     }
-}
-
-/// The fee rate asked for, or the node's estimate.
-pub async fn fee_rate(session: &Session, asked: Option<FeeRate>) -> Result<FeeRate, Failure> {
-    fee_rate_of(&session.node, asked).await
-}
-
-/// The same with only a node. An estimate that nobody could have meant to ask for is not taken for what is meant.
-pub async fn fee_rate_of(node: &BitcoinRpc, asked: Option<FeeRate>) -> Result<FeeRate, Failure> {
-    let rate = match asked {
-        Some(rate) => return Ok(rate),
-        None => estimate(node).await?,
-    };
-    if rate <= amount::MAX_FEE_RATE {
-        return Ok(rate);
-    }
-    let [rate, most] = [rate, amount::MAX_FEE_RATE].map(amount::show_fee_rate);
-    Err(Failure::not_now(format_args!(
-        "your Bitcoin node says that {rate} are needed: more than {most} is not paid"
-    ))
-    .hint("--fee-rate RATE says what is; is your node in order?"))
-}
-
-/// The node's estimate, whatever it is.
-pub async fn estimate(node: &BitcoinRpc) -> Result<FeeRate, Failure> {
-    node.estimate_fee_rate(FEE_TARGET, FALLBACK_RATE).await.map_err(failures::node)
 }
 
 /// Reads an address of the right network.

@@ -24,7 +24,7 @@ async fn an_anchor_pays_what_nodes_take_and_never_more_than_the_ceiling_whatever
     let gate = Gate::start(&scene.party.node.rpc_url()).await;
     let hub = scene.party.hub.client.url().to_string();
     for (estimate, flags, least, most) in [
-        (Some(0), [].as_slice(), 1.0, 3.0),
+        (Some(0), [].as_slice(), 0.2, 0.3),
         (None, &[], 2.0, 4.0),
         (Some(5), &DEAR, 20.0, 22.0),
         (Some(ABSURD), &DEAR, 200.0, 400.0),

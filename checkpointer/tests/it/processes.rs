@@ -35,7 +35,7 @@ pub async fn init(party: &Party, dir: &Path, node: &Node) -> (String, Value) {
     assert_eq!(made["config"], config);
     let text = std::fs::read_to_string(&config).unwrap();
     let text = text.replace(":8210", ":0").replace(":8211", ":0").replace(":8212", ":0");
-    std::fs::write(&config, text.replace("= 1000", "= 50")).unwrap();
+    std::fs::write(&config, text.replace("poll_interval_ms = 1000", "poll_interval_ms = 50")).unwrap();
     (config, made)
 }
 
