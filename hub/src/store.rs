@@ -393,7 +393,7 @@ mod tests {
     fn votes_are_read_by_the_page_with_none_lost_where_a_page_ends_amid_a_height() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("log.sqlite")).unwrap();
-        let context = Context([1; 32]);
+        let context: Context = Hash32([1; 32]);
         let pair = |byte: u8| KeyPair::from_secret_bytes(&[byte; 32]).unwrap();
         let keys: Vec<ProviderKey> = (1..=5).map(|byte| pair(byte).public().into()).collect();
         let vote = |height, key: &ProviderKey| {

@@ -13,8 +13,9 @@ use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
 use palisade_protocol::block::Block;
 use palisade_protocol::codec::Wire as _;
+use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,9 +23,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// is its bytes in hex.
 type Lie = Box<dyn FnMut(&str, &mut Value) -> bool + Send>;
 
+/// Which messages are kept from the hub.
+type Kept = fn(&Message) -> bool;
+
 #[derive(Default)]
 struct Moment {
     lie: Option<Lie>,
+    kept: Option<(Kept, Height)>,
     told: usize,
     posted: Vec<String>,
 }
@@ -119,9 +124,14 @@ impl Liar {
         });
     }
 
+    /// From now on, takes such messages as if the hub had, in the block of a height, and hands none of them on.
+    pub fn keep_messages(&self, kept: Kept, height: Height) {
+        self.with(|moment| (moment.kept, moment.told) = (Some((kept, height)), 0));
+    }
+
     /// Passes everything on from now on.
     pub fn be_honest(&self) {
-        self.with(|moment| moment.lie = None);
+        self.with(|moment| (moment.lie, moment.kept) = (None, None));
     }
 
     /// How many answers were altered since the lie was begun.
@@ -151,6 +161,18 @@ impl Liar {
         doors.get(door).copied().unwrap_or_default()
     }
 
+    /// The hub's answer to a message that it never gets, if it is one of those.
+    fn keep(&self, path: &str, body: &[u8]) -> Option<String> {
+        let message = Message::from_bytes(body).ok().filter(|_| path == "/messages")?;
+        self.with(|moment| {
+            let (kept, height) = moment.kept?;
+            kept(&message).then(|| {
+                moment.told += 1;
+                json!({ "id": message.id(), "height": height }).to_string()
+            })
+        })
+    }
+
     fn note(&self, door: String, altered: bool) {
         let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
         *doors.entry(door).or_default() += usize::from(altered);
@@ -166,6 +188,10 @@ async fn forward(State(liar): State<Liar>, method: Method, uri: Uri, body: Bytes
         liar.with(|moment| moment.posted.push(uri.path().to_owned()));
     }
     let door = format!("{method} {}", door(uri.path()));
+    if let Some(receipt) = liar.keep(uri.path(), &body) {
+        liar.note(door, true);
+        return (StatusCode::OK, receipt.into_bytes());
+    }
     liar.note(door.clone(), false);
     let asked = uri.path_and_query().map_or("/", |asked| asked.as_str());
     let sent = liar.http.request(method, format!("{}{asked}", liar.hub)).body(body).send().await;

@@ -153,7 +153,7 @@ impl Scene {
         (txid, anchor.epoch, entry.fee)
     }
 
-    fn recorded(&self, epoch: Epoch) -> Option<Anchored> {
+    pub fn recorded(&self, epoch: Epoch) -> Option<Anchored> {
         self.party.hub.hub.ledger().anchors().get(epoch).cloned()
     }
 }

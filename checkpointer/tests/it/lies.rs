@@ -334,3 +334,27 @@ async fn no_altered_byte_of_the_hubs_files_is_written_as_a_proof() {
     liar.check_doors(&["GET /proofs/{}/{}", "GET /root"]);
     stop.trigger();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_that_takes_an_anchor_and_keeps_quiet_about_it_is_named() {
+    let scene = Scene::new(&[1_000_000]).await;
+    let epoch = scene.one_more_epoch().await;
+    scene.anchorer().pass().await.unwrap();
+    scene.party.node.mine(1).await.unwrap();
+    let liar = Liar::start(scene.party.hub.client.url().as_str()).await;
+    let shown = scene.party.hub.hub.ledger().tip().unwrap().0;
+    liar.keep_messages(|message| matches!(message, Message::Anchor(_)), shown);
+    let mut reporter = scene.party.reporter_at(liar.url(), "new");
+    let why = loop {
+        if let Err(why) = reporter.pass().await {
+            break why;
+        }
+        assert!(liar.told() == 0, "it goes on as if the anchor were told");
+    };
+    assert!(why.part() == "hub" && why.to_string().contains("its log lacks them"), "{why}");
+    assert!(scene.recorded(epoch).is_none());
+    // It comes back to the anchor, also with another hub.
+    liar.be_honest();
+    settle(&mut reporter).await;
+    assert!(scene.recorded(epoch).is_some());
+}

@@ -113,6 +113,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+    use bitcoin::secp256k1::SECP256K1;
 
     struct Witness(Arc<AtomicBool>);
 
@@ -175,7 +176,7 @@ mod tests {
         let secret = SecretKey::from_slice(&[7; 32]).unwrap();
         let mut key = secret;
         key.erase();
-        let mut pair = Keypair::from_secret_key(bitcoin::secp256k1::SECP256K1, &secret);
+        let mut pair = Keypair::from_secret_key(SECP256K1, &secret);
         pair.erase();
         let mut master = Xpriv::new_master(bitcoin::Network::Regtest, &[7; 32]).unwrap();
         let before = master;
