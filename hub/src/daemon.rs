@@ -11,6 +11,7 @@
 pub mod amount;
 pub mod api;
 pub mod ask;
+pub mod backup;
 pub mod bounded;
 pub mod config;
 pub mod database;
