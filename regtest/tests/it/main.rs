@@ -2,6 +2,7 @@
 
 mod alarms;
 mod anchors;
+mod committee;
 mod doors;
 mod drills;
 #[path = "../../../protocol/tests/it/edits.rs"]
