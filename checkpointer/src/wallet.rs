@@ -14,7 +14,7 @@ use rand::rngs::OsRng;
 use std::path::Path;
 
 /// The wallet's file in the process's directory.
-const FILE: &str = "wallet.jsonl";
+pub(crate) const FILE: &str = "wallet.jsonl";
 
 /// What a wallet pays for; its key file says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

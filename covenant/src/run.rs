@@ -42,7 +42,7 @@ const BATCH: usize = 64;
 const RESEND_BLOCKS: u64 = 10;
 
 /// Runs until it is told to stop.
-pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
+pub async fn run(config: &Config, restored: bool, shutdown: Shutdown) -> anyhow::Result<()> {
     let genesis = read_genesis_for(config.network, &config.genesis_file)?;
     let signer = open_key(config, &genesis)?;
     tracing::info!(hub = %genesis.id(), member = %signer.member(), "starting");
@@ -53,6 +53,7 @@ pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let health = Health::new("palisade-covenant", env!("CARGO_PKG_VERSION"), config.network)?;
     let hub = HubClient::new(config.hub.url().clone());
     let mut desk = Desk::new(member, replica, hub, health.clone())?;
+    desk.restored = restored;
     let server = Server::bind(&config.listen).await?;
     let routes = serve::router(axum::Router::new(), health, Limits::default());
     let work = async {
@@ -113,6 +114,8 @@ pub struct Desk {
     meters: Meters,
     /// Stakes that may lack an answer, each with the height of the own log from which one is sent (again).
     open: BTreeMap<StakeId, Height>,
+    /// The audit log comes from a backup, and was not filled from the own log since.
+    restored: bool,
 }
 
 impl std::fmt::Debug for Desk {
@@ -127,7 +130,7 @@ impl Desk {
     /// A desk at which nothing was done yet.
     pub fn new(member: Member, replica: Replica, hub: HubClient, health: Health) -> anyhow::Result<Self> {
         let meters = Meters::new(&health)?;
-        Ok(Self { member, replica, hub, health, meters, open: BTreeMap::new() })
+        Ok(Self { member, replica, hub, health, meters, open: BTreeMap::new(), restored: false })
     }
 
     /// Follows and answers until it is told to stop. Fails only if the audit log or the own copy of the log does.
@@ -147,6 +150,9 @@ impl Desk {
                 Ok(()) => {
                     self.health.recover("log");
                     self.look_for_seat();
+                    if std::mem::take(&mut self.restored) {
+                        block_in_place(|| self.adopt_all())?;
+                    }
                     self.answer_all().await?;
                 }
                 Err(ReplicaError::Store(why)) => return Err(why.into()),
@@ -229,7 +235,8 @@ impl Desk {
                 && self.member.is_strange(stake)?
             {
                 let reason = format!(
-                    "the log has an answer about stake {id} that the audit log lacks: it was cut, or the key is used elsewhere"
+                    "the log has an answer about stake {id} that the audit log lacks: it was cut, or the key is used elsewhere; after a \
+                     restore `run --restored` fills it"
                 );
                 tracing::error!(stake = %id, reason, "ALARM");
                 self.health.degrade("audit", reason);
@@ -239,6 +246,11 @@ impl Desk {
         self.meters.waiting.set(i64::try_from(open.len()).unwrap_or(i64::MAX));
         self.open = open;
         Ok(())
+    }
+
+    fn adopt_all(&mut self) -> Result<(), CannotAnswer> {
+        let ledger = self.replica.ledger();
+        ledger.stakes().iter().try_for_each(|stake| self.member.adopt(ledger, stake))
     }
 
     fn make(&mut self, batch: &[StakeId]) -> Result<Vec<(StakeId, Act, Message)>, CannotAnswer> {

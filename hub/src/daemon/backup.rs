@@ -17,10 +17,11 @@ use serde::Serialize;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Longest file that is copied byte for byte: keys and documents.
-const MAX_FILE: usize = 16 << 20;
+/// Longest file that is copied byte for byte: keys, documents, and wallets, which grow with Bitcoin.
+const MAX_FILE: usize = 64 << 20;
 
 /// Why there is no backup.
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +141,8 @@ impl Backup {
         Ok(copy)
     }
 
-    /// Copies a file that is only ever replaced as a whole, such as a key, to a place in the directory.
+    /// Copies a file that is only ever replaced as a whole, such as a key, or only appended to by whoever cuts off what a crash left
+    /// half written, to a place in the directory.
     pub fn file(&mut self, from: &Path, name: &str) -> Result<(), BackupError> {
         let bytes = bounded::read(from, MAX_FILE).map_err(at(from))?;
         let bytes = bytes.ok_or_else(|| BackupError::TooLong(from.to_owned()))?;
@@ -202,27 +204,32 @@ impl Drop for Backup {
 }
 
 /// The text of a configuration with other paths in the place of its own; all else stays as its owner wrote it. Keys are named
-/// with dots between tables; one that the text does not have stays away.
+/// with dots between tables, and those of a list of tables by their place in it, from 0; one that the text does not have stays
+/// away.
 pub fn with_paths(config: &str, paths: &[(&str, &str)]) -> Result<String, BackupError> {
     let table = DeTable::parse(config)?;
-    let mut places = Vec::new();
-    for (key, path) in paths {
-        let mut found = None;
-        let mut inner = Some(table.get_ref());
-        for part in key.split('.') {
-            found = inner.and_then(|table| table.get(part));
-            inner = found.and_then(|value| match value.get_ref() {
-                DeValue::Table(table) => Some(table),
-                _ => None,
-            });
-        }
-        places.extend(found.map(|value| (value.span(), toml::Value::from(*path).to_string())));
-    }
+    let places = paths.iter().filter_map(|(key, path)| {
+        Some((find(table.get_ref(), key)?.span(), toml::Value::from(*path).to_string()))
+    });
+    let mut places: Vec<_> = places.collect();
     // From the end, so that what is in front keeps its place.
     places.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
     let mut text = config.to_owned();
     places.into_iter().for_each(|(span, path)| text.replace_range(span, &path));
     Ok(text)
+}
+
+fn find<'a, 'b>(table: &'a DeTable<'b>, key: &str) -> Option<&'a Spanned<DeValue<'b>>> {
+    let mut parts = key.split('.');
+    let mut found = table.get(parts.next()?)?;
+    for part in parts {
+        found = match found.get_ref() {
+            DeValue::Table(table) => table.get(part)?,
+            DeValue::Array(array) => array.get(part.parse::<usize>().ok()?)?,
+            _ => return None,
+        };
+    }
+    Some(found)
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
@@ -341,10 +348,18 @@ mod tests {
 
     #[test]
     fn paths_of_a_configuration_change_and_nothing_else_does() {
-        let text = "# data_dir = 'no'\ndata_dir='/a b' # where\nnetwork = \"regtest\"\n[listen]\naddress_file = \"x\"\n";
-        let changed =
-            with_paths(text, &[("data_dir", "data"), ("listen.address_file", "a"), ("key_file", "k")]);
-        let wanted = "# data_dir = 'no'\ndata_dir=\"data\" # where\nnetwork = \"regtest\"\n[listen]\naddress_file = \"a\"\n";
+        let text = "# data_dir = 'no'\ndata_dir='/a b' # where\nnetwork = \"regtest\"\n[listen]\naddress_file = \"x\"\n[[c]]\nk = 1\n[[c]]\nk = 'z'\n";
+        let changed = with_paths(
+            text,
+            &[
+                ("data_dir", "data"),
+                ("listen.address_file", "a"),
+                ("key_file", "k"),
+                ("c.1.k", "y"),
+                ("c.2.k", "y"),
+            ],
+        );
+        let wanted = "# data_dir = 'no'\ndata_dir=\"data\" # where\nnetwork = \"regtest\"\n[listen]\naddress_file = \"a\"\n[[c]]\nk = 1\n[[c]]\nk = \"y\"\n";
         assert_eq!(changed.unwrap(), wanted);
         assert!(with_paths("=", &[]).is_err());
     }

@@ -1,15 +1,15 @@
 //! The committee changes while a stake waits for it, with shipped programs: each stake belongs to the members that its own
 //! parameters name, and what they signed outlives their keys (docs/operations/keys.md).
 
+use crate::views::{mine, until, until_says};
 use bitcoin::Amount;
 use palisade_hub::daemon::private_file;
 use palisade_regtest::demo::holders::Holder;
 use palisade_regtest::demo::network::{COVENANT, Network, make_member, string, text};
 use palisade_regtest::demo::operators::Operator;
 use palisade_regtest::demo::tell::Tell;
-use palisade_regtest::in_time;
 use palisade_regtest::process::json_tool;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -23,22 +23,12 @@ fn place(member: usize) -> String {
     format!("covenant-{member}/covenant")
 }
 
+fn address(network: &Network, member: usize) -> PathBuf {
+    dir(network, member).join("covenant.address")
+}
+
 fn dir(network: &Network, member: usize) -> PathBuf {
     network.dir.join(format!("covenant-{member}"))
-}
-
-/// Waits for a view of the hub's while some members are away.
-async fn until(network: &Network, path: &str, holds: impl Fn(&Value) -> bool) {
-    let seen = async { while !holds(&network.view(path).await.unwrap()) {} };
-    in_time(path, seen).await;
-}
-
-/// Mines while some members are away.
-async fn mine(network: &Network, count: u32) -> u32 {
-    network.node.mine(count).await.unwrap();
-    let tip = network.node.rpc().tip().await.unwrap();
-    until(network, "status", |status| status["btc_tip"] == tip.hash.to_string()).await;
-    tip.height
 }
 
 /// The stakes in a member's audit log, all of which it has signed.
@@ -52,18 +42,6 @@ async fn signed(network: &Network, member: usize) -> Vec<String> {
             string(entry, "stake").unwrap()
         })
         .collect()
-}
-
-/// What a member serves at a door.
-async fn serves(network: &Network, member: usize, door: &str) -> String {
-    let address = std::fs::read_to_string(dir(network, member).join("covenant.address")).unwrap();
-    reqwest::get(format!("http://{}/{door}", address.trim())).await.unwrap().text().await.unwrap()
-}
-
-/// Waits until a member says something of itself.
-async fn until_says(network: &Network, member: usize, door: &str, what: &str) {
-    let said = async { while !serves(network, member, door).await.contains(what) {} };
-    in_time(what, said).await;
 }
 
 /// Two of three new members take over in two blocks.
@@ -108,9 +86,9 @@ async fn a_stake_that_waits_while_the_committee_changes_is_finished_by_the_old_o
     let old_view = format!("stakes/{old}");
     until(&network, &old_view, |stake| stake["signatures"] == 2).await;
     decide_on_another_committee(&mut network).await;
-    until_says(&network, NEW.start, "health", "no committee with the key").await;
+    until_says(&address(&network, NEW.start), "health", "no committee with the key").await;
     mine(&network, 2).await;
-    until_says(&network, NEW.start, "health", "\"ok\"").await;
+    until_says(&address(&network, NEW.start), "health", "\"ok\"").await;
     let view = network.view(&old_view).await.unwrap();
     assert_eq!((&view["state"], &view["params"]), (&json!("PENDING"), &json!(0)));
 
@@ -146,7 +124,7 @@ async fn a_stake_that_waits_while_the_committee_changes_is_finished_by_the_old_o
 
     // Once the page says so, the keys of the old members are destroyed; what they signed is enough to leave.
     for member in OLD {
-        until_says(&network, member, "metrics", "palisade_waiting_stakes 0").await;
+        until_says(&address(&network, member), "metrics", "palisade_waiting_stakes 0").await;
         network.kill(&place(member)).await.unwrap();
         std::fs::remove_dir_all(dir(&network, member)).unwrap();
     }

@@ -2,6 +2,7 @@
 
 mod alarms;
 mod anchors;
+mod backups;
 mod committee;
 mod doors;
 mod drills;
@@ -30,4 +31,5 @@ mod spends;
 mod timestamps;
 mod up;
 mod versions;
+mod views;
 mod votes;
