@@ -56,7 +56,7 @@ impl Daemon {
     }
 
     /// Starts a binary in a directory, from which its configuration's paths are meant.
-    pub fn start_in<S: AsRef<OsStr>>(
+    pub fn start_from<S: AsRef<OsStr>>(
         dir: &Path,
         program: &str,
         args: &[S],

@@ -73,7 +73,7 @@ fn moved(saved: &Path) -> PathBuf {
 
 async fn start(dir: &Path, program: &str, args: &[&str], name: &str) -> Daemon {
     let address = dir.join(name).with_extension("address");
-    let mut daemon = Daemon::start_in(dir, program, args, &address.with_extension("log")).unwrap();
+    let mut daemon = Daemon::start_from(dir, program, args, &address.with_extension("log")).unwrap();
     daemon.address(&address).await.unwrap();
     daemon
 }
