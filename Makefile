@@ -23,6 +23,7 @@ bitcoind: deps ## find a bitcoind, or build one, and print where it is
 
 build: bitcoind ## everything that the other targets need, from the network
 	regtest/ots/provision.sh
+	regtest/deny.sh --provision
 	cargo fetch --locked
 	cargo build --release --workspace --locked
 	cargo build --workspace --locked
@@ -31,10 +32,11 @@ build: bitcoind ## everything that the other targets need, from the network
 binaries: deps ## the programs, in target/release
 	@cargo build --release --workspace --locked
 
-check: deps ## formatting, lints, documentation
+check: deps ## formatting, lints, documentation, and what our programs are made of
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --locked
+	regtest/deny.sh --self-test
 
 test: binaries ## all tests, on a real bitcoind
 	@regtest/ots/provision.sh >/dev/null

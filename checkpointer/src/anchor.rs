@@ -4,10 +4,11 @@
 //! newer checkpoint, which covers all that the older one does, and after so many Bitcoin blocks. The fee has a ceiling. Every version is on disk before it is on the wire,
 //! so after a restart all of them are known. Whatever the hub hands out is judged by our own copy of the log first.
 //!
-//! [`flight`] remembers, [`build`] makes transactions, [`Anchorer`] asks its node and acts.
+//! [`flight`] remembers, [`build`] makes transactions, [`Anchorer`] asks its node and acts, and looks what became of what it sent.
 
 mod anchorer;
 pub mod build;
+mod fate;
 pub mod flight;
 
 pub use anchorer::Anchorer;

@@ -1,6 +1,7 @@
 //! What both processes do around their work: open files, serve health, look again and again, and sit outages out.
 
 use crate::config::{Config, Process, bitcoin_rpc};
+use crate::wallet::Lack;
 use anyhow::Context as _;
 use palisade_hub::bitcoind::{BitcoinRpc, RpcError};
 use palisade_hub::client::{HubClient, HubError};
@@ -110,8 +111,8 @@ impl PassError {
     }
 }
 
-/// All parts that a pass can find failing.
-const PARTS: [&str; 4] = ["hub", "bitcoind", "bitcoin", "wallet"];
+/// Parts that are well when a pass has come to its end. Node and wallet are looked at besides.
+const SEEN_BY_PASSES: [&str; 2] = ["hub", "bitcoin"];
 
 /// What one look brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,6 +200,10 @@ pub(crate) trait Work {
     fn bitcoin(&self) -> &BitcoinRpc;
     /// What follows from our copy of the log.
     fn ledger(&self) -> &Ledger;
+    /// What its wallet lacks, if it has one.
+    fn lack(&self) -> Option<Lack> {
+        None
+    }
     /// One look at everything.
     async fn pass(&mut self) -> Result<Pass, PassError>;
 }
@@ -211,6 +216,14 @@ async fn watch_node<W: Work>(work: &W, health: &Health) {
     match progress.behind(Some(known)) {
         Some(lag) => health.degrade("bitcoind", lag),
         None => health.recover("bitcoind"),
+    }
+}
+
+/// A wallet that is too small for high fees is told before they come.
+fn watch_wallet<W: Work>(work: &W, health: &Health) {
+    match work.lack() {
+        Some(lack) => health.degrade("wallet", lack),
+        None => health.recover("wallet"),
     }
 }
 
@@ -232,8 +245,9 @@ async fn repeat<W: Work>(
         match done {
             Ok(pass) => {
                 met = true;
-                PARTS.iter().filter(|part| **part != "bitcoind").for_each(|part| health.recover(part));
+                SEEN_BY_PASSES.iter().for_each(|part| health.recover(part));
                 watch_node(work, health).await;
+                watch_wallet(work, health);
                 backoff = poll;
                 if pass == Pass::Idle {
                     tokio::time::sleep(poll).await;
@@ -241,6 +255,7 @@ async fn repeat<W: Work>(
             }
             Err(why) if why.is_fatal() => return Err(why.into()),
             Err(why) => {
+                watch_wallet(work, health);
                 health.degrade(why.part(), &why);
                 tracing::warn!(part = why.part(), %why, retry_ms = backoff.as_millis() as u64, "waiting");
                 tokio::time::sleep(backoff).await;

@@ -2,19 +2,25 @@
 
 use crate::config::WalletConfig;
 use anyhow::Context as _;
-use bitcoin::{Address, Network};
+use bitcoin::{Address, Amount, FeeRate, Network, Weight};
+use palisade_hub::bitcoind::{BitcoinRpc, RpcError};
 use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
 use palisade_hub::daemon::password::{Password, PasswordSource};
 use palisade_hub::daemon::private_file;
 use palisade_hub::daemon::secret::Secret;
+use palisade_staker::bump::Price;
 use palisade_staker::keys::Keys;
-use palisade_staker::purse::Purse;
-use rand::RngCore as _;
+use palisade_staker::purse::{INPUT, Purse};
 use rand::rngs::OsRng;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The wallet's file in the process's directory.
 pub(crate) const FILE: &str = "wallet.jsonl";
+/// Blocks within which what is paid for should confirm.
+const FEE_TARGET: u16 = 2;
+/// What is paid while the node cannot say, as on regtest.
+const FALLBACK_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(2);
 
 /// What a wallet pays for; its key file says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +57,7 @@ impl Wallet {
         network: Network,
         password: &Password,
     ) -> anyhow::Result<Address> {
-        let mut seed = [0; 32];
-        OsRng.fill_bytes(&mut seed);
-        let seed = Secret::new(seed);
+        let seed = Secret::random(&mut OsRng)?;
         let keys = Keys::new(&seed, network)?;
         let label = KeyLabel::new(purpose.label(), &keys.public_id())?;
         keyfile::create(key_file, &label, &seed, password, KdfCost::for_network(network), &mut OsRng)?;
@@ -76,5 +80,39 @@ impl Wallet {
         let keys = Keys::new(&seed, network)?;
         let purse = Purse::open(&data_dir.join(FILE), network)?;
         Ok(Self { purse, keys })
+    }
+}
+
+/// What confirms within the next blocks, as the node sees it, and what its mempool takes.
+pub async fn price(node: &BitcoinRpc, ceiling: Amount) -> Result<Price, RpcError> {
+    let least = node.least_fee_rate().await?;
+    // Both are read one after the other, and the second may have risen.
+    let rate = node.estimate_fee_rate(FEE_TARGET, FALLBACK_RATE).await?.max(least);
+    Ok(Price { rate, least, ceiling })
+}
+
+/// What a wallet lacks to pay for one transaction at the ceiling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "its coins would not pay for one transaction at the ceiling of {ceiling} (`max_fee_sat`): send {missing} more to it, in one payment"
+)]
+pub struct Lack {
+    /// The ceiling.
+    pub ceiling: Amount,
+    /// A coin that would be enough.
+    pub missing: Amount,
+}
+
+impl Wallet {
+    /// What is missing for one transaction at the ceiling, which weighs so much with one coin and leaves so much.
+    pub fn lack(&self, ceiling: Amount, weight: Weight, left: Amount) -> Option<Lack> {
+        let rate = FeeRate::from_sat_per_kwu(ceiling.to_sat().saturating_mul(1_000) / weight.to_wu().max(1));
+        let coins = self.purse.coins(&BTreeSet::new());
+        let worth: Amount = coins.iter().map(|coin| coin.worth(rate)).sum();
+        // The fee has the cost of one coin's input in it; that of the others is taken off their worth.
+        let needed = ceiling.checked_add(left).unwrap_or(Amount::MAX_MONEY);
+        let input = rate.fee_wu(INPUT).unwrap_or(Amount::ZERO);
+        let missing = needed.checked_sub(worth).filter(|missing| *missing > input)?;
+        Some(Lack { ceiling, missing })
     }
 }

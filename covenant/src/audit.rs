@@ -179,13 +179,13 @@ impl Audit {
         Ok(statement.query_row(params![stake.0.0, act.name()], |row| row.get(0)).optional()?)
     }
 
-    /// What was signed from a Bitcoin height on.
-    pub fn signed_since(&self, from: BtcHeight) -> Result<Vec<(BtcHeight, Amount)>, AuditError> {
+    /// What was signed from a Bitcoin height on: which stakes, and their amounts.
+    pub fn signed_since(&self, from: BtcHeight) -> Result<Vec<(StakeId, Amount)>, AuditError> {
         let mut statement = self
             .0
-            .prepare_cached("SELECT btc_height, sat FROM entry WHERE act = 'signed' AND btc_height >= ?1")?;
+            .prepare_cached("SELECT stake, sat FROM entry WHERE act = 'signed' AND btc_height >= ?1")?;
         let rows = statement.query_map([from.0], |row| {
-            Ok((BtcHeight(row.get(0)?), Amount::from_sat(row.get::<_, i64>(1)?.unsigned_abs())))
+            Ok((StakeId(Hash32(row.get(0)?)), Amount::from_sat(row.get::<_, i64>(1)?.unsigned_abs())))
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }

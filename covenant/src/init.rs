@@ -10,13 +10,11 @@ use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::endpoint::{NotHttp, http_url};
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
+use palisade_hub::daemon::keygen::new_key;
 use palisade_hub::daemon::network::NetworkArgs;
 use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::daemon::private_file::{self, Exists};
-use palisade_hub::daemon::secret::Secret;
 use palisade_hub::daemon::template::Template;
-use palisade_protocol::curve::KeyPair;
-use rand::RngCore as _;
 use rand::rngs::OsRng;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -141,18 +139,6 @@ fn url_text(text: &str) -> Result<String, NotHttp> {
 /// An amount with its unit, of no more than all bitcoin.
 fn amount(text: &str) -> Result<Amount, String> {
     possible(text.parse().map_err(|why| format!("{why}: write for example \"10 BTC\""))?)
-}
-
-/// A key from the operating system's randomness.
-fn new_key() -> anyhow::Result<(Secret<[u8; 32]>, palisade_protocol::curve::XOnlyPublicKey)> {
-    loop {
-        let mut bytes = [0; 32];
-        OsRng.try_fill_bytes(&mut bytes)?;
-        // All but one in 2^128 candidates are keys.
-        if let Ok(key) = KeyPair::from_secret_bytes(&bytes) {
-            return Ok((Secret::new(bytes), key.public()));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! Judging a stake: what the rules say is computed anew, what the member's own policy says comes on top. Pure.
 
+use crate::window::{Wait, Weight, Window};
 use bitcoin::Amount;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::stake::Stake;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::stake::{BadPresigned, Sighashes};
-use palisade_protocol::units::{BtcHeight, RelativeBlocks};
+use palisade_protocol::units::RelativeBlocks;
 use serde::{Deserialize, Serialize};
 
 /// What a member signs, beyond the rules.
@@ -52,17 +53,17 @@ pub enum Refuse {
         /// The limit.
         limit: Amount,
     },
-    /// Too much in too short a time.
-    #[error("policy: {signed} were signed in the last {blocks} blocks, {found} more would exceed {limit}")]
-    Rate {
-        /// The stake.
+    /// No window would ever hold it.
+    #[error("policy: {found} are more than the {limit} that this member signs in {blocks} blocks{}", Weight::advice(*shown))]
+    NeverFits {
+        /// What the stake brings.
         found: Amount,
-        /// Signed in the window.
-        signed: Amount,
+        /// Whether most of it was shown to exist.
+        shown: bool,
+        /// The limit for such stakes.
+        limit: Amount,
         /// The window.
         blocks: u32,
-        /// The limit.
-        limit: Amount,
     },
     /// A provider is denied.
     #[error("policy: finality provider {0} is denied by this member")]
@@ -72,17 +73,32 @@ pub enum Refuse {
     NotAllowed(ProviderKey),
 }
 
-/// What was signed before, and when: for the rate limit.
-pub type Signed = (BtcHeight, Amount);
+/// Why a stake is not signed now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotSigned {
+    /// It never is, as things stand: the refusal goes on the record.
+    #[error(transparent)]
+    Refused(#[from] Refuse),
+    /// It is judged again when the window has moved on.
+    #[error(transparent)]
+    Waits(#[from] Wait),
+}
 
 /// Judges a stake. What comes back is what the member computed itself, and all that it signs.
 pub fn judge(
     ledger: &Ledger,
     stake: &Stake,
     policy: &Policy,
-    signed: impl IntoIterator<Item = Signed>,
-) -> Result<Sighashes, Refuse> {
-    check_policy(policy, stake, ledger.btc_height(), signed)?;
+    window: &Window,
+) -> Result<Sighashes, NotSigned> {
+    let weight = Weight::of(ledger, stake);
+    check_policy(policy, stake, weight)?;
+    let sighashes = check_rules(ledger, stake)?;
+    window.check(policy, weight)?;
+    Ok(sighashes)
+}
+
+fn check_rules(ledger: &Ledger, stake: &Stake) -> Result<Sighashes, Refuse> {
     let params = ledger.params().get(stake.params).ok_or(Refuse::Params)?;
     let contract = &stake.contract;
     if contract.keys.committee() != params.committee() {
@@ -95,12 +111,7 @@ pub fn judge(
     Ok(contract.check(&contract.outputs(), &stake.presigned, params)?)
 }
 
-fn check_policy(
-    policy: &Policy,
-    stake: &Stake,
-    now: BtcHeight,
-    signed: impl IntoIterator<Item = Signed>,
-) -> Result<(), Refuse> {
+fn check_policy(policy: &Policy, stake: &Stake, weight: Weight) -> Result<(), Refuse> {
     let found = stake.contract.coin.value;
     let limit = Amount::from_sat(policy.max_stake_sat);
     if found > limit {
@@ -114,14 +125,12 @@ fn check_policy(
     {
         return Err(Refuse::NotAllowed(*other));
     }
-    let blocks = policy.window_blocks;
-    let recent = signed.into_iter().filter(|(at, _)| now.since(*at) < blocks);
-    let signed = recent.fold(Amount::ZERO, |sum, (_, amount)| sum.checked_add(amount).unwrap_or(Amount::MAX));
-    let limit = Amount::from_sat(policy.max_window_sat);
-    match signed.checked_add(found) {
-        Some(sum) if sum <= limit => Ok(()),
-        _ => Err(Refuse::Rate { found, signed, blocks, limit }),
+    let Weight { new: found, shown } = weight;
+    let limit = weight.limit(policy);
+    if found > limit {
+        return Err(Refuse::NeverFits { found, shown, limit, blocks: policy.window_blocks });
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! A member at work: what the ledger wants of it, and its answers, each on disk before anybody sees it.
 
 use crate::audit::{Act, Audit, AuditError, Record};
-use crate::judge::{Policy, judge};
+use crate::judge::{NotSigned, Policy, judge};
 use crate::sign::Signer;
+use crate::window::{Wait, Weight, Window};
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::stake::Stake;
 use palisade_hub::ledger::state::StakeState;
@@ -59,6 +60,17 @@ pub enum Wanted {
     Answer,
     /// Consent to the expansion that the stake is.
     Consent,
+}
+
+/// What a member says about a stake now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing is wanted of it, or it says nothing to that.
+    None,
+    /// This; it is in the audit log.
+    Given(Act, Message),
+    /// Later, when there is room.
+    Waits(Wait),
 }
 
 /// A member: its key, its policy, and what it did so far.
@@ -134,17 +146,16 @@ impl Member {
 
     /// The answer that is wanted about a stake, if one is and can be given. It is in the audit log when this returns; one
     /// that was recorded before comes back the same, to the byte.
-    pub fn answer(&mut self, ledger: &Ledger, stake: &Stake) -> Result<Option<(Act, Message)>, CannotAnswer> {
-        match self.wanted(stake) {
-            None => Ok(None),
-            Some(Wanted::Answer) => match self.recorded(&stake.id, &[Act::Signed, Act::Refused])? {
-                Some(recorded) => Ok(Some(recorded)),
-                None => self.judge(ledger, stake).map(Some),
-            },
-            Some(Wanted::Consent) => match self.recorded(&stake.id, &[Act::Consented])? {
-                Some(recorded) => Ok(Some(recorded)),
-                None => self.consent(ledger, stake),
-            },
+    pub fn answer(&mut self, ledger: &Ledger, stake: &Stake) -> Result<Answer, CannotAnswer> {
+        let Some(wanted) = self.wanted(stake) else { return Ok(Answer::None) };
+        let acts: &[Act] = match wanted {
+            Wanted::Answer => &[Act::Signed, Act::Refused],
+            Wanted::Consent => &[Act::Consented],
+        };
+        match (self.recorded(&stake.id, acts)?, wanted) {
+            (Some((act, message)), _) => Ok(Answer::Given(act, message)),
+            (None, Wanted::Answer) => self.judge(ledger, stake),
+            (None, Wanted::Consent) => self.consent(ledger, stake),
         }
     }
 
@@ -186,34 +197,45 @@ impl Member {
         Ok(None)
     }
 
-    fn judge(&mut self, ledger: &Ledger, stake: &Stake) -> Result<(Act, Message), CannotAnswer> {
-        let signed = self.audit.signed_since(ledger.btc_height().minus(self.policy.window_blocks))?;
-        let (act, message, reason) = match judge(ledger, stake, &self.policy, signed) {
+    fn judge(&mut self, ledger: &Ledger, stake: &Stake) -> Result<Answer, CannotAnswer> {
+        let window = self.window(ledger)?;
+        let (act, message, reason) = match judge(ledger, stake, &self.policy, &window) {
             Ok(sighashes) => {
                 let answer = self.signer.agree(ledger, stake, &sighashes);
                 let answer = answer.map_err(|why| CannotAnswer::OwnSignatures { stake: stake.id, why })?;
                 (Act::Signed, answer, String::new())
             }
-            Err(why) => {
+            Err(NotSigned::Refused(why)) => {
                 let reason = shortened(why.to_string());
                 (Act::Refused, self.signer.refuse(ledger, &stake.id, reason.clone()), reason)
             }
+            Err(NotSigned::Waits(why)) => return Ok(Answer::Waits(why)),
         };
         self.record(ledger, stake, act, &reason, &message)?;
-        Ok((act, message))
+        Ok(Answer::Given(act, message))
+    }
+
+    /// What was signed in the window that ends at Bitcoin's tip. A stake that this ledger does not have counts whole.
+    fn window(&self, ledger: &Ledger) -> Result<Window, AuditError> {
+        let others = self.policy.window_blocks.saturating_sub(1);
+        let signed = self.audit.signed_since(ledger.btc_height().minus(others))?;
+        Ok(Window::of(signed.into_iter().map(|(id, amount)| match ledger.stakes().find(&id) {
+            Some((_, stake)) => Weight::of(ledger, stake),
+            None => Weight { new: amount, shown: true },
+        })))
     }
 
     /// Consents only to what it has signed the slashing of, with a quorum, and only while the old stake has not moved.
-    fn consent(&mut self, ledger: &Ledger, stake: &Stake) -> Result<Option<(Act, Message)>, CannotAnswer> {
+    fn consent(&mut self, ledger: &Ledger, stake: &Stake) -> Result<Answer, CannotAnswer> {
         let old = stake.expands.and_then(|old| ledger.stakes().get(old));
         let still_there = old.is_some_and(|old| old.included.is_some() && old.spend.is_none());
         if !still_there || !stake.has_quorum() {
-            return Ok(None);
+            return Ok(Answer::None);
         }
-        let Ok(sighash) = ledger.expansion_sighash(&stake.id) else { return Ok(None) };
+        let Ok(sighash) = ledger.expansion_sighash(&stake.id) else { return Ok(Answer::None) };
         let message = self.signer.consent(&stake.id, &sighash);
         self.record(ledger, stake, Act::Consented, "", &message)?;
-        Ok(Some((Act::Consented, message)))
+        Ok(Answer::Given(Act::Consented, message))
     }
 
     fn record(

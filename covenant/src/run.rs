@@ -2,8 +2,9 @@
 
 use crate::audit::{Act, Audit};
 use crate::config::Config;
-use crate::member::{CannotAnswer, Member};
+use crate::member::{Answer, CannotAnswer, Member};
 use crate::sign::Signer;
+use crate::window::Wait;
 use anyhow::{Context as _, ensure};
 use palisade_hub::client::{HubClient, HubError, Receipt};
 use palisade_hub::daemon::genesis::read_genesis_for;
@@ -114,6 +115,8 @@ pub struct Desk {
     meters: Meters,
     /// Stakes that may lack an answer, each with the height of the own log from which one is sent (again).
     open: BTreeMap<StakeId, Height>,
+    /// Those of them that wait for room in the window.
+    waiting: BTreeMap<StakeId, Wait>,
     /// The audit log comes from a backup, and was not filled from the own log since.
     restored: bool,
 }
@@ -130,7 +133,8 @@ impl Desk {
     /// A desk at which nothing was done yet.
     pub fn new(member: Member, replica: Replica, hub: HubClient, health: Health) -> anyhow::Result<Self> {
         let meters = Meters::new(&health)?;
-        Ok(Self { member, replica, hub, health, meters, open: BTreeMap::new(), restored: false })
+        let (open, waiting) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { member, replica, hub, health, meters, open, waiting, restored: false })
     }
 
     /// Follows and answers until it is told to stop. Fails only if the audit log or the own copy of the log does.
@@ -217,13 +221,26 @@ impl Desk {
         let due: Vec<StakeId> =
             self.open.iter().filter(|(_, from)| **from <= now).map(|(id, _)| *id).collect();
         for batch in due.chunks(BATCH) {
-            let answers = block_in_place(|| self.make(batch))?;
+            let answers = block_in_place(|| self.make(batch, now))?;
             for (id, act, delivered) in self.deliver(answers).await {
                 self.open.insert(id, now.plus(RESEND_BLOCKS));
                 self.note(&id, act, delivered);
             }
         }
+        self.tell_who_waits();
         Ok(())
+    }
+
+    /// Holders wait: whoever set the limits should know.
+    fn tell_who_waits(&self) {
+        match self.waiting.first_key_value() {
+            None => self.health.recover("window"),
+            Some((stake, why)) => {
+                let others = self.waiting.len() - 1;
+                self.health
+                    .degrade("window", format!("stake {stake} and {others} more wait for room: {why}"));
+            }
+        }
     }
 
     /// Closes what is done: the log has the answer, or nobody wants one any more.
@@ -244,6 +261,7 @@ impl Desk {
         }
         open.retain(|id, _| stake(ledger, id).is_some_and(|stake| self.member.wanted(stake).is_some()));
         self.meters.waiting.set(i64::try_from(open.len()).unwrap_or(i64::MAX));
+        self.waiting.retain(|id, _| open.contains_key(id));
         self.open = open;
         Ok(())
     }
@@ -253,12 +271,23 @@ impl Desk {
         ledger.stakes().iter().try_for_each(|stake| self.member.adopt(ledger, stake))
     }
 
-    fn make(&mut self, batch: &[StakeId]) -> Result<Vec<(StakeId, Act, Message)>, CannotAnswer> {
+    /// What is to be said about these; one that must wait for room is looked at again some blocks later.
+    fn make(&mut self, batch: &[StakeId], now: Height) -> Result<Vec<(StakeId, Act, Message)>, CannotAnswer> {
         let ledger = self.replica.ledger();
         let mut answers = Vec::new();
         for stake in batch.iter().filter_map(|id| stake(ledger, id)) {
-            let answer = self.member.answer(ledger, stake)?;
-            answers.extend(answer.map(|(act, message)| (stake.id, act, message)));
+            match self.member.answer(ledger, stake)? {
+                Answer::None => {}
+                Answer::Given(act, message) => {
+                    self.waiting.remove(&stake.id);
+                    answers.push((stake.id, act, message));
+                }
+                Answer::Waits(why) => {
+                    tracing::info!(stake = %stake.id, %why, "waits");
+                    self.open.insert(stake.id, now.plus(RESEND_BLOCKS));
+                    self.waiting.insert(stake.id, why);
+                }
+            }
         }
         Ok(answers)
     }

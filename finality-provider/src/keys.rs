@@ -4,10 +4,11 @@
 //! can pass for another one's key.
 
 use anyhow::{Context as _, ensure};
-use bitcoin::secp256k1::{SECP256K1, SecretKey};
+use bitcoin::secp256k1::{SECP256K1, SecretKey, XOnlyPublicKey};
 use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
+use palisade_hub::daemon::keygen::new_key;
 use palisade_hub::daemon::password::Password;
-use palisade_hub::daemon::secret::Secret;
+use palisade_hub::daemon::secret::{Erased, Secret};
 use palisade_protocol::bls::{BlsPublicKey, BlsSecretKey};
 use palisade_protocol::context::ChainId;
 use palisade_protocol::curve::KeyPair;
@@ -36,13 +37,13 @@ fn create(
     path: &Path,
     purpose: &str,
     id: &str,
-    bytes: &[u8; 32],
+    secret: &Secret<[u8; 32]>,
     password: &Password,
     network: bitcoin::Network,
 ) -> anyhow::Result<()> {
     let label = KeyLabel::new(purpose, id)?;
     let cost = KdfCost::for_network(network);
-    Ok(keyfile::create(path, &label, &Secret::new(*bytes), password, cost, &mut OsRng)?)
+    Ok(keyfile::create(path, &label, secret, password, cost, &mut OsRng)?)
 }
 
 fn open(
@@ -69,9 +70,9 @@ pub fn create_provider(
     password: &Password,
     network: bitcoin::Network,
 ) -> anyhow::Result<ProviderKey> {
-    let bytes = random_bytes(&mut OsRng)?;
-    let key = ProviderKey::from(KeyPair::from_secret_bytes(&bytes)?.public());
-    create(path, &purpose_of(chain), &key.to_string(), &bytes, password, network)?;
+    let (secret, key) = new_key()?;
+    let key = ProviderKey::from(key);
+    create(path, &purpose_of(chain), &key.to_string(), &secret, password, network)?;
     Ok(key)
 }
 
@@ -94,9 +95,9 @@ pub fn create_bls(
     password: &Password,
     network: bitcoin::Network,
 ) -> anyhow::Result<BlsPublicKey> {
-    let bytes = random_bytes(&mut OsRng)?;
-    let key = BlsSecretKey::from_key_material(&bytes)?.public_key();
-    create(path, BLS, &hex::encode(key.to_bytes()), &bytes, password, network)?;
+    let secret = Secret::random(&mut OsRng)?;
+    let key = BlsSecretKey::from_key_material(secret.expose())?.public_key();
+    create(path, BLS, &hex::encode(key.to_bytes()), &secret, password, network)?;
     Ok(key)
 }
 
@@ -114,9 +115,9 @@ pub fn create_funding(
     password: &Password,
     network: bitcoin::Network,
 ) -> anyhow::Result<bitcoin::Address> {
-    let bytes = random_bytes(&mut OsRng)?;
-    let address = funding_address(&SecretKey::from_slice(&*bytes)?, network);
-    create(path, FUNDING, &address.to_string(), &bytes, password, network)?;
+    let (secret, key) = new_key()?;
+    let address = funding_address(key, network);
+    create(path, FUNDING, &address.to_string(), &secret, password, network)?;
     Ok(address)
 }
 
@@ -125,18 +126,17 @@ pub fn open_funding(
     path: &Path,
     password: &Password,
     network: bitcoin::Network,
-) -> anyhow::Result<(SecretKey, bitcoin::Address)> {
+) -> anyhow::Result<(Erased<SecretKey>, bitcoin::Address)> {
     let (id, secret) = open(path, FUNDING, password, network)?;
-    let key = SecretKey::from_slice(secret.expose())?;
-    let address = funding_address(&key, network);
+    let key = Erased::new(SecretKey::from_slice(secret.expose())?);
+    let address = funding_address(key.x_only_public_key(SECP256K1).0, network);
     same(path, &id, &address.to_string())?;
     Ok((key, address))
 }
 
 /// The BIP-86 address of a key.
-fn funding_address(key: &SecretKey, network: bitcoin::Network) -> bitcoin::Address {
-    let secp = SECP256K1;
-    bitcoin::Address::p2tr(secp, key.x_only_public_key(secp).0, None, network)
+fn funding_address(key: XOnlyPublicKey, network: bitcoin::Network) -> bitcoin::Address {
+    bitcoin::Address::p2tr(SECP256K1, key, None, network)
 }
 
 #[cfg(test)]
@@ -165,7 +165,8 @@ mod tests {
         let password = Password::new("correct horse".to_owned()).unwrap();
         let path = dir.path().join("alias.json");
         let other = KeyPair::from_secret_bytes(&[2; 32]).unwrap().public().to_string();
-        create(&path, &purpose_of(&ChainId::zero()), &other, &[1; 32], &password, NETWORK).unwrap();
+        create(&path, &purpose_of(&ChainId::zero()), &other, &Secret::new([1; 32]), &password, NETWORK)
+            .unwrap();
         let refused = open_provider(&path, &ChainId::zero(), &password, NETWORK).unwrap_err().to_string();
         assert!(refused.contains("says that it holds"), "{refused}");
     }

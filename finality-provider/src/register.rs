@@ -15,6 +15,7 @@ use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::daemon::genesis::read_genesis;
 use palisade_hub::daemon::password::PasswordSource;
+use palisade_hub::daemon::secret::Erased;
 use palisade_hub::replica::{find_in_log, read_log};
 use palisade_protocol::backing::Backing;
 use palisade_protocol::bip322;
@@ -96,7 +97,7 @@ struct Parties {
     hub: HubClient,
     bitcoin: BitcoinRpc,
     signer: SignerClient,
-    funding: SecretKey,
+    funding: Erased<SecretKey>,
     address: Address,
 }
 

@@ -39,7 +39,7 @@ const MAX_WAIT: Duration = Duration::from_secs(20);
 /// Most blocks, votes or events in one answer.
 const PAGE: u32 = 500;
 /// Stakes in one answer.
-const STAKES_PAGE: usize = 1_000;
+const LISTED: usize = 1_000;
 
 /// Listeners to the stream of events: each holds a connection for as long as it likes.
 static LISTENERS: Semaphore = Semaphore::const_new(128);
@@ -60,6 +60,7 @@ pub fn router(door: Door) -> Router {
         .route("/blocks", get(blocks))
         .route("/events", get(events))
         .route("/root", get(anchoring::root))
+        .route("/providers", get(providers))
         .route("/stakes", get(stakes));
     let without_query = Router::new()
         .route("/messages", post(submit))
@@ -75,7 +76,6 @@ pub fn router(door: Door) -> Router {
         .route("/params", get(params))
         .route("/chains", get(chains))
         .route("/sets/{chain}/{epoch}", get(set))
-        .route("/providers", get(providers))
         .route("/stakes/{id}", get(stake))
         .route("/openapi.json", get(openapi));
     serve::without_query(without_query).merge(with_query).with_state(door)
@@ -284,20 +284,24 @@ async fn set(State(door): State<Door>, Api(path): Api<Path<(ChainId, u64)>>) -> 
     Ok(Json(view::set(&ledger, chain, fixed)))
 }
 
-async fn providers(State(door): State<Door>) -> Json<Value> {
-    Json(door.hub.ledger().providers().iter().map(view::provider).collect())
-}
-
+/// A page of what is listed in the order of registration: so nothing comes before what was read.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StakesQuery {
+struct PageQuery {
     #[serde(default)]
     offset: usize,
 }
 
-async fn stakes(State(door): State<Door>, Api(query): Api<Query<StakesQuery>>) -> Json<Value> {
+async fn providers(State(door): State<Door>, Api(query): Api<Query<PageQuery>>) -> Json<Value> {
     let ledger = door.hub.ledger();
-    let page: Vec<_> = ledger.stakes().iter().skip(query.offset).take(STAKES_PAGE).map(view::stake).collect();
+    let all = ledger.providers();
+    let page: Vec<_> = all.iter().skip(query.offset).take(LISTED).map(view::provider).collect();
+    Json(json!({ "offset": query.offset, "total": all.len(), "providers": page }))
+}
+
+async fn stakes(State(door): State<Door>, Api(query): Api<Query<PageQuery>>) -> Json<Value> {
+    let ledger = door.hub.ledger();
+    let page: Vec<_> = ledger.stakes().iter().skip(query.offset).take(LISTED).map(view::stake).collect();
     Json(json!({ "offset": query.offset, "total": ledger.stakes().len(), "stakes": page }))
 }
 

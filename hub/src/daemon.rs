@@ -4,7 +4,7 @@
 //! then [`shutdown::run`] around a [`serve::Server`] and its own work.
 //!
 //! Promises: unknown configuration keys and unasked-for mainnet are refused, secrets never print, files that hold
-//! secrets are 0600 and never overwritten, a stop takes at most five seconds.
+//! secrets are 0600 and never overwritten, memory that holds them is in no core file, a stop takes at most five seconds.
 //!
 //! Not here: what any process does, and anything that the rules of the protocol decide.
 
@@ -22,8 +22,10 @@ pub mod genesis;
 pub mod health;
 pub mod interval;
 pub mod keyfile;
+pub mod keygen;
 pub mod lock;
 pub mod log;
+pub mod memory;
 pub mod network;
 pub mod node;
 pub mod node_args;

@@ -8,21 +8,22 @@ use crate::daemon::endpoint::http_url;
 use crate::daemon::exit::Failure;
 use crate::daemon::genesis::read_genesis;
 use crate::daemon::keyfile::{self, KdfCost, KeyLabel};
+use crate::daemon::keygen::new_key;
 use crate::daemon::network::NetworkArgs;
 use crate::daemon::password::PasswordSource;
-use crate::daemon::secret::Secret;
+use crate::daemon::secret::Erased;
 use crate::init::majority;
 use crate::ledger::Ledger;
 use crate::replica::{find_in_log, read_log};
 use anyhow::Context as _;
 use bitcoin::Amount;
-use bitcoin::secp256k1::{Keypair, Message as Digest, SECP256K1, SecretKey};
+use bitcoin::secp256k1::{Keypair, Message as Digest, SECP256K1};
 use clap::{Args, Subcommand};
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::governance::{
-    AcceptedPower, Action, FinalBlock, GovernanceMessage, GovernanceSignature, Governors, NewChain, Recovery,
-    Resume, message,
+    AcceptedPower, Action, GovernanceMessage, GovernanceSignature, Governors, NewChain, Recovery, Resume,
+    message,
 };
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::GovernanceKey;
@@ -352,11 +353,10 @@ fn in_words(action: &Action) -> String {
 }
 
 fn keygen(file: &Path, network: bitcoin::Network, password: Option<PathBuf>) -> Result<Done, Failure> {
-    let secret = SecretKey::new(&mut OsRng);
-    let key = GovernanceKey::from(Keypair::from_secret_key(SECP256K1, &secret).x_only_public_key().0);
+    let (secret, key) = new_key().map_err(Failure::failed)?;
+    let key = GovernanceKey::from(key);
     let password = PasswordSource::usual(password).read_new("Password for the new key: ")?;
     let label = KeyLabel::new(KEY_PURPOSE, &key.to_string()).map_err(Failure::failed)?;
-    let secret = Secret::new(secret.secret_bytes());
     keyfile::create(file, &label, &secret, &password, KdfCost::for_network(network), &mut OsRng)
         .map_err(Failure::failed)?;
     Ok(Done::Key { key, file: file.to_owned() })
@@ -386,9 +386,9 @@ fn recovery(ledger: &Ledger) -> Result<Action, Failure> {
         )
         .hint("while that set lives its providers can go on; `resume` ends a trip of the breaker")
     })?;
-    let last_final = zero.last_final().map(|(height, hash)| FinalBlock { height, hash });
-    let (chain, incarnation) = (zero.id().clone(), zero.identity.incarnation.saturating_add(1));
-    Ok(Action::RecoveryRoot(Recovery { chain, incarnation, last_final }))
+    let recovery =
+        zero.recovery().ok_or_else(|| Failure::not_now("chain zero is in its last incarnation"))?;
+    Ok(Action::RecoveryRoot(recovery))
 }
 
 /// A chain that was mistyped would make a decision that the hub refuses, after everybody has signed it.
@@ -452,7 +452,7 @@ fn sign(decision: &mut GovernanceMessage, ledger: &Ledger, how: &How) -> anyhow:
         let weakest = KdfCost::for_network(ledger.network());
         let (_, secret) = keyfile::open::<32>(file, KEY_PURPOSE, &password, weakest)
             .with_context(|| format!("governance key {}", file.display()))?;
-        let pair = Keypair::from_seckey_slice(SECP256K1, secret.expose())?;
+        let pair = Erased::new(Keypair::from_seckey_slice(SECP256K1, secret.expose())?);
         let key = GovernanceKey::from(pair.x_only_public_key().0);
         decision.signatures.retain(|signature| signature.key != key);
         decision

@@ -9,6 +9,7 @@ use crate::daemon::health::Health;
 use crate::daemon::keyfile::{self, KdfCost};
 use crate::daemon::lock::DirLock;
 use crate::daemon::password::PasswordSource;
+use crate::daemon::secret::Erased;
 use crate::daemon::serve::{self, Limits, Server};
 use crate::daemon::shutdown::Shutdown;
 use crate::engine::Hub;
@@ -37,7 +38,7 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     // Whatever keeps it from working is said before a door opens.
     let role = match &config.follow {
         Some(leader) => Role::Follower(HubClient::new(leader.url().clone())),
-        None => Role::Maker(open_key(&config, &genesis)?),
+        None => Role::Maker(Arc::new(open_key(&config, &genesis)?)),
     };
     let started = Instant::now();
     let replica = Replica::open(&config.data_dir, genesis.clone())?;
@@ -66,7 +67,7 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
 
 /// What a hub does: makes blocks and signs them, or replays those of another.
 enum Role {
-    Maker(Keypair),
+    Maker(Arc<Erased<Keypair>>),
     Follower(HubClient),
 }
 
@@ -169,7 +170,12 @@ impl Meters {
 }
 
 /// Makes one block an interval, and counts votes as they come.
-async fn solo(key: &Keypair, hub: Arc<Hub>, meters: &Meters, shutdown: &Shutdown) -> anyhow::Result<()> {
+async fn solo(
+    key: &Arc<Erased<Keypair>>,
+    hub: Arc<Hub>,
+    meters: &Meters,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
     tokio::select! {
         ended = make_blocks(key, &hub, meters, shutdown) => ended,
         never = hub.clone().count_votes() => match never {},
@@ -177,7 +183,7 @@ async fn solo(key: &Keypair, hub: Arc<Hub>, meters: &Meters, shutdown: &Shutdown
 }
 
 async fn make_blocks(
-    key: &Keypair,
+    key: &Arc<Erased<Keypair>>,
     hub: &Arc<Hub>,
     meters: &Meters,
     shutdown: &Shutdown,
@@ -192,19 +198,19 @@ async fn make_blocks(
             _ = ticks.tick() => {}
             () = shutdown.requested() => return Ok(()),
         }
-        let (maker, key) = (hub.clone(), *key);
+        let (maker, key) = (hub.clone(), key.clone());
         let (header, events) = tokio::task::spawn_blocking(move || maker.make_block(&key)).await??;
         events.iter().for_each(|event| log(header.height.0, event));
         meters.update(hub, events.len());
     }
 }
 
-fn open_key(config: &Config, genesis: &Genesis) -> anyhow::Result<Keypair> {
+fn open_key(config: &Config, genesis: &Genesis) -> anyhow::Result<Erased<Keypair>> {
     let password = PasswordSource::usual(config.password_file.clone()).read("Password of the hub's key: ")?;
     let weakest = KdfCost::for_network(genesis.network());
     let file = config.key_file.as_ref().context("`key_file` is missing")?;
     let (_, secret) = keyfile::open::<32>(file, KEY_PURPOSE, &password, weakest)?;
-    let key = Keypair::from_seckey_slice(SECP256K1, secret.expose())?;
+    let key = Erased::new(Keypair::from_seckey_slice(SECP256K1, secret.expose())?);
     let found = HubKey::from(key.x_only_public_key().0);
     let wanted = genesis.document().hub_key;
     ensure!(found == wanted, "the key file holds {found}, the genesis document names {wanted}");

@@ -352,8 +352,12 @@ mod tests {
     use bitcoin::hashes::Hash as _;
     use bitcoin::secp256k1::schnorr::Signature;
     use palisade_protocol::block::{HubHeader, MessageBytes};
+    use palisade_protocol::curve::KeyPair;
+    use palisade_protocol::eots::{EotsSignature, PublicNonce};
+    use palisade_protocol::finality::vote::Ballot;
     use palisade_protocol::message::{Headers, Message};
     use palisade_protocol::units::BtcHeight;
+    use std::collections::BTreeSet;
 
     fn block(height: u64, messages: usize) -> Block {
         let header = HubHeader {
@@ -389,6 +393,39 @@ mod tests {
         assert_eq!(page(6), [6]);
         assert!(page(7).is_empty());
         assert_eq!(store.blocks(Height(2), 2).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn votes_are_read_by_the_page_with_none_lost_where_a_page_ends_amid_a_height() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("log.sqlite")).unwrap();
+        let context = Context([1; 32]);
+        let pair = |byte: u8| KeyPair::from_secret_bytes(&[byte; 32]).unwrap();
+        let keys: Vec<ProviderKey> = (1..=5).map(|byte| pair(byte).public().into()).collect();
+        let vote = |height, key: &ProviderKey| {
+            let ballot = Ballot { context, height: Height(height), block: Hash32([2; 32]) };
+            let (nonce, signature) =
+                (PublicNonce::from_bytes([3; 32]), EotsSignature::from_bytes([7; 32]).unwrap());
+            Vote { ballot, key: *key, nonce, path: Vec::new(), signature }
+        };
+        let all: Vec<Vote> =
+            (0..20).flat_map(|height| keys.iter().map(move |key| vote(height, key))).collect();
+        store.keep_votes(&all).unwrap();
+        // A reader goes on at the height at which a page ended; more votes fit into a page than there are of a height.
+        for limit in [6, 7, 99, 100, 101] {
+            let (mut seen, mut from) = (BTreeSet::new(), Height(0));
+            loop {
+                let page = store.votes(&context, from, limit).unwrap();
+                assert!(page.len() <= limit as usize);
+                seen.extend(page.iter().map(|vote| (vote.ballot.height, vote.key)));
+                let Some(last) = page.last().map(|vote| vote.ballot.height).filter(|last| *last > from)
+                else {
+                    break;
+                };
+                from = last;
+            }
+            assert_eq!(seen.len(), all.len(), "{limit}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::codec::{DecodeError, Reader, Wire};
 use crate::keys::CovenantKey;
 use crate::scripts::{BadKeys, Committee};
 use crate::units::{BasisPoints, BtcHeight, RelativeBlocks};
-use bitcoin::{Amount, ScriptBuf};
+use bitcoin::{Amount, Script, ScriptBuf, WitnessVersion};
 use serde::{Deserialize, Serialize};
 
 /// Which shape pre-signed transactions have.
@@ -79,7 +79,9 @@ pub enum BadParams {
         right: u64,
     },
     /// The slashing output is a kind that nodes do not relay.
-    #[error("slash_script is neither an OP_RETURN of at most 83 bytes nor a segwit output")]
+    #[error(
+        "slash_script is neither an OP_RETURN of at most 83 bytes that only pushes data nor a segwit output"
+    )]
     SlashScript,
 }
 
@@ -119,17 +121,7 @@ impl Params {
     /// The smallest stake must be slashable and withdrawable both as a stake and after unbonding, without dust.
     fn check_smallest_stake(&self) -> Result<(), BadParams> {
         let p = &self.document;
-        let slash = p.slash_script.as_script();
-        let slash_dust = if slash.is_op_return() {
-            0
-        } else if slash.witness_version().is_some() {
-            slash.minimal_non_dust().to_sat()
-        } else {
-            return Err(BadParams::SlashScript);
-        };
-        if slash.is_op_return() && slash.len() > 83 {
-            return Err(BadParams::SlashScript);
-        }
+        let slash_dust = slash_dust(p.slash_script.as_script()).ok_or(BadParams::SlashScript)?;
         let bump = p.profile.bump_value().to_sat();
         at_least("unbonding_fee_sat >= fee at 1 sat/vB", p.unbonding_fee_sat, MIN_PRESIGNED_FEE)?;
         at_least("min_slash_fee_sat >= fee at 1 sat/vB", p.min_slash_fee_sat, MIN_PRESIGNED_FEE)?;
@@ -217,6 +209,21 @@ pub const P2TR_DUST: u64 = 330;
 /// The pre-signed transactions have at most 811 vbytes (20 of 20 members, 8 providers), 824 with a pay-to-anchor output; the floor
 /// keeps them relayable.
 pub(crate) const MIN_PRESIGNED_FEE: u64 = 830;
+/// First byte of the script of an output that nobody can spend.
+const OP_RETURN: u8 = 0x6a;
+
+/// Least value of an output to a slashing script: nothing where it is an OP_RETURN. `None` where nodes relay no such output: other
+/// scripts, data that is not pushed, and programs of version 0 with another length than those two that it has.
+fn slash_dust(script: &Script) -> Option<u64> {
+    if let [OP_RETURN, data @ ..] = script.as_bytes() {
+        return (script.len() <= 83 && Script::from_bytes(data).is_push_only()).then_some(0);
+    }
+    let is_relayed = match script.witness_version()? {
+        WitnessVersion::V0 => script.is_p2wpkh() || script.is_p2wsh(),
+        _ => true,
+    };
+    is_relayed.then(|| script.minimal_non_dust().to_sat())
+}
 
 fn at_least(rule: &'static str, left: u64, right: u64) -> Result<(), BadParams> {
     if left >= right { Ok(()) } else { Err(BadParams::Contradiction { rule, left, right }) }

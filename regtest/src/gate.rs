@@ -1,4 +1,5 @@
-//! A gate before bitcoind: it holds a transaction that a daemon sends, so that the daemon can be killed at that very moment.
+//! A gate before bitcoind: it holds a transaction that a daemon sends, so that the daemon can be killed at that very moment, and
+//! answers for the node what confirms soon, which a node on regtest does not know.
 
 use crate::in_time;
 use axum::Router;
@@ -7,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use bitcoin::Transaction;
 use bitcoin::consensus::encode::deserialize_hex;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
@@ -28,6 +29,7 @@ pub struct Gate {
     hold: Arc<Mutex<Option<Hold>>>,
     held: Arc<watch::Sender<Option<Transaction>>>,
     sent: Arc<Mutex<Vec<Transaction>>>,
+    estimate: Arc<Mutex<Option<Value>>>,
     http: reqwest::Client,
 }
 
@@ -38,7 +40,7 @@ impl Gate {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (held, hold, sent) = (Arc::new(watch::Sender::new(None)), Arc::default(), Arc::default());
-        let gate = Self { node: node.to_owned(), url, hold, held, sent, http };
+        let gate = Self { node: node.to_owned(), url, hold, held, sent, estimate: Arc::default(), http };
         let routes = Router::new().fallback(pass).with_state(gate.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
         gate
@@ -67,6 +69,23 @@ impl Gate {
         in_time("the transaction", there).await.unwrap().clone().unwrap()
     }
 
+    /// Says from now on that so many sat/vB confirm soon, or that nobody knows.
+    pub fn estimate(&self, sat_vb: Option<u32>) {
+        let answer = match sat_vb {
+            Some(rate) => json!({ "feerate": f64::from(rate) / 100_000.0, "blocks": 2 }),
+            None => json!({ "errors": ["Insufficient data or no feerate found"], "blocks": 2 }),
+        };
+        *self.estimate.lock().unwrap() = Some(answer);
+    }
+
+    /// What is said for the node.
+    fn answer(&self, body: &[u8]) -> Option<Bytes> {
+        let call: Value = serde_json::from_slice(body).ok()?;
+        let result =
+            self.estimate.lock().unwrap().clone().filter(|_| call["method"] == "estimatesmartfee")?;
+        Some(json!({ "jsonrpc": "2.0", "id": call["id"], "result": result }).to_string().into())
+    }
+
     /// Everything that was sent, held or not.
     pub fn sent(&self) -> Vec<Transaction> {
         self.sent.lock().unwrap().clone()
@@ -89,6 +108,9 @@ fn transaction(body: &[u8]) -> Option<Transaction> {
 }
 
 async fn pass(State(gate): State<Gate>, headers: HeaderMap, body: Bytes) -> (StatusCode, Bytes) {
+    if let Some(answer) = gate.answer(&body) {
+        return (StatusCode::OK, answer);
+    }
     let transaction = transaction(&body);
     let hold = transaction.as_ref().and_then(|_| *gate.hold.lock().unwrap());
     gate.sent.lock().unwrap().extend(transaction.clone());

@@ -9,7 +9,7 @@ mod keys;
 mod stakes;
 
 pub use self::bitcoin::{address, key_path, transaction};
-pub use keys::{bls_secret, keypair, pair, provider_key, schnorr, secret};
+pub use keys::{bls_secret, governance_key, keypair, pair, provider_key, schnorr, secret};
 pub use stakes::{Wish, answer, unbonding};
 
 use self::bitcoin::Wallet;
@@ -24,7 +24,7 @@ use palisade_protocol::genesis::{Genesis, GenesisDocument, HeaderHex, Magic};
 use palisade_protocol::governance::{self, Action, GovernanceMessage, GovernanceSignature};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::inclusion::InclusionProof;
-use palisade_protocol::keys::{CovenantKey, GovernanceKey, HubKey};
+use palisade_protocol::keys::{CovenantKey, HubKey};
 use palisade_protocol::message::Message;
 use palisade_protocol::params::{ParamsDocument, Profile};
 use palisade_protocol::units::{BtcHeight, Height};
@@ -89,7 +89,7 @@ impl World {
             base_headers: vec![HeaderHex(block.header)],
             base_height: BtcHeight(0),
             hub_key: HubKey::from(x_only("hub")),
-            governance: GOVERNANCE.map(|name| GovernanceKey::from(x_only(name))).to_vec(),
+            governance: GOVERNANCE.map(governance_key).to_vec(),
             governance_quorum: 2,
             zero,
             nonce_roots_ahead: 64,
@@ -150,12 +150,18 @@ impl World {
 
     /// The next decision, signed by two of the three governance members.
     pub fn decision(&self, action: Action) -> GovernanceMessage {
+        self.decision_by(&GOVERNANCE[..2], action)
+    }
+
+    /// The next decision, signed by all these names.
+    pub fn decision_by(&self, names: &[&str], action: Action) -> GovernanceMessage {
         let sequence = self.ledger.next_decision();
         let message = governance::message(&self.ledger.contexts().governance, sequence, &action);
-        let mut signatures: Vec<_> = GOVERNANCE[..2]
-            .iter()
-            .map(|name| GovernanceSignature { key: x_only(name).into(), signature: schnorr(name, &message) })
-            .collect();
+        let sign = |name: &&str| GovernanceSignature {
+            key: governance_key(name),
+            signature: schnorr(name, &message),
+        };
+        let mut signatures: Vec<_> = names.iter().map(sign).collect();
         signatures.sort_unstable_by_key(|signature| signature.key);
         GovernanceMessage { sequence, action, signatures }
     }

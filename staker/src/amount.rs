@@ -74,6 +74,9 @@ pub fn group(number: u64) -> String {
 #[error("`{0}` is no fee rate: write a number of sat/vB from 0.1 to 1000, for example \"2.5 sat/vB\"")]
 pub struct BadFeeRate(String);
 
+/// The highest fee rate that is paid.
+pub const MAX_FEE_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(1_000);
+
 /// Reads `5`, `2.5`, `5 sat/vB`.
 pub fn parse_fee_rate(text: &str) -> Result<FeeRate, BadFeeRate> {
     let bad = || BadFeeRate(text.to_owned());
@@ -88,6 +91,17 @@ pub fn parse_fee_rate(text: &str) -> Result<FeeRate, BadFeeRate> {
     match milli {
         100..=1_000_000 => Ok(FeeRate::from_sat_per_kwu(milli.div_ceil(4))),
         _ => Err(bad()),
+    }
+}
+
+/// `2.5 sat/vB`.
+pub fn show_fee_rate(rate: FeeRate) -> String {
+    // A vbyte is four weight units: sat/kwu times four are thousandths of sat/vB.
+    let milli = rate.to_sat_per_kwu().saturating_mul(4);
+    let (whole, part) = (milli / 1_000, format!("{:03}", milli % 1_000));
+    match part.trim_end_matches('0') {
+        "" => format!("{whole} sat/vB"),
+        part => format!("{whole}.{part} sat/vB"),
     }
 }
 
@@ -144,6 +158,9 @@ mod tests {
         {
             let rate = parse_fee_rate(text).unwrap();
             assert_eq!(rate.to_sat_per_kwu(), kwu, "{text}");
+        }
+        for (kwu, text) in [(250, "1 sat/vB"), (625, "2.5 sat/vB"), (26, "0.104 sat/vB"), (0, "0 sat/vB")] {
+            assert_eq!(show_fee_rate(FeeRate::from_sat_per_kwu(kwu)), text);
         }
         for text in ["", "0", "0.05", "1001", "99999", "-1", "1.2345", "1,5", "fast", "1 sat/kB", ".5"] {
             assert_eq!(parse_fee_rate(text), Err(BadFeeRate(text.to_owned())), "{text}");

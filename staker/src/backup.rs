@@ -170,7 +170,7 @@ mod tests {
         let read = Backup::read(&file).unwrap();
         let record = read.stake(&read.stakes()[0].name()).unwrap();
         let keys = read.keys(&file, Some(password)).unwrap();
-        assert_eq!(keys.staking(record.key_index).unwrap(), key());
+        assert_eq!(*keys.staking(record.key_index).unwrap(), key());
         let contract = record.contract().unwrap();
         let to = crate::testing::script();
         crate::exit::prove(&contract, record.presigned().as_ref(), &key(), &to).unwrap();

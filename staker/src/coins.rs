@@ -171,7 +171,11 @@ pub async fn nowhere(record: &StakeRecord, sources: Sources<'_>) -> Result<Failu
             }
             None => Failure::not_now("the stake was sent, and your node does not have it").hint(resume),
         },
-        Some(found) if found.mined_in.is_none() => Failure::not_now("the stake waits for its first block"),
+        Some(found) if found.mined_in.is_none() => Failure::not_now("the stake waits for its first block")
+            .hint(format_args!(
+                "`palisade-staker stake --resume {} --fee-rate RATE` makes it pay more",
+                record.name()
+            )),
         Some(_) => gone(record, sources).await?,
     })
 }

@@ -7,10 +7,11 @@ use crate::finish;
 use crate::keys::Keys;
 use crate::plan::Plan;
 use crate::purse::{OwnCoin, sign_coin};
+use crate::rates::fee_rate;
 use crate::record::{Origin, StakeRecord};
 use crate::register::{self, BackingCoin, Chosen, Terms};
 use crate::session::Session;
-use crate::stake::{address, fee_rate, lock_of};
+use crate::stake::{address, lock_of};
 use crate::summary::Locked;
 use crate::when::Span;
 use bitcoin::consensus::encode::serialize_hex;
@@ -246,8 +247,8 @@ fn build(session: &mut Session, wish: &Wish, rate: FeeRate) -> Result<Draft, Fai
     let [bare, full] = fees;
     let (bare, full) = (bare?, full?);
     let needed = added + bare;
-    let funding = session.purse.single_coin(needed, &session.held()).map_err(|_| {
-        match session.purse.single_coin(needed, &session.reserved()) {
+    let funding = session.purse.single_coin(needed, rate, &session.held()).map_err(|_| {
+        match session.purse.single_coin(needed, rate, &session.reserved()) {
             Ok(_) => session.still_backing(),
             Err(why) => session.lack(why),
         }

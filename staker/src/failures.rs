@@ -64,6 +64,8 @@ impl From<NoChild> for Failure {
             why @ NoChild::TooLong => {
                 Self::not_now(why).hint("join the wallet's coins: send them to `palisade-staker address`")
             }
+            why @ NoChild::NoChange => Self::failed(why)
+                .hint("it confirms when blocks have room for what it pays; `palisade-staker status` says until when it counts"),
             why @ NoChild::Compatible => Self::failed(why)
                 .hint("it confirms when blocks have room for what it pays; the timelock always works"),
         }

@@ -18,7 +18,6 @@ use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::daemon::private_file;
 use palisade_hub::daemon::secret::Secret;
 use palisade_hub::daemon::template::{NoSuchKey, Template};
-use rand::RngCore as _;
 use rand::rngs::OsRng;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -107,9 +106,7 @@ impl Init {
         if let Some(dir) = path.parent() {
             private_file::create_dir(dir).map_err(Failure::failed)?;
         }
-        let mut seed = [0; 32];
-        OsRng.fill_bytes(&mut seed);
-        let seed = Secret::new(seed);
+        let seed = Secret::random(&mut OsRng).map_err(Failure::failed)?;
         let keys = Keys::new(&seed, network)?;
         let label = KeyLabel::new(KEY_PURPOSE, &keys.public_id()).map_err(Failure::failed)?;
         let cost = KdfCost::for_network(network);

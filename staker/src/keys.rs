@@ -7,7 +7,7 @@ use bitcoin::bip32::{ChildNumber, DerivationPath, Xpriv, Xpub};
 use bitcoin::hex::DisplayHex as _;
 use bitcoin::secp256k1::{Keypair, SECP256K1, SecretKey};
 use bitcoin::{Network, NetworkKind};
-use palisade_hub::daemon::secret::Secret;
+use palisade_hub::daemon::secret::{Erased, Secret};
 use palisade_protocol::keys::StakerKey;
 
 /// Purpose of the key file.
@@ -29,7 +29,7 @@ pub enum Branch {
 
 /// A seed and what follows from it. Wiped when dropped.
 pub struct Keys {
-    master: Xpriv,
+    master: Erased<Xpriv>,
     network: Network,
 }
 
@@ -41,7 +41,7 @@ pub struct NoKey;
 impl Keys {
     /// The keys of a seed.
     pub fn new(seed: &Secret<[u8; 32]>, network: Network) -> Result<Self, NoKey> {
-        let master = Xpriv::new_master(network, seed.expose()).map_err(|_| NoKey)?;
+        let master = Erased::new(Xpriv::new_master(network, seed.expose()).map_err(|_| NoKey)?);
         Ok(Self { master, network })
     }
 
@@ -55,18 +55,18 @@ impl Keys {
     }
 
     /// The internal key of one of the wallet's addresses.
-    pub fn coin_key(&self, branch: Branch, index: u32) -> Result<SecretKey, NoKey> {
+    pub fn coin_key(&self, branch: Branch, index: u32) -> Result<Erased<SecretKey>, NoKey> {
         let branch = match branch {
             Branch::Receive => 0,
             Branch::Change => 1,
         };
-        Ok(self.derive(&[86, self.coin(), 0], &[branch, index])?.private_key)
+        Ok(Erased::new(self.derive(&[86, self.coin(), 0], &[branch, index])?.private_key))
     }
 
     /// The staking key of this number.
-    pub fn staking(&self, index: u32) -> Result<Keypair, NoKey> {
+    pub fn staking(&self, index: u32) -> Result<Erased<Keypair>, NoKey> {
         let derived = self.derive(&[STAKING_PURPOSE, self.coin(), index], &[])?;
-        Ok(derived.to_keypair(SECP256K1))
+        Ok(Erased::new(derived.to_keypair(SECP256K1)))
     }
 
     /// What names the seed in the clear part of its file: the fingerprint of its master key.
@@ -81,18 +81,12 @@ impl Keys {
         }
     }
 
-    fn derive(&self, hardened: &[u32], normal: &[u32]) -> Result<Xpriv, NoKey> {
+    fn derive(&self, hardened: &[u32], normal: &[u32]) -> Result<Erased<Xpriv>, NoKey> {
         let hardened = hardened.iter().map(|index| ChildNumber::from_hardened_idx(*index));
         let normal = normal.iter().map(|index| ChildNumber::from_normal_idx(*index));
         let path: DerivationPath =
             hardened.chain(normal).collect::<Result<Vec<_>, _>>().map_err(|_| NoKey)?.into();
-        self.master.derive_priv(SECP256K1, &path).map_err(|_| NoKey)
-    }
-}
-
-impl Drop for Keys {
-    fn drop(&mut self) {
-        self.master.private_key.non_secure_erase();
+        self.master.derive_priv(SECP256K1, &path).map(Erased::new).map_err(|_| NoKey)
     }
 }
 
@@ -115,7 +109,7 @@ mod tests {
         let keys = keys(Network::Regtest);
         let staking = (0..50).map(|index| keys.staking(index).unwrap().secret_key());
         let coins = (0..50).flat_map(|index| {
-            [Branch::Receive, Branch::Change].map(|branch| keys.coin_key(branch, index).unwrap())
+            [Branch::Receive, Branch::Change].map(|branch| *keys.coin_key(branch, index).unwrap())
         });
         let all: BTreeSet<_> = staking.chain(coins).map(|key| key.secret_bytes()).collect();
         assert_eq!(all.len(), 150);

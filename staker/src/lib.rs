@@ -29,6 +29,8 @@ pub mod keys;
 pub mod plan;
 pub mod providers;
 pub mod purse;
+pub mod raise;
+pub mod rates;
 pub mod record;
 pub mod recover;
 pub mod register;

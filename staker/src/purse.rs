@@ -3,17 +3,21 @@
 //! It knows public descriptors only, so looking needs no password. It is filled from the user's own bitcoind, block by
 //! block; only confirmed coins count, because a confirmed coin is what backs a registration.
 
+mod coin;
 mod sign;
 
+pub use coin::{INPUT, OwnCoin};
 pub use sign::{sign_all, sign_coin};
 
+use crate::amount::show_fee_rate;
 use crate::journal::{Journal, JournalError};
-use crate::keys::{Branch, Keys, NoKey};
+use crate::keys::{Keys, NoKey};
 use bdk_wallet::chain::BlockId;
 use bdk_wallet::error::CreateTxError;
 use bdk_wallet::{KeychainKind, LoadError, LocalOutput, TxOrdering, Wallet};
 use bitcoin::absolute::LockTime;
 use bitcoin::{Address, Amount, FeeRate, Network, OutPoint, Psbt, Sequence, Transaction, TxOut, Txid};
+use coin::{branch_of, own_coin};
 use palisade_hub::bitcoind::{BitcoinRpc, MAX_HEADERS, RpcError};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -40,20 +44,28 @@ pub enum PurseError {
     #[error("the node's blocks do not follow one another: {0}")]
     Blocks(String),
     /// Not enough confirmed coins.
-    #[error("the wallet has {available} in confirmed coins that are free, {needed} is needed with the fee")]
+    #[error(
+        "the wallet has {available} in confirmed coins that are free and worth spending, {needed} is needed with the fee at {}",
+        show_fee_rate(*rate)
+    )]
     NotEnough {
         /// Wanted.
         needed: Amount,
-        /// Free and confirmed.
+        /// Free, confirmed, and each worth more than its input costs.
         available: Amount,
+        /// What is paid for the transaction's size.
+        rate: FeeRate,
     },
     /// No single coin is large enough.
     #[error(
-        "no single confirmed coin of the wallet that is free holds {needed}, which an expansion must pay from one coin"
+        "no single confirmed coin of the wallet that is free holds {needed}, which an expansion must pay from one coin with the fee at {}",
+        show_fee_rate(*rate)
     )]
     NoSingleCoin {
         /// Wanted.
         needed: Amount,
+        /// What is paid for the transaction's size.
+        rate: FeeRate,
     },
     /// The transaction cannot be built.
     #[error("the transaction cannot be built: {0}")]
@@ -64,19 +76,6 @@ pub enum PurseError {
     /// A coin that is not the wallet's.
     #[error("{0} is not a coin of this wallet")]
     NotOurs(OutPoint),
-}
-
-/// A coin of the wallet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnCoin {
-    /// Where it is.
-    pub outpoint: OutPoint,
-    /// What it is.
-    pub output: TxOut,
-    /// Which key it belongs to.
-    pub branch: Branch,
-    /// And which of them.
-    pub index: u32,
 }
 
 /// A transaction of the wallet, to be signed.
@@ -184,8 +183,8 @@ impl Purse {
         !coinbase || height.saturating_add(100) <= self.height().saturating_add(1)
     }
 
-    /// Builds a transaction that pays `output` from confirmed coins that are not reserved, with change where it is worth
-    /// it, and spends all of `wanted` besides. Nothing is reserved by building.
+    /// Builds a transaction that pays `output` from confirmed coins that are not reserved and hold more than their inputs cost, with
+    /// change where it is worth it, and spends all of `wanted` besides, first. Nothing is reserved by building.
     pub fn fund(
         &mut self,
         output: &TxOut,
@@ -193,13 +192,17 @@ impl Purse {
         reserved: &BTreeSet<OutPoint>,
         wanted: &[OutPoint],
     ) -> Result<Funded, PurseError> {
-        let free: Amount = self.coins(reserved).iter().map(|coin| coin.output.value).sum();
+        let coins = self.coins(reserved);
+        let (good, poor): (Vec<_>, Vec<_>) = coins.iter().partition(|coin| coin.worth(rate) > Amount::ZERO);
+        let available: Amount = good.iter().map(|coin| coin.output.value).sum();
+        let poor = poor.iter().map(|coin| coin.outpoint).filter(|coin| !wanted.contains(coin));
+        let kept: Vec<OutPoint> = reserved.iter().copied().chain(poor).collect();
         let mut builder = self.wallet.build_tx();
         builder.add_utxos(wanted).map_err(|why| PurseError::Build(why.to_string()))?;
         builder
             .add_recipient(output.script_pubkey.clone(), output.value)
             .fee_rate(rate)
-            .unspendable(reserved.iter().copied().collect())
+            .unspendable(kept)
             .exclude_unconfirmed()
             .ordering(TxOrdering::Untouched)
             .nlocktime(LockTime::ZERO)
@@ -207,7 +210,10 @@ impl Purse {
             .set_exact_sequence(Sequence::MAX);
         let psbt = builder.finish().map_err(|why| match why {
             CreateTxError::CoinSelection(short) => {
-                PurseError::NotEnough { needed: short.needed, available: free }
+                // Without coins nothing is reckoned for the input that there will be.
+                let input = rate.fee_wu(INPUT).filter(|_| short.available == Amount::ZERO);
+                let needed = short.needed + input.unwrap_or(Amount::ZERO);
+                PurseError::NotEnough { needed, available, rate }
             }
             other => PurseError::Build(other.to_string()),
         })?;
@@ -246,6 +252,17 @@ impl Purse {
         outputs.filter(|out| self.wallet.is_mine(out.script_pubkey.clone())).map(|out| out.value).sum()
     }
 
+    /// The outputs of a transaction that are the wallet's, whether a block holds it or not.
+    pub fn made_by(&self, tx: &Transaction) -> Vec<OwnCoin> {
+        let txid = tx.compute_txid();
+        let coin = |(vout, output): (u32, &TxOut)| {
+            let (keychain, index) = self.wallet.derivation_of_spk(output.script_pubkey.clone())?;
+            let outpoint = OutPoint { txid, vout };
+            Some(OwnCoin { outpoint, output: output.clone(), branch: branch_of(keychain), index })
+        };
+        (0..).zip(&tx.output).filter_map(coin).collect()
+    }
+
     /// Whether a block holds another transaction that spends one of the coins which a transaction spends.
     pub fn is_overtaken(&self, tx: &Transaction) -> bool {
         let own = tx.compute_txid();
@@ -256,10 +273,15 @@ impl Purse {
         spenders.into_iter().any(|txid| *txid != own && confirmed(*txid))
     }
 
-    /// The smallest coin that holds at least `needed`.
-    pub fn single_coin(&self, needed: Amount, reserved: &BTreeSet<OutPoint>) -> Result<OwnCoin, PurseError> {
+    /// The smallest coin that holds at least `needed`, a sum with the fee at `rate`.
+    pub fn single_coin(
+        &self,
+        needed: Amount,
+        rate: FeeRate,
+        reserved: &BTreeSet<OutPoint>,
+    ) -> Result<OwnCoin, PurseError> {
         let enough = self.coins(reserved).into_iter().filter(|coin| coin.output.value >= needed);
-        enough.min_by_key(|coin| coin.output.value).ok_or(PurseError::NoSingleCoin { needed })
+        enough.min_by_key(|coin| coin.output.value).ok_or(PurseError::NoSingleCoin { needed, rate })
     }
 
     /// An address for change.
@@ -276,12 +298,4 @@ impl Purse {
         }
         Ok(())
     }
-}
-
-fn own_coin(coin: LocalOutput) -> OwnCoin {
-    let branch = match coin.keychain {
-        KeychainKind::External => Branch::Receive,
-        KeychainKind::Internal => Branch::Change,
-    };
-    OwnCoin { outpoint: coin.outpoint, output: coin.txout, branch, index: coin.derivation_index }
 }

@@ -120,7 +120,7 @@ impl Recover {
 /// The stakes of a backup, if their keys come from this seed.
 fn of_this_wallet(backup: &Backup, keys: &Keys) -> Result<Vec<StakeRecord>, Failure> {
     for record in backup.stakes() {
-        if staker_key(&keys.staking(record.key_index)?) != record.staker {
+        if staker_key(&*keys.staking(record.key_index)?) != record.staker {
             return Err(Failure::usage("the backup is another wallet's: its stakes have other keys"));
         }
     }
@@ -134,7 +134,7 @@ fn numbers(ledger: &Ledger, keys: &Keys) -> Result<BTreeMap<StakerKey, u32>, Fai
     let mut found = BTreeMap::new();
     let (mut number, mut end) = (0, GAP);
     while number < end {
-        let key = staker_key(&keys.staking(number)?);
+        let key = staker_key(&*keys.staking(number)?);
         if owners.contains(&key) {
             found.insert(key, number);
             end = number + 1 + GAP;
@@ -203,7 +203,7 @@ async fn restore(
     record.broadcast = broadcast;
     record.registration = Some(finish::bytes_of(registration));
     record.contract()?;
-    if let Ok(signatures) = verify::quorum(ledger, &record, &keys.staking(*number)?) {
+    if let Ok(signatures) = verify::quorum(ledger, &record, &*keys.staking(*number)?) {
         record.unbonding_signatures = signatures;
     }
     Ok(Some(record))

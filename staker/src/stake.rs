@@ -1,13 +1,15 @@
 //! `stake`: lock coins behind finality providers.
 
 use crate::amount;
+use crate::bump::Price;
 use crate::coins;
 use crate::exit;
-use crate::failures;
 use crate::finish;
 use crate::keys::{Keys, staker_key};
 use crate::plan::Plan;
 use crate::purse::{Funded, PurseError, sign_all};
+use crate::raise;
+use crate::rates::fee_rate;
 use crate::record::{Origin, StakeRecord};
 use crate::register::{self, BackingCoin, Chosen, Terms};
 use crate::session::Session;
@@ -25,11 +27,6 @@ use palisade_protocol::scripts::StakeKeys;
 use palisade_protocol::stake::Contract;
 use palisade_protocol::transactions::Coin;
 use palisade_protocol::units::RelativeBlocks;
-
-/// Blocks within which a transaction should confirm when no fee rate is given.
-const FEE_TARGET: u16 = 6;
-/// What is paid while the node has no opinion, as on regtest.
-const FALLBACK_RATE: FeeRate = FeeRate::from_sat_per_kwu(500);
 
 /// How to stake: clap's own line would not say that one of the two forms is needed.
 const USAGE: &str = "palisade-staker stake --amount <AMOUNT> --provider <KEY> [--provider <KEY>]... [OPTIONS]
@@ -51,15 +48,19 @@ pub struct Stake {
     /// Where rewards go; an address of this wallet by default.
     #[arg(long, value_name = "ADDRESS")]
     pub payout: Option<String>,
-    /// Fee rate in sat/vB; what the node estimates by default.
+    /// Fee rate in sat/vB; what the node estimates by default. With --resume, what a stake that is sent and waits is to pay: the
+    /// wallet pays the rest by a child that spends its change.
     #[arg(long, allow_hyphen_values = true, value_parser = amount::parse_fee_rate)]
     pub fee_rate: Option<FeeRate>,
+    /// With --resume and --fee-rate: most that the wallet may pay for that.
+    #[arg(long, value_name = "AMOUNT", default_value = "0.001 BTC", value_parser = amount::parse)]
+    pub max_fee: Amount,
     /// Broadcast first and register after a confirmation: until the committee has signed there is no early exit. Rewards then
     /// go to an address of this wallet.
     #[arg(long, conflicts_with = "payout")]
     pub confirmed: bool,
     /// Go on with a stake that was begun before: the beginning of its id.
-    #[arg(long, value_name = "STAKE", conflicts_with_all = ["amount", "providers", "lock", "payout", "fee_rate", "confirmed"])]
+    #[arg(long, value_name = "STAKE", conflicts_with_all = ["amount", "providers", "lock", "payout", "confirmed"])]
     pub resume: Option<String>,
     /// Do not wait for the committee: register, and let `stake --resume` do the rest.
     #[arg(long)]
@@ -89,13 +90,23 @@ impl Stake {
             // Somebody may have sent what `extend --print` has printed, or what another copy of the wallet has.
             record.broadcast |= session.known(&record).is_some_and(|stake| stake.ever_included)
                 || coins::found(&session.node, &record).await?.is_some();
+            if self.fee_rate.is_some() {
+                raise::check_waits(session, &record).await?;
+            }
             finish::check_can_go_on(session, &record).await?;
             let plan = Plan::of(session, &record)?;
             if !record.broadcast {
                 confirm(&plan, self.yes)?;
             }
             let keys = session.keys()?;
-            return self.go_on(session, record, &plan, &keys).await;
+            let raised = match self.fee_rate {
+                Some(rate) => {
+                    let price = Price { rate, least: rate, ceiling: self.max_fee };
+                    raise::raise(session, &record, &keys, (plan.fee, price), self.yes).await?
+                }
+                None => None,
+            };
+            return Ok(Locked { raised, ..self.go_on(session, record, &plan, &keys).await? });
         }
         session.check_same_bitcoin().await?;
         let keys = session.keys()?;
@@ -139,7 +150,7 @@ impl Stake {
             None => session.purse.address()?.script_pubkey(),
         };
         let key_index = session.book.next_key();
-        let staker = staker_key(&keys.staking(key_index)?);
+        let staker = staker_key(&*keys.staking(key_index)?);
         let stake_keys = StakeKeys::new(staker, chosen.keys.clone(), params.committee().clone());
         let stake_keys = stake_keys.map_err(Failure::usage)?;
         let script_pubkey = Output::staking(&stake_keys, lock).script_pubkey();
@@ -160,7 +171,7 @@ impl Stake {
 
     /// The record of a stake that is broadcast first: the timelock alone is proven.
     fn prepare(&self, keys: &Keys, draft: &Draft) -> Result<StakeRecord, Failure> {
-        exit::prove(&draft.contract, None, &keys.staking(draft.key_index)?, &draft.payout)?;
+        exit::prove(&draft.contract, None, &*keys.staking(draft.key_index)?, &draft.payout)?;
         let staking_tx = sign_all(&draft.funded, keys)?;
         Ok(StakeRecord::new(&draft.contract, draft.origin(&staking_tx)))
     }
@@ -174,7 +185,9 @@ impl Stake {
     ) -> Result<StakeRecord, Failure> {
         let key = keys.staking(draft.key_index)?;
         let held = session.held();
-        let coin = draft.funded.coins.iter().find(|coin| !held.contains(&coin.outpoint));
+        // The largest: members of the committee sign first what shows most of its amount.
+        let free = draft.funded.coins.iter().filter(|coin| !held.contains(&coin.outpoint));
+        let coin = free.max_by_key(|coin| coin.output.value);
         let coin = coin.ok_or_else(|| session.still_backing())?;
         let proof = session.prove(coin.outpoint.txid).await?;
         finish::until_hub_knows(session, proof.block_hash).await?;
@@ -236,22 +249,6 @@ fn not_to_be_staked(why: StakeRefused) -> Failure {
             Failure::usage(format_args!("{found} cannot be staked: {min} to {max} can"))
         }
         other => Failure::usage(other),
-    }
-}
-
-/// The fee rate asked for, or the node's estimate.
-pub async fn fee_rate(session: &Session, asked: Option<FeeRate>) -> Result<FeeRate, Failure> {
-    fee_rate_of(&session.node, asked).await
-}
-
-/// The same with only a node.
-pub async fn fee_rate_of(
-    node: &palisade_hub::bitcoind::BitcoinRpc,
-    asked: Option<FeeRate>,
-) -> Result<FeeRate, Failure> {
-    match asked {
-        Some(rate) => Ok(rate),
-        None => node.estimate_fee_rate(FEE_TARGET, FALLBACK_RATE).await.map_err(failures::node),
     }
 }
 

@@ -1,9 +1,11 @@
 //! What became of an order to lock coins.
 
 use crate::plan::Plan;
+use crate::raise::Raised;
 use crate::record::StakeRecord;
 use crate::session::Session;
 use crate::status::{Seen, describe};
+use bitcoin::Amount;
 use palisade_hub::daemon::exit::Failure;
 use palisade_hub::ledger::state::StakeState;
 use serde::Serialize;
@@ -30,6 +32,9 @@ pub struct Locked {
     /// For an expansion, the stake that goes into it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expands: Option<String>,
+    /// What the wallet has added to what it pays.
+    #[serde(flatten)]
+    pub raised: Option<Raised>,
     /// Whether a backup has it already.
     #[serde(skip)]
     pub backed_up: bool,
@@ -57,6 +62,7 @@ impl Locked {
             expands: record.expands.map(|old| old.to_string()),
             backed_up: session.book.is_backed_up(record),
             next: told.next,
+            raised: None,
             raw: None,
         })
     }
@@ -74,6 +80,10 @@ impl fmt::Display for Locked {
         }
         if !self.broadcast {
             writeln!(f, "  go on: palisade-staker stake --resume {name}")?;
+        }
+        if let Some(raised) = &self.raised {
+            let fee = Amount::from_sat(raised.child_fee_sat);
+            writeln!(f, "  the wallet pays {fee} more for it, by transaction {}", raised.child_txid)?;
         }
         self.raw.iter().try_for_each(|raw| writeln!(f, "  transaction: {raw}"))?;
         if self.broadcast && !self.backed_up {

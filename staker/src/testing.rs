@@ -28,7 +28,7 @@ pub(crate) fn keys() -> Keys {
 
 /// The holder's first staking key.
 pub(crate) fn key() -> Keypair {
-    keys().staking(0).unwrap()
+    *keys().staking(0).unwrap()
 }
 
 /// Where the holder's coins come from and go to.

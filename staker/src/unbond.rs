@@ -1,16 +1,16 @@
 //! `unbond`: leave early, by the transaction that the committee has signed before the coins were locked.
 
 use crate::amount;
-use crate::bump::{Child, NoChild, Parent};
+use crate::bump::{Child, NoChild, Parent, Price};
 use crate::coins::{self, Sources};
 use crate::exit;
 use crate::extend;
 use crate::failures;
 use crate::finish;
 use crate::keys::Keys;
+use crate::rates::estimate;
 use crate::record::StakeRecord;
 use crate::session::Session;
-use crate::stake::fee_rate_of;
 use crate::verify;
 use crate::when::Calendar;
 use bitcoin::consensus::encode::serialize_hex;
@@ -136,7 +136,7 @@ impl Unbond {
         let fee = Amount::from_sat(record.amount_sat).checked_sub(paid).unwrap_or(Amount::ZERO);
         let child = match self.print {
             true => None,
-            false => self.child(session, &keys, &Parent { transaction: &tx, fee }).await?,
+            false => self.child(session, &keys, &Parent::presigned(&tx, fee)).await?,
         };
         let summary = Unbonding {
             stake: record.name(),
@@ -191,6 +191,18 @@ impl Unbond {
         }
     }
 
+    /// What the exit is to pay: exactly what was asked for, or what the node estimates up to what the wallet may pay.
+    async fn price(&self, session: &Session) -> Result<Price, Failure> {
+        let (rate, least) = match self.fee_rate {
+            Some(rate) => (rate, rate),
+            None => {
+                let least = session.node.least_fee_rate().await.map_err(failures::node)?;
+                (estimate(&session.node).await?, least)
+            }
+        };
+        Ok(Price { rate, least, ceiling: self.max_fee })
+    }
+
     /// What the wallet adds, if what was agreed on is not enough.
     async fn child(
         &self,
@@ -198,7 +210,8 @@ impl Unbond {
         keys: &Keys,
         parent: &Parent<'_>,
     ) -> Result<Option<Child>, Failure> {
-        let rate = fee_rate_of(&session.node, self.fee_rate).await?;
+        let price = self.price(session).await?;
+        let rate = price.rate;
         let waiting = match parent.waiting(&session.node).await {
             Err(NoChild::Compatible) if self.fee_rate.is_none() => return Ok(None),
             waiting => waiting?,
@@ -209,8 +222,7 @@ impl Unbond {
         session.sync().await?;
         let reserved = session.reserved();
         let payer = (&mut session.purse, keys);
-        let made =
-            parent.child(&session.node, payer, (rate, self.max_fee), waiting.as_ref(), &reserved).await;
+        let made = parent.child(&session.node, payer, price, waiting.as_ref(), &reserved).await;
         match made {
             Ok(child) => Ok(Some(child)),
             // The node takes it as it is; how long it waits then is another matter.

@@ -184,9 +184,10 @@ pub fn next(stake: &Stake, broadcast: bool, view: View<'_>) -> String {
                 format!("in block {block}; gains power at {}{resumed}", view.when(deep.0))
             }
             None if broadcast => format!(
-                "handed to Bitcoin; waits for its first block, and gains power {} after that{}",
+                "handed to Bitcoin; waits for its first block, and gains power {} after that{}; `stake --resume {} --fee-rate RATE` makes it pay more",
                 view.calendar.blocks(stake.k),
-                lapses()
+                lapses(),
+                stake.id
             ),
             None => {
                 format!("the committee has signed, nothing is locked yet: {}", resumable(stake, view))

@@ -1,12 +1,12 @@
 //! One look after another: what became of what is under way, and what to anchor next.
 
-use super::build::{CannotBuild, build, inputs};
-use super::flight::{Flight, Flights, Version};
+use super::build::{ANCHOR, CannotBuild, Terms, build, inputs};
+use super::flight::{Flight, Flights};
 use crate::config::AnchorProcess;
 use crate::shell::{Pass, PassError, Work, meet};
-use crate::wallet::Wallet;
-use bitcoin::{Amount, FeeRate};
-use palisade_hub::bitcoind::{BitcoinRpc, RpcError};
+use crate::wallet::{self, Lack, Wallet};
+use bitcoin::Amount;
+use palisade_hub::bitcoind::BitcoinRpc;
 use palisade_hub::client::{HubClient, HubError};
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::chains::Chain;
@@ -17,10 +17,6 @@ use palisade_protocol::units::Epoch;
 use prometheus::{IntCounter, IntGauge, Registry};
 use std::time::Duration;
 
-/// Blocks within which an anchor should confirm.
-const FEE_TARGET: u16 = 2;
-/// What is paid while the node cannot say, as on regtest.
-const FALLBACK_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(2);
 /// Epochs that are asked for before the newest, when that has no quorum yet.
 const LOOK_BACK: u64 = 3;
 
@@ -57,11 +53,11 @@ impl Meters {
 
 /// An anchorer between two passes.
 pub struct Anchorer {
-    wallet: Wallet,
-    flights: Flights,
-    replica: Replica,
+    pub(super) wallet: Wallet,
+    pub(super) flights: Flights,
+    pub(super) replica: Replica,
     hub: HubClient,
-    bitcoin: BitcoinRpc,
+    pub(super) bitcoin: BitcoinRpc,
     bump_after: u32,
     max_fee: Amount,
     met: bool,
@@ -79,17 +75,13 @@ impl Work for Anchorer {
         self.replica.ledger()
     }
 
+    fn lack(&self) -> Option<Lack> {
+        Self::lack(self)
+    }
+
     async fn pass(&mut self) -> Result<Pass, PassError> {
         Self::pass(self).await
     }
-}
-
-/// Where a flight is.
-enum Place {
-    /// One of its transactions is in a block, so deep.
-    Mined(u32),
-    /// None is.
-    Waiting,
 }
 
 impl Anchorer {
@@ -111,6 +103,11 @@ impl Anchorer {
     /// Its counters.
     pub fn meters(&self) -> &Meters {
         &self.meters
+    }
+
+    /// What its coins lack to pay for one anchor at the ceiling.
+    pub fn lack(&self) -> Option<Lack> {
+        self.wallet.lack(self.max_fee, ANCHOR, Amount::ZERO)
     }
 
     /// One look.
@@ -139,79 +136,6 @@ impl Anchorer {
         self.meters.age.set(age.into());
     }
 
-    /// Ends flights that are deep in Bitcoin; gives those that are in no block, back on the wire.
-    async fn look_at_flights(&mut self) -> Result<Vec<Flight>, PassError> {
-        let ledger = self.replica.ledger();
-        let deep = ledger.params_at(ledger.btc_height()).1.k();
-        let mut waiting = Vec::new();
-        for flight in self.flights.open_ones()? {
-            match self.place_of(&flight).await? {
-                Place::Mined(depth) if depth >= deep => self.flights.end(flight.id)?,
-                Place::Mined(_) => {}
-                Place::Waiting => {
-                    if self.send_again(&flight).await? {
-                        waiting.push(flight);
-                    }
-                }
-            }
-        }
-        Ok(waiting)
-    }
-
-    async fn place_of(&self, flight: &Flight) -> Result<Place, PassError> {
-        for version in flight.versions.iter().rev() {
-            let found = self.bitcoin.raw_transaction(version.txid()).await?;
-            let Some(block) = found.and_then(|found| found.mined_in) else { continue };
-            if self.bitcoin.height_of(block).await?.is_some() {
-                // As deep as the ledger knows: by then it has heard of the anchor too.
-                let known = self.replica.ledger().bitcoin();
-                let depth = known.height_of(&block).and_then(|height| known.depth_of(height));
-                return Ok(Place::Mined(depth.unwrap_or(0)));
-            }
-        }
-        Ok(Place::Waiting)
-    }
-
-    /// Sends the newest version, in case the node does not have it. A flight whose coin is gone is over.
-    async fn send_again(&self, flight: &Flight) -> Result<bool, PassError> {
-        let Some(newest) = flight.versions.last() else { return Ok(false) };
-        match self.bitcoin.send_raw_transaction(&newest.transaction).await {
-            Ok(_) => Ok(true),
-            Err(RpcError::Refused { message, .. }) if message.contains("missingorspent") => {
-                let why = self.why_gone(flight.id, newest).await?;
-                tracing::warn!(txid = %newest.txid(), why, "an anchor can never confirm; another one will be made");
-                self.flights.end(flight.id)?;
-                Ok(false)
-            }
-            // An older version is still in the mempool and pays as much, or the node wants more than it pays: it is
-            // replaced when its time comes.
-            Err(why @ RpcError::Refused { .. }) => {
-                tracing::debug!(txid = %newest.txid(), %why, "the node does not take an anchor again");
-                Ok(true)
-            }
-            Err(why) => Err(why.into()),
-        }
-    }
-
-    /// Why a version's coins are not there. A reorganisation can take away the transaction that made one, or leave two anchors of
-    /// ours that spend the same.
-    async fn why_gone(&self, flight: i64, version: &Version) -> Result<&'static str, PassError> {
-        let others = self.flights.open_ones()?;
-        let others = || others.iter().filter(|own| own.id != flight).flat_map(|own| &own.versions);
-        for coin in inputs(version) {
-            if others().any(|own| inputs(own).any(|other| other == coin)) {
-                return Ok(
-                    "another anchor of this wallet spent its coin: Bitcoin was reorganised between the two",
-                );
-            }
-            let found = self.bitcoin.raw_transaction(coin.txid).await?;
-            if found.and_then(|found| found.mined_in).is_none() {
-                return Ok("a reorganisation of Bitcoin took the transaction away that made its coin");
-            }
-        }
-        Ok("another transaction spent its coin")
-    }
-
     /// Anchors the newest checkpoint, if it is not anchored.
     async fn start(&mut self) -> Result<Pass, PassError> {
         let newest = self.replica.ledger().anchors().iter().next_back().map(|(epoch, _)| epoch);
@@ -223,26 +147,29 @@ impl Anchorer {
         }
     }
 
-    /// Replaces a transaction once there is a newer checkpoint, or when it has waited long enough.
+    /// Replaces a transaction once there is a newer checkpoint, or when it has waited long enough and is still needed: somebody
+    /// else's anchor may have come into a block meanwhile.
     async fn hurry(&mut self, flight: &Flight) -> Result<Pass, PassError> {
         let Some(newest) = flight.versions.last() else { return Ok(Pass::Idle) };
         let newer = self.checkpoint(Some(newest.epoch)).await?;
         // After a reorg the wallet still counts what the lost block spent: then other coins must pay.
-        let replaceable = inputs(newest).all(|coin| self.wallet.purse.holds(coin));
+        let replaceable = inputs(newest).next().is_some_and(|coin| self.wallet.purse.holds(coin));
+        let is_needed = self.replica.ledger().anchors().from(newest.epoch).next().is_none();
         let tip = self.bitcoin.tip().await?.height;
         let is_late = tip >= newest.height.saturating_add(self.bump_after);
         let same = || Anchor::find(&newest.transaction).ok().map(|(_, anchor)| anchor);
-        match newer.or_else(|| same().filter(|_| is_late && replaceable)) {
+        match newer.or_else(|| same().filter(|_| is_late && is_needed && replaceable)) {
             Some(anchor) => self.put(&anchor, Some(flight).filter(|_| replaceable)).await,
             None => Ok(Pass::Idle),
         }
     }
 
     async fn put(&mut self, anchor: &Anchor, replaces: Option<&Flight>) -> Result<Pass, PassError> {
-        let estimate = self.bitcoin.estimate_fee_rate(FEE_TARGET, FALLBACK_RATE).await?;
+        let price = wallet::price(&self.bitcoin, self.max_fee).await?;
         let height = self.bitcoin.tip().await?.height;
         let old = replaces.and_then(|flight| flight.versions.last());
-        let version = build(&mut self.wallet, anchor, estimate, old, self.max_fee, height)?;
+        let taken = self.taken(replaces).await?;
+        let version = build(&mut self.wallet, anchor, &Terms { price, old, taken: &taken, height })?;
         self.flights.record(replaces.map(|flight| flight.id), &version)?;
         let (epoch, txid, fee_sat) = (anchor.epoch.0, version.txid(), version.fee.to_sat());
         self.bitcoin.send_raw_transaction(&version.transaction).await?;

@@ -2,14 +2,18 @@
 
 use super::flight::Version;
 use crate::wallet::Wallet;
-use bitcoin::{Amount, FeeRate, OutPoint, Sequence, TxOut};
+use bitcoin::absolute::LockTime;
+use bitcoin::transaction::Version as TxVersion;
+use bitcoin::{Amount, FeeRate, OutPoint, Sequence, Transaction, TxIn, TxOut, Weight, Witness};
 use palisade_protocol::anchor::{Anchor, MAX_ANCHOR_TRANSACTION};
-use palisade_staker::bump::{INCREMENTAL_RELAY, step};
+use palisade_staker::bump::{INCREMENTAL_RELAY, Price, step};
 use palisade_staker::purse::{PurseError, sign_all};
 use std::collections::BTreeSet;
 
 /// Rates that are tried until the replacement pays enough.
 const TRIES: usize = 20;
+/// An anchor with one coin and no change.
+pub const ANCHOR: Weight = Weight::from_vb_unchecked(175);
 
 /// Why there is no transaction.
 #[derive(Debug, thiserror::Error)]
@@ -34,38 +38,82 @@ pub enum CannotBuild {
     TooLong(usize),
 }
 
-/// A new transaction that carries the anchor, or one that replaces `old`.
-pub fn build(
+/// What a new transaction goes by.
+pub struct Terms<'a> {
+    /// What is paid.
+    pub price: Price,
+    /// What it replaces.
+    pub old: Option<&'a Version>,
+    /// Coins that other transactions in the mempool spend.
+    pub taken: &'a BTreeSet<OutPoint>,
+    /// Bitcoin's height.
+    pub height: u32,
+}
+
+/// A new transaction that carries the anchor, or one that replaces another. Where the price is above the ceiling it pays what the
+/// ceiling allows.
+pub fn build(wallet: &mut Wallet, anchor: &Anchor, terms: &Terms<'_>) -> Result<Version, CannotBuild> {
+    let (price, old) = (terms.price, terms.old);
+    let wanted = old.map_or(price.rate, |old| price.rate.max(raised(old)));
+    // The rate at which nothing but the smallest transaction pays the ceiling; other ones only less.
+    let mut most = rate_of(price.ceiling, smallest(anchor));
+    let mut rate = wanted.min(most);
+    for _ in 0..TRIES {
+        let version = at(wallet, anchor, rate.max(price.least), terms)?;
+        let least = old.map_or(Amount::ZERO, |old| least(old, &version));
+        if rate < price.least || least > price.ceiling {
+            let wanted = version.fee.max(least);
+            return Err(CannotBuild::Ceiling { wanted, ceiling: price.ceiling });
+        }
+        if version.fee > price.ceiling {
+            let weight = version.transaction.weight().to_wu();
+            most = rate_of(price.ceiling, weight).min(lower(rate));
+            rate = most;
+        } else if version.fee < least && rate < most {
+            rate = step(rate).min(most);
+        } else if version.fee < least {
+            return Err(CannotBuild::Ceiling { wanted: least, ceiling: price.ceiling });
+        } else {
+            return Ok(version);
+        }
+    }
+    Err(PurseError::Build("no rate makes it pay more than what it replaces".to_owned()).into())
+}
+
+/// One at a rate. All that replace one another spend its first coin.
+fn at(
     wallet: &mut Wallet,
     anchor: &Anchor,
     rate: FeeRate,
-    old: Option<&Version>,
-    ceiling: Amount,
-    height: u32,
+    terms: &Terms<'_>,
 ) -> Result<Version, CannotBuild> {
-    let coins: Vec<OutPoint> = old.into_iter().flat_map(inputs).collect();
-    let output = TxOut { value: Amount::ZERO, script_pubkey: anchor.script() };
-    let mut rate = old.map_or(rate, |old| rate.max(raised(old)));
-    for _ in 0..TRIES {
-        let mut funded = wallet.purse.fund(&output, rate, &BTreeSet::new(), &coins)?;
-        if funded.fee > ceiling {
-            return Err(CannotBuild::Ceiling { wanted: funded.fee, ceiling });
-        }
-        for input in &mut funded.transaction.input {
-            input.sequence = Sequence::ENABLE_RBF_NO_LOCKTIME;
-        }
-        let transaction = sign_all(&funded, &wallet.keys)?;
-        let length = transaction.base_size();
-        if length > MAX_ANCHOR_TRANSACTION {
-            return Err(CannotBuild::TooLong(length));
-        }
-        let version = Version { epoch: anchor.epoch, fee: funded.fee, height, transaction };
-        if old.is_none_or(|old| version.fee >= least(old, &version)) {
-            return Ok(version);
-        }
-        rate = step(rate);
+    let common: Vec<OutPoint> = terms.old.into_iter().filter_map(|old| inputs(old).next()).collect();
+    let mut funded = wallet.purse.fund(&output(anchor), rate, terms.taken, &common)?;
+    for input in &mut funded.transaction.input {
+        input.sequence = Sequence::ENABLE_RBF_NO_LOCKTIME;
     }
-    Err(PurseError::Build("no rate makes it pay more than what it replaces".to_owned()).into())
+    let transaction = sign_all(&funded, &wallet.keys)?;
+    let length = transaction.base_size();
+    if length > MAX_ANCHOR_TRANSACTION {
+        return Err(CannotBuild::TooLong(length));
+    }
+    Ok(Version { epoch: anchor.epoch, fee: funded.fee, height: terms.height, transaction })
+}
+
+fn output(anchor: &Anchor) -> TxOut {
+    TxOut { value: Amount::ZERO, script_pubkey: anchor.script() }
+}
+
+/// Weight of the smallest transaction that carries an anchor: one coin, and no change.
+fn smallest(anchor: &Anchor) -> u64 {
+    let witness = Witness::from_slice(&[[0; 64]]);
+    let transaction = Transaction {
+        version: TxVersion::TWO,
+        lock_time: LockTime::ZERO,
+        input: vec![TxIn { witness, ..TxIn::default() }],
+        output: vec![output(anchor)],
+    };
+    transaction.weight().to_wu()
 }
 
 /// The coins that a transaction spends.
@@ -81,6 +129,14 @@ fn least(old: &Version, new: &Version) -> Amount {
 
 /// A step above the rate that a transaction pays.
 fn raised(old: &Version) -> FeeRate {
-    let weight = old.transaction.weight().to_wu().max(1);
-    step(FeeRate::from_sat_per_kwu(old.fee.to_sat().saturating_mul(1_000).div_ceil(weight)))
+    step(rate_of(old.fee, old.transaction.weight().to_wu()))
+}
+
+fn rate_of(fee: Amount, weight: u64) -> FeeRate {
+    FeeRate::from_sat_per_kwu(fee.to_sat().saturating_mul(1_000) / weight.max(1))
+}
+
+/// The next lower rate.
+fn lower(rate: FeeRate) -> FeeRate {
+    FeeRate::from_sat_per_kwu(rate.to_sat_per_kwu().saturating_sub(1))
 }

@@ -4,19 +4,19 @@
 //! was not taken, and never more than the ceiling. What is under way is read back from the node.
 
 use crate::config::WalletConfig;
-use crate::wallet::Wallet;
-use bitcoin::{Amount, FeeRate, Txid};
+use crate::wallet::{self, Lack, Wallet};
+use bitcoin::{Amount, Txid, Weight};
 use palisade_hub::bitcoind::{BitcoinRpc, RpcError};
-use palisade_staker::bump::{NoChild, Parent, step};
+use palisade_protocol::params::P2TR_DUST;
+use palisade_protocol::transactions::bump::BUMP_VALUE;
+use palisade_staker::bump::{NoChild, Parent, more, step};
 use palisade_staker::purse::PurseError;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Blocks within which a slashing should confirm.
-const FEE_TARGET: u16 = 2;
-/// What is paid while the node cannot say, as on regtest.
-const FALLBACK_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(2);
 /// Rates that are tried in one look, where the node wants more than it said.
 const TRIES: usize = 12;
+/// The smallest slashing and a child of it with one coin.
+const SLASHING: Weight = Weight::from_vb_unchecked(365);
 
 /// A wallet and how it pays.
 pub struct Payer {
@@ -53,10 +53,10 @@ impl Payer {
     pub async fn send(&mut self, node: &BitcoinRpc, parent: &Parent<'_>, tip: u32) -> Result<Sent, NoChild> {
         let since = *self.since.entry(parent.transaction.compute_txid()).or_insert(tip);
         let waited = tip.saturating_sub(since) / self.bump_after;
-        let estimate = node.estimate_fee_rate(FEE_TARGET, FALLBACK_RATE).await?;
-        let mut rate = (0..waited).fold(estimate, |rate, _| step(rate));
+        let mut price = wallet::price(node, self.ceiling).await?;
+        price.rate = (0..waited).fold(price.rate, |rate, _| step(rate));
         let waiting = parent.waiting(node).await?;
-        if rate <= waiting.map_or(parent.rate(), |child| child.rate) {
+        if price.rate <= waiting.map_or(parent.rate(), |child| child.rate) {
             match node.send_raw_transaction(parent.transaction).await {
                 Ok(_) => return Ok(Sent::Alone),
                 Err(RpcError::Refused { message, .. }) if wants_more(&message) => {}
@@ -65,15 +65,25 @@ impl Payer {
         }
         for _ in 0..TRIES {
             let payer = (&mut self.wallet.purse, &self.wallet.keys);
-            let child =
-                parent.child(node, payer, (rate, self.ceiling), waiting.as_ref(), &BTreeSet::new()).await?;
+            let child = parent.child(node, payer, price, waiting.as_ref(), &BTreeSet::new()).await?;
             match node.submit_package(parent.transaction, &child.transaction).await {
                 Ok(()) => return Ok(Sent::Paid(child.transaction.compute_txid(), child.fee)),
-                Err(RpcError::Refused { message, .. }) if wants_more(&message) => rate = step(rate),
+                Err(RpcError::Refused { message, .. }) if wants_more(&message) => {}
                 Err(why) => return Err(why.into()),
             }
+            let (wanted, ceiling) = (more(child.fee), self.ceiling);
+            if child.fee == ceiling {
+                return Err(NoChild::Ceiling { wanted, ceiling });
+            }
+            price.rate = step(price.rate);
         }
         Err(PurseError::Build("no rate that was tried is enough for the node".to_owned()).into())
+    }
+
+    /// What its coins lack to pay for one slashing at the ceiling.
+    pub fn lack(&self) -> Option<Lack> {
+        let change = Amount::from_sat(P2TR_DUST).checked_sub(BUMP_VALUE).unwrap_or(Amount::ZERO);
+        self.wallet.lack(self.ceiling, SLASHING, change)
     }
 }
 

@@ -163,7 +163,7 @@ impl Watcher {
             Slashable::Unbonding => unbonding_coin(&stake.presigned.unbonding).value,
         };
         let paid: Amount = tx.output.iter().map(|output| output.value).sum();
-        let parent = Parent { transaction: &tx, fee: value.checked_sub(paid).unwrap_or(Amount::ZERO) };
+        let parent = Parent::presigned(&tx, value.checked_sub(paid).unwrap_or(Amount::ZERO));
         let txid = tx.compute_txid();
         match self.send(&parent, tip).await {
             Ok(Sent::Paid(child, fee)) => {

@@ -4,6 +4,7 @@ use super::book::{Book, Job, Mark};
 use super::payer::Payer;
 use super::votes::Votes;
 use crate::shell::{FileError, Pass, PassError, Work};
+use crate::wallet::Lack;
 use bitcoin::{BlockHash, Txid};
 use palisade_hub::bitcoind::BitcoinRpc;
 use palisade_hub::client::{HubClient, HubError};
@@ -14,6 +15,7 @@ use palisade_protocol::curve::KeyPair;
 use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::message::Message;
+use palisade_protocol::params::Profile;
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::Height;
 use prometheus::{IntGauge, Registry};
@@ -116,6 +118,10 @@ impl Work for Watcher {
         self.replica.ledger()
     }
 
+    fn lack(&self) -> Option<Lack> {
+        Self::lack(self)
+    }
+
     async fn pass(&mut self) -> Result<Pass, PassError> {
         Self::pass(self).await
     }
@@ -163,6 +169,12 @@ impl Watcher {
     /// The ledger that follows from its copy of the log.
     pub fn ledger(&self) -> &Ledger {
         self.replica.ledger()
+    }
+
+    /// What the coins of the wallet that pays lack, where there is one and slashings can be paid for.
+    pub fn lack(&self) -> Option<Lack> {
+        let can_be_paid = self.ledger().params().iter().any(|params| params.profile() == Profile::Bumpable);
+        self.payer.as_ref().filter(|_| can_be_paid)?.lack()
     }
 
     /// One look at everything, Bitcoin first: what the hub does comes last, and its failing is told last.

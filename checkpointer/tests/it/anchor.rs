@@ -7,6 +7,7 @@ use palisade_checkpointer::config::{AnchorProcess, Process, WalletConfig};
 use palisade_checkpointer::report::Reporter;
 use palisade_checkpointer::wallet::{Purpose, Wallet};
 use palisade_checkpointer::{Pass, PassError};
+use palisade_hub::bitcoind::BitcoinRpc;
 use palisade_hub::client::HubClient;
 use palisade_hub::daemon::endpoint::ListenAddr;
 use palisade_hub::daemon::interval::Interval;
@@ -27,7 +28,7 @@ const ANNA: &str = "anna";
 /// A party whose chain zero has a set, a wallet that pays for anchors, and the reporter.
 pub struct Scene {
     pub party: Party,
-    reporter: Reporter,
+    pub reporter: Reporter,
     pub config: AnchorProcess,
 }
 
@@ -72,22 +73,26 @@ impl Scene {
         }
     }
 
-    fn anchorer(&self) -> Anchorer {
+    pub fn anchorer(&self) -> Anchorer {
         self.anchorer_at(self.party.hub.client.url().as_str())
     }
 
     /// One that asks the hub at an address.
     pub fn anchorer_at(&self, hub: &str) -> Anchorer {
-        let wallet = Wallet::open(
-            Purpose::Anchor,
-            &self.config.wallet,
-            &self.config.process.data_dir,
-            bitcoin::Network::Regtest,
-        )
-        .unwrap();
+        self.anchorer_with(hub, self.party.rpc())
+    }
+
+    /// One that asks the hub at an address, and a node.
+    pub fn anchorer_with(&self, hub: &str, node: BitcoinRpc) -> Anchorer {
         let (_, replica) = self.party.replica("anchor");
         let hub = HubClient::new(hub.parse().unwrap());
-        Anchorer::open(&self.config, wallet, replica, hub, self.party.rpc()).unwrap()
+        Anchorer::open(&self.config, self.wallet(), replica, hub, node).unwrap()
+    }
+
+    /// The wallet that pays.
+    pub fn wallet(&self) -> Wallet {
+        let (own, data) = (&self.config.wallet, &self.config.process.data_dir);
+        Wallet::open(Purpose::Anchor, own, data, bitcoin::Network::Regtest).unwrap()
     }
 
     /// Votes on every voted block until one more epoch is over and final, and signs its checkpoint. Gives the epoch.
@@ -132,11 +137,11 @@ impl Scene {
         }
     }
 
-    async fn mempool(&self) -> Vec<Txid> {
+    pub async fn mempool(&self) -> Vec<Txid> {
         self.party.node.rpc().call("getrawmempool", json!([])).await.unwrap()
     }
 
-    async fn transaction(&self, txid: Txid) -> Transaction {
+    pub async fn transaction(&self, txid: Txid) -> Transaction {
         self.party.node.rpc().raw_transaction(txid).await.unwrap().unwrap().transaction
     }
 

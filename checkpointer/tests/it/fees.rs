@@ -21,15 +21,15 @@ use std::path::PathBuf;
 const MARKET: FeeRate = FeeRate::from_sat_per_vb_u32(20);
 
 /// Two active stakes whose presigned transactions can be bumped, and a wallet for the watcher; the first stake has left early.
-struct Scene {
-    party: Party,
+pub struct Scene {
+    pub party: Party,
     reporter: Reporter,
     ids: [StakeId; 2],
     config: WalletConfig,
 }
 
 impl Scene {
-    async fn new(coins: &[u64]) -> Self {
+    pub async fn new(coins: &[u64]) -> Self {
         let (party, reporter) = Box::pin(Party::of(World::bumpable(1_000_000))).await;
         // Coins for those who crowd the mempool.
         party.node.mine(80).await.unwrap();
@@ -53,37 +53,43 @@ impl Scene {
         Self { party, reporter, ids, config }
     }
 
-    fn payer(&self) -> Option<Payer> {
+    pub fn payer(&self) -> Option<Payer> {
         let data = self.party.folder.path().join("watch-wallet");
         let wallet = Wallet::open(Purpose::Watch, &self.config, &data, bitcoin::Network::Regtest).unwrap();
         Some(Payer::new(wallet, &self.config))
     }
 
-    fn hub(&self) -> String {
+    pub fn hub(&self) -> String {
         self.party.hub.client.url().to_string()
     }
 
-    async fn key_is_out(&self) {
+    pub async fn key_is_out(&self) {
         self.party.hub.client.submit(&Message::Evidence(leak())).await.unwrap();
     }
 
     /// The slashing of the unbonding output of the first stake, and that of the second stake.
-    fn slashings(&self) -> [Transaction; 2] {
+    pub fn slashings(&self) -> [Transaction; 2] {
         let [left, stayed] = self.ids.map(|id| self.party.stake(&id).presigned);
         [left.unbonding_slashing, stayed.slashing]
     }
 
-    async fn waits(&self, tx: &Transaction) -> bool {
+    pub async fn waits(&self, tx: &Transaction) -> bool {
         self.party.node.rpc().mempool_entry(tx.compute_txid()).await.unwrap().is_some()
     }
 
-    async fn is_mined(&self, tx: &Transaction) -> bool {
+    pub async fn is_mined(&self, tx: &Transaction) -> bool {
         let found = self.party.node.rpc().raw_transaction(tx.compute_txid()).await.unwrap();
         found.is_some_and(|found| found.mined_in.is_some())
     }
 
+    /// Whether a child of a transaction is in the mempool.
+    pub async fn is_paid_for(&self, tx: &Transaction) -> bool {
+        let spends = self.party.node.rpc().spends_in_mempool(&[bump::handle(tx).unwrap()]).await.unwrap();
+        spends[0].is_some()
+    }
+
     /// What the child of a transaction in the mempool pays.
-    async fn paid_for(&self, tx: &Transaction) -> Option<Amount> {
+    pub async fn paid_for(&self, tx: &Transaction) -> Option<Amount> {
         let rpc = self.party.node.rpc();
         let spends = rpc.spends_in_mempool(&[bump::handle(tx).unwrap()]).await.unwrap();
         Some(rpc.mempool_entry(spends[0]?).await.unwrap()?.fee)

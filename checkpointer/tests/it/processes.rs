@@ -1,18 +1,19 @@
 //! The shipped binary, with a user's flags.
 
-use crate::party::Party;
+use crate::party::{Party, settle};
 use crate::watch::{leak, party_with_stakes};
+use bitcoin::{Address, Amount};
 use palisade_hub::daemon::private_file;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::message::Message;
 use palisade_regtest::process::{Daemon, json_tool, tool, wait_for};
-use palisade_regtest::world::provider_key;
+use palisade_regtest::world::{World, provider_key};
 use palisade_regtest::{Node, in_time};
 use serde_json::Value;
 use std::path::Path;
 
-/// A configuration in `dir` for everything of a party but the node, with free ports.
-async fn init(party: &Party, dir: &Path, node: &Node) -> String {
+/// A configuration in `dir` for everything of a party but the node, with free ports, and what was said when it was made.
+pub async fn init(party: &Party, dir: &Path, node: &Node) -> (String, Value) {
     std::fs::create_dir(dir).unwrap();
     let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     let genesis = serde_json::to_string(party.world.ledger.genesis().document()).unwrap();
@@ -34,16 +35,42 @@ async fn init(party: &Party, dir: &Path, node: &Node) -> String {
     assert_eq!(made["config"], config);
     let text = std::fs::read_to_string(&config).unwrap();
     let text = text.replace(":8210", ":0").replace(":8211", ":0").replace(":8212", ":0");
-    std::fs::write(&config, text.replace("= 1000", "= 50")).unwrap();
-    config
+    std::fs::write(&config, text.replace("poll_interval_ms = 1000", "poll_interval_ms = 50")).unwrap();
+    (config, made)
+}
+
+/// Sends coins to an address that `init` printed.
+async fn fund(party: &Party, made: &Value, name: &str, sat: u64) {
+    let address: Address<_> = made[name].as_str().unwrap().parse().unwrap();
+    party.node.fund(&address.assume_checked(), Amount::from_sat(sat)).await.unwrap();
+}
+
+/// What a process answers at `/health`.
+async fn said(address: &str) -> Value {
+    reqwest::get(format!("http://{address}/health")).await.unwrap().json().await.unwrap()
+}
+
+/// Waits until that has these words.
+async fn until_said(address: &str, wanted: &str) {
+    until(address, wanted, |said| said.contains(wanted)).await;
+}
+
+async fn until(address: &str, what: &str, holds: impl Fn(&str) -> bool) {
+    let told = async { while !holds(&said(address).await["reasons"].to_string()) {} };
+    in_time(what, told).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_behind_is_said_to_be_until_it_is_not() {
-    let (party, reporter) = Party::new().await;
+    let (party, mut reporter) = Party::new().await;
+    let late = Node::temporary().await.unwrap();
+    let dir = party.folder.path().join("behind");
+    let (config, made) = init(&party, &dir, &late).await;
+    fund(&party, &made, "address", 100_000).await;
+    party.node.mine(4).await.unwrap();
+    settle(&mut reporter).await;
     drop(reporter);
     // The same chain, a few blocks short: whoever asks it finds nothing to do.
-    let late = Node::temporary().await.unwrap();
     let tip = party.node.rpc().tip().await.unwrap().height;
     let hand = async |heights: std::ops::RangeInclusive<u32>| {
         for height in heights {
@@ -53,8 +80,6 @@ async fn a_node_that_is_behind_is_said_to_be_until_it_is_not() {
         }
     };
     hand(1..=tip - 3).await;
-    let dir = party.folder.path().join("behind");
-    let config = init(&party, &dir, &late).await;
     let mut daemons = Vec::new();
     for name in ["report", "watch", "anchor"] {
         let log = dir.join(format!("{name}.log"));
@@ -62,19 +87,16 @@ async fn a_node_that_is_behind_is_said_to_be_until_it_is_not() {
         let address = daemon.address(&dir.join(format!("{name}.address"))).await.unwrap();
         daemons.push((daemon, address));
     }
-    let said = async |address: &str| -> Value {
-        reqwest::get(format!("http://{address}/health")).await.unwrap().json().await.unwrap()
-    };
-    let until = async |wanted: &str| {
+    let all_say = async |wanted: &str| {
         for (_, address) in &daemons {
-            let told = async { while !said(address).await["reasons"].to_string().contains(wanted) {} };
-            in_time(wanted, told).await;
+            until_said(address, wanted).await;
         }
     };
     let (height, behind) = (tip - 3, "bitcoind: the Bitcoin node is behind the hub");
-    until(&format!("{behind}: it is at height {height}, and the hub's log knows Bitcoin up to {tip}")).await;
+    all_say(&format!("{behind}: it is at height {height}, and the hub's log knows Bitcoin up to {tip}"))
+        .await;
     hand(tip - 2..=tip).await;
-    until("[]").await;
+    all_say("[]").await;
     for (daemon, _) in daemons {
         daemon.stop().await.unwrap();
     }
@@ -87,7 +109,7 @@ async fn report_watch_and_anchor_run_side_by_side_and_stop_when_asked() {
     let (party, reporter, _) = party_with_stakes().await;
     drop(reporter);
     let dir = party.folder.path().join("shipped here");
-    let config = init(&party, &dir, &party.node).await;
+    let (config, _) = init(&party, &dir, &party.node).await;
     let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     let (dir_text, cookie) = (dir.to_str().unwrap(), party.node.cookie_path());
     let args =
@@ -117,6 +139,45 @@ async fn report_watch_and_anchor_run_side_by_side_and_stop_when_asked() {
     let told = || Ok(hub.ledger().bitcoin().tip().hash == tip.hash);
     wait_for("the reporter told three blocks", told, || report.check()).await.unwrap();
     for daemon in [report, watch, anchor] {
+        daemon.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_that_is_too_small_for_the_ceiling_is_told_before_anything_has_to_be_paid() {
+    let (party, mut reporter) = Box::pin(Party::of(World::bumpable(1_000_000))).await;
+    let dir = party.folder.path().join("small");
+    let (config, made) = init(&party, &dir, &party.node).await;
+    let log = |name: &str| dir.join(format!("{name}.log"));
+    let mut daemons = Vec::new();
+    for (name, address, ceiling) in [("anchor", "address", 50_000), ("watch", "watch_address", 100_000)] {
+        let mut daemon = Daemon::start(PROGRAM, &[name, "--config", &config], &log(name)).unwrap();
+        let served = daemon.address(&dir.join(format!("{name}.address"))).await.unwrap();
+        daemons.push((daemon, served, address, ceiling));
+    }
+    // No coin; one that is nine tenths of the ceiling; and one more that is enough by itself.
+    for part in [0, 9, 10] {
+        for (_, _, address, ceiling) in daemons.iter().filter(|_| part > 0) {
+            fund(&party, &made, address, ceiling * part / 10 + part).await;
+        }
+        party.node.mine(1).await.unwrap();
+        settle(&mut reporter).await;
+        for (_, served, name, ceiling) in &daemons {
+            let most = Amount::from_sat(*ceiling);
+            let rings =
+                format!("wallet: its coins would not pay for one transaction at the ceiling of {most}");
+            // The change of a slashing's child is no dust, and it spends 240 sat that are there.
+            let nothing = Amount::from_sat(ceiling + if *name == "address" { 0 } else { 90 });
+            let all = format!("send {nothing} more to it");
+            until(served, &format!("{name} {part}"), |said| match part {
+                0 => said.contains(&rings) && said.contains(&all),
+                9 => said.contains(&rings) && !said.contains(&all),
+                _ => said == "[]",
+            })
+            .await;
+        }
+    }
+    for (daemon, ..) in daemons {
         daemon.stop().await.unwrap();
     }
 }

@@ -6,6 +6,7 @@ use palisade_checkpointer::watch::job::Outcome;
 use palisade_checkpointer::watch::payer::Payer;
 use palisade_checkpointer::watch::slash::slashing;
 use palisade_checkpointer::{Pass, PassError};
+use palisade_hub::bitcoind::BitcoinRpc;
 use palisade_hub::client::HubClient;
 use palisade_hub::ledger::state::StakeState;
 use palisade_protocol::codec::Wire as _;
@@ -50,8 +51,13 @@ pub fn watcher(party: &Party, hub: &str) -> Watcher {
 }
 
 pub fn watcher_with(party: &Party, hub: &str, payer: Option<Payer>) -> Watcher {
+    watcher_on(party, hub, party.rpc(), payer)
+}
+
+/// One that asks this node.
+pub fn watcher_on(party: &Party, hub: &str, node: BitcoinRpc, payer: Option<Payer>) -> Watcher {
     let (directory, replica) = party.replica("watch");
-    Watcher::open(&directory, replica, HubClient::new(hub.parse().unwrap()), party.rpc(), payer).unwrap()
+    Watcher::open(&directory, replica, HubClient::new(hub.parse().unwrap()), node, payer).unwrap()
 }
 
 /// Passes until there is nothing more to do; a hub that is gone is no failure.

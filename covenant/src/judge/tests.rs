@@ -8,6 +8,10 @@ use palisade_protocol::scripts::Committee;
 use palisade_protocol::stake::Presigned;
 use palisade_regtest::world::{World, provider_key};
 
+fn empty() -> Window {
+    Window::of([])
+}
+
 type Change = fn(&mut Transaction);
 type Mutation = Box<dyn Fn(&mut Transaction)>;
 
@@ -68,7 +72,7 @@ fn a_hub_accepts_what_a_member_signs_and_nothing_else() {
                 stake.presigned = registration.presigned.clone();
                 sign_slashings("alice", &stake.contract, &mut registration);
                 let hub = registration.judge(params);
-                let own = judge(&world.ledger, &stake, &anything(), []);
+                let own = judge(&world.ledger, &stake, &anything(), &empty());
                 assert_eq!(
                     hub.is_ok(),
                     own.is_ok(),
@@ -101,8 +105,10 @@ fn a_contract_that_the_parameters_do_not_give_is_refused() {
     let check = |change: &dyn Fn(&mut Stake), wanted: &str| {
         let mut stake = stake.clone();
         change(&mut stake);
-        let refused = judge(&world.ledger, &stake, &anything(), []).unwrap_err();
-        assert!(format!("{refused:?}").starts_with(wanted), "{refused:?}");
+        match judge(&world.ledger, &stake, &anything(), &empty()) {
+            Err(NotSigned::Refused(why)) => assert!(format!("{why:?}").starts_with(wanted), "{why:?}"),
+            judged => panic!("{judged:?}, wanted {wanted}"),
+        }
     };
     check(&|stake| stake.params = 7, "Params");
     check(&|stake| stake.contract.unbonding_time = RelativeBlocks::new(10).unwrap(), "UnbondingTime");
@@ -124,33 +130,51 @@ fn a_contract_that_the_parameters_do_not_give_is_refused() {
 #[test]
 fn limits_and_lists_of_the_policy_refuse_and_say_why() {
     let (world, stake) = registered(50_000, &PROVIDERS);
-    let now = world.ledger.btc_height();
-    let check = |change: &dyn Fn(&mut Policy), signed: &[(u32, u64)], wanted: Option<&str>| {
+    let check = |change: &dyn Fn(&mut Policy), wanted: Option<&str>| {
         let mut policy = anything();
         change(&mut policy);
-        let signed = signed.iter().map(|(ago, sat)| (now.minus(*ago), Amount::from_sat(*sat)));
-        let refused = judge(&world.ledger, &stake, &policy, signed).err();
-        match (refused, wanted) {
-            (None, None) => {}
-            (Some(refused), Some(wanted)) => {
-                let said = refused.to_string();
+        match (judge(&world.ledger, &stake, &policy, &empty()), wanted) {
+            (Ok(_), None) => {}
+            (Err(NotSigned::Refused(why)), Some(wanted)) => {
+                let said = why.to_string();
                 assert!(said.starts_with("policy: ") && said.contains(wanted), "{said}");
             }
-            (refused, wanted) => panic!("{refused:?}, wanted {wanted:?}"),
+            (judged, wanted) => panic!("{judged:?}, wanted {wanted:?}"),
         }
     };
     let [anna, dev] = PROVIDERS.map(provider_key);
-    check(&|policy| policy.max_stake_sat = 50_000, &[], None);
-    check(&|policy| policy.max_stake_sat = 49_999, &[], Some("above this member's limit"));
-    let window = |policy: &mut Policy| policy.max_window_sat = 120_000;
-    check(&window, &[(0, 70_000)], None);
-    check(&window, &[(0, 70_001)], Some("would exceed"));
-    check(&window, &[(9, 40_000), (3, 30_001)], Some("last 10 blocks"));
-    check(&window, &[(10, 70_001)], None);
-    check(&window, &[(0, u64::MAX), (1, u64::MAX)], Some("would exceed"));
-    check(&|policy| policy.denied_providers = vec![dev], &[], Some(&dev.to_string()));
-    check(&|policy| policy.denied_providers = vec![provider_key("bert")], &[], None);
-    check(&|policy| policy.allowed_providers = Some(vec![dev, anna]), &[], None);
-    check(&|policy| policy.allowed_providers = Some(vec![anna]), &[], Some(&dev.to_string()));
-    check(&|policy| policy.allowed_providers = Some(Vec::new()), &[], Some("not among those"));
+    check(&|policy| policy.max_stake_sat = 50_000, None);
+    check(&|policy| policy.max_stake_sat = 49_999, Some("above this member's limit"));
+    check(&|policy| policy.max_window_sat = 50_000, None);
+    check(&|policy| policy.max_window_sat = 49_999, Some("more than the 0.00049999 BTC"));
+    check(&|policy| policy.denied_providers = vec![dev], Some(&dev.to_string()));
+    check(&|policy| policy.denied_providers = vec![provider_key("bert")], None);
+    check(&|policy| policy.allowed_providers = Some(vec![dev, anna]), None);
+    check(&|policy| policy.allowed_providers = Some(vec![anna]), Some(&dev.to_string()));
+    check(&|policy| policy.allowed_providers = Some(Vec::new()), Some("not among those"));
+}
+
+#[test]
+fn a_stake_waits_for_room_and_the_lesser_half_of_it_is_for_those_that_show_little() {
+    let (world, stake) = registered(50_000, &PROVIDERS);
+    let check = |shown: u64, signed: &[(u64, bool)], wanted: Option<u64>| {
+        let stake = Stake { shown: Amount::from_sat(shown), ..stake.clone() };
+        let weight = |&(sat, shown): &(u64, bool)| Weight { new: Amount::from_sat(sat), shown };
+        let policy = Policy { max_window_sat: 120_000, ..anything() };
+        let limit = match judge(&world.ledger, &stake, &policy, &Window::of(signed.iter().map(weight))) {
+            Ok(_) => None,
+            Err(NotSigned::Waits(wait)) => Some(wait.limit.to_sat()),
+            Err(NotSigned::Refused(why)) => panic!("{why}"),
+        };
+        assert_eq!(limit, wanted, "{shown} shown, signed {signed:?}");
+    };
+    check(50_000, &[(70_000, true)], None);
+    check(50_000, &[(70_001, true)], Some(120_000));
+    check(50_000, &[(40_000, true), (30_001, false)], Some(120_000));
+    check(50_000, &[(u64::MAX, true), (u64::MAX, false)], Some(120_000));
+    check(25_000, &[(60_000, false)], None);
+    check(24_999, &[(10_000, false)], None);
+    check(24_999, &[(10_001, false)], Some(60_000));
+    check(24_999, &[(70_000, true)], None);
+    check(24_999, &[(70_001, true)], Some(120_000));
 }

@@ -7,7 +7,28 @@ use palisade_regtest::world::{COVENANT, Wish, World};
 
 /// The member's answer about a stake, and what it did.
 fn answer(member: &mut Member, world: &World, id: &StakeId) -> Option<(Act, Message)> {
-    member.answer(&world.ledger, world.stake(id)).unwrap()
+    match member.answer(&world.ledger, world.stake(id)).unwrap() {
+        Answer::None => None,
+        Answer::Given(act, message) => Some((act, message)),
+        Answer::Waits(why) => panic!("{why}"),
+    }
+}
+
+/// Whether the member signs; if it does not, it waits.
+fn signs(member: &mut Member, world: &World, id: &StakeId) -> bool {
+    match member.answer(&world.ledger, world.stake(id)).unwrap() {
+        Answer::Given(Act::Signed, _) => true,
+        Answer::Waits(_) => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Registers a stake of which no more than a coin of 1,000 sat is known to exist.
+fn register_dust(world: &mut World, sat: u64) -> StakeId {
+    let (coin, _, proof) = world.fund("mallory", 1_000);
+    let wish = Wish { holder: "mallory", ..wish(sat, &PROVIDERS) };
+    let (registration, _) = world.registration_with(&wish, (coin, proof));
+    StakeId(world.send(&Message::Stake(Box::new(registration))).unwrap())
 }
 
 /// Wishes in and out of the limits: what the ledger accepts the member signs, and the ledger takes its answer.
@@ -63,22 +84,57 @@ fn an_answer_that_was_recorded_and_not_sent_comes_back_to_the_byte() {
 }
 
 #[test]
-fn the_rate_counts_what_was_signed_before_a_restart_and_not_what_was_refused() {
+fn the_window_counts_what_was_signed_before_a_restart_and_what_waits_is_signed_when_it_has_moved_on() {
     let dir = tempfile::tempdir().unwrap();
     let mut world = world();
     let policy = Policy { max_window_sat: 100_000, ..anything() };
-    let acts = |world: &mut World, sats: &[u64]| -> Vec<Act> {
+    let [first, waits, fits] =
+        [60_000, 50_000, 40_000].map(|sat| world.register_stake(&wish(sat, &PROVIDERS)).0);
+    let signed = |world: &World, ids: &[StakeId]| -> Vec<bool> {
         let mut member = member(dir.path(), policy.clone());
-        let one = |sat: &u64| {
-            let (id, _) = world.register_stake(&wish(*sat, &PROVIDERS));
-            answer(&mut member, world, &id).unwrap().0
-        };
-        sats.iter().map(one).collect()
+        ids.iter().map(|id| signs(&mut member, world, id)).collect()
     };
-    assert_eq!(acts(&mut world, &[60_000, 50_000]), [Act::Signed, Act::Refused]);
-    assert_eq!(acts(&mut world, &[40_000, 10_000]), [Act::Signed, Act::Refused]);
+    assert_eq!(signed(&world, &[first, waits]), [true, false]);
+    assert_eq!(signed(&world, &[fits, waits]), [true, false]);
+    world.mine(9);
+    assert_eq!(signed(&world, &[waits]), [false]);
+    world.mine(1);
+    assert_eq!(signed(&world, &[waits]), [true]);
+}
+
+#[test]
+fn dust_that_fills_the_window_keeps_nobody_out_who_shows_coins() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = world();
+    let policy = Policy { max_stake_sat: 1_000_000, max_window_sat: 10_000_000, ..anything() };
+    let mut member = member(dir.path(), policy);
+    let dust: Vec<StakeId> = (0..10).map(|_| register_dust(&mut world, 1_000_000)).collect();
+    let signed = dust.iter().filter(|id| signs(&mut member, &world, id)).count();
+    assert_eq!(signed, 5, "half of the window");
+    for _ in 0..5 {
+        let (honest, _) = world.register_stake(&wish(1_000_000, &PROVIDERS));
+        assert!(signs(&mut member, &world, &honest));
+    }
+    let (late, _) = world.register_stake(&wish(1_000_000, &PROVIDERS));
+    assert!(!signs(&mut member, &world, &late), "the limit holds for all together");
+    assert!(world.stake(&late).refusals.is_empty());
     world.mine(10);
-    assert_eq!(acts(&mut world, &[100_000]), [Act::Signed]);
+    assert!(signs(&mut member, &world, &late));
+}
+
+#[test]
+fn an_expansion_takes_what_it_adds() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = world();
+    let old = world.active_stake(&wish(90_000, &PROVIDERS));
+    let mut member = member(dir.path(), Policy { max_window_sat: 20_000, ..anything() });
+    let mut register = |sat| {
+        let registration = expansion(&mut world, &old, &wish(sat, &PROVIDERS));
+        StakeId(world.send(&Message::Stake(Box::new(registration))).unwrap())
+    };
+    let (same, more, most) = (register(90_000), register(110_000), register(110_001));
+    assert!(signs(&mut member, &world, &same) && signs(&mut member, &world, &more));
+    assert_eq!(answer(&mut member, &world, &most).unwrap().0, Act::Refused, "no window would hold it");
 }
 
 #[test]

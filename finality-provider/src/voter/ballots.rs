@@ -108,24 +108,13 @@ pub(crate) struct StandingSet {
     pub(crate) expiry: BtcHeight,
 }
 
-/// The height that the chain waits for: after its last certificate, or the first one since it opened.
-///
-/// So no height is voted on while the certificate of the voted height before is not in the log.
-pub fn awaited(chain: &Chain) -> Option<Height> {
-    let first = chain.terms.first_height(chain.opened_at?);
-    match chain.last_final() {
-        Some((height, _)) if height >= first => Some(height.plus(chain.terms.voted_every)),
-        _ => Some(first),
-    }
-}
-
 /// What the key should vote on now.
 pub fn due(ledger: &Ledger, chain: &Chain, voting: &Voting) -> Result<Due, NotDue> {
     standing(ledger, chain, voting).due(voting)
 }
 
 fn standing(ledger: &Ledger, chain: &Chain, voting: &Voting) -> Standing {
-    let awaited = awaited(chain).map(|height| (height, chain.terms.epoch_of(height)));
+    let awaited = chain.awaited().map(|height| (height, chain.terms.epoch_of(height)));
     let fixed = awaited.and_then(|(_, epoch)| Some((epoch, chain.sets.get(&epoch)?)));
     let set = fixed.map(|(epoch, fixed)| StandingSet {
         fixed_by: fixed.hub_height,

@@ -146,6 +146,8 @@ impl Voter {
     fn count_epochs(&self, chains: &[ChainKey]) {
         let mut bare = Vec::new();
         for own in chains {
+            // A counter that begins with its first miss shows none to whoever watches for an increase.
+            self.meters.missed.with_label_values(&[own.chain.as_str()]);
             let committed = self.with_ledger(|ledger| Some(ledger.providers().get(&own.key)?.roots.len()));
             let Some(committed) = committed else { continue };
             self.meters.epochs_ahead.with_label_values(&[own.chain.as_str()]).set(committed as i64);

@@ -16,6 +16,7 @@ use super::ask;
 use super::config::ConfigError;
 use super::keyfile::OpenRefused;
 use super::lock::LockError;
+use super::memory;
 use super::node::BadNodeArgs;
 use super::password::PasswordError;
 use super::private_file::Exists;
@@ -162,13 +163,17 @@ fn one_line(error: &anyhow::Error) -> String {
     text
 }
 
-/// Reads the command line, for `main`. One that cannot be read ends the program with the code for that: told as clap tells
-/// it, or, with `--json` anywhere in it, as scripts get every other failure. So does a wish for help, which is no failure.
+/// Reads the command line, for `main`, once the process's memory is its own. A line that cannot be read ends the program with
+/// the code for that: told as clap tells it, or, with `--json` anywhere in it, as scripts get every other failure. So does a
+/// wish for help, which is no failure.
 pub fn parse<C: clap::Parser>() -> Result<C, ExitCode> {
     let args: Vec<OsString> = std::env::args_os().collect();
     let format = Format::from_flag(args.iter().any(|arg| arg == "--json"));
     if format == Format::Json {
         ask::be_silent();
+    }
+    if let Err(why) = memory::keep_private() {
+        return Err(finish(Err(Failure::failed(format_args!("cannot forbid core files: {why}"))), format));
     }
     C::try_parse_from(args).map_err(|why| match format {
         Format::Json if why.use_stderr() => finish(Err(unreadable(&why)), format),

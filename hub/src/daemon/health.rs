@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use prometheus::{IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -25,6 +25,7 @@ struct Shared {
     network: Network,
     registry: Registry,
     degraded: IntGauge,
+    alarms: IntGaugeVec,
     /// The present reasons, by their part of the process.
     reasons: Mutex<BTreeMap<&'static str, String>>,
 }
@@ -70,16 +71,22 @@ impl Health {
         let info = IntGauge::with_opts(about)?;
         info.set(1);
         let degraded = IntGauge::new("degraded", "How many reasons /health gives for being degraded.")?;
+        let about = Opts::new("alarm", "1 while this part of the process is degraded; /health says why.");
+        let alarms = IntGaugeVec::new(about, &["part"])?;
         registry.register(Box::new(info))?;
         registry.register(Box::new(degraded.clone()))?;
+        registry.register(Box::new(alarms.clone()))?;
         let reasons = Mutex::default();
-        Ok(Self { shared: Arc::new(Shared { process, version, network, registry, degraded, reasons }) })
+        Ok(Self {
+            shared: Arc::new(Shared { process, version, network, registry, degraded, alarms, reasons }),
+        })
     }
 
     /// Says that `part` of the process is degraded; a second reason for the same part replaces the first.
     pub fn degrade(&self, part: &'static str, reason: impl ToString) {
         let mut reasons = self.reasons();
         reasons.insert(part, reason.to_string());
+        self.shared.alarms.with_label_values(&[part]).set(1);
         self.count(&reasons);
     }
 
@@ -87,6 +94,7 @@ impl Health {
     pub fn recover(&self, part: &'static str) {
         let mut reasons = self.reasons();
         reasons.remove(part);
+        self.shared.alarms.with_label_values(&[part]).set(0);
         self.count(&reasons);
     }
 
@@ -142,11 +150,13 @@ mod tests {
         assert_eq!(report.status, Status::Degraded);
         assert_eq!(report.reasons, ["bitcoind: still no answer", "hub: connection refused"]);
         assert!(health.metrics().unwrap().contains("\npalisade_degraded 2\n"));
+        assert!(health.metrics().unwrap().contains("\npalisade_alarm{part=\"hub\"} 1\n"));
         health.recover("bitcoind");
         health.recover("never named");
         health.recover("hub");
         assert_eq!(health.report().status, Status::Ok);
         assert!(health.metrics().unwrap().contains("\npalisade_degraded 0\n"));
+        assert!(health.metrics().unwrap().contains("\npalisade_alarm{part=\"hub\"} 0\n"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use bitcoin::{Amount, BlockHash};
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::{ChainId, ChainIdentity, Context, Purpose, Terms};
 use palisade_protocol::finality::set::Set;
+use palisade_protocol::governance::{FinalBlock, Recovery};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
@@ -114,13 +115,28 @@ impl Chain {
         })
     }
 
+    /// The height that the chain waits for: after its last certificate, or the first one since it opened.
+    ///
+    /// So no height is voted on while the certificate of the voted height before is not in the log.
+    pub fn awaited(&self) -> Option<Height> {
+        let first = self.terms.first_height(self.opened_at?);
+        match self.last_final() {
+            Some((height, _)) if height >= first => Some(height.plus(self.terms.voted_every)),
+            _ => Some(first),
+        }
+    }
+
     /// Whether nothing can become final any more: the set that the next voted height needs has expired.
     pub fn is_lost(&self, tip: BtcHeight) -> bool {
-        let opening = self.opened_at.map(|epoch| self.terms.first_height(epoch));
-        let last = self.last_final().map(|(height, _)| height.plus(self.terms.voted_every));
-        let Some(next) = last.max(opening) else { return false };
-        let set = self.sets.get(&self.terms.epoch_of(next));
+        let set = self.awaited().and_then(|next| self.sets.get(&self.terms.epoch_of(next)));
         set.is_some_and(|fixed| tip > fixed.set.header().expiry)
+    }
+
+    /// What brings the chain back, once it is lost: its next incarnation. `None` after the last one.
+    pub fn recovery(&self) -> Option<Recovery> {
+        let incarnation = self.identity.incarnation.checked_add(1)?;
+        let last_final = self.last_final().map(|(height, hash)| FinalBlock { height, hash });
+        Some(Recovery { chain: self.id().clone(), incarnation, last_final })
     }
 
     /// Begins anew without sets, from its last final block, under other contexts.

@@ -2,7 +2,7 @@
 
 use super::chains::Chain;
 use super::{Event, Ledger, Rejected};
-use palisade_protocol::governance::{Action, FinalBlock, GovernanceMessage, NewChain, Recovery, Resume};
+use palisade_protocol::governance::{Action, GovernanceMessage, NewChain, Recovery, Resume};
 use palisade_protocol::params::{Params, ParamsDocument};
 
 impl Ledger {
@@ -58,11 +58,9 @@ impl Ledger {
         if !zero.is_lost(tip) {
             return Err(Rejected::Decision("the set of the next voted block of chain zero has not expired"));
         }
-        if zero.identity.incarnation.checked_add(1) != Some(recovery.incarnation) {
-            return Err(Rejected::Decision("it is not the next incarnation"));
-        }
-        let last = zero.last_final().map(|(height, hash)| FinalBlock { height, hash });
-        if last != recovery.last_final {
+        let next = zero.recovery().filter(|next| next.incarnation == recovery.incarnation);
+        let next = next.ok_or(Rejected::Decision("it is not the next incarnation"))?;
+        if next.last_final != recovery.last_final {
             return Err(Rejected::Decision("another block is the last final one of chain zero"));
         }
         zero.restart(recovery.incarnation);

@@ -87,6 +87,16 @@ impl Providers {
         self.records.iter()
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
     /// Whether an output backs a provider.
     pub fn is_backing(&self, outpoint: &OutPoint) -> bool {
         self.backings.contains(outpoint)

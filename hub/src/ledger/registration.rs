@@ -79,10 +79,12 @@ impl Ledger {
             None => None,
         };
         let exposed = judged.contract.keys.providers().iter().any(|key| self.providers.is_exposed(key));
-        let (backing, restored_at) = match &registration.proof {
-            RegistrationProof::Funding(backing) => (Some(backing.outpoint()), BtcHeight(0)),
+        let (backing, shown, restored_at) = match &registration.proof {
+            RegistrationProof::Funding(backing) => {
+                (Some(backing.outpoint()), backing.output().map(|output| output.value), BtcHeight(0))
+            }
             // Whoever reads Bitcoin for the hub has k blocks to say if its coins have left before anybody looked for them.
-            RegistrationProof::Confirmed(_) => (None, tip.plus(k)),
+            RegistrationProof::Confirmed(_) => (None, Some(judged.contract.coin.value), tip.plus(k)),
         };
         let stake = Stake {
             id: StakeId(id),
@@ -97,6 +99,7 @@ impl Ledger {
             k,
             lapses_at: since.plus(lapse),
             backing,
+            shown: shown.unwrap_or(Amount::ZERO),
             expansion: expands.and_then(|_| expansion_of(registration)),
             expands,
             expansions: BTreeMap::new(),

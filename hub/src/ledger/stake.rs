@@ -3,7 +3,7 @@
 use super::state::StakeState;
 use bitcoin::relative::LockTime;
 use bitcoin::secp256k1::schnorr::Signature;
-use bitcoin::{BlockHash, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Txid};
+use bitcoin::{Amount, BlockHash, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Txid};
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::covenant::StakeSignatures;
 use palisade_protocol::keys::{CovenantKey, ProviderKey};
@@ -96,6 +96,8 @@ pub struct Stake {
     pub lapses_at: BtcHeight,
     /// The output that backs the registration until it is included.
     pub backing: Option<OutPoint>,
+    /// What the registration showed to exist of its coins: the output that backs it, or all.
+    pub shown: Amount,
     /// The stake that this one expands.
     pub expands: Option<usize>,
     /// How it expands it.

@@ -147,6 +147,11 @@ fn slashed_coins_go_where_nodes_relay_them() {
         ScriptBuf::new_p2pkh(&bitcoin::PubkeyHash::from_raw_hash(hash)),
         ScriptBuf::new_p2sh(&bitcoin::ScriptHash::from_raw_hash(hash)),
         ScriptBuf::from_bytes(vec![0x51]),
+        // An OP_RETURN whose data is no push, and one whose push is cut short.
+        ScriptBuf::from_bytes(vec![0x6a, 0xac]),
+        ScriptBuf::from_bytes(vec![0x6a, 0x02, 0x01]),
+        // A witness program of version 0 has 20 bytes or 32.
+        ScriptBuf::from_bytes([&[0x00, 21][..], &[0; 21]].concat()),
     ];
     for script in bad {
         assert_eq!(after(|p| p.slash_script = script.clone()), Err(BadParams::SlashScript), "{script}");

@@ -4,6 +4,7 @@
 //! An injected signal needs a tracer without `--seccomp-bpf`: with it strace 6.1 does not deliver the signal, and says nothing.
 
 use super::points::CALLS;
+use crate::process::binary;
 use anyhow::{Context as _, ensure};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -89,6 +90,19 @@ pub fn check() -> anyhow::Result<()> {
         "strace cannot trace and kill a process here, so faults cannot be injected; allow ptrace (kernel.yama.ptrace_scope \
          below 2; in a container the capability SYS_PTRACE): {}",
         said.trim()
+    );
+    sees_files(&log)
+}
+
+/// Fails where a tracer is not shown which files our programs write: they hide them from other programs of their user.
+fn sees_files(log: &Path) -> anyhow::Result<()> {
+    let words = counting(log);
+    Command::new(&words[0]).args(&words[1..]).arg(binary("palisade-hub")?).arg("--version").output()?;
+    let seen = std::fs::read_to_string(log)?.lines().any(|line| line.contains("write(1<"));
+    ensure!(
+        seen,
+        "strace is not shown the files of our programs, so no write can be torn: be root, have the capability SYS_PTRACE, or run \
+         this in a user namespace (`unshare --map-root-user`)"
     );
     Ok(())
 }

@@ -5,7 +5,7 @@ use bitcoin::secp256k1::{Keypair, Message as Digest, SECP256K1, SecretKey};
 use palisade_protocol::bls::BlsSecretKey;
 use palisade_protocol::curve::KeyPair;
 use palisade_protocol::hash::sha256;
-use palisade_protocol::keys::ProviderKey;
+use palisade_protocol::keys::{GovernanceKey, ProviderKey};
 
 /// A secret named by a word: the same in every run.
 pub fn secret(name: &str) -> SecretKey {
@@ -34,6 +34,11 @@ pub fn schnorr(name: &str, message: &[u8; 32]) -> Signature {
 
 /// A provider's key by name: the same name gives the same key.
 pub fn provider_key(name: &str) -> ProviderKey {
+    x_only(name).into()
+}
+
+/// The key with which a named member of governance decides.
+pub fn governance_key(name: &str) -> GovernanceKey {
     x_only(name).into()
 }
 

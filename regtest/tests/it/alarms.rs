@@ -1,4 +1,7 @@
-//! What the shipped hub's `/health` says when something is wrong with what it records.
+//! What shipped programs say in `/health` when something is wrong, and that `docs/operations/alarms.md` has a section for each.
+
+mod network;
+mod page;
 
 use crate::anchors::{self, ZERO, end_of};
 use crate::kills::process::HubProcess;
@@ -9,6 +12,7 @@ use palisade_protocol::units::Epoch;
 use palisade_regtest::in_time;
 use palisade_regtest::world::{Wish, World, transaction};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Blocks of Bitcoin after which the lack of an anchor is an alarm: half of a set's lifetime.
 const HALF_A_LIFETIME: u32 = 50;
@@ -67,4 +71,6 @@ async fn a_hub_says_which_of_its_alarms_ring_and_nothing_when_all_is_well() {
         in_time(wanted, rings).await;
         hub.daemon.check().unwrap();
     }
+    let parts = stories.iter().filter_map(|(wanted, _)| Some(wanted.split_once(':')?.0));
+    assert_eq!(parts.collect::<BTreeSet<_>>(), BTreeSet::from(page::OF_THE_RECORD));
 }

@@ -25,7 +25,11 @@ pub(super) fn dev() -> ChainId {
 
 /// Four operators of equal power on chain zero and on another chain, and final blocks of chain zero up to `height`.
 pub(super) fn world(height: u64) -> World {
-    let mut world = World::new(4_000_000);
+    world_of(World::new(4_000_000), height)
+}
+
+/// The same in a new world that opens at their power.
+pub(super) fn world_of(mut world: World, height: u64) -> World {
     world.mine(20);
     let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 4_000_000 };
     let chain = NewChain { id: dev(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };

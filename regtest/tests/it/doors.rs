@@ -201,7 +201,7 @@ fn eventful() -> World {
 }
 
 /// So many events behind a cursor, each with the cursor to go on from, until the connection is dropped.
-async fn listen(url: &str, cursor: u64, count: usize) -> Vec<(u64, Value)> {
+pub(super) async fn listen(url: &str, cursor: u64, count: usize) -> Vec<(u64, Value)> {
     heard(Client::new().get(format!("{url}/events?cursor={cursor}")), count).await
 }
 

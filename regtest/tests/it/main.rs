@@ -1,5 +1,6 @@
 //! Stories on a real bitcoind.
 
+mod access;
 mod alarms;
 mod anchors;
 mod backups;
@@ -18,6 +19,7 @@ mod ledger;
 mod lies;
 mod node;
 mod openapi;
+mod pages;
 mod proofs;
 mod properties;
 mod provision;
@@ -25,7 +27,9 @@ mod records;
 mod recovery;
 mod refusals;
 mod reorgs;
+mod replays;
 mod resumes;
+mod secrets;
 mod sets;
 mod spends;
 mod timestamps;

@@ -2,9 +2,11 @@
 //! refused message changes nothing, and a log gives the same roots to everybody, also to a hub that ended in the middle of it.
 
 mod crash;
-mod model;
-mod player;
+pub mod model;
+pub mod player;
+mod reorgs;
 mod sets;
+mod witness;
 
 use crate::edits::{Edit, edit};
 use crate::refusals::{self, raw};

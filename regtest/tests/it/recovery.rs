@@ -3,20 +3,18 @@
 
 use super::anchors::{DEV, ZERO, anchor, dev, headers, stored, world};
 use super::refusals::governance::recovery;
+use bitcoin::Amount;
 use palisade_hub::ledger::Event;
 use palisade_hub::ledger::chains::Chain;
 use palisade_hub::proofs::{self, NoProof};
 use palisade_hub::votes;
 use palisade_protocol::context::{ChainId, Terms};
-use palisade_protocol::governance::{
-    self, Action, GovernanceMessage, GovernanceSignature, Governors, NewChain, Resume,
-};
+use palisade_protocol::governance::{Action, Governors, NewChain, Resume};
 use palisade_protocol::hash::Hash32;
-use palisade_protocol::keys::GovernanceKey;
 use palisade_protocol::message::Message;
 use palisade_protocol::proof::Refused;
 use palisade_protocol::units::{Epoch, Height};
-use palisade_regtest::world::{Wish, World, keypair, provider_key, schnorr};
+use palisade_regtest::world::{Wish, World, governance_key, provider_key};
 
 fn zero(world: &World) -> &Chain {
     &world.ledger.chains()[0]
@@ -109,6 +107,50 @@ fn the_breaker_and_the_minimum_hold_for_the_new_first_set_too() {
     assert_eq!(zero(&world).newest().unwrap().0, Epoch(first + 2));
 }
 
+/// Every stake leaves early.
+fn all_leave(world: &mut World) {
+    let ids: Vec<_> = world.ledger.stakes().iter().map(|stake| stake.id).collect();
+    for id in ids {
+        let stake = world.stake(&id);
+        let (outpoint, exit) = (stake.contract.coin.outpoint, stake.presigned.unbonding.clone());
+        world.spend(&id, outpoint, &exit).unwrap();
+    }
+    assert!(world.ledger.providers().iter().all(|provider| provider.power == Amount::ZERO));
+}
+
+#[test]
+fn when_all_stakes_have_left_no_set_of_nobody_is_fixed_and_new_stakes_and_a_recovery_root_lead_to_final_blocks()
+ {
+    let mut world = world(85);
+    all_leave(&mut world);
+    // The set goes on, carried over, until it expires: its members' keys are still worth their stakes' unbonding outputs.
+    world.finalise_until(&ZERO, 110);
+    assert!(world.ledger.breaker().is_some());
+    let (_, carried) = zero(&world).newest().unwrap();
+    assert!(carried.carried_over && carried.set.header().total.to_sat() == 4_000_000);
+    let mut world = recovered(world);
+    world.govern(Action::Resume(Resume { accepted: vec![] })).unwrap();
+
+    let first = world.ledger.first_open_epoch(&ChainId::zero()).0;
+    for name in ZERO {
+        world.commit(&ChainId::zero(), name, first..first + 8);
+    }
+    world.close_until((first + 1) * 20 + 1);
+    assert!(zero(&world).newest().is_none(), "nobody has power");
+    let wish = |name| Wish { holder: "bob", sat: 1_000_000, providers: name, lock: 2_000 };
+    for name in &ZERO[..3] {
+        world.active_stake(&wish(std::slice::from_ref(name)));
+    }
+    world.close_until((first + 2) * 20 + 1);
+    assert!(zero(&world).newest().is_none(), "three have less than the minimum");
+    world.active_stake(&wish(&ZERO[3..4]));
+    world.close_until((first + 3) * 20 + 1);
+    let opened = zero(&world).opened_at.unwrap();
+    assert_eq!(opened, Epoch(first + 4));
+    world.finalise_until(&ZERO, opened.0 * 20 + 12);
+    assert_eq!(zero(&world).last_final().unwrap().0, Height(opened.0 * 20 + 10));
+}
+
 #[test]
 fn each_root_proves_the_blocks_of_its_own_time_and_no_other_root_does() {
     let mut world = world(105);
@@ -145,17 +187,8 @@ fn each_root_proves_the_blocks_of_its_own_time_and_no_other_root_does() {
     assert!(refused.is_err(), "{refused:?}");
 }
 
-fn governor(name: &str) -> GovernanceKey {
-    keypair(name).x_only_public_key().0.into()
-}
-
-fn signed(world: &World, action: Action, names: &[&str]) -> Message {
-    let sequence = world.ledger.next_decision();
-    let message = governance::message(&world.ledger.contexts().governance, sequence, &action);
-    let sign = |name: &&str| GovernanceSignature { key: governor(name), signature: schnorr(name, &message) };
-    let mut signatures: Vec<_> = names.iter().map(sign).collect();
-    signatures.sort_unstable_by_key(|signature| signature.key);
-    Message::Governance(GovernanceMessage { sequence, action, signatures })
+fn decided(world: &World, action: Action, names: &[&str]) -> Message {
+    Message::Governance(world.decision_by(names, action))
 }
 
 fn registered(name: &str, first_epoch: u64) -> Action {
@@ -169,9 +202,9 @@ fn who_governs_hands_over_and_has_no_say_afterwards() {
     let mut world = World::new(1_000_000);
     world.mine(1);
     let new = ["new 0", "new 1", "governance 0"];
-    let action = Action::RotateKeys(Governors::new(new.map(governor).to_vec(), 2).unwrap());
+    let action = Action::RotateKeys(Governors::new(new.map(governance_key).to_vec(), 2).unwrap());
     let before = world.close().0.state_root;
-    let rotation = signed(&world, action, &["governance 0", "governance 1", "new 1"]);
+    let rotation = decided(&world, action, &["governance 0", "governance 1", "new 1"]);
     world.send(&rotation).unwrap();
     assert_ne!(world.close().0.state_root, before);
     assert_eq!(world.ledger.governors().keys().len(), 3);
@@ -181,14 +214,14 @@ fn who_governs_hands_over_and_has_no_say_afterwards() {
         (&["new 1"], Some("governance")),
         (&["governance 0", "new 0"], None),
     ] {
-        let answer = world.clone().send(&signed(&world, registered("dev", 0), names));
+        let answer = world.clone().send(&decided(&world, registered("dev", 0), names));
         assert_eq!(answer.err().map(|why| why.rule()), rule, "{names:?}");
     }
     // Back, by those who govern now.
     let old = ["governance 0", "governance 1", "governance 2"];
-    let action = Action::RotateKeys(Governors::new(old.map(governor).to_vec(), 2).unwrap());
-    world.send(&signed(&world, action, &["new 0", "new 1", "governance 1", "governance 2"])).unwrap();
-    world.send(&signed(&world, registered("dev", 0), &old)).unwrap();
+    let action = Action::RotateKeys(Governors::new(old.map(governance_key).to_vec(), 2).unwrap());
+    world.send(&decided(&world, action, &["new 0", "new 1", "governance 1", "governance 2"])).unwrap();
+    world.send(&decided(&world, registered("dev", 0), &old)).unwrap();
 }
 
 /// Whoever had the power to open a chain could open it at an epoch that it never comes to, and end it so.

@@ -1,5 +1,8 @@
 //! Bitcoin changes its mind under the shipped hub and the shipped checkpointer, on a real node.
 
+mod depths;
+mod network;
+
 use crate::kills::process::{HubProcess, key_file};
 use bitcoin::Transaction;
 use palisade_protocol::stake::StakeId;
@@ -80,13 +83,13 @@ impl Scene {
     async fn power(&self) -> (u64, Option<String>) {
         let providers = self.view("providers").await;
         let breaker = self.view("status").await["breaker"].as_str().map(str::to_owned);
-        (providers[0]["sat"].as_u64().unwrap_or_else(|| panic!("{providers}")), breaker)
+        (providers["providers"][0]["sat"].as_u64().unwrap_or_else(|| panic!("{providers}")), breaker)
     }
 
     /// Governance resumes, and says what power it accepts.
     async fn resume(&self, accepted: &str) {
         let at = |name: &str| self.hub.at(name).display().to_string();
-        for name in &GOVERNANCE[..2] {
+        for name in GOVERNANCE[..2].iter().filter(|name| !self.hub.at(name).exists()) {
             key_file(&self.hub.at(name), "governance", name);
         }
         let flags = [

@@ -8,6 +8,7 @@
 mod forgeries;
 #[path = "../../../protocol/src/transactions/tests/parties.rs"]
 mod parties;
+mod smallest;
 
 use bitcoin::hashes::Hash as _;
 use bitcoin::sighash::{Prevouts, SighashCache, TapSighashType};

@@ -1,10 +1,12 @@
-//! Early exits in times of high fees.
+//! Stakes and early exits in times of high fees.
 
-use crate::orders::{check_refused, one, stake, unbond};
+use crate::orders::{check_refused, one, resume, stake, unbond};
 use crate::party::{Party, args, open};
+use bitcoin::FeeRate;
 use palisade_hub::daemon::exit::{Exit, Failure};
 use palisade_hub::ledger::state::StakeState::{Active, Unbonding};
 use palisade_regtest::world::World;
+use palisade_staker::stake::Stake;
 use palisade_staker::unbond::{Unbond, Unbonding as Left};
 use std::path::{Path, PathBuf};
 
@@ -68,4 +70,41 @@ async fn an_early_exit_of_the_compatible_profile_says_that_nothing_can_be_added(
     );
     party.node.restart_with(&DEAR).await.unwrap();
     check_refused(unbond(&config, &id).await, Exit::NotNow, &["refuses the transaction", "fee"]);
+}
+
+async fn raise(config: &Path, id: &str, flags: &[&str]) -> Result<Option<u64>, Failure> {
+    let flags: Vec<&str> = ["--resume", id, "--no-wait", "--yes"].iter().chain(flags).copied().collect();
+    let locked = args::<Stake>(&flags).run(&mut open(config)).await?;
+    Ok(locked.raised.map(|raised| raised.child_fee_sat))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stake_that_nodes_dropped_for_its_fee_comes_into_a_block_with_a_child_of_its_change() {
+    let mut party = Party::new(&["anna"]).await;
+    // Coins for those who crowd the mempool.
+    party.mine(80).await;
+    let config = party.funded("alice", &[900_000, 200_000]).await;
+    let bare = party.funded("bob", &[500_400]).await;
+    let id = stake(&config, &[]).await.unwrap().id.unwrap();
+    let poor = stake(&bare, &[]).await.unwrap().id.unwrap();
+    let txid = open(&config).book.find(&id).unwrap().outpoint.txid;
+    party.node.restart_with(&["-maxmempool=5"]).await.unwrap();
+    party.node.crowd(FeeRate::from_sat_per_vb_u32(20)).await.unwrap();
+    assert_eq!(party.rpc().mempool_entry(txid).await.unwrap(), None, "dropped");
+    check_refused(resume(&config, &id).await, Exit::NotNow, &["fees are higher now", "--fee-rate RATE"]);
+    check_refused(raise(&bare, &poor, &["--fee-rate", "30"]).await, Exit::Failed, &["has no change"]);
+    let small = ["--fee-rate", "30", "--max-fee", "1,000 sat"];
+    check_refused(raise(&config, &id, &small).await, Exit::NotNow, &["the ceiling is 0.00001000 BTC"]);
+
+    let raised = raise(&config, &id, &["--fee-rate", "30"]).await.unwrap().unwrap();
+    let again = raise(&config, &id, &["--fee-rate", "60"]).await.unwrap().unwrap();
+    assert!(raised > 5_000 && again > raised * 3 / 2, "{raised} {again}");
+    let less = raise(&config, &id, &["--fee-rate", "40"]).await.unwrap();
+    assert_eq!(less, None, "it pays more already");
+    party.mine(1).await;
+    let found = party.rpc().raw_transaction(txid).await.unwrap().unwrap();
+    assert!(found.mined_in.is_some());
+    check_refused(raise(&config, &id, &["--fee-rate", "90"]).await, Exit::Failed, &["holds the stake"]);
+    party.mine(6).await;
+    party.until_state(&id, Active).await;
 }

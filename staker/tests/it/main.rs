@@ -7,4 +7,5 @@ mod mishaps;
 mod orders;
 mod party;
 mod program;
+mod rates;
 mod stories;

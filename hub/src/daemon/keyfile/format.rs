@@ -86,31 +86,32 @@ impl Sealed {
         random.fill_bytes(&mut salt);
         random.fill_bytes(&mut nonce);
         // The ciphertext grows out of this copy, in place; the room for the tag keeps it from being moved.
-        let mut ciphertext = Vec::with_capacity(secret.len() + TAG_LEN);
+        let mut ciphertext = Zeroizing::new(Vec::with_capacity(secret.len() + TAG_LEN));
         ciphertext.extend_from_slice(secret);
         let key = kdf.derive(password.expose().as_bytes(), &salt).map_err(|e| e.to_string())?;
         let tag = ChaCha20Poly1305::new(Key::from_slice(key.as_ref()))
-            .encrypt_in_place_detached(Nonce::from_slice(&nonce), &associated_data(label), &mut ciphertext)
+            .encrypt_in_place_detached(
+                Nonce::from_slice(&nonce),
+                &associated_data(label),
+                ciphertext.as_mut_slice(),
+            )
             .map_err(|e| e.to_string())?;
         ciphertext.extend_from_slice(&tag);
-        Ok(Self { label: label.clone(), kdf, salt, nonce, ciphertext })
+        Ok(Self { label: label.clone(), kdf, salt, nonce, ciphertext: std::mem::take(&mut *ciphertext) })
     }
 
     /// Decrypts the secret; nothing if the password is wrong, anything was altered, or it has not `N` bytes.
     pub(super) fn open<const N: usize>(&self, password: &Password) -> Option<Secret<[u8; N]>> {
         let (body, tag) = self.ciphertext.split_at_checked(N)?;
         let tag: [u8; TAG_LEN] = tag.try_into().ok()?;
-        let mut secret = Zeroizing::<[u8; N]>::new(body.try_into().ok()?);
         let key = self.kdf.derive(password.expose().as_bytes(), &self.salt).ok()?;
-        ChaCha20Poly1305::new(Key::from_slice(key.as_ref()))
-            .decrypt_in_place_detached(
-                Nonce::from_slice(&self.nonce),
-                &associated_data(&self.label),
-                secret.as_mut(),
-                Tag::from_slice(&tag),
-            )
-            .ok()?;
-        Some(Secret::new(*secret))
+        let cipher = ChaCha20Poly1305::new(Key::from_slice(key.as_ref()));
+        let opened = Secret::fill(|secret: &mut [u8; N]| {
+            secret.copy_from_slice(body);
+            let (nonce, tag) = (Nonce::from_slice(&self.nonce), Tag::from_slice(&tag));
+            cipher.decrypt_in_place_detached(nonce, &associated_data(&self.label), secret, tag)
+        });
+        opened.ok()
     }
 
     pub(super) fn label(&self) -> &KeyLabel {

@@ -25,7 +25,7 @@ impl Story {
         self.tell.line(said.trim());
         let key = self.operators[GUILTY].other.clone();
         let out = |providers: &Value| {
-            let all = providers.as_array().into_iter().flatten();
+            let all = providers["providers"].as_array().into_iter().flatten();
             all.into_iter().any(|own| own["key"] == *key && own["exposed_at"].is_u64())
         };
         self.network.until_view("providers", "the key is out", out).await?;

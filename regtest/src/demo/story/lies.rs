@@ -55,7 +55,7 @@ impl Story {
     }
 
     /// Starts the liar before the real hub; gives its address too.
-    async fn liar(&self) -> anyhow::Result<(Daemon, String)> {
+    pub async fn liar(&self) -> anyhow::Result<(Daemon, String)> {
         let network = &self.network;
         let (genesis, password) = (text(&network.genesis()), text(&network.password()));
         let key = text(&network.dir.join("hub/hub.key.json"));

@@ -164,7 +164,7 @@ impl Story {
         let providers = self.network.view("providers").await?;
         for (operator, percent) in self.operators.iter().zip(self.shares) {
             for key in [&operator.zero, &operator.other] {
-                let providers = providers.as_array().context("a list of providers")?;
+                let providers = providers["providers"].as_array().context("a list of providers")?;
                 let own =
                     providers.iter().find(|provider| provider["key"] == **key).context("a registered key")?;
                 let wanted = PLANNED_SAT / 100 * percent;

@@ -46,7 +46,10 @@ impl Story {
             let providers = self.network.view("providers").await?;
             let after = self.network.view("status").await?;
             if before["height"] == after["height"] {
-                return Ok((after, providers.as_array().context("a list of providers")?.clone()));
+                return Ok((
+                    after,
+                    providers["providers"].as_array().context("a list of providers")?.clone(),
+                ));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -49,7 +49,7 @@ pub enum Kind {
 }
 
 /// A registered stake.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Known {
     pub value: u64,
     pub providers: Vec<ProviderKey>,
@@ -69,7 +69,7 @@ pub struct Known {
 }
 
 /// What the past leaves.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Past {
     ever_included: bool,
     lapsed: bool,
@@ -89,7 +89,7 @@ impl Past {
 }
 
 /// What follows from the chain and the reports.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Facts {
     included: Option<u32>,
     spend: Option<(Kind, u32)>,
@@ -98,7 +98,7 @@ pub struct Facts {
     pub power: Vec<ProviderKey>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Model {
     pub stakes: Vec<Known>,
     pub exposed: BTreeSet<ProviderKey>,

@@ -2,7 +2,8 @@
 
 use super::model::{Chain, K, Known, Model, Past};
 use super::sets::{Around, Fixed, Sets, shrinks};
-use bitcoin::{Amount, OutPoint, Sequence, Transaction, TxOut};
+use super::witness;
+use bitcoin::{Amount, OutPoint, Sequence, Transaction, TxOut, Txid};
 use palisade_hub::ledger::{Ledger, Rejected};
 use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
@@ -52,12 +53,14 @@ pub enum Act {
     Nonsense { stake: usize, other: usize },
 }
 
+#[derive(Clone)]
 struct Played {
     id: StakeId,
     holder: String,
     registration: StakeRegistration,
 }
 
+#[derive(Clone)]
 pub struct Player {
     pub world: World,
     pub model: Model,
@@ -65,10 +68,25 @@ pub struct Player {
     dev: Sets,
     set_total: Option<u64>,
     accepted: Option<u64>,
+    /// Whether transactions get their witnesses, so that a node takes them too.
+    pub signs: bool,
 }
 
 impl Player {
+    /// A world in which sets form.
     pub fn new() -> Self {
+        let mut player = Self::without_sets();
+        let world = &mut player.world;
+        for name in &NAMES[..3] {
+            world.commit(&ChainId::zero(), name, 1..EPOCHS);
+        }
+        DEV_EPOCHS.into_iter().for_each(|(name, epochs)| world.commit(&DEV.parse().unwrap(), name, epochs));
+        player.check();
+        player
+    }
+
+    /// A world in which nobody has nonces, so that no set does ever form, however long its hub goes on.
+    pub fn without_sets() -> Self {
         let mut world = World::new(MINIMUM);
         world.mine(12);
         let dev: ChainId = DEV.parse().unwrap();
@@ -79,15 +97,9 @@ impl Player {
             let chain = if name.starts_with("dev") { &dev } else { &ChainId::zero() };
             world.register_provider(chain, name);
         }
-        for name in &NAMES[..3] {
-            world.commit(&ChainId::zero(), name, 1..EPOCHS);
-        }
-        DEV_EPOCHS.into_iter().for_each(|(name, epochs)| world.commit(&dev, name, epochs));
         let sets = Sets::new(DEV_TERMS.minimum_power_sat, DEV_TERMS.epoch_length, DEV_TERMS.voted_every);
         let (model, stakes) = (Model::default(), Vec::new());
-        let mut player = Self { world, model, stakes, dev: sets, set_total: None, accepted: None };
-        player.check();
-        player
+        Self { world, model, stakes, dev: sets, set_total: None, accepted: None, signs: false }
     }
 
     pub fn play(&mut self, act: &Act) {
@@ -280,11 +292,25 @@ impl Player {
         let there = tx.input.iter().map(|input| input.previous_output).filter(ours);
         let there = there.into_iter().all(|outpoint| chain.at.contains_key(&outpoint.txid));
         if unspent && there {
-            self.world.mempool.push(tx.clone());
+            let tx = if self.signs { self.signed(tx) } else { tx.clone() };
+            self.world.mempool.push(tx);
             self.world.mine(1);
             self.check();
         }
         unspent && there
+    }
+
+    /// A transaction that spends an output of a stake, with the witness of that.
+    fn signed(&self, tx: &Transaction) -> Transaction {
+        let spent: BTreeSet<Txid> = tx.input.iter().map(|input| input.previous_output.txid).collect();
+        let of = |stake: &&Played| {
+            let unbonding = stake.registration.presigned.unbonding.compute_txid();
+            spent.contains(&stake.registration.outpoint().txid) || spent.contains(&unbonding)
+        };
+        let Some(Played { id, holder, .. }) = self.stakes.iter().find(of) else { return tx.clone() };
+        let leaked = NAMES.into_iter().find(|name| self.model.exposed.contains(&provider_key(name)));
+        let new = self.stakes.iter().find(|new| new.registration.outpoint().txid == tx.compute_txid());
+        witness::complete(&self.world, id, holder, leaked, new.map(|new| new.id), tx)
     }
 
     fn broadcast(&mut self, i: usize, told: bool) {

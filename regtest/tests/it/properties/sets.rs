@@ -8,7 +8,7 @@ const LIFETIME: u32 = 100;
 
 type Members = BTreeMap<ProviderKey, u64>;
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fixed {
     pub members: Members,
     pub expiry: u32,
@@ -38,6 +38,7 @@ pub fn shrinks(before: u64, power: u64, accepted: Option<u64>) -> bool {
     3 * power <= 2 * before && !is_accepted
 }
 
+#[derive(Clone)]
 pub struct Sets {
     pub fixed: BTreeMap<u64, Fixed>,
     pub paused: bool,

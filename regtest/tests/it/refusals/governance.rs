@@ -4,15 +4,13 @@ use super::{Pair, Row, beside, too_early, too_late};
 use palisade_hub::timestamps;
 use palisade_protocol::context::Terms;
 use palisade_protocol::governance::{
-    self, AcceptedPower, Action, FinalBlock, GovernanceMessage, GovernanceSignature, Governors, NewChain,
-    Recovery, Resume,
+    AcceptedPower, Action, FinalBlock, Governors, NewChain, Recovery, Resume,
 };
 use palisade_protocol::hash::Hash32;
-use palisade_protocol::keys::GovernanceKey;
 use palisade_protocol::message::{Message, TimestampBatch};
 use palisade_protocol::params::ParamsDocument;
 use palisade_protocol::units::{BtcHeight, Epoch};
-use palisade_regtest::world::{World, keypair, schnorr};
+use palisade_regtest::world::{World, governance_key, keypair};
 
 fn chain(name: &str, voted_every: u64) -> Action {
     let terms = Terms { epoch_length: 50, voted_every, minimum_power_sat: 1 };
@@ -41,29 +39,19 @@ pub(crate) fn params(world: &World, above: u32, change: impl FnOnce(&mut ParamsD
     Action::SetParams(Box::new(document))
 }
 
-fn governor(name: &str) -> GovernanceKey {
-    keypair(name).x_only_public_key().0.into()
-}
-
 /// A hand-over to keys of which two decide, signed by all these names, beside the same without the signature of one.
 fn rotations(world: World, keys: [&str; 3], signers: &[&str], lacking: &str) -> Pair {
-    let action = Action::RotateKeys(Governors::new(keys.map(governor).to_vec(), 2).expect("three keys"));
-    let sequence = world.ledger.next_decision();
-    let message = governance::message(&world.ledger.contexts().governance, sequence, &action);
-    let sign = |name: &&str| GovernanceSignature { key: governor(name), signature: schnorr(name, &message) };
-    let mut signatures: Vec<_> = signers.iter().map(sign).collect();
-    signatures.sort_unstable_by_key(|signed| signed.key);
-    let good = GovernanceMessage { sequence, action, signatures };
+    let action =
+        Action::RotateKeys(Governors::new(keys.map(governance_key).to_vec(), 2).expect("three keys"));
+    let good = world.decision_by(signers, action);
     let mut broken = good.clone();
-    broken.signatures.retain(|signed| signed.key != governor(lacking));
+    broken.signatures.retain(|signed| signed.key != governance_key(lacking));
     beside(world, &Message::Governance(good), &Message::Governance(broken))
 }
 
 /// What brings chain zero back.
 pub(crate) fn recovery(world: &World) -> Recovery {
-    let zero = &world.ledger.chains()[0];
-    let last_final = zero.last_final().map(|(height, hash)| FinalBlock { height, hash });
-    Recovery { chain: zero.id().clone(), incarnation: zero.identity.incarnation + 1, last_final }
+    world.ledger.chains()[0].recovery().expect("another incarnation")
 }
 
 /// Chain zero is lost; one recovery beside another.

@@ -1,0 +1,271 @@
+//! A network of shipped programs in which one thing after the other goes wrong.
+
+use palisade_regtest::demo::holders::Holder;
+use palisade_regtest::demo::network::{edit, text};
+use palisade_regtest::demo::story::Story;
+use palisade_regtest::in_time;
+use palisade_regtest::node::Node;
+use palisade_regtest::process::json_tool;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const HUB: &str = "palisade-hub";
+const COVENANT: &str = "palisade-covenant";
+const PROVIDER: &str = "palisade-finality-provider";
+const CHECKPOINTER: &str = "palisade-checkpointer";
+
+/// Alarms of a network's programs.
+pub const OF_THE_NETWORK: [(&str, &str); 17] = [
+    (HUB, "leader"),
+    (COVENANT, "log"),
+    (COVENANT, "committee"),
+    (COVENANT, "window"),
+    (COVENANT, "audit"),
+    (PROVIDER, "signer"),
+    (PROVIDER, "hub"),
+    (PROVIDER, "log"),
+    (PROVIDER, "bitcoin"),
+    (PROVIDER, "judge"),
+    (PROVIDER, "nonces"),
+    (PROVIDER, "sets"),
+    (PROVIDER, "keys"),
+    (CHECKPOINTER, "hub"),
+    (CHECKPOINTER, "bitcoind"),
+    (CHECKPOINTER, "bitcoin"),
+    (CHECKPOINTER, "wallet"),
+];
+
+/// The parts that a process says are degraded. None while it does not answer.
+async fn degraded(address: &Path) -> Option<Vec<String>> {
+    let address = std::fs::read_to_string(address).ok()?;
+    let health = reqwest::get(format!("http://{}/health", address.trim())).await.ok()?;
+    let told: Value = health.json().await.ok()?;
+    let reasons = told["reasons"].as_array().unwrap().iter().filter_map(Value::as_str);
+    Some(reasons.map(|reason| reason.split_once(": ").unwrap().0.to_owned()).collect())
+}
+
+/// What was rung, checked against what is said to be.
+#[derive(Default)]
+struct Bells(Vec<(&'static str, &'static str)>);
+
+impl Bells {
+    async fn ring(&mut self, program: &'static str, address: &Path, part: &'static str) {
+        let rings = async {
+            while !degraded(address).await.is_some_and(|parts| parts.iter().any(|own| own == part)) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        in_time(&format!("{program} ({}): {part}", address.display()), rings).await;
+        self.0.push((program, part));
+    }
+}
+
+/// Waits until none of these processes has anything to say.
+async fn all_is_well(addresses: &[PathBuf]) {
+    for address in addresses {
+        let well = async {
+            while degraded(address).await.is_none_or(|parts| !parts.is_empty()) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        in_time(&format!("{} is well", address.display()), well).await;
+    }
+}
+
+/// All metrics of which a process has a value.
+async fn metrics(address: &Path) -> String {
+    let address = std::fs::read_to_string(address).unwrap();
+    reqwest::get(format!("http://{}/metrics", address.trim())).await.unwrap().text().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_alarm_of_a_network_rings_when_its_cause_is_there_and_not_before() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("network");
+    let mut story = Story::until_final(&dir).await.unwrap();
+    let mut bells = Bells::default();
+    let at = |name: &str| dir.join(name).with_extension("address");
+    let voter = |operator: &str| at(&format!("operator-{operator}/voter"));
+    let names: Vec<String> = story.operators().iter().map(|operator| operator.name.clone()).collect();
+    follower(&mut story).await;
+    let checkpointers = ["checkpointer/report", "checkpointer/watch", "checkpointer/anchor"].map(at);
+    let mut everybody: Vec<PathBuf> = names.iter().map(|name| voter(name)).collect();
+    everybody.extend(["hub/hub", "follower/follower", "covenant-0/covenant", "covenant-1/covenant"].map(at));
+    everybody.extend(checkpointers.clone());
+    all_is_well(&everybody).await;
+    the_rules_for_prometheus_name_metrics_that_exist(&everybody).await;
+
+    covenant(&mut story, &mut bells).await;
+    wallets_and_chains(&mut story, &mut bells).await;
+
+    story.network_mut().kill("hub/hub").await.unwrap();
+    bells.ring(HUB, &at("follower/follower"), "leader").await;
+    bells.ring(COVENANT, &at("covenant-0/covenant"), "log").await;
+    bells.ring(PROVIDER, &voter(&names[0]), "hub").await;
+    for address in &checkpointers {
+        bells.ring(CHECKPOINTER, address, "hub").await;
+    }
+    story.network_mut().start_again("hub/hub").await.unwrap();
+
+    story.network_mut().node.stop().await.unwrap();
+    for part in ["bitcoin", "judge"] {
+        bells.ring(PROVIDER, &voter(&names[0]), part).await;
+    }
+    for address in &checkpointers {
+        bells.ring(CHECKPOINTER, address, "bitcoind").await;
+    }
+    story.network_mut().node.start_under(&[]).await.unwrap();
+    all_is_well(&everybody[1..]).await;
+
+    let signer = story.operators_mut()[1].daemons_mut().next().unwrap();
+    signer.kill().await.unwrap();
+    bells.ring(PROVIDER, &voter(&names[1]), "signer").await;
+    story.operators_mut()[1].daemons_mut().next().unwrap().start_again(None).unwrap();
+
+    lies(&mut story, &mut bells).await;
+    story.equivocate().await.unwrap();
+    let guilty = story.operators_mut().iter_mut().position(|own| own.daemons_mut().next().is_none()).unwrap();
+    story.operators_mut()[guilty].start().await.unwrap();
+    bells.ring(PROVIDER, &voter(&names[guilty]), "keys").await;
+
+    a_chain_is_lost(&mut story, &mut bells, &voter(&names[3])).await;
+    let mut rung = bells.0;
+    rung.sort_unstable();
+    rung.dedup();
+    let mut wanted = OF_THE_NETWORK.to_vec();
+    wanted.sort_unstable();
+    assert_eq!(rung, wanted);
+    story.stop().await.unwrap();
+}
+
+/// A follower of the network's hub, as the guide has it.
+async fn follower(story: &mut Story) {
+    let network = story.network_mut();
+    let dir = network.dir.join("follower");
+    std::fs::create_dir(&dir).unwrap();
+    let genesis = network.genesis();
+    let config = format!(
+        "network = \"regtest\"\ndata_dir = {:?}\ngenesis_file = {genesis:?}\n[listen]\naddress = \"127.0.0.1:0\"\n\
+         address_file = {:?}\n[follow]\nurl = {:?}\n",
+        dir.join("data"),
+        dir.join("follower.address"),
+        network.hub_url
+    );
+    std::fs::write(dir.join("hub.toml"), config).unwrap();
+    network.run(HUB, &["run"], "follower/hub.toml", "follower/follower.address").await.unwrap();
+}
+
+/// A member that nobody has named, one whose window is full, one whose audit log is gone.
+async fn covenant(story: &mut Story, bells: &mut Bells) {
+    let network = story.network_mut();
+    let (dir, password, genesis) = (network.dir.clone(), text(&network.password()), text(&network.genesis()));
+    let at = |name: &str| dir.join(name).with_extension("address");
+    let stranger = text(&dir.join("stranger"));
+    let from = ["--dir", &stranger, "--genesis", &genesis, "--hub", &network.hub_url.clone()];
+    let more = ["--listen", "127.0.0.1:0", "--password-file", &password];
+    json_tool(COVENANT, &[&["--json", "init"], &from[..], &more].concat()).await.unwrap();
+    network.run(COVENANT, &["run"], "stranger/covenant.toml", "stranger/covenant.address").await.unwrap();
+    bells.ring(COVENANT, &at("stranger/covenant"), "committee").await;
+
+    network.kill("covenant-1/covenant").await.unwrap();
+    let data = dir.join("covenant-1/covenant-data");
+    for name in ["audit.sqlite", "audit.sqlite-wal", "audit.sqlite-shm"] {
+        let _ = std::fs::remove_file(data.join(name));
+    }
+    network.start_again("covenant-1/covenant").await.unwrap();
+    bells.ring(COVENANT, &at("covenant-1/covenant"), "audit").await;
+
+    network.kill("covenant-2/covenant").await.unwrap();
+    let stakes = network.view("stakes").await.unwrap();
+    let stakes = stakes["stakes"].as_array().unwrap();
+    let signed: u64 = stakes.iter().map(|stake| stake["sat"].as_u64().unwrap()).sum();
+    let config = dir.join("covenant-2/covenant.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let before = text.lines().find(|line| line.starts_with("max_window_sat = ")).unwrap();
+    edit(&config, &[(before, &format!("max_window_sat = {signed}"))]).unwrap();
+    network.start_again("covenant-2/covenant").await.unwrap();
+    let (holder, _) = Holder::new(network, "late", bitcoin::Amount::from_sat(2_000_000)).await.unwrap();
+    network.mine(1).await.unwrap();
+    let provider = story.operators()[0].zero.clone();
+    let stake = ["stake", "--yes", "--no-wait", "--amount", "1000000 sat", "--provider", &provider];
+    holder.run(&[&stake[..], &["--lock", "2000 blocks"]].concat()).await.unwrap();
+    bells.ring(COVENANT, &at("covenant-2/covenant"), "window").await;
+}
+
+/// An anchorer without coins, and a reporter whose node has a chain from the future.
+async fn wallets_and_chains(story: &mut Story, bells: &mut Bells) {
+    let network = story.network_mut();
+    let dir = network.dir.clone();
+    let at = |name: &str| dir.join(name).with_extension("address");
+    let other = Node::temporary().await.unwrap();
+    let later = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 4 * 3_600;
+    other.rpc().call::<Value>("setmocktime", json!([later])).await.unwrap();
+    other.mine(network.node.rpc().tip().await.unwrap().height + 20).await.unwrap();
+    let own = (network.node.rpc_url(), text(&network.node.cookie_path()));
+    let others = (other.rpc_url(), text(&other.cookie_path()));
+    for (name, (rpc, cookie), process, part) in
+        [("poor", own, "anchor", "wallet"), ("apart", others, "report", "bitcoin")]
+    {
+        let (own, password) = (text(&dir.join(name)), text(&network.password()));
+        let (genesis, hub) = (text(&network.genesis()), network.hub_url.clone());
+        let from = ["--dir", &own, "--genesis", &genesis, "--hub", &hub, "--bitcoin", &rpc];
+        let more = ["--cookie", &cookie, "--password-file", &password];
+        json_tool(CHECKPOINTER, &[&["--json", "init"], &from[..], &more].concat()).await.unwrap();
+        let config = format!("{name}/checkpointer.toml");
+        let ports = [8_210, 8_211, 8_212].map(|port| format!("127.0.0.1:{port}"));
+        let free = ports.each_ref().map(|port| (port.as_str(), "127.0.0.1:0"));
+        edit(&dir.join(&config), &free).unwrap();
+        let address = format!("{name}/{process}.address");
+        network.run(CHECKPOINTER, &[process], &config, &address).await.unwrap();
+        bells.ring(CHECKPOINTER, &at(&format!("{name}/{process}")), part).await;
+        network.kill(&format!("{name}/{process}")).await.unwrap();
+    }
+}
+
+/// A hub that signs a false block reaches one operator.
+async fn lies(story: &mut Story, bells: &mut Bells) {
+    let (liar, url) = story.liar().await.unwrap();
+    let honest = story.network().hub_url.clone();
+    let operator = &mut story.operators_mut()[2];
+    operator.stop().await.unwrap();
+    operator.follow(&honest, &url).unwrap();
+    operator.start().await.unwrap();
+    let address = operator.dir().join("voter.address");
+    bells.ring(PROVIDER, &address, "log").await;
+    operator.stop().await.unwrap();
+    liar.stop().await.unwrap();
+    operator.follow(&url, &honest).unwrap();
+    operator.start().await.unwrap();
+}
+
+/// All operators are away for longer than a set lives; then governance gives chain zero a new beginning, which nobody has accepted.
+async fn a_chain_is_lost(story: &mut Story, bells: &mut Bells, voter: &Path) {
+    for operator in story.operators_mut() {
+        operator.stop().await.unwrap();
+    }
+    story.network_mut().mine(101).await.unwrap();
+    for operator in story.operators_mut() {
+        operator.start().await.unwrap();
+    }
+    bells.ring(PROVIDER, voter, "sets").await;
+    story.network().govern(&["recover"]).await.unwrap();
+    bells.ring(PROVIDER, voter, "nonces").await;
+}
+
+/// The rules beside the page name only metrics that a shipped program has.
+async fn the_rules_for_prometheus_name_metrics_that_exist(addresses: &[PathBuf]) {
+    let mut known = String::new();
+    for address in addresses {
+        known += &metrics(address).await;
+    }
+    let rules = include_str!("../../../../docs/operations/alerts.yml");
+    let own = |word: &&str| word.starts_with("palisade_");
+    let words = rules.split(|c: char| !(c.is_ascii_lowercase() || c == '_')).filter(own);
+    let mut count = 0;
+    for metric in words {
+        assert!(known.contains(&format!("# TYPE {metric} ")), "{metric}");
+        count += 1;
+    }
+    assert!(count > 10);
+}
