@@ -21,6 +21,9 @@ use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::shutdown::Shutdown;
 use std::path::Path;
 
+/// The file of what is under way, in the process's directory.
+pub(crate) const FLIGHTS_FILE: &str = "flights.sqlite";
+
 /// Runs until it is told to stop.
 pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     let config: Config = files::load(config_file)?;

@@ -10,6 +10,7 @@
 //! believed: only what follows from the log, and from Bitcoin.
 
 pub mod anchor;
+pub mod backup;
 pub mod config;
 mod files;
 pub mod headers;

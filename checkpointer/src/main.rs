@@ -1,6 +1,7 @@
 //! The checkpointer's command line.
 
 use clap::{Parser, Subcommand};
+use palisade_checkpointer::backup::Backup;
 use palisade_checkpointer::{anchor, headers, init, prove, report, verify, watch};
 use palisade_hub::daemon::exit::{self, Failure, Format};
 use palisade_hub::daemon::{log, shutdown};
@@ -43,6 +44,8 @@ enum Command {
         #[arg(long, default_value = "checkpointer.toml")]
         config: PathBuf,
     },
+    /// Copy what the three processes need into a directory that they can be started from, also while they run.
+    Backup(Backup),
     /// Get the files that prove a chain's block final and anchored: `block.proof`, `bitcoin.headers`, `hub.root`.
     Prove(prove::Prove),
     /// Write fresh Bitcoin headers for a proof, from your own node and without the hub.
@@ -80,6 +83,7 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
             let ended = shutdown::run(|shutdown| async move { anchor::run(&config, shutdown).await });
             Ok(ended.map_err(Failure::failed)??)
         }
+        Command::Backup(backup) => Format::from_flag(cli.json).print(&backup.run()?),
         Command::Prove(prove) => {
             let made = shutdown::run(|_| async move { prove.run().await });
             Format::from_flag(cli.json).print(&made.map_err(Failure::failed)??)

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The wallet's file in the process's directory.
-const FILE: &str = "wallet.jsonl";
+pub(crate) const FILE: &str = "wallet.jsonl";
 /// Blocks within which what is paid for should confirm.
 const FEE_TARGET: u16 = 2;
 /// What is paid while the node cannot say, as on regtest.

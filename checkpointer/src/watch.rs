@@ -32,6 +32,9 @@ use palisade_protocol::message::{MAX_MESSAGE, Message};
 use payer::Payer;
 use std::path::{Path, PathBuf};
 
+/// The book's file in the process's directory.
+pub(crate) const BOOK_FILE: &str = "watch.sqlite";
+
 /// Runs until it is told to stop.
 pub async fn run(config_file: &Path, evidence: &[PathBuf], shutdown: Shutdown) -> anyhow::Result<()> {
     let config: Config = files::load(config_file)?;

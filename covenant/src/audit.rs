@@ -1,6 +1,7 @@
 //! The audit log: every judgement and every answer, on disk before it leaves, each entry bound to the one before.
 
 use bitcoin::Amount;
+use palisade_hub::daemon::backup::{Backup, BackupError};
 use palisade_hub::daemon::database::{DatabaseError, Kind};
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::hash::{Hash32, tagged};
@@ -96,6 +97,9 @@ pub enum AuditError {
     /// The file cannot be opened.
     #[error(transparent)]
     File(#[from] DatabaseError),
+    /// It cannot be copied.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// SQLite.
     #[error("audit log: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -145,6 +149,11 @@ impl Audit {
         let audit = Self(LOG.open_to_read(path)?);
         audit.entries()?;
         Ok(audit)
+    }
+
+    /// Copies the log at a path into a backup, whoever works on it; all of the copy is checked.
+    pub fn save(path: &Path, backup: &mut Backup, name: &str) -> Result<(), AuditError> {
+        Self(backup.database(&LOG, path, name)?).entries().map(drop)
     }
 
     /// All entries, checked from the first to the last.

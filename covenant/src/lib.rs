@@ -4,6 +4,7 @@
 //! leaves; a stake is answered once. Not here: keys of other members, and any way to spend coins without the holder.
 
 pub mod audit;
+pub mod backup;
 pub mod config;
 pub mod init;
 pub mod judge;

@@ -3,6 +3,7 @@
 use bitcoin::Amount;
 use clap::{Parser, Subcommand};
 use palisade_covenant::audit::{Audit, Entry};
+use palisade_covenant::backup::Backup;
 use palisade_covenant::config::Config;
 use palisade_covenant::init::Init;
 use palisade_covenant::run;
@@ -33,7 +34,13 @@ enum Command {
         /// Configuration file.
         #[arg(long, default_value = "covenant.toml")]
         config: PathBuf,
+        /// The files are a restored backup: answers of this key that the hub's log holds and the audit log lacks are written into
+        /// it, and count for the limits of now. Say so once, and only then: else these answers mean that somebody else has the key.
+        #[arg(long)]
+        restored: bool,
     },
+    /// Copy key, audit log and configuration into a directory that can be started from, also while the member runs.
+    Backup(Backup),
     /// Check the audit log and print it.
     Audit {
         /// Configuration file.
@@ -75,10 +82,11 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
     let format = Format::from_flag(cli.json);
     match cli.command {
         Command::Init(init) => format.print(&init.run()?),
-        Command::Run { config } => {
+        Command::Backup(backup) => format.print(&backup.run()?),
+        Command::Run { config, restored } => {
             log::init().map_err(Failure::failed)?;
             let config: Config = files::load(&config).map_err(Failure::usage)?;
-            let ended = shutdown::run(|shutdown| async move { run::run(&config, shutdown).await });
+            let ended = shutdown::run(|shutdown| async move { run::run(&config, restored, shutdown).await });
             Ok(ended.map_err(Failure::failed)??)
         }
         Command::Audit { config } => {

@@ -10,8 +10,11 @@ use palisade_hub::ledger::state::StakeState;
 use palisade_protocol::codec::{DecodeError, Wire as _};
 use palisade_protocol::covenant::{BadAnswer, CovenantAnswer, MAX_REASON, Verdict};
 use palisade_protocol::keys::CovenantKey;
-use palisade_protocol::message::Message;
+use palisade_protocol::message::{ExpansionConsent, Message};
 use palisade_protocol::stake::StakeId;
+
+/// The reason of an entry that stands for an answer from before a restore.
+const FROM_LOG: &str = "from the hub's log, after a restore";
 
 /// Why a member cannot answer.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +157,27 @@ impl Member {
             (None, Wanted::Answer) => self.judge(ledger, stake),
             (None, Wanted::Consent) => self.consent(ledger, stake),
         }
+    }
+
+    /// Takes answers of this key that the log holds and the audit log lacks into the audit log, for one that comes from a backup.
+    /// They count for the rate limit as if they were given now.
+    pub fn adopt(&mut self, ledger: &Ledger, stake: &Stake) -> Result<(), CannotAnswer> {
+        let (id, member) = (stake.id, self.key());
+        let signed = stake.signatures.get(&member).map(|own| {
+            let verdict = Verdict::Signed(Box::new(own.clone()));
+            (Act::Signed, Message::Answer(CovenantAnswer { stake: id, member, verdict }))
+        });
+        let refused = stake.refusals.get(&member);
+        let refused = refused.map(|reason| (Act::Refused, self.signer.refuse(ledger, &id, reason.clone())));
+        let consented = stake.consents.get(&member).map(|signature| {
+            (Act::Consented, Message::Consent(ExpansionConsent { stake: id, member, signature: *signature }))
+        });
+        for (act, message) in [signed, refused, consented].into_iter().flatten() {
+            if self.audit.answer(&id, act)?.is_none() {
+                self.record(ledger, stake, act, FROM_LOG, &message)?;
+            }
+        }
+        Ok(())
     }
 
     /// What the audit log holds about a stake. An entry of another key is none of ours: it would be sent as if it were.

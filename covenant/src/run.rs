@@ -43,7 +43,7 @@ const BATCH: usize = 64;
 const RESEND_BLOCKS: u64 = 10;
 
 /// Runs until it is told to stop.
-pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
+pub async fn run(config: &Config, restored: bool, shutdown: Shutdown) -> anyhow::Result<()> {
     let genesis = read_genesis_for(config.network, &config.genesis_file)?;
     let signer = open_key(config, &genesis)?;
     tracing::info!(hub = %genesis.id(), member = %signer.member(), "starting");
@@ -54,6 +54,7 @@ pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let health = Health::new("palisade-covenant", env!("CARGO_PKG_VERSION"), config.network)?;
     let hub = HubClient::new(config.hub.url().clone());
     let mut desk = Desk::new(member, replica, hub, health.clone())?;
+    desk.restored = restored;
     let server = Server::bind(&config.listen).await?;
     let routes = serve::router(axum::Router::new(), health, Limits::default());
     let work = async {
@@ -116,6 +117,8 @@ pub struct Desk {
     open: BTreeMap<StakeId, Height>,
     /// Those of them that wait for room in the window.
     waiting: BTreeMap<StakeId, Wait>,
+    /// The audit log comes from a backup, and was not filled from the own log since.
+    restored: bool,
 }
 
 impl std::fmt::Debug for Desk {
@@ -130,7 +133,8 @@ impl Desk {
     /// A desk at which nothing was done yet.
     pub fn new(member: Member, replica: Replica, hub: HubClient, health: Health) -> anyhow::Result<Self> {
         let meters = Meters::new(&health)?;
-        Ok(Self { member, replica, hub, health, meters, open: BTreeMap::new(), waiting: BTreeMap::new() })
+        let (open, waiting) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { member, replica, hub, health, meters, open, waiting, restored: false })
     }
 
     /// Follows and answers until it is told to stop. Fails only if the audit log or the own copy of the log does.
@@ -150,6 +154,9 @@ impl Desk {
                 Ok(()) => {
                     self.health.recover("log");
                     self.look_for_seat();
+                    if std::mem::take(&mut self.restored) {
+                        block_in_place(|| self.adopt_all())?;
+                    }
                     self.answer_all().await?;
                 }
                 Err(ReplicaError::Store(why)) => return Err(why.into()),
@@ -245,7 +252,8 @@ impl Desk {
                 && self.member.is_strange(stake)?
             {
                 let reason = format!(
-                    "the log has an answer about stake {id} that the audit log lacks: it was cut, or the key is used elsewhere"
+                    "the log has an answer about stake {id} that the audit log lacks: it was cut, or the key is used elsewhere; after a \
+                     restore `run --restored` fills it"
                 );
                 tracing::error!(stake = %id, reason, "ALARM");
                 self.health.degrade("audit", reason);
@@ -256,6 +264,11 @@ impl Desk {
         self.waiting.retain(|id, _| open.contains_key(id));
         self.open = open;
         Ok(())
+    }
+
+    fn adopt_all(&mut self) -> Result<(), CannotAnswer> {
+        let ledger = self.replica.ledger();
+        ledger.stakes().iter().try_for_each(|stake| self.member.adopt(ledger, stake))
     }
 
     /// What is to be said about these; one that must wait for room is looked at again some blocks later.

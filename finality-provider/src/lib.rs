@@ -5,6 +5,7 @@
 //! what deserves a vote. The voter may be wrong, lied to, or run twice: the signer still signs one block a height.
 
 pub mod add_chain;
+pub mod backup;
 pub mod init;
 pub mod keys;
 #[cfg(test)]

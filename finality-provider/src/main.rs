@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use palisade_finality_provider::add_chain::AddChain;
+use palisade_finality_provider::backup::Backup;
 use palisade_finality_provider::init::Init;
 use palisade_finality_provider::register::Register;
 use palisade_finality_provider::{signer, status, voter};
@@ -39,6 +40,9 @@ enum Command {
         #[arg(long, default_value = "voter.toml")]
         config: PathBuf,
     },
+    /// Copy what signer or voter need into a directory that can be started from, also while they run.
+    #[command(subcommand)]
+    Backup(Backup),
     /// Register a key with the hub. The signer must be running.
     Register(Register),
     /// Ask the running voter how it stands: votes, misses, sets, epochs committed.
@@ -63,6 +67,7 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Init(init) => format.print(&init.run()?),
         Command::AddChain(add) => format.print(&until_stopped(add.run())?),
+        Command::Backup(backup) => format.print(&backup.run()?),
         Command::Signer { config } => {
             log::init().map_err(Failure::failed)?;
             let ended = shutdown::run(|shutdown| async move { signer::run::run(&config, shutdown).await });

@@ -11,6 +11,8 @@
 pub mod amount;
 pub mod api;
 pub mod ask;
+pub mod backup;
+pub mod backup_report;
 pub mod bounded;
 pub mod config;
 pub mod database;

@@ -4,6 +4,7 @@
 //! and its events land in one transaction with full synchronisation: when [`Store::append`] returns, the block survives a
 //! power cut. Nothing is ever updated.
 
+use crate::daemon::backup::{Backup, BackupError};
 use crate::daemon::database::{DatabaseError, Kind};
 use crate::ledger::Event;
 use palisade_protocol::block::Block;
@@ -132,6 +133,11 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let (writer, reader) = (LOG.open(path)?, LOG.open_to_read(path)?);
         Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(reader) })
+    }
+
+    /// Copies the log at a path into a backup, whoever works on it.
+    pub fn save(path: &Path, backup: &mut Backup, name: &str) -> Result<(), BackupError> {
+        backup.database(&LOG, path, name).map(drop)
     }
 
     fn write(&self) -> MutexGuard<'_, Connection> {

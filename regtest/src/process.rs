@@ -55,6 +55,20 @@ impl Daemon {
         Self::start_at(&binary_of_profile(profile, program)?, program, args, log)
     }
 
+    /// Starts a binary in a directory, from which its configuration's paths are meant.
+    pub fn start_from<S: AsRef<OsStr>>(
+        dir: &Path,
+        program: &str,
+        args: &[S],
+        log: &Path,
+    ) -> anyhow::Result<Self> {
+        let own = binary(program)?;
+        // `env` becomes the daemon.
+        let words = [OsStr::new("-C"), dir.as_os_str(), own.as_os_str()];
+        let words: Vec<&OsStr> = words.into_iter().chain(args.iter().map(AsRef::as_ref)).collect();
+        Self::start_at(Path::new("env"), program, &words, log)
+    }
+
     fn start_at<S: AsRef<OsStr>>(path: &Path, program: &str, args: &[S], log: &Path) -> anyhow::Result<Self> {
         let args: Vec<OsString> = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
         let child = spawn(&[], path, &args, log)?;

@@ -93,7 +93,7 @@ impl Anchorer {
         hub: HubClient,
         bitcoin: BitcoinRpc,
     ) -> anyhow::Result<Self> {
-        let flights = Flights::open(&config.process.data_dir.join("flights.sqlite"))?;
+        let flights = Flights::open(&config.process.data_dir.join(super::FLIGHTS_FILE))?;
         let (bump_after, max_fee) =
             (config.wallet.bump_after_blocks, Amount::from_sat(config.wallet.max_fee_sat));
         let meters = Meters::new()?;

@@ -3,6 +3,7 @@
 use crate::shell::FileError;
 use bitcoin::consensus::encode::{deserialize, serialize};
 use bitcoin::{Amount, Transaction, Txid};
+use palisade_hub::daemon::backup::{Backup, BackupError};
 use palisade_hub::daemon::database::Kind;
 use palisade_protocol::units::Epoch;
 use rusqlite::{Connection, params};
@@ -71,6 +72,11 @@ impl Flights {
     /// Opens or creates the file.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         Ok(Self(FILE.open(path)?))
+    }
+
+    /// Copies the file at a path into a backup, whoever works on it.
+    pub fn save(path: &Path, backup: &mut Backup, name: &str) -> Result<(), BackupError> {
+        backup.database(&FILE, path, name).map(drop)
     }
 
     /// All that are not over, oldest first.

@@ -6,6 +6,7 @@ use super::job::Outcome;
 use crate::shell::FileError;
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
+use palisade_hub::daemon::backup::{Backup, BackupError};
 use palisade_hub::daemon::database::Kind;
 use palisade_protocol::curve::KeyPair;
 use palisade_protocol::hash::Hash32;
@@ -78,6 +79,11 @@ impl Book {
     /// Opens or creates the file.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         Ok(Self(FILE.open(path)?))
+    }
+
+    /// Copies the book at a path into a backup, whoever works on it.
+    pub fn save(path: &Path, backup: &mut Backup, name: &str) -> Result<(), BackupError> {
+        backup.database(&FILE, path, name).map(drop)
     }
 
     /// The mark, if one was ever written.

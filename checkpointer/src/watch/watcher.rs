@@ -136,7 +136,7 @@ impl Watcher {
         bitcoin: BitcoinRpc,
         payer: Option<Payer>,
     ) -> anyhow::Result<Self> {
-        let book = Book::open(&directory.join("watch.sqlite"))?;
+        let book = Book::open(&directory.join(super::BOOK_FILE))?;
         Ok(Self {
             mark: book.mark()?,
             keys: book.leaked()?,

@@ -222,6 +222,41 @@ fn an_answer_in_the_log_that_the_audit_log_lacks_is_strange() {
 }
 
 #[test]
+fn an_older_audit_log_that_is_filled_from_the_log_counts_what_was_signed_since_and_signs_nothing_again() {
+    let [before, after] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let mut world = world();
+    let policy = Policy { max_stake_sat: 60_000, max_window_sat: 120_000, ..anything() };
+    let mut own = member(before.path(), policy.clone());
+    // One to be signed, one to be refused, and one of which the hub never heard the answer.
+    let ids = [50_000, 70_000, 40_000].map(|sat| world.register_stake(&wish(sat, &PROVIDERS)).0);
+    let answers = ids.map(|id| answer(&mut own, &world, &id).unwrap());
+    assert_eq!(answers.each_ref().map(|(act, _)| *act), [Act::Signed, Act::Refused, Act::Signed]);
+    for (_, message) in &answers[..2] {
+        world.send(message).unwrap();
+    }
+
+    // The backup is from before all three. Until it is filled, nothing of the window is known.
+    let mut restored = member(after.path(), policy);
+    assert!(restored.is_strange(world.stake(&ids[0])).unwrap());
+    for id in &ids {
+        restored.adopt(&world.ledger, world.stake(id)).unwrap();
+        restored.adopt(&world.ledger, world.stake(id)).unwrap();
+        assert!(!restored.is_strange(world.stake(id)).unwrap());
+    }
+    assert_eq!(ids[..2].iter().filter_map(|id| answer(&mut restored, &world, id)).count(), 0);
+    let entries = restored.audit.entries().unwrap();
+    assert_eq!(
+        entries.iter().map(|entry| (entry.stake, entry.act)).collect::<Vec<_>>(),
+        [(ids[0], Act::Signed), (ids[1], Act::Refused)]
+    );
+    assert!(entries.iter().all(|entry| entry.reason == FROM_LOG));
+    // The third is judged again, and the window counts what was signed before the restore.
+    assert_eq!(answer(&mut restored, &world, &ids[2]).unwrap().0, Act::Signed);
+    let signed = restored.audit.signed_since(world.ledger.btc_height()).unwrap();
+    assert_eq!(signed.iter().map(|(_, amount)| amount.to_sat()).collect::<Vec<_>>(), [50_000, 40_000]);
+}
+
+#[test]
 fn answers_of_another_key_are_not_taken_for_ones_own() {
     let dir = tempfile::tempdir().unwrap();
     let mut world = world();

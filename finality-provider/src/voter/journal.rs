@@ -4,6 +4,7 @@
 
 use bitcoin::hashes::Hash as _;
 use bitcoin::{BlockHash, OutPoint, Txid};
+use palisade_hub::daemon::backup::{Backup, BackupError};
 use palisade_hub::daemon::database::{DatabaseError, Kind};
 use palisade_protocol::codec::{DecodeError, Wire as _};
 use palisade_protocol::context::ChainId;
@@ -83,6 +84,11 @@ impl Journal {
         // The newest rows may be lost with the power: they can be had again.
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         Ok(Self(Mutex::new(connection)))
+    }
+
+    /// Copies the journal at a path into a backup, whoever works on it.
+    pub fn save(path: &Path, backup: &mut Backup, name: &str) -> Result<(), BackupError> {
+        backup.database(&FILE, path, name).map(drop)
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {

@@ -13,7 +13,7 @@ use palisade_protocol::units::Height;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Longest file of a refusal: the ids of a block's messages are most of it.
 const MAX_BYTES: usize = 1 << 20;
@@ -77,6 +77,11 @@ impl Refusal {
 
 /// All refusals in `dir`, lowest block first.
 pub fn all(dir: &Path) -> io::Result<Vec<Refusal>> {
+    Ok(files(dir)?.iter().filter_map(|path| read(path)).collect())
+}
+
+/// The files of all refusals in `dir`, lowest block first, and what else has such a name.
+pub fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(dir) {
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
@@ -85,7 +90,7 @@ pub fn all(dir: &Path) -> io::Result<Vec<Refusal>> {
     // One that is being written has another name.
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     paths.sort();
-    Ok(paths.iter().filter_map(|path| read(path)).collect())
+    Ok(paths)
 }
 
 /// One refusal. What is none, and was put there by somebody else, keeps the others from nobody.

@@ -5,6 +5,7 @@ mod lies;
 mod network;
 mod node;
 mod register;
+mod returns;
 mod signer;
 mod sources;
 
@@ -13,6 +14,7 @@ use crate::signer::record::Record;
 use crate::signer::{ChainSigner, Signer, server};
 use crate::voter::status::Status;
 use axum::extract::{Query, Request, State};
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bitcoin::secp256k1::schnorr::Signature;
@@ -23,6 +25,7 @@ use palisade_protocol::block::{Block, HubHeader};
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::units::Epoch;
 use palisade_regtest::world::keypair;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_makes_blocks_of_both_chains_final_and_misses_none() {
@@ -127,6 +130,7 @@ async fn a_block_that_does_not_reproduce_is_refused_with_proof_and_an_honest_one
 struct Lie {
     hub: Arc<palisade_hub::engine::Hub>,
     root: Arc<Mutex<Option<Hash32>>>,
+    deaf: Arc<AtomicBool>,
 }
 
 #[derive(serde::Deserialize)]
@@ -136,6 +140,9 @@ struct From {
 
 /// Answers for the hub while it lies; the first block asked for is the false one.
 async fn lying(State(lie): State<Lie>, request: Request, next: Next) -> Response {
+    if request.uri().path() == "/messages" && lie.deaf.load(Ordering::Relaxed) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
     let root = *lie.root.lock().unwrap();
     let asked = Query::<From>::try_from_uri(request.uri());
     let (Some(root), Ok(Query(From { from })), "/blocks") = (root, asked, request.uri().path()) else {

@@ -75,9 +75,7 @@ impl Network {
         network.run("palisade-hub", &["run"], "hub/hub.toml", "hub/hub.address").await?;
         tell.line(format!("hub serves {}", network.hub_url));
         for member in 0..COVENANT.0 {
-            let (config, address) =
-                (format!("covenant-{member}/covenant.toml"), format!("covenant-{member}/covenant.address"));
-            network.run("palisade-covenant", &["run"], &config, &address).await?;
+            network.run_member(member).await?;
         }
         tell.line(format!("covenant of {} members runs; {} must sign", COVENANT.0, COVENANT.1));
         network.start_checkpointer().await?;
@@ -200,6 +198,13 @@ impl Network {
         Ok(())
     }
 
+    /// Starts a covenant member.
+    pub async fn run_member(&mut self, member: usize) -> anyhow::Result<()> {
+        let [config, address] =
+            ["toml", "address"].map(|ending| format!("covenant-{member}/covenant.{ending}"));
+        self.run("palisade-covenant", &["run"], &config, &address).await
+    }
+
     /// Kills a daemon, named by the place of its address without the ending.
     pub async fn kill(&mut self, name: &str) -> anyhow::Result<()> {
         self.daemon(name)?.kill().await
@@ -313,25 +318,30 @@ fn password(dir: &Path) -> PathBuf {
 async fn make_covenant(dir: &Path, hub_url: &str) -> anyhow::Result<Vec<String>> {
     let mut keys = Vec::new();
     for member in 0..COVENANT.0 {
-        let own = text(&dir.join(format!("covenant-{member}")));
-        let (genesis, password) = (text(&dir.join("hub/genesis.json")), text(&password(dir)));
-        let args = [
-            "--json",
-            "init",
-            "--dir",
-            &own,
-            "--genesis",
-            &genesis,
-            "--hub",
-            hub_url,
-            "--listen",
-            "127.0.0.1:0",
-            "--password-file",
-            &password,
-        ];
-        keys.push(string(&json_tool("palisade-covenant", &args).await?, "key")?);
+        keys.push(make_member(dir, hub_url, member).await?);
     }
     Ok(keys)
+}
+
+/// Makes the key and the configuration of a covenant member, and gives the public key.
+pub async fn make_member(dir: &Path, hub_url: &str, member: usize) -> anyhow::Result<String> {
+    let own = text(&dir.join(format!("covenant-{member}")));
+    let (genesis, password) = (text(&dir.join("hub/genesis.json")), text(&password(dir)));
+    let args = [
+        "--json",
+        "init",
+        "--dir",
+        &own,
+        "--genesis",
+        &genesis,
+        "--hub",
+        hub_url,
+        "--listen",
+        "127.0.0.1:0",
+        "--password-file",
+        &password,
+    ];
+    string(&json_tool("palisade-covenant", &args).await?, "key")
 }
 
 async fn make_governance(dir: &Path) -> anyhow::Result<Vec<String>> {

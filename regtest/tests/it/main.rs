@@ -3,6 +3,8 @@
 mod access;
 mod alarms;
 mod anchors;
+mod backups;
+mod committee;
 mod doors;
 mod drills;
 #[path = "../../../protocol/tests/it/edits.rs"]
@@ -33,4 +35,5 @@ mod spends;
 mod timestamps;
 mod up;
 mod versions;
+mod views;
 mod votes;

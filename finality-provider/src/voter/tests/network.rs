@@ -17,6 +17,7 @@ use palisade_regtest::devchain::{self, DevChain};
 use palisade_regtest::hub::{self, make_blocks};
 use palisade_regtest::world::{Wish, World, bls_secret, pair};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -36,6 +37,7 @@ pub(super) struct Network {
     pub(super) hub: Arc<Hub>,
     pub(super) node: Node,
     lie: Arc<Mutex<Option<Hash32>>>,
+    deaf: Arc<AtomicBool>,
     pub(super) devchain: Arc<DevChain>,
     hub_url: String,
     config: VoterConfig,
@@ -111,7 +113,8 @@ impl Network {
         let dir = TempDir::new().unwrap();
         let hub = hub::of(world, &dir.path().join("hub"));
         let lie = Arc::new(Mutex::new(None));
-        let state = Lie { hub: hub.clone(), root: lie.clone() };
+        let deaf = Arc::default();
+        let state = Lie { hub: hub.clone(), root: lie.clone(), deaf: Arc::clone(&deaf) };
         let door = Door { hub: hub.clone(), follower: false };
         let front = api::router(door).layer(axum::middleware::from_fn_with_state(state, lying));
         let shutdown = Shutdown::manual();
@@ -128,7 +131,7 @@ impl Network {
             chain.run(DEV, disk, Duration::from_millis(20), &stop).await.unwrap();
         }));
         let signer = Mutex::default();
-        let network = Self { dir, hub, node, lie, devchain, hub_url, config, shutdown, signer, making };
+        let network = Self { dir, hub, node, lie, deaf, devchain, hub_url, config, shutdown, signer, making };
         network.start_signer(devchain::genesis(DEV));
         network
     }
@@ -153,6 +156,21 @@ impl Network {
         *self.signer.lock().unwrap() = Some(SignerThreads(Some(runtime)));
     }
 
+    /// Another operator at work: its own signer, which answers as long as the network is there, and its own voter. Both know chain
+    /// zero alone.
+    pub(super) fn another(&self, name: &str) -> Running {
+        let genesis = self.hub.ledger().genesis().clone();
+        let own = self.dir.path().join(name);
+        std::fs::create_dir_all(own.join("signer")).unwrap();
+        let chains = vec![ChainSigner::new(genesis.zero(), genesis.document().zero, pair(name))];
+        let record = Record::open(&own.join("signer")).unwrap().0;
+        let signer = Arc::new(Signer::new(&genesis, chains, bls_secret(name), record).unwrap());
+        let listener = server::open(&own.join("socket/signer")).unwrap();
+        tokio::spawn(server::serve(signer, listener, server::own_uid().unwrap(), self.shutdown.clone()));
+        let text = config_text(&own, "voter", &self.hub_url, &self.node);
+        self.run(&parse(Path::new("voter.toml"), &text).unwrap())
+    }
+
     pub(super) fn stop_signer(&self) {
         let mut signer = self.signer.lock().unwrap().take().unwrap();
         let runtime = signer.0.take();
@@ -173,6 +191,14 @@ impl Network {
 
     pub(super) async fn voter(&self) -> Running {
         self.run(&self.config)
+    }
+
+    /// The voter with nonces for so many epochs in advance.
+    pub(super) fn voter_ahead(&self, epochs_ahead: u64) -> Running {
+        let mut config =
+            config(self.dir.path(), "voter", &self.hub_url, &self.node, self.config.sources[0].url.as_str());
+        config.epochs_ahead = epochs_ahead;
+        self.run(&config)
     }
 
     /// A voter with data of its own, which reads the development chain at another place.
@@ -206,6 +232,11 @@ impl Network {
 
     pub(super) fn truth(&self) {
         *self.lie.lock().unwrap() = None;
+    }
+
+    /// Whether the hub takes no messages.
+    pub(super) fn is_deaf(&self, deaf: bool) {
+        self.deaf.store(deaf, Ordering::Relaxed);
     }
 
     pub(super) fn certified(&self, chain: &ChainId) -> BTreeMap<Height, Hash32> {
