@@ -15,6 +15,8 @@ const TRIES: usize = 20;
 /// An anchor with one coin and no change.
 pub const ANCHOR: Weight = Weight::from_vb_unchecked(175);
 
+/// What a fee can be more than its rate says, because its parts are rounded up one by one.
+const ROUNDED: Amount = Amount::from_sat(4);
 /// What an output for change adds.
 const CHANGE: Weight = Weight::from_vb_unchecked(43);
 
@@ -59,7 +61,7 @@ pub fn build(wallet: &mut Wallet, anchor: &Anchor, terms: &Terms<'_>) -> Result<
     let (price, old) = (terms.price, terms.old);
     let wanted = old.map_or(price.rate, |old| price.rate.max(raised(old)));
     // The rate at which nothing but the smallest transaction pays the ceiling; other ones only less.
-    let mut most = rate_of(price.ceiling, smallest(anchor));
+    let mut most = rate_of(price.ceiling.checked_sub(ROUNDED).unwrap_or(Amount::ZERO), smallest(anchor));
     let mut rate = wanted.min(most);
     for _ in 0..TRIES {
         let version = at(wallet, anchor, rate.max(price.least), terms)?;
