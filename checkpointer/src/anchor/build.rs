@@ -15,6 +15,11 @@ const TRIES: usize = 20;
 /// An anchor with one coin and no change.
 pub const ANCHOR: Weight = Weight::from_vb_unchecked(175);
 
+/// What a fee can be more than its rate says, because its parts are rounded up one by one.
+const ROUNDED: Amount = Amount::from_sat(4);
+/// What an output for change adds.
+const CHANGE: Weight = Weight::from_vb_unchecked(43);
+
 /// Why there is no transaction.
 #[derive(Debug, thiserror::Error)]
 pub enum CannotBuild {
@@ -56,7 +61,7 @@ pub fn build(wallet: &mut Wallet, anchor: &Anchor, terms: &Terms<'_>) -> Result<
     let (price, old) = (terms.price, terms.old);
     let wanted = old.map_or(price.rate, |old| price.rate.max(raised(old)));
     // The rate at which nothing but the smallest transaction pays the ceiling; other ones only less.
-    let mut most = rate_of(price.ceiling, smallest(anchor));
+    let mut most = rate_of(price.ceiling.checked_sub(ROUNDED).unwrap_or(Amount::ZERO), smallest(anchor));
     let mut rate = wanted.min(most);
     for _ in 0..TRIES {
         let version = at(wallet, anchor, rate.max(price.least), terms)?;
@@ -66,8 +71,7 @@ pub fn build(wallet: &mut Wallet, anchor: &Anchor, terms: &Terms<'_>) -> Result<
             return Err(CannotBuild::Ceiling { wanted, ceiling: price.ceiling });
         }
         if version.fee > price.ceiling {
-            let weight = version.transaction.weight().to_wu();
-            most = rate_of(price.ceiling, weight).min(lower(rate));
+            most = within(price.ceiling, rate, &version);
             rate = most;
         } else if version.fee < least && rate < most {
             rate = step(rate).min(most);
@@ -104,9 +108,11 @@ fn output(anchor: &Anchor) -> TxOut {
     TxOut { value: Amount::ZERO, script_pubkey: anchor.script() }
 }
 
-/// Weight of the smallest transaction that carries an anchor: one coin, and no change.
+/// Weight of the smallest transaction that carries an anchor, as coins are chosen for it ([`INPUT`]): one coin, and no change.
+///
+/// [`INPUT`]: palisade_staker::purse::INPUT
 fn smallest(anchor: &Anchor) -> u64 {
-    let witness = Witness::from_slice(&[[0; 64]]);
+    let witness = Witness::from_slice(&[[0; 65]]);
     let transaction = Transaction {
         version: TxVersion::TWO,
         lock_time: LockTime::ZERO,
@@ -136,7 +142,13 @@ fn rate_of(fee: Amount, weight: u64) -> FeeRate {
     FeeRate::from_sat_per_kwu(fee.to_sat().saturating_mul(1_000) / weight.max(1))
 }
 
-/// The next lower rate.
-fn lower(rate: FeeRate) -> FeeRate {
-    FeeRate::from_sat_per_kwu(rate.to_sat_per_kwu().saturating_sub(1))
+/// A lower rate than the one at which a transaction pays more than the ceiling. What too little change would bring back is fee, so
+/// such a transaction pays the ceiling only at a rate at which it has change.
+fn within(ceiling: Amount, rate: FeeRate, version: &Version) -> FeeRate {
+    let transaction = &version.transaction;
+    let change = if transaction.output.len() > 1 { Weight::ZERO } else { CHANGE };
+    let sat = rate.to_sat_per_kwu();
+    let scaled = sat.saturating_mul(ceiling.to_sat()) / version.fee.to_sat().max(1);
+    let lower = FeeRate::from_sat_per_kwu(scaled.min(sat.saturating_sub(1)));
+    lower.min(rate_of(ceiling, (transaction.weight() + change).to_wu()))
 }

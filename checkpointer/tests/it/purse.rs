@@ -180,6 +180,26 @@ async fn coins_that_cost_more_than_they_hold_pay_for_no_anchor_and_are_not_taken
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_more_is_wanted_than_may_be_paid_an_anchor_pays_nearly_all_that_may_be() {
+    let node = Node::temporary().await.unwrap();
+    node.mine(110).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    // One coin that is a little more than the ceiling leaves no change at first; two small ones are needed together.
+    let shapes =
+        [vec![20_000], vec![20_200], vec![21_000], vec![26_000], vec![500_000], vec![15_000, 15_000]];
+    for wallet in &mut wallets(&node, dir.path(), &shapes).await {
+        let taken = BTreeSet::new();
+        let price =
+            Price { ceiling: Amount::from_sat(20_000), ..price(FeeRate::from_sat_per_vb_u32(10_000)) };
+        let terms = Terms { price, old: None, taken: &taken, height: 0 };
+        let version = build(wallet, &anchor(1, 4), &terms).unwrap();
+        assert!((14_000..=20_000).contains(&version.fee.to_sat()), "{version:?}");
+        let verdict = node.rpc().test_mempool_accept(&[version.transaction]).await.unwrap().remove(0);
+        assert!(matches!(verdict, Acceptance::Allowed { fee, .. } if fee == version.fee), "{verdict:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_anchor_of_any_size_pays_the_rate_that_was_asked_for() {
     let node = Node::temporary().await.unwrap();
     node.mine(110).await.unwrap();

@@ -189,7 +189,7 @@ async fn an_anchor_that_waits_is_not_made_dearer_once_somebody_elses_is_in_a_blo
     let output = Anchor::find(&scene.transaction(own).await).unwrap().1.script();
     let output = TxOut { value: Amount::ZERO, script_pubkey: output };
     let other = scene.party.node.fund_many(&[output]).await.unwrap();
-    scene.party.node.mine_block_with(&[other.clone()]).await.unwrap();
+    scene.party.node.mine_block_with(std::slice::from_ref(&other)).await.unwrap();
     settle(&mut scene.reporter).await;
     let first = scene.party.hub.hub.ledger().anchors().get(epoch).unwrap().outpoint.txid;
     assert_eq!(first, other.compute_txid());
