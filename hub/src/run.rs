@@ -12,6 +12,7 @@ use crate::daemon::password::PasswordSource;
 use crate::daemon::serve::{self, Limits, Server};
 use crate::daemon::shutdown::Shutdown;
 use crate::engine::Hub;
+use crate::learning;
 use crate::ledger::{Event, Ledger};
 use crate::replica::{Replica, ReplicaError};
 use anyhow::{Context as _, ensure};
@@ -37,7 +38,10 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     // Whatever keeps it from working is said before a door opens.
     let role = match &config.follow {
         Some(leader) => Role::Follower(HubClient::new(leader.url().clone())),
-        None => Role::Maker(open_key(&config, &genesis)?),
+        None => {
+            let followers = config.followers.iter().map(|follower| HubClient::new(follower.url().clone()));
+            Role::Maker(open_key(&config, &genesis)?, followers.collect())
+        }
     };
     let started = Instant::now();
     let replica = Replica::open(&config.data_dir, genesis.clone())?;
@@ -55,7 +59,7 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     let work = async {
         let done = match role {
             Role::Follower(leader) => follow(leader, hub, &meters, &health, &shutdown).await,
-            Role::Maker(key) => solo(&key, hub, &meters, &shutdown).await,
+            Role::Maker(key, followers) => make(&key, &followers, hub, &meters, &shutdown).await,
         };
         shutdown.trigger();
         done
@@ -64,9 +68,9 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     worked
 }
 
-/// What a hub does: makes blocks and signs them, or replays those of another.
+/// What a hub does: makes blocks and signs them, once it knows what its followers hold, or replays those of another.
 enum Role {
-    Maker(Keypair),
+    Maker(Keypair, Vec<HubClient>),
     Follower(HubClient),
 }
 
@@ -166,6 +170,21 @@ impl Meters {
             (false, _) => self.health.recover("anchors"),
         }
     }
+}
+
+/// Makes blocks, above all that followers hold.
+async fn make(
+    key: &Keypair,
+    followers: &[HubClient],
+    hub: Arc<Hub>,
+    meters: &Meters,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    if !learning::learn(followers, &hub, &meters.health, shutdown).await? {
+        return Ok(());
+    }
+    meters.update(&hub, 0);
+    solo(key, hub, meters, shutdown).await
 }
 
 /// Makes one block an interval, and counts votes as they come.

@@ -4,6 +4,7 @@
 //! and its events land in one transaction with full synchronisation: when [`Store::append`] returns, the block survives a
 //! power cut. Nothing is ever updated.
 
+use crate::daemon::backup::{Backup, BackupError};
 use crate::daemon::database::{DatabaseError, Kind};
 use crate::ledger::Event;
 use palisade_protocol::block::Block;
@@ -111,6 +112,16 @@ pub enum StoreError {
     /// An event that is no JSON.
     #[error("message log holds an event that is no JSON: {0}")]
     Event(#[from] serde_json::Error),
+}
+
+/// Copies a log that may be in use, and gives the number of its blocks and the height of the newest.
+pub fn back_up(log: &Path, backup: &mut Backup, name: &str) -> Result<(u64, Option<Height>), BackupError> {
+    let copy = backup.database(&LOG, log, name)?;
+    let found = copy.query_row("SELECT count(*), max(height) FROM block", [], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?))
+    });
+    let (blocks, newest) = found.map_err(|cause| BackupError::Sqlite { file: log.to_owned(), cause })?;
+    Ok((blocks.unsigned_abs(), newest.map(|height| Height(height.unsigned_abs()))))
 }
 
 /// A number as SQLite has it; what is beyond its largest is beyond everything that is kept.

@@ -35,6 +35,8 @@ pub struct Daemon {
     name: String,
     path: PathBuf,
     args: Vec<OsString>,
+    /// Where it starts; where the test does if nothing else was said.
+    dir: Option<PathBuf>,
     child: Child,
     log: PathBuf,
 }
@@ -57,8 +59,9 @@ impl Daemon {
 
     fn start_at<S: AsRef<OsStr>>(path: &Path, program: &str, args: &[S], log: &Path) -> anyhow::Result<Self> {
         let args: Vec<OsString> = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
-        let child = spawn(&[], path, &args, log)?;
-        Ok(Self { name: program.to_owned(), path: path.to_owned(), args, child, log: log.to_owned() })
+        let child = spawn(&[], path, &args, None, log)?;
+        let (name, path, log) = (program.to_owned(), path.to_owned(), log.to_owned());
+        Ok(Self { name, path, args, dir: None, child, log })
     }
 
     /// Kills it at once (SIGKILL) and waits until it is gone: what it has not written by now is lost.
@@ -78,8 +81,15 @@ impl Daemon {
         if let Some(stale) = address.filter(|file| file.exists()) {
             std::fs::remove_file(stale)?;
         }
-        self.child = spawn(wrapper, &self.path, &self.args, &self.log)?;
+        self.child = spawn(wrapper, &self.path, &self.args, self.dir.as_deref(), &self.log)?;
         Ok(())
+    }
+
+    /// Starts it again in a directory, with other arguments.
+    pub fn start_in<S: AsRef<OsStr>>(&mut self, dir: &Path, args: &[S]) -> anyhow::Result<()> {
+        self.args = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
+        self.dir = Some(dir.to_owned());
+        self.start_again(None)
     }
 
     /// How it ended, if it has.
@@ -156,12 +166,21 @@ pub struct Failed {
     pub said: String,
 }
 
-fn spawn(wrapper: &[OsString], path: &Path, args: &[OsString], log: &Path) -> anyhow::Result<Child> {
+fn spawn(
+    wrapper: &[OsString],
+    path: &Path,
+    args: &[OsString],
+    dir: Option<&Path>,
+    log: &Path,
+) -> anyhow::Result<Child> {
     let file = File::options().create(true).append(true).open(log)?;
     let own = [path.as_os_str().to_owned()];
     let mut words = wrapper.iter().chain(&own).chain(args);
     let mut command = Command::new(words.next().context("a program")?);
     command.args(words).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).kill_on_drop(true);
+    if let Some(dir) = dir {
+        command.current_dir(dir);
+    }
     command.spawn().with_context(|| format!("cannot start {}", path.display()))
 }
 

@@ -14,6 +14,7 @@ mod interrupt;
 mod kills;
 mod ledger;
 mod lies;
+mod lost_hub;
 mod node;
 mod openapi;
 mod proofs;
