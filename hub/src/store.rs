@@ -172,11 +172,15 @@ impl Store {
                 .prepare_cached("INSERT INTO event (height, json) VALUES (?1, ?2)")?
                 .execute(params![height, serde_json::to_string(event)?])?;
         }
-        for (place, digest) in (0i64..).zip(digests) {
-            transaction
-                .prepare_cached("INSERT INTO digest (height, place, digest) VALUES (?1, ?2, ?3)")?
-                .execute(params![height, place, digest.0])?;
-        }
+        insert_digests(&transaction, height, digests)?;
+        Ok(transaction.commit()?)
+    }
+
+    /// Keeps the digests of the batch in a block that was made elsewhere. The caller has checked that they are.
+    pub fn keep_digests(&self, height: Height, digests: &[Hash32]) -> Result<(), StoreError> {
+        let mut connection = self.write();
+        let transaction = connection.transaction()?;
+        insert_digests(&transaction, number(height.0), digests)?;
         Ok(transaction.commit()?)
     }
 
@@ -325,6 +329,15 @@ impl Store {
             self.read().query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).optional()?;
         Ok(verdict.filter(|verdict| verdict != "ok"))
     }
+}
+
+fn insert_digests(transaction: &Transaction<'_>, height: i64, digests: &[Hash32]) -> Result<(), StoreError> {
+    for (place, digest) in (0i64..).zip(digests) {
+        transaction
+            .prepare_cached("INSERT INTO digest (height, place, digest) VALUES (?1, ?2, ?3)")?
+            .execute(params![height, place, digest.0])?;
+    }
+    Ok(())
 }
 
 /// Keeps a vote if it is the first of its voter at its height, or for another block than the first and the second one. Gives the

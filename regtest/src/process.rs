@@ -1,6 +1,8 @@
 //! Shipped binaries as child processes: started with a user's flags, watched, and always stopped.
 
 use anyhow::{Context as _, bail, ensure};
+use palisade_hub::daemon::health::HealthReport;
+use palisade_hub::daemon::serve::STARTING;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -118,8 +120,20 @@ impl Daemon {
         Ok(())
     }
 
-    /// Waits until it has written the address it listens on.
+    /// Waits until it has written the address it listens on and its `/health` speaks of no start any more.
     pub async fn address(&mut self, file: &Path) -> anyhow::Result<String> {
+        let address = self.listens(file).await?;
+        let started = Instant::now();
+        while is_starting(&address).await {
+            self.check()?;
+            ensure!(started.elapsed() < PATIENCE, "{} does not come to the end of its start", self.name);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(address)
+    }
+
+    /// Waits until it has written the address it listens on: it may still be starting.
+    pub async fn listens(&mut self, file: &Path) -> anyhow::Result<String> {
         let mut found = None;
         wait_for(
             &format!("{} listens", self.name),
@@ -152,6 +166,14 @@ impl Daemon {
             Err(_) => bail!("{} did not stop within five seconds", self.name),
         }
     }
+}
+
+/// Whether a process says that it is starting. One that says nothing of itself is not.
+async fn is_starting(address: &str) -> bool {
+    let http = reqwest::Client::builder().no_proxy().build().unwrap_or_default();
+    let Ok(answer) = http.get(format!("http://{address}/health")).send().await else { return false };
+    let Ok(report) = answer.json::<HealthReport>().await else { return false };
+    report.reasons.iter().any(|reason| reason.starts_with(&format!("{STARTING}: ")))
 }
 
 /// A tool that ended without success.

@@ -1,6 +1,7 @@
 //! The hub's machine is lost, or its log is older than it was: what followers hold is never signed a second time. The commands are
 //! those of docs/operations/lost-hub.md.
 
+mod digests;
 mod false_followers;
 
 use anyhow::Context as _;

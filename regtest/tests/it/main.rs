@@ -27,6 +27,7 @@ mod reorgs;
 mod resumes;
 mod sets;
 mod spends;
+mod starts;
 mod timestamps;
 mod up;
 mod versions;
