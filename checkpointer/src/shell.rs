@@ -17,6 +17,8 @@ use palisade_hub::store::StoreError;
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::hash::Hash32;
 use palisade_staker::purse::PurseError;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Why a pass of the work did not come to its end.
@@ -123,13 +125,14 @@ pub enum Pass {
     Idle,
 }
 
-/// Everything that a process has opened before its work begins.
+/// Everything that a process has opened before its log is replayed.
 pub(crate) struct Shell {
-    pub replica: Replica,
-    pub hub: HubClient,
-    pub bitcoin: BitcoinRpc,
-    pub health: Health,
-    pub poll: Duration,
+    genesis: Arc<Genesis>,
+    data_dir: PathBuf,
+    hub: HubClient,
+    bitcoin: BitcoinRpc,
+    health: Health,
+    poll: Duration,
     server: Server,
     _lock: DirLock,
 }
@@ -139,37 +142,38 @@ impl Shell {
         let genesis = read_genesis_for(config.network, &config.genesis_file)?;
         let lock = DirLock::acquire(&process.data_dir)?;
         let health = Health::new(name, env!("CARGO_PKG_VERSION"), config.network)?;
-        let server = Server::bind(&process.listen).await?;
-        let started = Instant::now();
-        let replica = Replica::open(&process.data_dir, genesis.clone()).context("own copy of the log")?;
-        let height = replica.ledger().tip().map(|(height, _)| height.0);
-        let ms = started.elapsed().as_millis() as u64;
-        tracing::info!(hub = %genesis.id(), height, ms, "log replayed");
         Ok(Self {
-            replica,
+            genesis,
+            data_dir: process.data_dir.clone(),
             hub: HubClient::new(config.hub.url().clone()),
             bitcoin: bitcoin_rpc(&config.bitcoin)?,
             health,
             poll: process.poll_interval_ms.duration(),
-            server,
+            server: Server::bind(&process.listen).await?,
             _lock: lock,
         })
     }
 
-    /// Serves health and metrics and repeats passes until the stop. `make` turns what was opened into the work.
+    /// Serves health and metrics, replays the log and repeats passes until the stop. `make` turns what was opened into the work.
     pub async fn work<W: Work>(
         self,
         shutdown: Shutdown,
         make: impl FnOnce(Replica, HubClient, BitcoinRpc, &Health) -> anyhow::Result<W>,
     ) -> anyhow::Result<()> {
-        let Self { replica, hub, bitcoin, health, poll, server, _lock } = self;
-        let network = replica.ledger().network();
-        let mut work = make(replica, hub, bitcoin, &health)?;
-        let routes = serve::router(axum::Router::new(), health.clone(), Limits::default());
+        let Self { genesis, data_dir, hub, bitcoin, health, poll, server, _lock } = self;
+        let (routes, gate) = serve::gated(health.clone(), Limits::default());
         let stopped = shutdown.clone();
+        // The work is as large as its ledger, and this future holds it.
+        let begin = Box::pin(async {
+            let replica = replay(&data_dir, genesis, &health).await?;
+            let network = replica.ledger().network();
+            let mut work = make(replica, hub, bitcoin, &health)?;
+            gate.open(axum::Router::new());
+            repeat(&mut work, network, poll, &health).await
+        });
         let repeat = async {
             let ended = tokio::select! {
-                ended = repeat(&mut work, network, poll, &health) => ended,
+                ended = begin => ended,
                 () = shutdown.requested() => Ok(()),
             };
             shutdown.trigger();
@@ -178,6 +182,15 @@ impl Shell {
         let ((), ended) = tokio::join!(server.run(routes, &stopped), repeat);
         ended
     }
+}
+
+async fn replay(data_dir: &Path, genesis: Arc<Genesis>, health: &Health) -> anyhow::Result<Replica> {
+    let (started, id) = (Instant::now(), genesis.id());
+    let opened = Replica::open_in_sight(data_dir, genesis, health).await;
+    let replica = opened.context("own copy of the log")?;
+    let height = replica.ledger().tip().map(|(height, _)| height.0);
+    tracing::info!(hub = %id, height, ms = started.elapsed().as_millis() as u64, "log replayed");
+    Ok(replica)
 }
 
 /// Refuses a hub of another genesis. Its log would be refused too, but without saying why.

@@ -12,7 +12,7 @@ use palisade_hub::daemon::health::Health;
 use palisade_hub::daemon::keyfile::{self, KdfCost};
 use palisade_hub::daemon::lock::DirLock;
 use palisade_hub::daemon::password::PasswordSource;
-use palisade_hub::daemon::serve::{self, Limits, Server};
+use palisade_hub::daemon::serve::{self, Gate, Limits, Server};
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::ledger::{Event, Ledger};
 use palisade_hub::replica::{Replica, ReplicaError};
@@ -23,6 +23,7 @@ use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::Height;
 use prometheus::{IntCounterVec, IntGauge, Opts};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::{JoinSet, block_in_place};
 
@@ -49,21 +50,37 @@ pub async fn run(config: &Config, restored: bool, shutdown: Shutdown) -> anyhow:
     tracing::info!(hub = %genesis.id(), member = %signer.member(), "starting");
     let _lock = DirLock::acquire(&config.data_dir)?;
     let audit = Audit::open(&config.data_dir.join(AUDIT_FILE))?;
-    let replica = Replica::open(&config.data_dir, genesis)?;
     let member = Member::new(signer, config.policy.clone(), audit);
     let health = Health::new("palisade-covenant", env!("CARGO_PKG_VERSION"), config.network)?;
-    let hub = HubClient::new(config.hub.url().clone());
-    let mut desk = Desk::new(member, replica, hub, health.clone())?;
-    desk.restored = restored;
     let server = Server::bind(&config.listen).await?;
-    let routes = serve::router(axum::Router::new(), health, Limits::default());
+    let (routes, gate) = serve::gated(health.clone(), Limits::default());
+    let stopped = shutdown.clone();
     let work = async {
-        let done = desk.work(&shutdown).await;
+        let done = work(config, genesis, (member, restored), gate, health, &shutdown).await;
         shutdown.trigger();
         done
     };
-    let ((), worked) = tokio::join!(server.run(routes, &shutdown), work);
+    let ((), worked) = tokio::join!(server.run(routes, &stopped), work);
     worked
+}
+
+/// Replays the log, and sits down at the desk.
+async fn work(
+    config: &Config,
+    genesis: Arc<Genesis>,
+    (member, restored): (Member, bool),
+    gate: Gate,
+    health: Health,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let replica = tokio::select! {
+        replica = Replica::open_in_sight(&config.data_dir, genesis, &health) => replica?,
+        () = shutdown.requested() => return Ok(()),
+    };
+    let mut desk = Desk::new(member, replica, HubClient::new(config.hub.url().clone()), health)?;
+    desk.restored = restored;
+    gate.open(axum::Router::new());
+    desk.work(shutdown).await
 }
 
 /// The audit log's file in the data directory.

@@ -70,6 +70,7 @@ pub fn router(door: Door) -> Router {
         .route("/timestamps", post(anchoring::stamp))
         .route("/timestamps/{digest}", get(anchoring::stamped))
         .route("/timestamps/{digest}/ots", get(anchoring::ots))
+        .route("/batches/{height}", get(anchoring::batch))
         .route("/proofs/{chain}/{height}", get(anchoring::proof))
         .route("/genesis", get(genesis))
         .route("/status", get(status))

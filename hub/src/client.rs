@@ -90,6 +90,15 @@ pub struct LogPage {
     pub blocks: Vec<String>,
 }
 
+/// The digests of the batch in a block.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BatchDigests {
+    /// The block.
+    pub hub_height: Height,
+    /// The digests, in the order of the batch's tree.
+    pub digests: Vec<Hash32>,
+}
+
 #[derive(Debug, Deserialize)]
 struct ErrorBody {
     error: ErrorDetail,
@@ -165,6 +174,11 @@ impl HubClient {
             self.ask(self.http.get(self.at("blocks")?).query(&query), self.patience + wait, wait).await?;
         let page: LogPage = parse(&bytes)?;
         page.blocks.iter().map(|hex| decode_hex(hex)).collect()
+    }
+
+    /// The digests of the batch in a block, as the hub says.
+    pub async fn digests(&self, height: Height) -> Result<Vec<Hash32>, HubError> {
+        Ok(self.get_json::<BatchDigests>(&format!("batches/{height}"), &[]).await?.digests)
     }
 
     /// Any JSON view of the hub's. For people; daemons use their replica.

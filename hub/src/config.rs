@@ -1,9 +1,8 @@
 //! The hub's configuration file.
 
 use crate::daemon::config::{Invalid, Validate};
-use crate::daemon::endpoint::{HubConfig, ListenAddr};
+use crate::daemon::endpoint::{HubConfig, HubUrl, ListenAddr};
 use crate::daemon::network::{MainnetConsent, Network};
-
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -26,6 +25,9 @@ pub struct Config {
     pub key_file: Option<PathBuf>,
     /// The key file's password.
     pub password_file: Option<PathBuf>,
+    /// Hubs that follow this one, which makes no block before they have answered.
+    #[serde(default)]
+    pub followers: Vec<HubUrl>,
     /// Another hub to follow.
     pub follow: Option<HubConfig>,
     /// Where the API is served.
@@ -44,6 +46,12 @@ impl Validate for Config {
     fn validate(&self) -> Result<(), Invalid> {
         match (&self.key_file, &self.follow) {
             (None, None) => Err(Invalid::new("key_file", "is missing: only a follower needs none")),
+            (_, Some(_)) if !self.followers.is_empty() => {
+                Err(Invalid::new("followers", "are asked by a hub that makes blocks: this one has `follow`"))
+            }
+            _ if self.followers.iter().any(|follower| follower.is(self.listen.address())) => {
+                Err(Invalid::new("followers", "must not name this hub itself: it knows what it knows"))
+            }
             _ => Ok(()),
         }
     }
@@ -59,7 +67,27 @@ mod tests {
     fn the_default_file_is_a_configuration() {
         let config: Config = parse(Path::new("hub.default.toml"), DEFAULT).unwrap();
         assert_eq!(config.network.bitcoin(), bitcoin::Network::Regtest);
-        assert!(config.follow.is_none());
+        assert!(config.follow.is_none() && config.followers.is_empty());
+    }
+
+    #[test]
+    fn followers_are_other_hubs_and_only_for_a_hub_that_makes_blocks() {
+        let named = |value: &str| {
+            let text =
+                DEFAULT.replace("# followers = [\"http://127.0.0.1:8201\"]", &format!("followers = {value}"));
+            assert_ne!(text, DEFAULT);
+            text
+        };
+        let read = |text: &str| parse::<Config>(Path::new("hub.toml"), text).map_err(|why| why.to_string());
+        let two = read(&named("[\"http://127.0.0.1:8201\", \"https://hub.example/x\"]")).unwrap();
+        let urls: Vec<&str> = two.followers.iter().map(|follower| follower.url().as_str()).collect();
+        assert_eq!(urls, ["http://127.0.0.1:8201/", "https://hub.example/x/"]);
+        let own = read(&named("[\"http://127.0.0.1:8200\"]")).unwrap_err();
+        assert!(own.contains("`followers`: must not name this hub itself"), "{own}");
+        let follower = named("[\"http://127.0.0.1:8201\"]") + "[follow]\nurl = \"http://127.0.0.1:8202\"\n";
+        assert!(read(&follower).unwrap_err().contains("this one has `follow`"));
+        let secret = read(&named("[\"http://me:hunter2@127.0.0.1\"]")).unwrap_err();
+        assert!(secret.contains("must be an http") && !secret.contains("hunter2"), "{secret}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The hub's command line.
 
 use clap::{Parser, Subcommand};
+use palisade_hub::backup;
 use palisade_hub::daemon::exit::{self, Failure, Format};
 use palisade_hub::daemon::{log, shutdown};
 use palisade_hub::governance::{self, Governance};
@@ -30,6 +31,15 @@ enum Command {
         #[arg(long, default_value = "hub.toml")]
         config: PathBuf,
     },
+    /// Copy everything that the hub needs but the password of its key, while it runs.
+    Backup {
+        /// Configuration file of the hub.
+        #[arg(long, default_value = "hub.toml")]
+        config: PathBuf,
+        /// Directory for the copy: a new one, or an empty one.
+        #[arg(long)]
+        to: PathBuf,
+    },
     /// Make, sign and submit decisions of governance.
     Governance {
         #[command(subcommand)]
@@ -54,6 +64,7 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
             let ended = shutdown::run(|shutdown| async move { run::run(&config, shutdown).await });
             Ok(ended.map_err(Failure::failed)??)
         }
+        Command::Backup { config, to } => Format::from_flag(cli.json).print(&backup::run(&config, &to)?),
         Command::Governance { command } => {
             let done = shutdown::run(|_| governance::run(command)).map_err(Failure::failed)??;
             Format::from_flag(cli.json).print(&done)?;

@@ -4,6 +4,8 @@
 //! What a daemon decides, it decides on this state, whatever the hub's API shows. Source: docs/protocol.md, section 8.1.
 
 use crate::client::{HubClient, HubError};
+use crate::daemon::health::Health;
+use crate::daemon::serve::STARTING;
 use crate::ledger::{BadBlock, Event, Ledger};
 use crate::store::{Store, StoreError};
 use palisade_protocol::block::Block;
@@ -59,9 +61,40 @@ pub struct Replica {
 impl Replica {
     /// Opens the log in `directory` (created if it is missing) and replays it.
     pub fn open(directory: &Path, genesis: Arc<Genesis>) -> Result<Self, ReplicaError> {
+        Self::open_and_tell(directory, genesis, |_, _| ())
+    }
+
+    /// The same for a process that serves `/health` meanwhile, in a thread of its own: says there how far it is.
+    pub async fn open_in_sight(
+        directory: &Path,
+        genesis: Arc<Genesis>,
+        health: &Health,
+    ) -> Result<Self, ReplicaError> {
+        let (directory, health) = (directory.to_owned(), health.clone());
+        let open = move || {
+            Self::open_and_tell(&directory, genesis, |done, all| {
+                health.degrade(STARTING, progress(done, all))
+            })
+        };
+        match tokio::task::spawn_blocking(open).await {
+            Ok(opened) => opened,
+            Err(why) => match why.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The process ends: nobody waits for it any more.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    /// Opens the log and tells, now and then, how many of how many blocks are replayed.
+    fn open_and_tell(
+        directory: &Path,
+        genesis: Arc<Genesis>,
+        tell: impl FnMut(u64, u64),
+    ) -> Result<Self, ReplicaError> {
         let file = directory.join("log.sqlite");
         let store = Store::open(&file)?;
-        match replay_log(&store, genesis) {
+        match replay_telling(&store, genesis, tell) {
             Ok(ledger) => Ok(Self { ledger, store }),
             Err(cause) => Err(ReplicaError::Unusable { file, cause: Box::new(cause) }),
         }
@@ -164,6 +197,11 @@ pub(crate) fn take(ledger: &mut Ledger, store: &Store, block: &Block) -> Result<
     taken
 }
 
+/// How far a replay is, in words.
+fn progress(done: u64, all: u64) -> String {
+    format!("replaying the own log, {done} of {all} blocks are done")
+}
+
 /// That the own log was valid and is not any more is no fault of the hub's.
 fn own_fault(why: ReplicaError) -> ReplicaError {
     match why {
@@ -174,8 +212,18 @@ fn own_fault(why: ReplicaError) -> ReplicaError {
 
 /// The state that follows from all blocks of a log.
 fn replay_log(store: &Store, genesis: Arc<Genesis>) -> Result<Ledger, ReplicaError> {
+    replay_telling(store, genesis, |_, _| ())
+}
+
+fn replay_telling(
+    store: &Store,
+    genesis: Arc<Genesis>,
+    mut tell: impl FnMut(u64, u64),
+) -> Result<Ledger, ReplicaError> {
     let mut ledger = Ledger::new(genesis);
+    let all = store.tip()?.map_or(0, |tip| tip.0.saturating_add(1));
     loop {
+        tell(ledger.next_height().0, all);
         let blocks = store.blocks(ledger.next_height(), PAGE)?;
         if blocks.is_empty() {
             return Ok(ledger);

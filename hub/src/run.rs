@@ -10,9 +10,11 @@ use crate::daemon::keyfile::{self, KdfCost};
 use crate::daemon::lock::DirLock;
 use crate::daemon::password::PasswordSource;
 use crate::daemon::secret::Erased;
-use crate::daemon::serve::{self, Limits, Server};
+use crate::daemon::serve::{self, Gate, Limits, Server};
 use crate::daemon::shutdown::Shutdown;
+use crate::digests;
 use crate::engine::Hub;
+use crate::learning;
 use crate::ledger::{Event, Ledger};
 use crate::replica::{Replica, ReplicaError};
 use anyhow::{Context as _, ensure};
@@ -38,26 +40,18 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     // Whatever keeps it from working is said before a door opens.
     let role = match &config.follow {
         Some(leader) => Role::Follower(HubClient::new(leader.url().clone())),
-        None => Role::Maker(Arc::new(open_key(&config, &genesis)?)),
+        None => {
+            let followers = config.followers.iter().map(|follower| HubClient::new(follower.url().clone()));
+            Role::Maker(Arc::new(open_key(&config, &genesis)?), followers.collect())
+        }
     };
-    let started = Instant::now();
-    let replica = Replica::open(&config.data_dir, genesis.clone())?;
-    let height = replica.ledger().tip().map(|(height, _)| height.0);
-    tracing::info!(hub = %genesis.id(), height, ms = started.elapsed().as_millis() as u64, "log replayed");
-    let (ledger, store) = replica.into_parts();
-    let hub = Hub::new(ledger, store);
     let health = Health::new("palisade-hub", env!("CARGO_PKG_VERSION"), config.network)?;
-    let meters = Meters::new(&health)?;
     let server = Server::bind(&config.listen).await?;
-    let door = Door { hub: hub.clone(), follower: matches!(role, Role::Follower(_)) };
     let limits = Limits { body_bytes: palisade_protocol::message::MAX_MESSAGE + 1, ..Limits::default() };
-    let routes = serve::router(api::router(door), health.clone(), limits);
+    let (routes, gate) = serve::gated(health.clone(), limits);
     let stopped = shutdown.clone();
     let work = async {
-        let done = match role {
-            Role::Follower(leader) => follow(leader, hub, &meters, &health, &shutdown).await,
-            Role::Maker(key) => solo(&key, hub, &meters, &shutdown).await,
-        };
+        let done = work(&config, genesis, role, gate, &health, &shutdown).await;
         shutdown.trigger();
         done
     };
@@ -65,9 +59,44 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     worked
 }
 
-/// What a hub does: makes blocks and signs them, or replays those of another.
+/// Replays the log.
+async fn open(config: &Config, genesis: Arc<Genesis>, health: &Health) -> anyhow::Result<Arc<Hub>> {
+    let (started, id) = (Instant::now(), genesis.id());
+    let replica = Replica::open_in_sight(&config.data_dir, genesis, health).await?;
+    let height = replica.ledger().tip().map(|(height, _)| height.0);
+    tracing::info!(hub = %id, height, ms = started.elapsed().as_millis() as u64, "log replayed");
+    let (ledger, store) = replica.into_parts();
+    Ok(Hub::new(ledger, store))
+}
+
+/// Replays the log, opens the doors, and does what the hub is for.
+async fn work(
+    config: &Config,
+    genesis: Arc<Genesis>,
+    role: Role,
+    gate: Gate,
+    health: &Health,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let hub = tokio::select! {
+        hub = open(config, genesis, health) => hub?,
+        () = shutdown.requested() => return Ok(()),
+    };
+    let meters = Meters::new(health)?;
+    let door = Door { hub: hub.clone(), follower: matches!(role, Role::Follower(_)) };
+    gate.open(api::router(door));
+    match role {
+        Role::Follower(leader) => tokio::select! {
+            ended = follow(&leader, &hub, &meters, health, shutdown) => ended,
+            never = digests::gather(std::slice::from_ref(&leader), &hub) => match never {},
+        },
+        Role::Maker(key, followers) => make(&key, &followers, hub, &meters, shutdown).await,
+    }
+}
+
+/// What a hub does: makes blocks and signs them, once it knows what its followers hold, or replays those of another.
 enum Role {
-    Maker(Arc<Erased<Keypair>>),
+    Maker(Arc<Erased<Keypair>>, Vec<HubClient>),
     Follower(HubClient),
 }
 
@@ -169,6 +198,24 @@ impl Meters {
     }
 }
 
+/// Makes blocks, above all that followers hold.
+async fn make(
+    key: &Arc<Erased<Keypair>>,
+    followers: &[HubClient],
+    hub: Arc<Hub>,
+    meters: &Meters,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    if !learning::learn(followers, &hub, &meters.health, shutdown).await? {
+        return Ok(());
+    }
+    meters.update(&hub, 0);
+    tokio::select! {
+        ended = solo(key, hub.clone(), meters, shutdown) => ended,
+        never = digests::gather(followers, &hub) => match never {},
+    }
+}
+
 /// Makes one block an interval, and counts votes as they come.
 async fn solo(
     key: &Arc<Erased<Keypair>>,
@@ -220,8 +267,8 @@ fn open_key(config: &Config, genesis: &Genesis) -> anyhow::Result<Erased<Keypair
 /// Replays another hub's log, and checks every root. A leader that cannot be reached or that lies is asked again: what was
 /// replayed before stays true, and stays on show.
 async fn follow(
-    leader: HubClient,
-    hub: Arc<Hub>,
+    leader: &HubClient,
+    hub: &Arc<Hub>,
     meters: &Meters,
     health: &Health,
     shutdown: &Shutdown,
@@ -229,7 +276,7 @@ async fn follow(
     health.degrade("leader", "the leader has not been reached yet");
     loop {
         let page = tokio::select! {
-            page = follow_page(&leader, &hub) => page,
+            page = follow_page(leader, hub) => page,
             () = shutdown.requested() => return Ok(()),
         };
         match page {
@@ -243,7 +290,7 @@ async fn follow(
                     }
                     _ => health.recover("leader"),
                 }
-                meters.update(&hub, 0);
+                meters.update(hub, 0);
             }
             Err(why @ ReplicaError::Store(_)) => return Err(why.into()),
             Err(why) => {

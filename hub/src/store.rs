@@ -114,6 +114,16 @@ pub enum StoreError {
     Event(#[from] serde_json::Error),
 }
 
+/// Copies a log that may be in use, and gives the number of its blocks and the height of the newest.
+pub fn back_up(log: &Path, backup: &mut Backup, name: &str) -> Result<(u64, Option<Height>), BackupError> {
+    let copy = backup.database(&LOG, log, name)?;
+    let found = copy.query_row("SELECT count(*), max(height) FROM block", [], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?))
+    });
+    let (blocks, newest) = found.map_err(|cause| BackupError::Sqlite { file: log.to_owned(), cause })?;
+    Ok((blocks.unsigned_abs(), newest.map(|height| Height(height.unsigned_abs()))))
+}
+
 /// A number as SQLite has it; what is beyond its largest is beyond everything that is kept.
 fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
@@ -167,11 +177,15 @@ impl Store {
                 .prepare_cached("INSERT INTO event (height, json) VALUES (?1, ?2)")?
                 .execute(params![height, serde_json::to_string(event)?])?;
         }
-        for (place, digest) in (0i64..).zip(digests) {
-            transaction
-                .prepare_cached("INSERT INTO digest (height, place, digest) VALUES (?1, ?2, ?3)")?
-                .execute(params![height, place, digest.0])?;
-        }
+        insert_digests(&transaction, height, digests)?;
+        Ok(transaction.commit()?)
+    }
+
+    /// Keeps the digests of the batch in a block that was made elsewhere. The caller has checked that they are.
+    pub fn keep_digests(&self, height: Height, digests: &[Hash32]) -> Result<(), StoreError> {
+        let mut connection = self.write();
+        let transaction = connection.transaction()?;
+        insert_digests(&transaction, number(height.0), digests)?;
         Ok(transaction.commit()?)
     }
 
@@ -320,6 +334,15 @@ impl Store {
             self.read().query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).optional()?;
         Ok(verdict.filter(|verdict| verdict != "ok"))
     }
+}
+
+fn insert_digests(transaction: &Transaction<'_>, height: i64, digests: &[Hash32]) -> Result<(), StoreError> {
+    for (place, digest) in (0i64..).zip(digests) {
+        transaction
+            .prepare_cached("INSERT INTO digest (height, place, digest) VALUES (?1, ?2, ?3)")?
+            .execute(params![height, place, digest.0])?;
+    }
+    Ok(())
 }
 
 /// Keeps a vote if it is the first of its voter at its height, or for another block than the first and the second one. Gives the

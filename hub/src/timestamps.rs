@@ -58,6 +58,20 @@ pub fn batch(height: Height, digests: &[Hash32], context: &Context, key: &Keypai
     }
 }
 
+/// The batch that a block holds.
+pub fn batch_of(block: &Block) -> Option<TimestampBatch> {
+    block.messages.iter().find_map(|bytes| match bytes.decode() {
+        Ok(Message::Batch(batch)) => Some(batch),
+        _ => None,
+    })
+}
+
+/// Whether these are the digests of a batch, in their order.
+pub fn is_batch_of(batch: &TimestampBatch, digests: &[Hash32]) -> bool {
+    let count = u32::try_from(digests.len());
+    digests.len() <= MAX_DIGESTS && count == Ok(batch.count) && batch_tree(digests).root() == batch.root
+}
+
 /// The first epoch whose checkpoint on Bitcoin covers a hub block.
 pub fn covering(ledger: &Ledger, height: Height) -> Option<(Epoch, &Anchored, &Milestone)> {
     let terms = ledger.chains().first()?.terms;

@@ -1,6 +1,8 @@
 //! Shipped binaries as child processes: started with a user's flags, watched, and always stopped.
 
 use anyhow::{Context as _, bail, ensure};
+use palisade_hub::daemon::health::HealthReport;
+use palisade_hub::daemon::serve::STARTING;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -35,6 +37,8 @@ pub struct Daemon {
     name: String,
     path: PathBuf,
     args: Vec<OsString>,
+    /// Where it starts; where the test does if nothing else was said.
+    dir: Option<PathBuf>,
     child: Child,
     log: PathBuf,
 }
@@ -71,8 +75,9 @@ impl Daemon {
 
     fn start_at<S: AsRef<OsStr>>(path: &Path, program: &str, args: &[S], log: &Path) -> anyhow::Result<Self> {
         let args: Vec<OsString> = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
-        let child = spawn(&[], path, &args, log)?;
-        Ok(Self { name: program.to_owned(), path: path.to_owned(), args, child, log: log.to_owned() })
+        let child = spawn(&[], path, &args, None, log)?;
+        let (name, path, log) = (program.to_owned(), path.to_owned(), log.to_owned());
+        Ok(Self { name, path, args, dir: None, child, log })
     }
 
     /// Kills it at once (SIGKILL) and waits until it is gone: what it has not written by now is lost.
@@ -92,8 +97,15 @@ impl Daemon {
         if let Some(stale) = address.filter(|file| file.exists()) {
             std::fs::remove_file(stale)?;
         }
-        self.child = spawn(wrapper, &self.path, &self.args, &self.log)?;
+        self.child = spawn(wrapper, &self.path, &self.args, self.dir.as_deref(), &self.log)?;
         Ok(())
+    }
+
+    /// Starts it again in a directory, with other arguments.
+    pub fn start_in<S: AsRef<OsStr>>(&mut self, dir: &Path, args: &[S]) -> anyhow::Result<()> {
+        self.args = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
+        self.dir = Some(dir.to_owned());
+        self.start_again(None)
     }
 
     /// How it ended, if it has.
@@ -122,8 +134,20 @@ impl Daemon {
         Ok(())
     }
 
-    /// Waits until it has written the address it listens on.
+    /// Waits until it has written the address it listens on and its `/health` speaks of no start any more.
     pub async fn address(&mut self, file: &Path) -> anyhow::Result<String> {
+        let address = self.listens(file).await?;
+        let started = Instant::now();
+        while is_starting(&address).await {
+            self.check()?;
+            ensure!(started.elapsed() < PATIENCE, "{} does not come to the end of its start", self.name);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(address)
+    }
+
+    /// Waits until it has written the address it listens on: it may still be starting.
+    pub async fn listens(&mut self, file: &Path) -> anyhow::Result<String> {
         let mut found = None;
         wait_for(
             &format!("{} listens", self.name),
@@ -158,6 +182,14 @@ impl Daemon {
     }
 }
 
+/// Whether a process says that it is starting. One that says nothing of itself is not.
+async fn is_starting(address: &str) -> bool {
+    let http = reqwest::Client::builder().no_proxy().build().unwrap_or_default();
+    let Ok(answer) = http.get(format!("http://{address}/health")).send().await else { return false };
+    let Ok(report) = answer.json::<HealthReport>().await else { return false };
+    report.reasons.iter().any(|reason| reason.starts_with(&format!("{STARTING}: ")))
+}
+
 /// A tool that ended without success.
 #[derive(Debug, thiserror::Error)]
 #[error("{program} failed with {status}: {said}")]
@@ -170,12 +202,21 @@ pub struct Failed {
     pub said: String,
 }
 
-fn spawn(wrapper: &[OsString], path: &Path, args: &[OsString], log: &Path) -> anyhow::Result<Child> {
+fn spawn(
+    wrapper: &[OsString],
+    path: &Path,
+    args: &[OsString],
+    dir: Option<&Path>,
+    log: &Path,
+) -> anyhow::Result<Child> {
     let file = File::options().create(true).append(true).open(log)?;
     let own = [path.as_os_str().to_owned()];
     let mut words = wrapper.iter().chain(&own).chain(args);
     let mut command = Command::new(words.next().context("a program")?);
     command.args(words).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).kill_on_drop(true);
+    if let Some(dir) = dir {
+        command.current_dir(dir);
+    }
     command.spawn().with_context(|| format!("cannot start {}", path.display()))
 }
 

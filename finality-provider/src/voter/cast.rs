@@ -203,6 +203,7 @@ impl Voter {
         self.journal.keep_vote(&own.chain, &vote).map_err(anyhow::Error::from)?;
         tracing::info!(chain = %own.chain, height = due.height.0, %block, "voted");
         self.meters.votes.with_label_values(&[own.chain.as_str()]).inc();
+        self.meters.since_vote.happens(own.chain.as_str());
         self.send(&own.chain, &vote).await;
         Ok(())
     }

@@ -132,6 +132,7 @@ impl Voter {
         match self.hub.submit(&Message::Commitment(commitment.clone())).await {
             Ok(receipt) => {
                 tracing::info!(%chain, epoch = epoch.0, root = %commitment.root, hub_height = receipt.height.0, "nonces committed");
+                self.meters.since_commitment.happens(chain.as_str());
                 Ok(Some(receipt.height))
             }
             Err(HubError::Refused { rule, .. }) if rule == "repeated" => Ok(None),
@@ -148,6 +149,8 @@ impl Voter {
         for own in chains {
             // A counter that begins with its first miss shows none to whoever watches for an increase.
             self.meters.missed.with_label_values(&[own.chain.as_str()]);
+            self.meters.since_vote.begin(own.chain.as_str());
+            self.meters.since_commitment.begin(own.chain.as_str());
             let committed = self.with_ledger(|ledger| Some(ledger.providers().get(&own.key)?.roots.len()));
             let Some(committed) = committed else { continue };
             self.meters.epochs_ahead.with_label_values(&[own.chain.as_str()]).set(committed as i64);

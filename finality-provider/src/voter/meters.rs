@@ -1,5 +1,8 @@
 //! The voter's metrics.
 
+mod ages;
+
+use ages::Ages;
 use palisade_hub::daemon::health::Health;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
@@ -14,6 +17,10 @@ pub struct Meters {
     pub missed: IntCounterVec,
     /// Epochs in the ledger for which nonces are committed and no set is fixed, by chain.
     pub epochs_ahead: IntGaugeVec,
+    /// How long ago the signer gave a vote, by chain.
+    pub since_vote: Ages,
+    /// How long ago the hub took a commitment, by chain.
+    pub since_commitment: Ages,
     /// Blocks of the hub's that did not reproduce.
     pub refused_blocks: IntCounter,
     /// Whether the newest header deserves a vote.
@@ -38,6 +45,14 @@ impl Meters {
                 Opts::new("epochs_ahead", "Epochs without a set for which nonces are committed."),
                 &by_chain,
             )?,
+            since_vote: Ages::new(
+                "seconds_since_vote",
+                "Seconds since the newest vote, or since the start without one.",
+            )?,
+            since_commitment: Ages::new(
+                "seconds_since_commitment",
+                "Seconds since the hub took the newest commitment, or since the start without one.",
+            )?,
             refused_blocks: IntCounter::new("refused_blocks_total", "Hub blocks that did not reproduce.")?,
             judged: IntGauge::new("judged", "1 while the newest hub header deserves a vote.")?,
         };
@@ -46,6 +61,8 @@ impl Meters {
         registry.register(Box::new(meters.votes.clone()))?;
         registry.register(Box::new(meters.missed.clone()))?;
         registry.register(Box::new(meters.epochs_ahead.clone()))?;
+        registry.register(Box::new(meters.since_vote.clone()))?;
+        registry.register(Box::new(meters.since_commitment.clone()))?;
         registry.register(Box::new(meters.refused_blocks.clone()))?;
         registry.register(Box::new(meters.judged.clone()))?;
         Ok(meters)

@@ -18,7 +18,7 @@ use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::genesis::read_genesis_for;
 use palisade_hub::daemon::health::Health;
 use palisade_hub::daemon::lock::DirLock;
-use palisade_hub::daemon::serve::{self, Limits, Server};
+use palisade_hub::daemon::serve::{self, Gate, Limits, Server};
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::replica::Replica;
 use palisade_protocol::genesis::Genesis;
@@ -37,27 +37,38 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     let genesis = read_genesis_for(config.network, &config.genesis_file)?;
     let _lock = DirLock::acquire(&config.data_dir)?;
     let health = Health::new("palisade-finality-provider", env!("CARGO_PKG_VERSION"), config.network)?;
-    let config = Arc::new(config);
-    // Replaying a long log takes its time; meanwhile the process must still stop when told to.
-    let opening = {
-        let (config, health) = (config.clone(), health.clone());
-        tokio::task::spawn_blocking(move || Voter::open(&config, genesis, health))
-    };
-    let voter = tokio::select! {
-        opened = opening => Arc::new(opened??),
-        () = shutdown.requested() => return Ok(()),
-    };
     let server = Server::bind(&config.listen).await?;
     tracing::info!(address = %server.address(), hub = %config.hub.url(), "listening");
-    let own = Router::new().route("/status", get(status)).with_state(voter.clone());
-    let routes = serve::router(own, health, Limits::default());
+    let (routes, gate) = serve::gated(health.clone(), Limits::default());
+    let stopped = shutdown.clone();
     let work = async {
-        let done = voter.work(&config.sources, &shutdown).await;
+        let done = work(&config, genesis, gate, health, &shutdown).await;
         shutdown.trigger();
         done
     };
-    let ((), worked) = tokio::join!(server.run(routes, &shutdown), work);
+    let ((), worked) = tokio::join!(server.run(routes, &stopped), work);
     worked
+}
+
+/// Replays the log, opens the doors, and votes.
+async fn work(
+    config: &VoterConfig,
+    genesis: Arc<Genesis>,
+    gate: Gate,
+    health: Health,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let id = genesis.id();
+    let replica = tokio::select! {
+        replica = Replica::open_in_sight(&config.data_dir, genesis, &health) => replica?,
+        () = shutdown.requested() => return Ok(()),
+    };
+    let height = replica.ledger().tip().map(|(height, _)| height.0);
+    tracing::info!(hub = %id, height, ms = started.elapsed().as_millis() as u64, "log replayed");
+    let voter = Arc::new(Voter::open(config, replica, health)?);
+    gate.open(Router::new().route("/status", get(status)).with_state(voter.clone()));
+    voter.work(&config.sources, shutdown).await
 }
 
 async fn status(State(voter): State<Arc<Voter>>) -> Result<Json<Status>, ApiError> {
@@ -66,15 +77,11 @@ async fn status(State(voter): State<Arc<Voter>>) -> Result<Json<Status>, ApiErro
 }
 
 impl Voter {
-    /// Opens log and journal. The caller holds the lock of the data directory.
-    pub fn open(config: &VoterConfig, genesis: Arc<Genesis>, health: Health) -> anyhow::Result<Self> {
-        let started = Instant::now();
-        let replica = Replica::open(&config.data_dir, genesis.clone())?;
+    /// Opens the journal beside the log. The caller holds the lock of the data directory.
+    pub fn open(config: &VoterConfig, replica: Replica, health: Health) -> anyhow::Result<Self> {
         let height = replica.ledger().tip().map(|(height, _)| height);
-        let ms = started.elapsed().as_millis() as u64;
-        tracing::info!(hub = %genesis.id(), height = height.map(|height| height.0), ms, "log replayed");
         Ok(Self {
-            genesis,
+            genesis: replica.ledger().genesis().clone(),
             replica: RwLock::new(replica),
             journal: Journal::open(&config.data_dir.join("journal.sqlite"))?,
             signer: SignerClient::new(&config.signer_socket),

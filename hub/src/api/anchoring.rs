@@ -4,6 +4,7 @@ use super::{
     Answer, Door, broken, busy, no_chain, no_set, not_found, only_makers, refused, stopping, unreadable,
 };
 use crate::checkpoints::{self, ShareError};
+use crate::client::BatchDigests;
 use crate::daemon::api::{Api, ApiError};
 use crate::proofs::{self, NoProof};
 use crate::timestamps::{self, NoFile};
@@ -79,6 +80,16 @@ pub(super) async fn stamp(State(door): State<Door>, Api(body): Api<Json<Stamp>>)
 
 pub(super) async fn stamped(State(door): State<Door>, Api(path): Api<Path<Hash32>>) -> Answer<Value> {
     show_stamp(&door, path.0)
+}
+
+/// What the log does not hold of a batch: whoever has it can make files from the log.
+pub(super) async fn batch(State(door): State<Door>, Api(path): Api<Path<u64>>) -> Answer<BatchDigests> {
+    let hub_height = Height(path.0);
+    let digests = door.hub.store().digests(hub_height).map_err(broken)?;
+    if digests.is_empty() {
+        return Err(not_found("block with digests that this hub knows"));
+    }
+    Ok(Json(BatchDigests { hub_height, digests }))
 }
 
 fn show_stamp(door: &Door, digest: Hash32) -> Answer<Value> {

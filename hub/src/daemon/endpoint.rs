@@ -58,6 +58,35 @@ impl TryFrom<RawHub> for HubConfig {
     }
 }
 
+/// The address of another hub's API, in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct HubUrl(Url);
+
+impl HubUrl {
+    /// The API's base address, which ends in `/`.
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+
+    /// Whether it names this very door.
+    pub fn is(&self, door: SocketAddr) -> bool {
+        let host = self.0.host_str().map(|host| host.trim_matches(['[', ']']));
+        let same_host = host.is_some_and(|host| {
+            (host == "localhost" && door.ip().is_loopback()) || host.parse() == Ok(door.ip())
+        });
+        same_host && self.0.port_or_known_default() == Some(door.port())
+    }
+}
+
+impl TryFrom<String> for HubUrl {
+    type Error = NotHttp;
+
+    fn try_from(text: String) -> Result<Self, NotHttp> {
+        http_url(&text).map(Self)
+    }
+}
+
 /// An address of an HTTP server, from a flag or a configuration: without secrets in it, and ending in `/`, so that
 /// [`Url::join`] of a relative path stays below it.
 pub fn http_url(text: &str) -> Result<Url, NotHttp> {
@@ -155,6 +184,23 @@ mod tests {
     fn a_refused_address_is_not_repeated_because_it_may_hold_a_password() {
         let message = read::<HubConfig>("url = 'http://user:hunter2@127.0.0.1'").unwrap_err();
         assert!(message.contains("`url`") && !message.contains("hunter2"), "{message}");
+    }
+
+    #[test]
+    fn a_hub_knows_its_own_door() {
+        let door = |text: &str| text.parse::<SocketAddr>().unwrap();
+        for (url, address, own) in [
+            ("http://127.0.0.1:8200", "127.0.0.1:8200", true),
+            ("http://localhost:8200/", "127.0.0.1:8200", true),
+            ("http://[::1]:8200/", "[::1]:8200", true),
+            ("http://127.0.0.1", "127.0.0.1:80", true),
+            ("http://127.0.0.1:8201", "127.0.0.1:8200", false),
+            ("http://127.0.0.2:8200", "127.0.0.1:8200", false),
+            ("http://localhost:8200", "192.168.0.1:8200", false),
+            ("http://hub.example:8200", "127.0.0.1:8200", false),
+        ] {
+            assert_eq!(HubUrl::try_from(url.to_owned()).unwrap().is(door(address)), own, "{url}");
+        }
     }
 
     #[test]

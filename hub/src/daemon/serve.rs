@@ -9,7 +9,7 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -19,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use hyper::server::conn::http1;
+use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -46,6 +47,8 @@ struct Crowd {
 
 const CROWD: Crowd =
     Crowd { connections: 512, head_time: Duration::from_secs(10), stall_time: Duration::from_secs(20) };
+/// The part of `/health` that a start is.
+pub const STARTING: &str = "start";
 /// Pause when the system has no room for another connection.
 const NO_ROOM: Duration = Duration::from_millis(100);
 
@@ -75,6 +78,45 @@ pub fn router(own: Router, health: Health, limits: Limits) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(limits.body_bytes))
         .layer(middleware::from_fn_with_state(limits.request_time, bound_time))
+}
+
+/// A router of which only `/health` and `/metrics` answer at first: whoever starts says so in `/health`, and everything else is
+/// answered once the gate is opened.
+pub fn gated(health: Health, limits: Limits) -> (Router, Gate) {
+    health.degrade(STARTING, "opening its files");
+    let inner = Arc::new(RwLock::new(router(Router::new(), health.clone(), limits).fallback(not_yet)));
+    let outer = Router::new().fallback(pass).with_state(inner.clone());
+    (outer, Gate { inner, health, limits })
+}
+
+/// Opens the doors of a process that has started.
+#[derive(Debug)]
+pub struct Gate {
+    inner: Arc<RwLock<Router>>,
+    health: Health,
+    limits: Limits,
+}
+
+impl Gate {
+    /// From now on its `own` routes answer too, and `/health` speaks of the start no more.
+    pub fn open(self, own: Router) {
+        let routes = router(own, self.health.clone(), self.limits);
+        *self.inner.write().unwrap_or_else(PoisonError::into_inner) = routes;
+        self.health.recover(STARTING);
+    }
+}
+
+async fn pass(State(inner): State<Arc<RwLock<Router>>>, request: Request) -> Response {
+    let routes = inner.read().unwrap_or_else(PoisonError::into_inner).clone();
+    match TowerToHyperService::new(routes).call(request).await {
+        Ok(answer) => answer,
+        Err(never) => match never {},
+    }
+}
+
+async fn not_yet() -> ApiError {
+    let message = "this process is starting, ask again later: /health says how far it is";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "starting", message).can_be_retried()
 }
 
 /// Routes whose doors take no query: what is asked of them is not what they would answer.

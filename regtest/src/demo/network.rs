@@ -218,6 +218,14 @@ impl Network {
         daemon.address(&address).await.map(|_| ())
     }
 
+    /// Starts a daemon that was killed in another directory, with a user's arguments; its address is written there.
+    pub async fn start_in(&mut self, name: &str, dir: &Path, args: &[&str]) -> anyhow::Result<()> {
+        let address = dir.join(Path::new(name).file_name().context("a name")?).with_extension("address");
+        let daemon = self.daemon(name)?;
+        daemon.start_in(dir, args)?;
+        daemon.address(&address).await.map(|_| ())
+    }
+
     /// All that were started here.
     pub fn daemons_mut(&mut self) -> impl Iterator<Item = &mut Daemon> {
         self.daemons.iter_mut()

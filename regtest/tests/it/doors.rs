@@ -85,6 +85,8 @@ async fn every_bad_request_gets_a_typed_error_and_the_network_goes_on() {
         (Method::GET, "checkpoints/7", vec![], 404, "not-found"),
         (Method::POST, "timestamps", b"{}".to_vec(), 415, "content-type"),
         (Method::GET, "timestamps/xyz", vec![], 400, "malformed-request"),
+        (Method::GET, "batches/xyz", vec![], 400, "malformed-request"),
+        (Method::GET, "batches/0", vec![], 404, "not-found"),
         (Method::GET, &format!("timestamps/{id}"), vec![], 404, "not-found"),
         (Method::GET, &format!("timestamps/{id}/ots"), vec![], 404, "not-found"),
         (Method::GET, "root", vec![], 404, "not-final"),

@@ -251,6 +251,8 @@ async fn every_door_answers_exactly_what_the_document_says() {
     let stamped: Value = asked.send().await.unwrap().json().await.unwrap();
     scene.judge("post", "/timestamps", &stamped);
     scene.get("/timestamps/{digest}", &format!("timestamps/{digest}")).await;
+    let batch = scene.get("/batches/{height}", &format!("batches/{}", stamped["hub_height"])).await;
+    assert_eq!(batch["digests"], json!([digest]));
 
     scene.file("/root", "root").await;
     scene.file("/metrics", "metrics").await;

@@ -15,7 +15,7 @@ fn client() -> anyhow::Result<PathBuf> {
 }
 
 /// What the client says of a file, and whether it succeeds.
-async fn verify(node: &str, proof: &Path) -> anyhow::Result<(bool, String)> {
+pub async fn verify(node: &str, proof: &Path) -> anyhow::Result<(bool, String)> {
     let mut ots = Command::new(client()?);
     ots.args(["--no-cache", "--btc-regtest", "--bitcoin-node", node, "verify"]).arg(proof);
     let done = ots.output().await?;

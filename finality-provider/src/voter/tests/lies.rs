@@ -117,7 +117,8 @@ impl Scene {
             }
         }
         let health = Health::new("test", "0", config.network).unwrap();
-        let voter = Arc::new(Voter::open(&config, self.world.ledger.genesis().clone(), health).unwrap());
+        let replica = Replica::open(&config.data_dir, self.world.ledger.genesis().clone()).unwrap();
+        let voter = Arc::new(Voter::open(&config, replica, health).unwrap());
         let shutdown = Shutdown::manual();
         let (worker, stop) = (voter.clone(), shutdown.clone());
         let work = tokio::spawn(async move { worker.work(&[], &stop).await });

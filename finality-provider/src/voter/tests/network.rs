@@ -210,7 +210,8 @@ impl Network {
         let health = Health::new("test", "0", config.network).unwrap();
         let genesis = self.hub.ledger().genesis().clone();
         std::fs::create_dir_all(&config.data_dir).unwrap();
-        let voter = Arc::new(Voter::open(config, genesis, health).unwrap());
+        let replica = Replica::open(&config.data_dir, genesis).unwrap();
+        let voter = Arc::new(Voter::open(config, replica, health).unwrap());
         let shutdown = Shutdown::manual();
         let (worker, stop) = (voter.clone(), shutdown.clone());
         let sources = config.sources.clone();

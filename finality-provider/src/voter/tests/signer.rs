@@ -59,7 +59,8 @@ fn voter(dir: &Path, genesis: &Arc<Genesis>) -> Voter {
     let config: VoterConfig = parse(Path::new("voter.toml"), &text).unwrap();
     std::fs::create_dir_all(&config.data_dir).unwrap();
     let health = Health::new("test", "0", config.network).unwrap();
-    Voter::open(&config, genesis.clone(), health).unwrap()
+    let replica = Replica::open(&config.data_dir, genesis.clone()).unwrap();
+    Voter::open(&config, replica, health).unwrap()
 }
 
 /// A signer with a key for chain zero and no other, on threads of its own: they end with its connections, as a process does.

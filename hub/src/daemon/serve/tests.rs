@@ -193,3 +193,29 @@ async fn the_bound_address_is_in_its_file_and_a_stale_one_is_not() {
     let nowhere = Server::bind(&listen("127.0.0.1:0", &dir.path().join("missing/file"))).await.unwrap_err();
     assert!(matches!(nowhere, ServeError::AddressFile { .. }));
 }
+
+#[tokio::test]
+async fn while_a_process_starts_it_tells_of_itself_and_everything_else_waits() {
+    let health = Health::new("palisade-test", "0.0.1", bitcoin::Network::Regtest.into()).unwrap();
+    let server = Server::bind(&ListenAddr::any_loopback_port()).await.unwrap();
+    let (base, shutdown) = (format!("http://{}", server.address()), Shutdown::manual());
+    let ((routes, gate), stop) = (gated(health.clone(), Limits::default()), shutdown.clone());
+    let running = tokio::spawn(async move { server.run(routes, &stop).await });
+    let get = async |path: &str| reqwest::get(format!("{base}{path}")).await.unwrap();
+    let reasons = async || get("/health").await.json::<HealthReport>().await.unwrap().reasons;
+    assert_eq!(reasons().await, ["start: opening its files"]);
+    assert!(get("/metrics").await.text().await.unwrap().contains("palisade_degraded 1"));
+    for path in ["/own", "/nowhere"] {
+        assert_eq!(refusal(get(path).await).await, (503, "starting".to_owned(), true));
+    }
+    gate.open(Router::new().route("/own", get_door()));
+    assert_eq!(get("/own").await.text().await.unwrap(), "own");
+    assert_eq!(refusal(get("/nowhere").await).await, (404, "not-found".to_owned(), false));
+    assert_eq!(reasons().await, Vec::<String>::new());
+    shutdown.trigger();
+    running.await.unwrap();
+}
+
+fn get_door() -> axum::routing::MethodRouter {
+    get(async || "own")
+}

@@ -25,8 +25,13 @@ pub struct HubProcess {
 impl HubProcess {
     /// Starts a hub that goes on where a world's log ends.
     pub async fn start(world: &World) -> Self {
+        Self::start_with_followers(world, &[]).await
+    }
+
+    /// The same of a hub that asks these followers first.
+    pub async fn start_with_followers(world: &World, followers: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        install(dir.path(), world);
+        install(dir.path(), world, followers);
         let config = dir.path().join("hub.toml");
         let args = [Path::new("run"), Path::new("--config"), &config];
         let mut daemon = Daemon::start("palisade-hub", &args, &dir.path().join("hub.log")).unwrap();
@@ -47,7 +52,7 @@ impl HubProcess {
 }
 
 /// Everything that `palisade-hub init` makes, with the world's genesis and key, and the world's log.
-fn install(dir: &Path, world: &World) {
+fn install(dir: &Path, world: &World, followers: &[&str]) {
     let genesis = world.ledger.genesis();
     let at = |name: &str| dir.join(name);
     std::fs::write(at("genesis.json"), serde_json::to_string(genesis.document()).unwrap()).unwrap();
@@ -59,6 +64,11 @@ fn install(dir: &Path, world: &World) {
     let config = config.path("password_file", at("password")).unwrap();
     let config = config.text("listen.address", "127.0.0.1:0").unwrap();
     let config = config.path("listen.address_file", address(dir)).unwrap();
+    let named: Vec<toml::Value> = followers.iter().map(|url| (*url).into()).collect();
+    let config = match followers {
+        [] => config,
+        _ => config.replace("followers", &[("followers", named.into())]).unwrap(),
+    };
     std::fs::write(at("hub.toml"), config.finish()).unwrap();
     private_file::create_dir(&at("hub-data")).unwrap();
     let mut log = Replica::open(&at("hub-data"), genesis.clone()).unwrap();
