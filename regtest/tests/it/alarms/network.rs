@@ -16,7 +16,7 @@ const PROVIDER: &str = "palisade-finality-provider";
 const CHECKPOINTER: &str = "palisade-checkpointer";
 
 /// Alarms of a network's programs.
-pub const OF_THE_NETWORK: [(&str, &str); 17] = [
+pub const OF_THE_NETWORK: [(&str, &str); 16] = [
     (HUB, "leader"),
     (COVENANT, "log"),
     (COVENANT, "committee"),
@@ -26,7 +26,6 @@ pub const OF_THE_NETWORK: [(&str, &str); 17] = [
     (PROVIDER, "hub"),
     (PROVIDER, "log"),
     (PROVIDER, "bitcoin"),
-    (PROVIDER, "judge"),
     (PROVIDER, "nonces"),
     (PROVIDER, "sets"),
     (PROVIDER, "keys"),
@@ -109,9 +108,7 @@ async fn each_alarm_of_a_network_rings_when_its_cause_is_there_and_not_before() 
     story.network_mut().start_again("hub/hub").await.unwrap();
 
     story.network_mut().node.stop().await.unwrap();
-    for part in ["bitcoin", "judge"] {
-        bells.ring(PROVIDER, &voter(&names[0]), part).await;
-    }
+    bells.ring(PROVIDER, &voter(&names[0]), "bitcoin").await;
     for address in &checkpointers {
         bells.ring(CHECKPOINTER, address, "bitcoind").await;
     }
