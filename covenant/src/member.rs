@@ -64,6 +64,7 @@ pub enum Wanted {
 
 /// What a member says about a stake now.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it lives until it is sent, and most are messages")]
 pub enum Answer {
     /// Nothing is wanted of it, or it says nothing to that.
     None,

@@ -7,7 +7,7 @@ use crate::daemon::backup::{Backup, Saved, with_paths};
 use crate::daemon::bounded;
 use crate::daemon::config as files;
 use crate::daemon::exit::Failure;
-use crate::store;
+use crate::store::Store;
 use palisade_protocol::units::Height;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ pub fn run(config_file: &Path, to: &Path) -> Result<HubBackup, Failure> {
     let text = with_paths(&text, &paths)?;
 
     let mut backup = Backup::begin(to)?;
-    let (blocks, height) = store::back_up(&config.data_dir.join("log.sqlite"), &mut backup, LOG)?;
+    let (blocks, height) = Store::save(&config.data_dir.join("log.sqlite"), &mut backup, LOG)?;
     backup.file(&config.genesis_file, GENESIS)?;
     if let Some(key) = &config.key_file {
         backup.file(key, KEY)?;

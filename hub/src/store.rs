@@ -114,16 +114,6 @@ pub enum StoreError {
     Event(#[from] serde_json::Error),
 }
 
-/// Copies a log that may be in use, and gives the number of its blocks and the height of the newest.
-pub fn back_up(log: &Path, backup: &mut Backup, name: &str) -> Result<(u64, Option<Height>), BackupError> {
-    let copy = backup.database(&LOG, log, name)?;
-    let found = copy.query_row("SELECT count(*), max(height) FROM block", [], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?))
-    });
-    let (blocks, newest) = found.map_err(|cause| BackupError::Sqlite { file: log.to_owned(), cause })?;
-    Ok((blocks.unsigned_abs(), newest.map(|height| Height(height.unsigned_abs()))))
-}
-
 /// A number as SQLite has it; what is beyond its largest is beyond everything that is kept.
 fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
@@ -145,9 +135,14 @@ impl Store {
         Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(reader) })
     }
 
-    /// Copies the log at a path into a backup, whoever works on it.
-    pub fn save(path: &Path, backup: &mut Backup, name: &str) -> Result<(), BackupError> {
-        backup.database(&LOG, path, name).map(drop)
+    /// Copies the log at a path into a backup, whoever works on it. Gives the number of its blocks and the height of the newest.
+    pub fn save(path: &Path, backup: &mut Backup, name: &str) -> Result<(u64, Option<Height>), BackupError> {
+        let copy = backup.database(&LOG, path, name)?;
+        let found = copy.query_row("SELECT count(*), max(height) FROM block", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?))
+        });
+        let (blocks, newest) = found.map_err(|cause| BackupError::Sqlite { file: path.to_owned(), cause })?;
+        Ok((blocks.unsigned_abs(), newest.map(|height| Height(height.unsigned_abs()))))
     }
 
     fn write(&self) -> MutexGuard<'_, Connection> {

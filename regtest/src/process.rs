@@ -46,7 +46,7 @@ pub struct Daemon {
 impl Daemon {
     /// Starts a binary; what it says goes into `log`.
     pub fn start<S: AsRef<OsStr>>(program: &str, args: &[S], log: &Path) -> anyhow::Result<Self> {
-        Self::start_at(&binary(program)?, program, args, log)
+        Self::start_at(&binary(program)?, None, program, args, log)
     }
 
     /// Starts a binary of another build profile, which `make build` has built too.
@@ -56,7 +56,7 @@ impl Daemon {
         args: &[S],
         log: &Path,
     ) -> anyhow::Result<Self> {
-        Self::start_at(&binary_of_profile(profile, program)?, program, args, log)
+        Self::start_at(&binary_of_profile(profile, program)?, None, program, args, log)
     }
 
     /// Starts a binary in a directory, from which its configuration's paths are meant.
@@ -66,18 +66,20 @@ impl Daemon {
         args: &[S],
         log: &Path,
     ) -> anyhow::Result<Self> {
-        let own = binary(program)?;
-        // `env` becomes the daemon.
-        let words = [OsStr::new("-C"), dir.as_os_str(), own.as_os_str()];
-        let words: Vec<&OsStr> = words.into_iter().chain(args.iter().map(AsRef::as_ref)).collect();
-        Self::start_at(Path::new("env"), program, &words, log)
+        Self::start_at(&binary(program)?, Some(dir), program, args, log)
     }
 
-    fn start_at<S: AsRef<OsStr>>(path: &Path, program: &str, args: &[S], log: &Path) -> anyhow::Result<Self> {
+    fn start_at<S: AsRef<OsStr>>(
+        path: &Path,
+        dir: Option<&Path>,
+        program: &str,
+        args: &[S],
+        log: &Path,
+    ) -> anyhow::Result<Self> {
         let args: Vec<OsString> = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
-        let child = spawn(&[], path, &args, None, log)?;
+        let child = spawn(&[], path, &args, dir, log)?;
         let (name, path, log) = (program.to_owned(), path.to_owned(), log.to_owned());
-        Ok(Self { name, path, args, dir: None, child, log })
+        Ok(Self { name, path, args, dir: dir.map(Path::to_owned), child, log })
     }
 
     /// Kills it at once (SIGKILL) and waits until it is gone: what it has not written by now is lost.
