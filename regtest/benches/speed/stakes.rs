@@ -5,6 +5,7 @@ use crate::measure::{ROUNDS, each, median, time};
 use crate::table::{Row, Target};
 use palisade_covenant::judge::{Policy, judge};
 use palisade_covenant::sign::Signer;
+use palisade_covenant::window::Window;
 use palisade_hub::store::Store;
 use palisade_protocol::message::Message;
 use palisade_protocol::registration::StakeRegistration;
@@ -74,8 +75,9 @@ fn signed(world: &World, stake: &NewStake) -> Row {
         denied_providers: Vec::new(),
         allowed_providers: None,
     };
+    let window = Window::of([]);
     let answer = || {
-        let sighashes = judge(&world.ledger, black_box(stake), &policy, []).expect("a good stake");
+        let sighashes = judge(&world.ledger, black_box(stake), &policy, &window).expect("a good stake");
         black_box(signer.agree(&world.ledger, stake, &sighashes).expect("good signatures"));
     };
     let ours = median((0..ROUNDS).map(|_| each(200, answer)).collect());
