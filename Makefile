@@ -48,6 +48,7 @@ nightly: binaries ## what takes hours: the larger models, and faults at points t
 	@$(find-bitcoind)
 	cargo build --workspace --locked
 	PALISADE_MODEL_FAULTS=1 cargo test -p palisade-finality-provider --lib --locked model:: -- --nocapture
+	PALISADE_MODEL_FAULTS=1 cargo test -p palisade-regtest --test models --locked -- --nocapture
 	"$(programs)/palisade-faults" --seeds $(or $(SEEDS),200)
 
 demo: binaries ## the whole story on a real regtest bitcoind; DEMO_DIR=DIR keeps it where you say

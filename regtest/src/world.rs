@@ -74,7 +74,8 @@ impl World {
         Self::with_params(zero, members, quorum, |_| ())
     }
 
-    fn with_params(
+    /// The same with other parameters than a new hub has on regtest.
+    pub fn with_params(
         zero: Terms,
         members: &[&str],
         quorum: u8,

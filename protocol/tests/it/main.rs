@@ -11,3 +11,4 @@ mod exposure;
 mod parse;
 mod specification;
 mod vectors;
+mod ways;

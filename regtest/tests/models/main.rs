@@ -1,0 +1,3 @@
+//! Models of the protocol, tried in all states.
+
+mod models;

@@ -1,0 +1,69 @@
+//! Models of the protocol, of which all states are tried: each asks one question, and who decides in it is the production code.
+//!
+//! Each model says what it leaves out. A model without one of its checks must find a counterexample, so that both the check and
+//! the model are worth something. What a run looked at it prints (`--nocapture`); `PALISADE_MODEL_FAULTS=1` makes it look at
+//! more, for minutes. docs/operations/models.md has the bounds and what was found.
+
+mod safety;
+mod sets;
+mod slashing;
+
+use stateright::{Checker, HasDiscoveries, Model};
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::time::Instant;
+
+/// How much more than usual is looked at.
+fn more() -> u8 {
+    std::env::var("PALISADE_MODEL_FAULTS").map_or(0, |text| text.parse().expect("a small number"))
+}
+
+/// Tries all states, and says how many.
+fn run<M>(name: &str, model: M, until: HasDiscoveries) -> impl Checker<M>
+where
+    M: Model<State: Debug + Hash + PartialEq + Clone + Send + Sync, Action: Debug + Clone + PartialEq>
+        + Send
+        + Sync
+        + 'static,
+{
+    let started = Instant::now();
+    let checker = model.checker().threads(2).finish_when(until).spawn_bfs().join();
+    println!(
+        "{name}: {} states, {} different, depth {}, in {:.1} s",
+        checker.state_count(),
+        checker.unique_state_count(),
+        checker.max_depth(),
+        started.elapsed().as_secs_f32()
+    );
+    checker
+}
+
+/// These hold in every state, and what should be possible is.
+fn holds<M>(name: &str, model: M, always: &[&'static str], possible: &[&'static str])
+where
+    M: Model<State: Debug + Hash + PartialEq + Clone + Send + Sync, Action: Debug + Clone + PartialEq>
+        + Send
+        + Sync
+        + 'static,
+{
+    let checker = run(name, model, HasDiscoveries::AnyOf(always.iter().copied().collect()));
+    for property in always {
+        checker.assert_no_discovery(property);
+    }
+    for property in possible {
+        checker.assert_any_discovery(property);
+    }
+}
+
+/// The model breaks a property.
+fn breaks<M>(name: &str, model: M, property: &'static str)
+where
+    M: Model<State: Debug + Hash + PartialEq + Clone + Send + Sync, Action: Debug + Clone + PartialEq>
+        + Send
+        + Sync
+        + 'static,
+{
+    let checker = run(name, model, HasDiscoveries::AnyOf([property].into()));
+    let path = checker.assert_any_discovery(property).into_actions();
+    println!("    not \"{property}\": {path:?}");
+}

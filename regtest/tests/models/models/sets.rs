@@ -1,0 +1,163 @@
+//! The life of chain zero's sets (docs/protocol.md, sections 6.2, 7.2, 8.3 and 8.4): what each new set is, and that there is always a
+//! way to the next final block.
+//!
+//! A state is a real ledger with its Bitcoin and its log. Each step is one hub block: something happens or nothing does, whoever is
+//! there commits nonces and votes as the production rules say (`ballots::due`), the certificate goes in if there is a quorum, and
+//! the block is closed. What happens: exits, an expansion to another provider, keys that come out, providers that go away (and come
+//! too late with their nonces), Bitcoin running ahead of the set's expiry, a rollback deeper than k; and for nothing, as often as they
+//! are wanted, decisions of governance.
+//!
+//! States that differ only in absolute heights, or in what no rule looks at any more, count as one ([`State::view`]).
+
+mod check;
+mod tests;
+mod view;
+mod world;
+
+use palisade_regtest::world::World;
+use stateright::{Model, Property};
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use view::View;
+use world::NAMES;
+
+/// A check or a duty that a variant of the model goes without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Check {
+    /// Evidence is in the log when the next set is fixed. The hub keeps it out.
+    Evidence,
+    /// Members commit nonces while the breaker is tripped. They wait until it is over.
+    CommitWhileTripped,
+    /// Governance resumes.
+    Resume,
+    /// Governance publishes a recovery root when chain zero is lost.
+    Recovery,
+}
+
+struct Sets {
+    without: Option<Check>,
+    blocks: u8,
+    faults: u8,
+}
+
+#[derive(Clone)]
+struct State {
+    world: Arc<World>,
+    /// The height of each provider's last vote.
+    voted: [Option<u64>; NAMES.len()],
+    away: [bool; NAMES.len()],
+    /// Who was ever away: their nonces can have come too late.
+    late: [bool; NAMES.len()],
+    /// Whose key is out, whether the ledger knows or not.
+    out: [bool; NAMES.len()],
+    /// Blocks and faults that are left.
+    blocks: u8,
+    faults: u8,
+    /// What did not hold when the last block was closed.
+    broken: Option<&'static str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Act {
+    GoOn,
+    Exit(usize),
+    /// The last provider's stake moves to the first one.
+    Expand,
+    Leak(usize),
+    Away(usize),
+    Back(usize),
+    /// Bitcoin finds more blocks than a set lives.
+    RunAhead,
+    DeepRollback,
+    Resume,
+    Recover,
+}
+
+impl Act {
+    fn is_fault(self) -> bool {
+        !matches!(self, Self::GoOn | Self::Back(_) | Self::Resume | Self::Recover)
+    }
+}
+
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        self.view() == other.view()
+    }
+}
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.view().hash(state);
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.view().fmt(f)
+    }
+}
+
+impl State {
+    /// All that the rules can still tell of this state, with heights counted from now.
+    fn view(&self) -> (View, [[bool; NAMES.len()]; 3], [u8; 2], Option<&'static str>) {
+        (view::view(self), [self.away, self.late, self.out], [self.blocks, self.faults], self.broken)
+    }
+}
+
+impl Model for Sets {
+    type State = State;
+    type Action = Act;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State {
+            world: Arc::new(world::begin()),
+            voted: Default::default(),
+            away: Default::default(),
+            late: Default::default(),
+            out: Default::default(),
+            blocks: self.blocks,
+            faults: self.faults,
+            broken: None,
+        }]
+    }
+
+    fn actions(&self, state: &State, acts: &mut Vec<Act>) {
+        if state.blocks == 0 {
+            return;
+        }
+        acts.push(Act::GoOn);
+        let of = |act: fn(usize) -> Act| (0..NAMES.len()).map(act);
+        let all = of(Act::Exit).chain(of(Act::Leak)).chain(of(Act::Away)).chain(of(Act::Back));
+        let single = [Act::Expand, Act::RunAhead, Act::DeepRollback, Act::Resume, Act::Recover];
+        acts.extend(all.chain(single).filter(|act| self.can(state, *act)));
+    }
+
+    fn next_state(&self, state: &State, act: Act) -> Option<State> {
+        Some(self.step(state, act))
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(SOUND, |_, state: &State| state.broken.is_none()),
+            Property::always(GOES_ON, |model: &Self, state: &State| {
+                state.blocks > 0 || !state.is_sound_enough() || model.goes_on(state, false)
+            }),
+            Property::always(COMES_BACK, |model: &Self, state: &State| {
+                state.blocks > 0 || model.goes_on(state, true)
+            }),
+            Property::sometimes(TRIPPED, |_, state: &State| state.world.ledger.breaker().is_some()),
+            Property::sometimes(LOST, |_, state: &State| state.is_lost()),
+            Property::sometimes(CARRIED, |_, state: &State| {
+                state.zero().newest().is_some_and(|(_, fixed)| fixed.carried_over)
+            }),
+        ]
+    }
+}
+
+const SOUND: &str = "sets and power are what the rules say";
+const GOES_ON: &str = "with less than a third faulty and no set expired a block becomes final";
+const COMES_BACK: &str = "whatever happened, governance and those who are left get a block final";
+const TRIPPED: &str = "the breaker trips";
+const LOST: &str = "chain zero is lost";
+const CARRIED: &str = "a set is carried over";

@@ -1,0 +1,273 @@
+//! Where the coins are, how they move, and what slashes them.
+
+use super::start::{CULPRIT, K, LIFETIME, MARGIN, START, W, begin, register, stake, staking_tx, start};
+use super::{Act, Check, Slashing, State, Untold};
+use bitcoin::{OutPoint, Transaction, TxOut};
+use palisade_checkpointer::watch::slash::slashing;
+use palisade_finality_provider::voter::judge::{self, Facts};
+use palisade_hub::ledger::stake::Stake;
+use palisade_hub::ledger::state::StakeState;
+use palisade_protocol::message::{Message, OutputSpent, StakeIncluded};
+use palisade_protocol::stake::{Slashable, StakeId};
+use palisade_protocol::units::BtcHeight;
+use palisade_regtest::world::{World, pair, provider_key};
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock, Mutex};
+
+/// Where the coins are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coin {
+    Staked(StakeId),
+    Unbonding(StakeId),
+    /// Where the key does not reach them.
+    Free,
+}
+
+impl Coin {
+    pub(super) fn number(self) -> u8 {
+        match self {
+            Self::Staked(id) => u8::from(id != stake()),
+            Self::Unbonding(id) => 2 + u8::from(id != stake()),
+            Self::Free => 4,
+        }
+    }
+}
+
+impl State {
+    pub(super) fn coin(&self) -> Coin {
+        self.coins.last().expect("they are somewhere").1
+    }
+
+    pub(super) fn is_liable(&self) -> bool {
+        self.liable.is_some_and(|last| self.world.btc_height() <= last)
+    }
+
+    /// The first height at which the holder alone can move the coins.
+    fn free_from(&self) -> Option<u32> {
+        let (height, coin) = self.coins.last().expect("they are somewhere");
+        let lock = match coin {
+            Coin::Staked(id) => self.world.stake(id).contract.lock,
+            Coin::Unbonding(id) => self.world.stake(id).contract.unbonding_time,
+            Coin::Free => return None,
+        };
+        Some(height + u32::from(lock.get()))
+    }
+
+    /// Whether the key moves the coins where they are.
+    pub(super) fn is_slashed(&self) -> bool {
+        let (id, output) = match self.coin() {
+            Coin::Staked(id) => (id, Slashable::Staking),
+            Coin::Unbonding(id) => (id, Slashable::Unbonding),
+            Coin::Free => return false,
+        };
+        let stake = self.world.stake(&id);
+        let key = (id, output, stake.signatures.len());
+        type Known = Mutex<BTreeMap<(StakeId, Slashable, usize), bool>>;
+        static KNOWN: LazyLock<Known> = LazyLock::new(Mutex::default);
+        if let Some(known) = KNOWN.lock().unwrap().get(&key) {
+            return *known;
+        }
+        let spent = match output {
+            Slashable::Staking => stake.contract.txout(),
+            Slashable::Unbonding => stake.presigned.unbonding.output[0].clone(),
+        };
+        let made = slashing(stake, output, &pair(CULPRIT));
+        let is_slashed = made.is_ok_and(|tx| core_takes(&tx, &spent));
+        KNOWN.lock().unwrap().insert(key, is_slashed);
+        is_slashed
+    }
+}
+
+fn core_takes(tx: &Transaction, spent: &TxOut) -> bool {
+    let script = spent.script_pubkey.as_bytes();
+    let utxo = bitcoinconsensus::Utxo {
+        script_pubkey: script.as_ptr(),
+        script_pubkey_len: script.len() as u32,
+        value: spent.value.to_sat() as i64,
+    };
+    let all = bitcoinconsensus::VERIFY_ALL_PRE_TAPROOT | bitcoinconsensus::VERIFY_TAPROOT;
+    let bytes = bitcoin::consensus::serialize(tx);
+    bitcoinconsensus::verify_with_flags(script, spent.value.to_sat(), &bytes, Some(&[utxo]), 0, all).is_ok()
+}
+
+impl Slashing {
+    pub(super) fn begin(&self) -> State {
+        let (world, id) = match self.without {
+            Some(Check::Quorum) => begin(false),
+            _ => START.clone(),
+        };
+        let coins = vec![(world.btc_height(), Coin::Staked(id))];
+        State { world: Arc::new(world), coins, untold: None, liable: None, rollbacks: self.rollbacks }
+    }
+
+    pub(super) fn stays(&self, state: &State) -> bool {
+        let (Some(free), Some(last)) = (state.free_from(), state.liable) else { return false };
+        let needed = W + MARGIN + u32::from(self.without == Some(Check::UnbondingTime));
+        free > last + needed
+    }
+
+    pub(super) fn can(&self, state: &State, act: Act) -> bool {
+        let next = state.world.btc_height() + 1;
+        let staked = match state.coin() {
+            Coin::Staked(id) => Some(state.world.stake(&id)),
+            _ => None,
+        };
+        match act {
+            Act::Wait => true,
+            Act::Tell => state.untold.is_some(),
+            Act::Leave { .. } => state.untold.is_none() && staked.is_some_and(Stake::has_quorum),
+            Act::Move { .. } => {
+                let own = staked.filter(|stake| stake.id == self.first(state) && stake.has_quorum());
+                state.untold.is_none() && own.is_some_and(|stake| stake.check_expandable().is_ok())
+            }
+            Act::Forget => {
+                state.untold.is_none()
+                    && staked.is_some_and(|stake| {
+                        stake.id != self.first(state) && stake.check_expandable().is_ok()
+                    })
+            }
+            Act::Withdraw => state.free_from().is_some_and(|height| next >= height),
+            // What is older than the beginning stays.
+            Act::Rollback => state.rollbacks > 0 && next > start().btc_height() + K + 1,
+        }
+    }
+
+    fn first(&self, state: &State) -> StakeId {
+        match state.coins.first() {
+            Some((_, Coin::Staked(id))) => *id,
+            _ => stake(),
+        }
+    }
+
+    /// One block of Bitcoin, and one of the hub.
+    pub(super) fn step(&self, state: &State, act: Act) -> Option<State> {
+        let mut next = state.clone();
+        let mut world = (*state.world).clone();
+        let staked = match state.coin() {
+            Coin::Staked(id) => Some(id),
+            _ => None,
+        };
+        match act {
+            Act::Wait => world.mine(1),
+            Act::Tell => {
+                // Nobody takes what comes to light only when its lock is over.
+                if !tell(&mut world, &next.untold.take()?.1) {
+                    return None;
+                }
+                world.mine(1);
+            }
+            Act::Leave { told } => {
+                let id = staked?;
+                let tx = world.stake(&id).presigned.unbonding.clone();
+                mine(&mut world, &mut next, Coin::Unbonding(id), Untold::Left(id, tx), told);
+            }
+            Act::Move { told } => {
+                let id = register(&mut world, &staked?, &[CULPRIT])?;
+                let tx = staking_tx(&world, &id);
+                mine(&mut world, &mut next, Coin::Staked(id), Untold::Moved(id, tx), told);
+            }
+            Act::Forget => match register(&mut world, &staked?, &[]) {
+                Some(id) => {
+                    let tx = staking_tx(&world, &id);
+                    mine(&mut world, &mut next, Coin::Free, Untold::Moved(id, tx), true);
+                }
+                None if self.without == Some(Check::Former) => {
+                    world.mine(1);
+                    next.coins.push((world.btc_height(), Coin::Free));
+                }
+                None => return None,
+            },
+            Act::Withdraw => {
+                world.mine(1);
+                next.coins.push((world.btc_height(), Coin::Free));
+            }
+            Act::Rollback => {
+                next.rollbacks -= 1;
+                let fork = world.btc_height() - K;
+                world.reorg(K, &[]).expect("more work");
+                next.coins.retain(|(height, _)| *height <= fork);
+                next.untold = next.untold.filter(|(height, _)| *height <= fork);
+            }
+        }
+        world.close();
+        next.liable = next.liable.max(self.liable_until(&world));
+        next.world = Arc::new(world);
+        Some(next)
+    }
+
+    /// Until when the key can sign for the newest set, if that names it and honest voters take the block that fixed it.
+    fn liable_until(&self, world: &World) -> Option<u32> {
+        let ledger = &world.ledger;
+        let (_, fixed) = ledger.chains()[0].newest()?;
+        let named = fixed.set.find(&provider_key(CULPRIT)).is_some();
+        let believed = self.without == Some(Check::Judge) || is_believed(world);
+        let unspent = ledger.stakes().iter().any(|stake| {
+            let states = match self.without {
+                Some(Check::Ending) => &[StakeState::Active, StakeState::Ending][..],
+                Some(Check::Quorum) => &[StakeState::Pending],
+                _ => &[],
+            };
+            stake.providers == [provider_key(CULPRIT)] && states.contains(&stake.state)
+        });
+        let last = match self.without {
+            Some(Check::Expiry) => u32::MAX - W - MARGIN,
+            _ if unspent => ledger.btc_height().0 + LIFETIME,
+            _ => fixed.set.header().expiry.0,
+        };
+        ((named || unspent) && believed).then_some(last)
+    }
+}
+
+/// What a voter with its own node says of the newest block.
+fn is_believed(world: &World) -> bool {
+    let deep = judge::deep_height(&world.ledger);
+    let blocks = &world.chain[..=deep.0 as usize];
+    let spends = blocks.iter().flat_map(|block| block.txdata.iter().skip(1)).flat_map(|tx| &tx.input);
+    let spends: Vec<OutPoint> = spends.map(|input| input.previous_output).collect();
+    let facts = Facts {
+        deep_block: Some(world.block_hash(deep.0)),
+        searched: BtcHeight(world.btc_height()),
+        spends: &spends,
+        key: provider_key("anna"),
+        commitment_sent: None,
+    };
+    judge::judge(&world.ledger, &facts).is_ok()
+}
+
+fn mine(world: &mut World, next: &mut State, to: Coin, spend: Untold, told: bool) {
+    let (Untold::Left(_, tx) | Untold::Moved(_, tx)) = &spend;
+    world.mempool.push(tx.clone());
+    world.mine(1);
+    next.coins.push((world.btc_height(), to));
+    if told {
+        assert!(tell(world, &spend), "it is new");
+    } else {
+        next.untold = Some((world.btc_height(), spend));
+    }
+}
+
+/// Tells the ledger, unless that refuses it as matured.
+fn tell(world: &mut World, spend: &Untold) -> bool {
+    let message = match spend {
+        Untold::Left(id, tx) => Message::Spent(OutputSpent {
+            stake: *id,
+            outpoint: world.stake(id).contract.coin.outpoint,
+            proof: world.proof(tx),
+        }),
+        Untold::Moved(id, tx) => Message::Included(StakeIncluded { stake: *id, proof: world.proof(tx) }),
+    };
+    match world.send(&message) {
+        Ok(_) => true,
+        Err(why) if why.rule() == "matured" => false,
+        Err(why) => panic!("a good proof: {why}"),
+    }
+}
+
+/// What the ledger knows of a stake: state, places of inclusion and spend, when it is restored, whether it counts.
+pub(super) type StakeView = (u8, Option<u32>, Option<u32>, u32, bool);
+
+pub(super) fn stake_view(stake: &Stake) -> StakeView {
+    let included = stake.included.map(|place| place.height.0);
+    let spend = stake.spend.map(|spend| spend.place.height.0);
+    (stake.state as u8, included, spend, stake.restored_at.0, stake.activated)
+}
