@@ -153,10 +153,14 @@ impl Ledger {
         if first.outpoint.txid == txid && first.place == place {
             return Err(Rejected::Repeated("the anchor is recorded"));
         }
-        if first.header == anchor.header && (first.place.height, first.index) < (place.height, index) {
+        // What stands before the recorded one in Bitcoin's order takes its place, whatever was told before.
+        if (place.height, index) < (first.place.height, first.index) {
+            return Ok(());
+        }
+        if first.header == anchor.header {
             return Err(Rejected::Repeated("an earlier transaction anchors the same header"));
         }
-        if own.void.contains(&anchor.header) && first.header != anchor.header {
+        if own.void.contains(&anchor.header) {
             return Err(Rejected::Repeated("the anchor is known to be void"));
         }
         Ok(())

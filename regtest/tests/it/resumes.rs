@@ -146,3 +146,19 @@ fn a_chain_starts_again_with_more_than_two_thirds_of_what_its_members_hold_now()
         assert_eq!(chain(&world).newest().unwrap().0, Epoch(epoch), "{lost:?}");
     }
 }
+
+#[test]
+fn nonces_that_come_by_the_end_of_the_block_with_the_first_certificate_make_a_member_of_the_next_set() {
+    let mut world =
+        world(&[("dev anna", &[1, 2]), ("dev bert", &[1]), ("dev carl", &[1]), ("dev dora", &[1])]);
+    world.commit(&dev(), "dev bert", 2..3);
+    world.close();
+    let certificate = world.certificate(&dev(), &NAMES, Height(EPOCH), Hash32([7; 32]));
+    world.send(&certificate).unwrap();
+    world.commit(&dev(), "dev carl", 2..3);
+    world.close();
+    let late = world.commitment(&dev(), "dev dora", Epoch(2));
+    assert_eq!(world.send(&late).unwrap_err().rule(), "commitment-epoch");
+    let set = &chain(&world).sets[&Epoch(2)].set;
+    assert_eq!(NAMES.map(|name| set.find(&provider_key(name)).is_some()), [true, true, true, false]);
+}

@@ -1,12 +1,13 @@
 //! Who is in a set: the strongest, and those with nonces for its epoch (docs/protocol.md, sections 7.1 and 7.2).
 
 use palisade_hub::ledger::Rejected;
+use palisade_hub::votes;
 use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::finality::commitment::{self, Commitment};
 use palisade_protocol::finality::set::MAX_MEMBERS;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
-use palisade_protocol::units::Epoch;
+use palisade_protocol::units::{Epoch, Height};
 use palisade_regtest::world::{COVENANT, Wish, World, provider_key, schnorr};
 use std::collections::BTreeSet;
 
@@ -99,4 +100,34 @@ fn a_root_that_was_replaced_never_comes_back_and_few_can_be_replaced() {
     assert_eq!(rule(world.send(&commitment(9))), Some("commitment"));
     let held = world.ledger.providers().get(&provider_key("anna")).unwrap().roots.get(&epoch).copied();
     assert_eq!(held, Some(Hash32([8; 32])));
+}
+
+#[test]
+fn nonces_that_come_by_the_block_that_fixes_a_set_make_a_member_and_later_ones_do_not() {
+    let zero = ChainId::zero();
+    let mut world = World::new(1);
+    world.mine(1);
+    for name in ["anna", "bert", "carl", "dora"] {
+        world.register_provider(&zero, name);
+        world.active_stake(&Wish { holder: "alice", sat: 20_000, providers: &[name], lock: 2_000 });
+    }
+    world.commit(&zero, "anna", 1..4);
+    world.close_until(19);
+    for name in ["bert", "carl"] {
+        world.commit(&zero, name, 2..3);
+        world.close();
+    }
+    let late = world.commitment(&zero, "dora", Epoch(2));
+    assert_eq!(world.send(&late).unwrap_err().rule(), "commitment-epoch");
+    let fixed = &world.ledger.chains()[0].sets[&Epoch(2)];
+    assert_eq!(fixed.hub_height, Height(20));
+    let member = |name: &str| fixed.set.find(&provider_key(name)).is_some();
+    assert_eq!(["anna", "bert", "carl", "dora"].map(member), [true, true, true, false]);
+    // A vote under nonces that no set names counts nowhere.
+    world.close_until(41);
+    let rule = |name: &str| {
+        let vote = world.vote(&zero, name, Height(40), world.log[40].header.hash());
+        votes::judge(vec![vote], &world.ledger).remove(0).err().map(|why| why.rule())
+    };
+    assert_eq!((rule("carl"), rule("dora")), (None, Some("vote")));
 }

@@ -4,6 +4,7 @@
 //! the model are worth something. What a run looked at it prints (`--nocapture`); `PALISADE_MODEL_FAULTS=1` makes it look at
 //! more, for minutes. docs/operations/models.md has the bounds and what was found.
 
+mod anchors;
 mod safety;
 mod sets;
 mod slashing;
