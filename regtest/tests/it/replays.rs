@@ -4,7 +4,6 @@ use crate::anchors::{self, ZERO, dev, world_of};
 use palisade_protocol::block::MessageBytes;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::hash::sha256;
-use palisade_protocol::message::Message;
 use palisade_protocol::units::{Epoch, Height};
 use palisade_regtest::world::{COVENANT, Wish, World};
 use std::collections::BTreeSet;

@@ -19,7 +19,7 @@ fn moments() -> Vec<(&'static str, Vec<Act>)> {
             vec![confirmed, Act::Quorum { stake: 0 }]
         }),
         ("a stake has power", then(&[])),
-        ("the key of an active stake is out", then(&[leak.clone()])),
+        ("the key of an active stake is out", then(std::slice::from_ref(&leak))),
         ("an early exit", then(&[spend(0)])),
         ("an early exit whose wait is over", then(&[spend(0), Act::Mine { blocks: 150 }])),
         ("an early exit is withdrawn", then(&[spend(0), Act::Mine { blocks: 150 }, spend(4)])),

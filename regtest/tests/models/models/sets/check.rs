@@ -56,9 +56,8 @@ pub(super) fn power(before: &Ledger, after: &Ledger, tripped: bool) -> Broken {
         |name: &&str| own(after, name).to_sat() == said.get(&provider_key(name)).copied().unwrap_or(0);
     let gained = |name: &&str| own(after, name) > own(before, name);
     let still = tripped && after.breaker().is_some();
-    fails(NAMES.iter().all(is_said), "power is what the states say").or_else(|| {
-        fails(!still || !NAMES.iter().any(|name| gained(name)), "a tripped breaker gives no power")
-    })
+    fails(NAMES.iter().all(is_said), "power is what the states say")
+        .or_else(|| fails(!still || !NAMES.iter().any(gained), "a tripped breaker gives no power"))
 }
 
 /// What was fixed stays, a chain that is open never lacks the next set, and each new one is what the rules say.

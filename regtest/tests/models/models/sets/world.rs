@@ -60,7 +60,7 @@ impl State {
 
     /// The epochs whose sets have to vote, from the one that is awaited on.
     pub(super) fn awaited(&self) -> Option<(Height, Epoch)> {
-        let height = ballots::awaited(self.zero())?;
+        let height = self.zero().awaited()?;
         Some((height, TERMS.epoch_of(height)))
     }
 
@@ -75,7 +75,7 @@ impl State {
         self.zero().sets.range(epoch..).all(|(_, fixed)| {
             let power =
                 |name: &str| fixed.set.find(&provider_key(name)).map_or(0, |(_, own)| own.power.to_sat());
-            let lost: u64 = NAMES.iter().filter(|name| faulty(*name)).map(|name| power(name)).sum();
+            let lost: u64 = NAMES.iter().filter(|name| faulty(name)).map(|name| power(name)).sum();
             3 * lost < fixed.set.header().total.to_sat() && tip <= fixed.set.header().expiry
         })
     }
@@ -207,7 +207,7 @@ fn commitment(world: &World, name: &'static str, epoch: Epoch) -> Message {
 /// Those for whom a vote is due vote, and a quorum is certified.
 fn vote(next: &mut State, world: &mut World) {
     let zero = &world.ledger.chains()[0];
-    let Some(height) = ballots::awaited(zero).filter(|height| *height < world.ledger.next_height()) else {
+    let Some(height) = zero.awaited().filter(|height| *height < world.ledger.next_height()) else {
         return;
     };
     let block = |height: u64| world.log[height as usize].header.hash();
