@@ -312,3 +312,21 @@ fn every_altered_byte_of_root_and_headers_is_noticed_and_many_of_the_proof() {
         assert!(!accepted, "byte {place} of {}", bytes.len());
     }
 }
+
+#[test]
+fn an_earlier_anchor_takes_the_place_of_the_recorded_one_also_when_a_later_one_of_its_header_is_void_already()
+{
+    let mut world = world(86);
+    let own = end_of(&world, 3);
+    let mut mine = |header| {
+        let anchor = world.anchor(&ZERO, Epoch(3), header);
+        world.mine_anchor(&anchor)
+    };
+    let [first, second, third] = [Hash32([9; 32]), own, Hash32([9; 32])].map(&mut mine);
+    for tx in [&second, &third, &first] {
+        let proof = world.proof(tx);
+        world.send(&Message::Anchor(proof)).unwrap();
+    }
+    assert_eq!(world.ledger.anchors().get(Epoch(3)).unwrap().outpoint.txid, first.compute_txid());
+    assert!(world.ledger.anchors().void().map(|(_, header)| *header).eq([own]));
+}

@@ -130,7 +130,7 @@ impl State {
             Kind::Own | Kind::False => &[None, Some("repeated")],
         };
         if !expected.contains(&rule) {
-            self.broken = Some("an anchor is refused for want of a quorum, or as nothing new");
+            self.broken = Some(rule.unwrap_or("taken"));
         }
         self.told.insert(made);
     }
