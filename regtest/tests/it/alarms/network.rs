@@ -218,7 +218,6 @@ async fn wallets_and_chains(story: &mut Story, bells: &mut Bells) {
         let address = format!("{name}/{process}.address");
         network.run(CHECKPOINTER, &[process], &config, &address).await.unwrap();
         bells.ring(CHECKPOINTER, &at(&format!("{name}/{process}")), part).await;
-        network.kill(&format!("{name}/{process}")).await.unwrap();
     }
 }
 
