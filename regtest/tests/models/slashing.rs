@@ -18,8 +18,6 @@ use coins::Coin;
 use palisade_protocol::stake::StakeId;
 use palisade_regtest::world::World;
 use stateright::{Model, Property};
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// A check that a variant of the model goes without.
@@ -96,23 +94,7 @@ impl State {
     }
 }
 
-impl PartialEq for State {
-    fn eq(&self, other: &Self) -> bool {
-        self.view() == other.view()
-    }
-}
-
-impl Hash for State {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.view().hash(state);
-    }
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.view().fmt(f)
-    }
-}
+seen_by_view!(State);
 
 impl Model for Slashing {
     type State = State;

@@ -14,8 +14,6 @@ use palisade_protocol::units::Epoch;
 use palisade_regtest::world::{COVENANT, Wish, World};
 use stateright::{Model, Property};
 use std::collections::BTreeSet;
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
 const NAMES: [&str; 3] = ["anna", "bert", "carl"];
@@ -136,23 +134,7 @@ impl State {
     }
 }
 
-impl PartialEq for State {
-    fn eq(&self, other: &Self) -> bool {
-        self.view() == other.view()
-    }
-}
-
-impl Hash for State {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.view().hash(state);
-    }
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.view().fmt(f)
-    }
-}
+seen_by_view!(State);
 
 impl Model for Anchors {
     type State = State;

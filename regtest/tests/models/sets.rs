@@ -16,8 +16,6 @@ mod world;
 
 use palisade_regtest::world::World;
 use stateright::{Model, Property};
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use view::View;
 use world::NAMES;
@@ -80,23 +78,7 @@ impl Act {
     }
 }
 
-impl PartialEq for State {
-    fn eq(&self, other: &Self) -> bool {
-        self.view() == other.view()
-    }
-}
-
-impl Hash for State {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.view().hash(state);
-    }
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.view().fmt(f)
-    }
-}
+seen_by_view!(State);
 
 impl State {
     /// All that the rules can still tell of this state, with heights counted from now.
