@@ -17,9 +17,9 @@ use palisade_hub::store::StoreError;
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::hash::Hash32;
 use palisade_staker::purse::PurseError;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Why a pass of the work did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -165,7 +165,8 @@ impl Shell {
         let stopped = shutdown.clone();
         // The work is as large as its ledger, and this future holds it.
         let begin = Box::pin(async {
-            let replica = replay(&data_dir, genesis, &health).await?;
+            let replica = Replica::open_in_sight(&data_dir, genesis, &health).await;
+            let replica = replica.context("own copy of the log")?;
             let network = replica.ledger().network();
             let mut work = make(replica, hub, bitcoin, &health)?;
             gate.open(axum::Router::new());
@@ -182,15 +183,6 @@ impl Shell {
         let ((), ended) = tokio::join!(server.run(routes, &stopped), repeat);
         ended
     }
-}
-
-async fn replay(data_dir: &Path, genesis: Arc<Genesis>, health: &Health) -> anyhow::Result<Replica> {
-    let (started, id) = (Instant::now(), genesis.id());
-    let opened = Replica::open_in_sight(data_dir, genesis, health).await;
-    let replica = opened.context("own copy of the log")?;
-    let height = replica.ledger().tip().map(|(height, _)| height.0);
-    tracing::info!(hub = %id, height, ms = started.elapsed().as_millis() as u64, "log replayed");
-    Ok(replica)
 }
 
 /// Refuses a hub of another genesis. Its log would be refused too, but without saying why.

@@ -20,13 +20,23 @@ const PAGE: u32 = 500;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Fetches what is missing, for the whole log and then for each new block, for as long as it is polled.
-pub async fn gather(sources: &[HubClient], hub: &Arc<Hub>) -> Infallible {
+pub async fn follow(sources: &[HubClient], hub: &Arc<Hub>) -> Infallible {
     let (mut next, mut heights) = (Height(0), hub.heights());
-    while !sources.is_empty() {
+    loop {
         heights.mark_unchanged();
+        next = gather(sources, hub, next).await;
+        if heights.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Fetches what is missing from a height to the end of the own log. Gives the height that is next.
+pub async fn gather(sources: &[HubClient], hub: &Arc<Hub>, from: Height) -> Height {
+    let mut next = from;
+    while !sources.is_empty() {
         match gather_page(sources, hub, next).await {
             Ok(Some(height)) => next = height,
-            Ok(None) if heights.changed().await.is_ok() => {}
             Ok(None) => break,
             Err(why) => {
                 tracing::warn!(%why, "digests of timestamps are not kept");
@@ -34,7 +44,7 @@ pub async fn gather(sources: &[HubClient], hub: &Arc<Hub>) -> Infallible {
             }
         }
     }
-    std::future::pending().await
+    next
 }
 
 /// One page of the own log. Gives the height to go on from, if there was a block.

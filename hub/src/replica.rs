@@ -7,14 +7,14 @@ use crate::client::{HubClient, HubError};
 use crate::daemon::health::Health;
 use crate::daemon::serve::STARTING;
 use crate::ledger::{BadBlock, Event, Ledger};
-use crate::store::{Store, StoreError};
+use crate::store::{self, Store, StoreError};
 use palisade_protocol::block::Block;
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::Height;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Blocks of the own log that are replayed at a time.
 const PAGE: u32 = 500;
@@ -70,20 +70,24 @@ impl Replica {
         genesis: Arc<Genesis>,
         health: &Health,
     ) -> Result<Self, ReplicaError> {
+        let (started, id) = (Instant::now(), genesis.id());
         let (directory, health) = (directory.to_owned(), health.clone());
         let open = move || {
             Self::open_and_tell(&directory, genesis, |done, all| {
                 health.degrade(STARTING, progress(done, all))
             })
         };
-        match tokio::task::spawn_blocking(open).await {
-            Ok(opened) => opened,
+        let replica: Self = match tokio::task::spawn_blocking(open).await {
+            Ok(opened) => opened?,
             Err(why) => match why.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 // The process ends: nobody waits for it any more.
                 Err(_) => std::future::pending().await,
             },
-        }
+        };
+        let height = replica.ledger.tip().map(|(height, _)| height.0);
+        tracing::info!(hub = %id, height, ms = started.elapsed().as_millis() as u64, "log replayed");
+        Ok(replica)
     }
 
     /// Opens the log and tells, now and then, how many of how many blocks are replayed.
@@ -92,7 +96,7 @@ impl Replica {
         genesis: Arc<Genesis>,
         tell: impl FnMut(u64, u64),
     ) -> Result<Self, ReplicaError> {
-        let file = directory.join("log.sqlite");
+        let file = directory.join(store::FILE);
         let store = Store::open(&file)?;
         match replay_telling(&store, genesis, tell) {
             Ok(ledger) => Ok(Self { ledger, store }),

@@ -21,10 +21,12 @@ use anyhow::{Context as _, ensure};
 use bitcoin::secp256k1::{Keypair, SECP256K1};
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::keys::HubKey;
+use palisade_protocol::units::Height;
 use prometheus::{IntCounter, IntGauge};
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Purpose of the hub's key file.
 pub const KEY_PURPOSE: &str = "hub";
@@ -61,10 +63,7 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
 
 /// Replays the log.
 async fn open(config: &Config, genesis: Arc<Genesis>, health: &Health) -> anyhow::Result<Arc<Hub>> {
-    let (started, id) = (Instant::now(), genesis.id());
     let replica = Replica::open_in_sight(&config.data_dir, genesis, health).await?;
-    let height = replica.ledger().tip().map(|(height, _)| height.0);
-    tracing::info!(hub = %id, height, ms = started.elapsed().as_millis() as u64, "log replayed");
     let (ledger, store) = replica.into_parts();
     Ok(Hub::new(ledger, store))
 }
@@ -88,7 +87,7 @@ async fn work(
     match role {
         Role::Follower(leader) => tokio::select! {
             ended = follow(&leader, &hub, &meters, health, shutdown) => ended,
-            never = digests::gather(std::slice::from_ref(&leader), &hub) => match never {},
+            never = digests::follow(std::slice::from_ref(&leader), &hub) => match never {},
         },
         Role::Maker(key, followers) => make(&key, &followers, hub, &meters, shutdown).await,
     }
@@ -210,9 +209,14 @@ async fn make(
         return Ok(());
     }
     meters.update(&hub, 0);
+    // Of the blocks that it makes itself it has the digests.
+    let gathered = async {
+        digests::gather(followers, &hub, Height(0)).await;
+        std::future::pending::<Infallible>().await
+    };
     tokio::select! {
         ended = solo(key, hub.clone(), meters, shutdown) => ended,
-        never = digests::gather(followers, &hub) => match never {},
+        never = gathered => match never {},
     }
 }
 

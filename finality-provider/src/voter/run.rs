@@ -24,7 +24,7 @@ use palisade_hub::replica::Replica;
 use palisade_protocol::genesis::Genesis;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -58,14 +58,10 @@ async fn work(
     health: Health,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    let started = Instant::now();
-    let id = genesis.id();
     let replica = tokio::select! {
         replica = Replica::open_in_sight(&config.data_dir, genesis, &health) => replica?,
         () = shutdown.requested() => return Ok(()),
     };
-    let height = replica.ledger().tip().map(|(height, _)| height.0);
-    tracing::info!(hub = %id, height, ms = started.elapsed().as_millis() as u64, "log replayed");
     let voter = Arc::new(Voter::open(config, replica, health)?);
     gate.open(Router::new().route("/status", get(status)).with_state(voter.clone()));
     voter.work(&config.sources, shutdown).await

@@ -4,7 +4,7 @@ use super::{FOLLOWER, HUB, follower, kill_when_followed};
 use crate::timestamps::verify;
 use palisade_hub::client::HubClient;
 use palisade_hub::daemon::shutdown::Shutdown;
-use palisade_hub::digests::gather;
+use palisade_hub::digests::follow;
 use palisade_protocol::hash::{Hash32, sha256};
 use palisade_regtest::demo::story::Story;
 use palisade_regtest::liar::Liar;
@@ -93,7 +93,7 @@ async fn digests_that_do_not_give_the_root_in_the_own_log_are_not_kept() {
             }
         };
         tokio::select! {
-            never = gather(&sources, &own) => match never {},
+            never = follow(&sources, &own) => match never {},
             () = in_time("the lie is told", told) => {}
         }
         assert_eq!(own.store().digests(height).unwrap(), []);
@@ -107,7 +107,7 @@ async fn digests_that_do_not_give_the_root_in_the_own_log_are_not_kept() {
         }
     };
     tokio::select! {
-        never = gather(&sources, &own) => match never {},
+        never = follow(&sources, &own) => match never {},
         () = in_time("the digests are kept", kept) => {}
     }
     assert_eq!(own.store().digests(height).unwrap(), std::mem::take(&mut digests));
