@@ -5,6 +5,7 @@ mod page;
 
 use crate::anchors::{self, ZERO, end_of};
 use crate::kills::process::HubProcess;
+use crate::views::reasons_at;
 use bitcoin::{ScriptBuf, TxOut};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
@@ -52,12 +53,10 @@ async fn a_hub_says_which_of_its_alarms_ring_and_nothing_when_all_is_well() {
         change(&mut world);
         world.close();
         let mut hub = HubProcess::start(&world).await;
-        let health = format!("{}health", hub.client.url());
         let rings = async {
             loop {
-                let told: Value = reqwest::get(&health).await.unwrap().json().await.unwrap();
-                let reasons: Vec<&str> =
-                    told["reasons"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+                let told = reasons_at(hub.client.url().as_str()).await.unwrap();
+                let reasons: Vec<&str> = told.iter().map(String::as_str).collect();
                 let status: Value = hub.client.get_json("status", &[]).await.unwrap();
                 let is_new = status["height"].as_u64() > world.ledger.tip().map(|(height, _)| height.0);
                 match (wanted, reasons.as_slice()) {

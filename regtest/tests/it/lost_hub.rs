@@ -4,6 +4,7 @@
 mod digests;
 mod false_followers;
 
+use crate::views::reasons_at;
 use anyhow::Context as _;
 use palisade_hub::client::HubClient;
 use palisade_hub::replica::Replica;
@@ -144,13 +145,7 @@ impl Witness {
 }
 
 async fn reasons(hub: &HubClient) -> Vec<String> {
-    let health: Value = hub.get_json("health", &[]).await.unwrap();
-    health["reasons"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|reason| reason.as_str().map(str::to_owned))
-        .collect()
+    reasons_at(hub.url().as_str()).await.unwrap()
 }
 
 /// Waits until `/health` of a hub says this of its followers; gives all that it says of them.

@@ -1,14 +1,14 @@
 //! A network of shipped programs in which one thing after the other goes wrong.
 
+use crate::views::{serves, until_reasons};
 use palisade_regtest::demo::holders::Holder;
 use palisade_regtest::demo::network::{edit, text};
 use palisade_regtest::demo::story::Story;
-use palisade_regtest::in_time;
 use palisade_regtest::node::Node;
 use palisade_regtest::process::json_tool;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const HUB: &str = "palisade-hub";
 const COVENANT: &str = "palisade-covenant";
@@ -35,27 +35,14 @@ pub const OF_THE_NETWORK: [(&str, &str); 16] = [
     (CHECKPOINTER, "wallet"),
 ];
 
-/// The parts that a process says are degraded. None while it does not answer.
-async fn degraded(address: &Path) -> Option<Vec<String>> {
-    let address = std::fs::read_to_string(address).ok()?;
-    let health = reqwest::get(format!("http://{}/health", address.trim())).await.ok()?;
-    let told: Value = health.json().await.ok()?;
-    let reasons = told["reasons"].as_array().unwrap().iter().filter_map(Value::as_str);
-    Some(reasons.map(|reason| reason.split_once(": ").unwrap().0.to_owned()).collect())
-}
-
 /// What was rung, checked against what is said to be.
 #[derive(Default)]
 struct Bells(Vec<(&'static str, &'static str)>);
 
 impl Bells {
     async fn ring(&mut self, program: &'static str, address: &Path, part: &'static str) {
-        let rings = async {
-            while !degraded(address).await.is_some_and(|parts| parts.iter().any(|own| own == part)) {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        in_time(&format!("{program} ({}): {part}", address.display()), rings).await;
+        let words = format!("{part}: ");
+        until_reasons(address, part, |all| all.iter().any(|reason| reason.starts_with(&words))).await;
         self.0.push((program, part));
     }
 }
@@ -63,19 +50,8 @@ impl Bells {
 /// Waits until none of these processes has anything to say.
 async fn all_is_well(addresses: &[PathBuf]) {
     for address in addresses {
-        let well = async {
-            while degraded(address).await.is_none_or(|parts| !parts.is_empty()) {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        in_time(&format!("{} is well", address.display()), well).await;
+        until_reasons(address, "all is well", <[String]>::is_empty).await;
     }
-}
-
-/// All metrics of which a process has a value.
-async fn metrics(address: &Path) -> String {
-    let address = std::fs::read_to_string(address).unwrap();
-    reqwest::get(format!("http://{}/metrics", address.trim())).await.unwrap().text().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -255,7 +231,7 @@ async fn a_chain_is_lost(story: &mut Story, bells: &mut Bells, voter: &Path) {
 async fn the_rules_for_prometheus_name_metrics_that_exist(addresses: &[PathBuf]) {
     let mut known = String::new();
     for address in addresses {
-        known += &metrics(address).await;
+        known += &serves(address, "metrics").await;
     }
     let rules = include_str!("../../../../docs/operations/alerts.yml");
     let own = |word: &&str| word.starts_with("palisade_");

@@ -1,38 +1,25 @@
 //! Deep reorganisations and false branches under a whole network of shipped programs.
 
+use crate::views::until_reasons;
 use bitcoin::block::Header;
 use palisade_protocol::anchor::Anchor as Payload;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::inclusion::InclusionProof;
 use palisade_protocol::message::{Headers, Message, StakeIncluded};
 use palisade_protocol::stake::StakeId;
+use palisade_regtest::Node;
 use palisade_regtest::demo::holders::Holder;
 use palisade_regtest::demo::network::{string, text};
 use palisade_regtest::demo::story::Story;
 use palisade_regtest::process::{json_tool, tool};
-use palisade_regtest::{Node, in_time};
 use serde_json::Value;
-use std::time::Duration;
 
 const K: u32 = 6;
 const CHECKPOINTER: &str = "palisade-checkpointer";
 
-/// The reasons that a process gives in `/health`.
-async fn health(story: &Story, name: &str) -> Vec<String> {
-    let address = story.network().dir.join(name).with_extension("address");
-    let address = std::fs::read_to_string(address).unwrap();
-    let told = reqwest::get(format!("http://{}/health", address.trim())).await.unwrap();
-    let told: Value = told.json().await.unwrap();
-    told["reasons"].as_array().unwrap().iter().map(|reason| reason.as_str().unwrap().to_owned()).collect()
-}
-
 async fn until_said(story: &Story, name: &str, words: &str) {
-    let said = async {
-        while !health(story, name).await.iter().any(|reason| reason.starts_with(words)) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    in_time(&format!("{name} says {words}"), said).await;
+    let address = story.network().dir.join(name).with_extension("address");
+    until_reasons(&address, words, |all| all.iter().any(|reason| reason.starts_with(words))).await;
 }
 
 async fn resume(story: &Story) {
