@@ -15,11 +15,8 @@ use palisade_hub::daemon::backup_report::{BackupReport, start};
 use palisade_hub::daemon::bounded;
 use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::exit::Failure;
-use palisade_hub::store::Store;
+use palisade_hub::store::{self, Store};
 use std::path::{Path, PathBuf};
-
-/// The copy of the hub's log in a process's directory.
-const LOG_FILE: &str = "log.sqlite";
 
 /// What is copied, and where to.
 #[derive(Debug, Args)]
@@ -84,12 +81,12 @@ fn save_watch(
     data_dir: &Path,
     wallet: Option<&WalletConfig>,
 ) -> Result<(), BackupError> {
-    let (book, log) = (data_dir.join(BOOK_FILE), data_dir.join(LOG_FILE));
+    let (book, log) = (data_dir.join(BOOK_FILE), data_dir.join(store::FILE));
     if book.exists() {
         Book::save(&book, backup, &format!("watch-data/{BOOK_FILE}"))?;
     }
     if log.exists() {
-        Store::save(&log, backup, &format!("watch-data/{LOG_FILE}"))?;
+        Store::save(&log, backup, &format!("watch-data/{}", store::FILE))?;
     }
     wallet.map_or(Ok(()), |wallet| save_wallet(backup, data_dir, wallet, "watch"))
 }

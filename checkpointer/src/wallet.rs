@@ -3,7 +3,7 @@
 use crate::config::WalletConfig;
 use anyhow::Context as _;
 use bitcoin::{Address, Amount, FeeRate, Network, Weight};
-use palisade_hub::bitcoind::{BitcoinRpc, RpcError};
+use palisade_hub::bitcoind::{BitcoinRpc, FeeRates, RpcError};
 use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
 use palisade_hub::daemon::password::{Password, PasswordSource};
 use palisade_hub::daemon::private_file;
@@ -85,10 +85,8 @@ impl Wallet {
 
 /// What confirms within the next blocks, as the node sees it, and what its mempool takes.
 pub async fn price(node: &BitcoinRpc, ceiling: Amount) -> Result<Price, RpcError> {
-    let least = node.least_fee_rate().await?;
-    // Both are read one after the other, and the second may have risen.
-    let rate = node.estimate_fee_rate(FEE_TARGET, FALLBACK_RATE).await?.max(least);
-    Ok(Price { rate, least, ceiling })
+    let FeeRates { estimate, least } = node.fee_rates(FEE_TARGET, FALLBACK_RATE).await?;
+    Ok(Price { rate: estimate, least, ceiling })
 }
 
 /// What a wallet lacks to pay for one transaction at the ceiling.

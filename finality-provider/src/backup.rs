@@ -9,7 +9,7 @@ use crate::voter::journal::Journal;
 use crate::voter::refusal;
 use anyhow::Context as _;
 use clap::Subcommand;
-use palisade_hub::daemon::backup::{Backup as Making, with_paths};
+use palisade_hub::daemon::backup::{Backup as Making, absolute, with_paths};
 use palisade_hub::daemon::backup_report::{BackupReport, start};
 use palisade_hub::daemon::bounded;
 use palisade_hub::daemon::config as files;
@@ -125,9 +125,4 @@ fn voter(config_file: &Path, to: &Path) -> Result<BackupReport, Failure> {
             start("palisade-finality-provider run"),
         ],
     })
-}
-
-fn absolute(path: &Path) -> Result<String, Failure> {
-    let path = std::path::absolute(path).map_err(Failure::failed)?;
-    Ok(path.display().to_string())
 }

@@ -38,7 +38,7 @@ use crate::votes::VoteError;
 const MAX_WAIT: Duration = Duration::from_secs(20);
 /// Most blocks, votes or events in one answer.
 const PAGE: u32 = 500;
-/// Stakes in one answer.
+/// Providers or stakes in one answer.
 const LISTED: usize = 1_000;
 
 /// Listeners to the stream of events: each holds a connection for as long as it likes.

@@ -3,14 +3,14 @@
 //! A copy of a log is old as soon as it is made. What came later a hub learns from its followers ([`crate::learning`]).
 
 use crate::config::Config;
-use crate::daemon::backup::{Backup, Saved, with_paths};
+use crate::daemon::backup::{Backup, Saved, absolute, with_paths};
 use crate::daemon::bounded;
 use crate::daemon::config as files;
 use crate::daemon::exit::Failure;
-use crate::store::Store;
+use crate::store::{self, Store};
 use palisade_protocol::units::Height;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Names in the backup. The configuration in it names them so, and works in the directory that holds them.
 const CONFIG: &str = "hub.toml";
@@ -78,7 +78,7 @@ pub fn run(config_file: &Path, to: &Path) -> Result<HubBackup, Failure> {
     let text = with_paths(&text, &paths)?;
 
     let mut backup = Backup::begin(to)?;
-    let (blocks, height) = Store::save(&config.data_dir.join("log.sqlite"), &mut backup, LOG)?;
+    let (blocks, height) = Store::save(&config.data_dir.join(store::FILE), &mut backup, LOG)?;
     backup.file(&config.genesis_file, GENESIS)?;
     if let Some(key) = &config.key_file {
         backup.file(key, KEY)?;
@@ -86,11 +86,6 @@ pub fn run(config_file: &Path, to: &Path) -> Result<HubBackup, Failure> {
     let saved = backup.finish(CONFIG, &text)?;
     let forgets = config.follow.is_none() && config.followers.is_empty();
     Ok(HubBackup { bytes: saved.bytes(), saved, blocks, height, forgets })
-}
-
-fn absolute(path: &Path) -> Result<String, Failure> {
-    let path: PathBuf = std::path::absolute(path).map_err(Failure::failed)?;
-    Ok(path.display().to_string())
 }
 
 #[cfg(test)]

@@ -19,7 +19,9 @@ use bitcoin::{Amount, Block, BlockHash, FeeRate, Network, OutPoint, Transaction,
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-pub use answers::{Acceptance, FoundTransaction, MempoolEntry, Scan, ScannedOutput, Tip, UnspentOutput};
+pub use answers::{
+    Acceptance, FeeRates, FoundTransaction, MempoolEntry, Scan, ScannedOutput, Tip, UnspentOutput,
+};
 pub use progress::{Behind, Progress};
 pub(crate) use transport::cause;
 pub use transport::{Auth, RpcError};
@@ -287,8 +289,14 @@ impl BitcoinRpc {
     /// The fee rate that should confirm within `blocks`, or `fallback` while the node has seen too little to say
     /// (always on regtest); in both cases at least what its mempool takes now.
     pub async fn estimate_fee_rate(&self, blocks: u16, fallback: FeeRate) -> Result<FeeRate, RpcError> {
+        Ok(self.fee_rates(blocks, fallback).await?.estimate)
+    }
+
+    /// That rate, with the one that it is at least.
+    pub async fn fee_rates(&self, blocks: u16, fallback: FeeRate) -> Result<FeeRates, RpcError> {
         let estimate: FeeInfo = self.call("estimatesmartfee", json!([blocks])).await?;
-        Ok(estimate.feerate.map_or(fallback, per_kvb).max(self.least_fee_rate().await?))
+        let least = self.least_fee_rate().await?;
+        Ok(FeeRates { estimate: estimate.feerate.map_or(fallback, per_kvb).max(least), least })
     }
 
     /// The least fee rate at which the node's mempool takes a transaction now and does not drop it with the next that it drops: a

@@ -25,6 +25,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// these raises it, and the tests of the log in `docs/vectors` remind of it.
 pub const FORMAT: i32 = 3;
 
+/// A log's file in the data directory of its daemon.
+pub const FILE: &str = "log.sqlite";
+
 const LOG: Kind = Kind {
     name: "message log",
     id: b"PalL",

@@ -4,7 +4,7 @@ use crate::amount;
 use crate::failures;
 use crate::session::Session;
 use bitcoin::FeeRate;
-use palisade_hub::bitcoind::BitcoinRpc;
+use palisade_hub::bitcoind::{BitcoinRpc, FeeRates};
 use palisade_hub::daemon::exit::Failure;
 
 /// Blocks within which a transaction should confirm when no fee rate is given.
@@ -21,7 +21,7 @@ pub async fn fee_rate(session: &Session, asked: Option<FeeRate>) -> Result<FeeRa
 pub async fn fee_rate_of(node: &BitcoinRpc, asked: Option<FeeRate>) -> Result<FeeRate, Failure> {
     let rate = match asked {
         Some(rate) => return Ok(rate),
-        None => estimate(node).await?,
+        None => estimate(node).await?.estimate,
     };
     if rate <= amount::MAX_FEE_RATE {
         return Ok(rate);
@@ -33,7 +33,7 @@ pub async fn fee_rate_of(node: &BitcoinRpc, asked: Option<FeeRate>) -> Result<Fe
     .hint("--fee-rate RATE says what is; is your node in order?"))
 }
 
-/// The node's estimate, whatever it is.
-pub async fn estimate(node: &BitcoinRpc) -> Result<FeeRate, Failure> {
-    node.estimate_fee_rate(FEE_TARGET, FALLBACK_RATE).await.map_err(failures::node)
+/// The node's estimate, whatever it is, and the least that it takes.
+pub async fn estimate(node: &BitcoinRpc) -> Result<FeeRates, Failure> {
+    node.fee_rates(FEE_TARGET, FALLBACK_RATE).await.map_err(failures::node)
 }

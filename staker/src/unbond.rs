@@ -8,7 +8,7 @@ use crate::extend;
 use crate::failures;
 use crate::finish;
 use crate::keys::Keys;
-use crate::rates::estimate;
+use crate::rates;
 use crate::record::StakeRecord;
 use crate::session::Session;
 use crate::verify;
@@ -16,6 +16,7 @@ use crate::when::Calendar;
 use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::{Amount, FeeRate};
 use clap::Args;
+use palisade_hub::bitcoind::FeeRates;
 use palisade_hub::daemon::ask::{confirm, go_on};
 use palisade_hub::daemon::exit::Failure;
 use palisade_protocol::transactions::witness::NoWitness;
@@ -196,8 +197,8 @@ impl Unbond {
         let (rate, least) = match self.fee_rate {
             Some(rate) => (rate, rate),
             None => {
-                let least = session.node.least_fee_rate().await.map_err(failures::node)?;
-                (estimate(&session.node).await?, least)
+                let FeeRates { estimate, least } = rates::estimate(&session.node).await?;
+                (estimate, least)
             }
         };
         Ok(Price { rate, least, ceiling: self.max_fee })

@@ -1,6 +1,6 @@
 //! What bitcoind's answers mean, as types. Text is turned into these once, at the door.
 
-use bitcoin::{Amount, BlockHash, OutPoint, ScriptBuf, Transaction, TxOut, Txid, Wtxid};
+use bitcoin::{Amount, BlockHash, FeeRate, OutPoint, ScriptBuf, Transaction, TxOut, Txid, Wtxid};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -205,6 +205,15 @@ impl From<MempoolInfo> for MempoolEntry {
             descendants: info.descendantcount,
         }
     }
+}
+
+/// Fee rates, as a node sees them now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeeRates {
+    /// What should confirm in time; never less than the other.
+    pub estimate: FeeRate,
+    /// The least that its mempool takes and keeps for a while.
+    pub least: FeeRate,
 }
 
 #[derive(Deserialize)]

@@ -219,6 +219,11 @@ pub fn with_paths(config: &str, paths: &[(&str, &str)]) -> Result<String, Backup
     Ok(text)
 }
 
+/// A path that a configuration is to name wherever it is read, for what stays where it is.
+pub fn absolute(path: &Path) -> Result<String, BackupError> {
+    std::path::absolute(path).map(|path| path.display().to_string()).map_err(at(path))
+}
+
 fn find<'a, 'b>(table: &'a DeTable<'b>, key: &str) -> Option<&'a Spanned<DeValue<'b>>> {
     let mut parts = key.split('.');
     let mut found = table.get(parts.next()?)?;
