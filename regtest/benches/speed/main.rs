@@ -3,6 +3,7 @@
 //! Every figure is the median of several rounds; where there is a floor, its rounds lie between ours. Compare within a
 //! run only: machines differ, and are noisy. So a missed target is shown and is no failure. The Go figures are cited.
 
+mod behind;
 mod crowd;
 mod first_final;
 mod growth;
@@ -18,6 +19,7 @@ fn main() {
     rows.extend(votes::rows());
     rows.extend(stakes::rows());
     rows.extend(growth::rows(full));
+    rows.extend(behind::rows());
     rows.extend(first_final::rows());
     println!("{}", table::render(&rows));
 }

@@ -35,6 +35,7 @@ mod sets;
 mod spends;
 mod starts;
 mod timestamps;
+mod untaken;
 mod up;
 mod versions;
 mod views;
