@@ -27,9 +27,11 @@ struct Reader {
 
 impl Reader {
     async fn start(dir: &Path, config: &str, name: &str, metric: &'static str) -> Self {
-        let log = dir.join(format!("{name}.log"));
+        let (log, file) = (dir.join(format!("{name}.log")), dir.join(format!("{name}.address")));
+        // An earlier run's is no address any more.
+        let _ = std::fs::remove_file(&file);
         let mut daemon = Daemon::start(PROGRAM, &[name, "--config", config], &log).unwrap();
-        let address = daemon.address(&dir.join(format!("{name}.address"))).await.unwrap();
+        let address = daemon.address(&file).await.unwrap();
         Self { daemon, address, metric }
     }
 
