@@ -73,6 +73,8 @@ pub struct Providers {
     backings: BTreeSet<OutPoint>,
     /// Keys with power that are not exposed, strongest first, by chain.
     ranking: BTreeMap<ChainId, BTreeSet<(Reverse<Amount>, ProviderKey)>>,
+    /// Who holds a root, by chain and epoch: most providers may hold none.
+    rooted: BTreeMap<ChainId, BTreeMap<Epoch, BTreeSet<usize>>>,
     changed: BTreeSet<usize>,
 }
 
@@ -150,38 +152,44 @@ impl Providers {
 
     /// Holds a root for an epoch, replacing an earlier one. Of more than `most` the lowest epoch's is dropped.
     pub fn commit(&mut self, key: &ProviderKey, epoch: Epoch, root: Hash32, most: usize) {
-        let Some(provider) = self.edit(key) else { return };
+        let Some(index) = self.by_key.get(key).copied() else { return };
+        let Some(provider) = self.records.get_mut(index) else { return };
+        self.changed.insert(index);
+        let rooted = self.rooted.entry(provider.chain.clone()).or_default();
+        rooted.entry(epoch).or_default().insert(index);
         if let Some(before) = provider.roots.insert(epoch, root) {
             provider.replaced.entry(epoch).or_default().push(before);
         }
         while provider.roots.len() > most {
-            if let Some((epoch, _)) = provider.roots.pop_first() {
-                provider.replaced.remove(&epoch);
+            let Some((lowest, _)) = provider.roots.pop_first() else { return };
+            provider.replaced.remove(&lowest);
+            if let Some(holders) = rooted.get_mut(&lowest) {
+                holders.remove(&index);
             }
         }
     }
 
     /// Roots of epochs up to this one are of no more use: their sets are fixed.
     pub fn drop_roots(&mut self, chain: &ChainId, epoch: Epoch) {
-        for (index, provider) in self.records.iter_mut().enumerate() {
-            if provider.chain == *chain
-                && provider.roots.first_key_value().is_some_and(|(first, _)| *first <= epoch)
-            {
-                provider.roots = provider.roots.split_off(&epoch.next());
-                provider.replaced = provider.replaced.split_off(&epoch.next());
-                self.changed.insert(index);
-            }
+        let Some(rooted) = self.rooted.get_mut(chain) else { return };
+        let later = rooted.split_off(&epoch.next());
+        let dropped = std::mem::replace(rooted, later);
+        for index in dropped.into_values().flatten() {
+            let Some(provider) = self.records.get_mut(index) else { continue };
+            provider.roots = provider.roots.split_off(&epoch.next());
+            provider.replaced = provider.replaced.split_off(&epoch.next());
+            self.changed.insert(index);
         }
     }
 
     /// Roots for all epochs are of no use to a chain that has begun anew: its nonces are others.
     pub fn drop_all_roots(&mut self, chain: &ChainId) {
-        for (index, provider) in self.records.iter_mut().enumerate() {
-            if provider.chain == *chain && !provider.roots.is_empty() {
-                provider.roots.clear();
-                provider.replaced.clear();
-                self.changed.insert(index);
-            }
+        let dropped = self.rooted.remove(chain).unwrap_or_default();
+        for index in dropped.into_values().flatten() {
+            let Some(provider) = self.records.get_mut(index) else { continue };
+            provider.roots.clear();
+            provider.replaced.clear();
+            self.changed.insert(index);
         }
     }
 

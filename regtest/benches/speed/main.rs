@@ -6,6 +6,7 @@
 mod crowd;
 mod first_final;
 mod growth;
+mod idle;
 mod measure;
 mod signing;
 mod stakes;
@@ -18,6 +19,7 @@ fn main() {
     rows.extend(votes::rows());
     rows.extend(stakes::rows());
     rows.extend(growth::rows(full));
+    rows.extend(idle::rows());
     rows.extend(first_final::rows());
     println!("{}", table::render(&rows));
 }

@@ -1,7 +1,7 @@
 //! Every daemon answers as soon as it runs, also while it replays a long log.
 
-use crate::kills::process::HubProcess;
 use palisade_regtest::demo::network::{edit, text};
+use palisade_regtest::hub_process::HubProcess;
 use palisade_regtest::process::{Daemon, json_tool};
 use palisade_regtest::world::World;
 use reqwest::Client;
