@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help deps bitcoind build binaries check test nightly demo report replay up down bench clean
+.PHONY: help deps bitcoind build binaries check test nightly load demo report replay up down bench clean
 
 # An empty BITCOIND is the same as none. See regtest/bitcoind/provision.sh for where a bitcoind comes from.
 find-bitcoind = BITCOIND="$$(regtest/bitcoind/provision.sh)"; export BITCOIND
@@ -44,12 +44,19 @@ test: binaries ## all tests, on a real bitcoind
 	cargo build --workspace --locked
 	cargo test --workspace --locked
 
-nightly: binaries ## what takes hours: the larger models, and faults at points that SEEDS seeds draw (200 by default)
+nightly: binaries ## what takes hours: the larger models, faults at points that SEEDS seeds draw (200 by default), loads
 	@$(find-bitcoind)
 	cargo build --workspace --locked
 	PALISADE_MODEL_FAULTS=1 cargo test -p palisade-finality-provider --lib --locked model:: -- --nocapture
 	PALISADE_MODEL_FAULTS=1 cargo test -p palisade-regtest --test models --locked -- --nocapture
 	"$(programs)/palisade-faults" --seeds $(or $(SEEDS),200)
+	"$(programs)/palisade-load" run --seconds $(or $(LOAD_SECONDS),60)
+	"$(programs)/palisade-load" run --seconds $(or $(LOAD_SECONDS),60) --dear
+	"$(programs)/palisade-load" storm
+
+load: binaries ## a hub under 10,000 invalid messages a second, for LOAD_SECONDS seconds (60 by default)
+	@cargo build --workspace --locked --bin palisade-demo
+	exec "$(programs)/palisade-load" run --seconds $(or $(LOAD_SECONDS),60)
 
 demo: binaries ## the whole story on a real regtest bitcoind; DEMO_DIR=DIR keeps it where you say
 	@$(find-bitcoind)
@@ -71,7 +78,7 @@ up: binaries ## the same network left running, for hands-on staking
 down: binaries ## stop what `make up` started
 	@exec "$(programs)/palisade-demo" down
 
-bench: binaries ## our speed beside libsecp256k1; BENCH_FULL=1 for a million stakes
+bench: binaries ## our speed beside libsecp256k1; BENCH_FULL=1 for a million stakes, BENCH_ONLY=PART for one
 	@$(find-bitcoind)
 	cargo bench --package palisade-regtest --bench speed --locked
 

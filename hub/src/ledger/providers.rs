@@ -246,3 +246,62 @@ impl Providers {
         self.records.get_mut(index)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use palisade_protocol::curve::KeyPair;
+
+    const MOST: usize = 3;
+
+    fn key(byte: u8) -> ProviderKey {
+        KeyPair::from_secret_bytes(&[byte; 32]).unwrap().public().into()
+    }
+
+    /// Providers of chain zero without power.
+    fn providers(count: u8) -> Providers {
+        let mut providers = Providers::default();
+        for byte in 1..=count {
+            providers.insert(Provider {
+                key: key(byte),
+                chain: ChainId::zero(),
+                operator: "somebody".to_owned(),
+                bls: None,
+                backing: OutPoint { vout: byte.into(), ..OutPoint::null() },
+                exposed_at: None,
+                power: Amount::ZERO,
+                roots: BTreeMap::new(),
+                replaced: BTreeMap::new(),
+            });
+        }
+        providers.take_changed();
+        providers
+    }
+
+    fn roots(providers: &Providers, byte: u8) -> Vec<u64> {
+        providers.get(&key(byte)).unwrap().roots.keys().map(|epoch| epoch.0).collect()
+    }
+
+    #[test]
+    fn what_a_fixed_set_drops_is_looked_for_among_those_who_hold_it() {
+        let mut providers = providers(4);
+        let mut commit = |byte, epoch| {
+            providers.commit(&key(byte), Epoch(epoch), Hash32([epoch as u8; 32]), MOST);
+        };
+        for (byte, epoch) in [(1, 5), (1, 6), (2, 6), (3, 4), (3, 5), (3, 6), (3, 7)] {
+            commit(byte, epoch);
+        }
+        let held = |providers: &Providers| providers.rooted[&ChainId::zero()].values().flatten().count();
+        // The fourth of one provider has taken the place of its first.
+        assert_eq!((roots(&providers, 3), held(&providers)), (vec![5, 6, 7], 6));
+        providers.take_changed();
+        providers.drop_roots(&ChainId::zero(), Epoch(5));
+        let changed: Vec<usize> = providers.take_changed().into_iter().map(|(index, _)| index).collect();
+        assert_eq!(changed, [0, 2], "nobody else is touched");
+        assert_eq!([1, 2, 3, 4].map(|byte| roots(&providers, byte)), [vec![6], vec![6], vec![6, 7], vec![]]);
+        assert_eq!(held(&providers), 4);
+        providers.drop_all_roots(&ChainId::zero());
+        assert!((1..=4).all(|byte| roots(&providers, byte).is_empty()));
+        assert_eq!(providers.take_changed().len(), 3);
+    }
+}

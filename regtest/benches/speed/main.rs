@@ -13,13 +13,22 @@ mod stakes;
 mod table;
 mod votes;
 
+use table::Row;
+
+/// What is measured, by name: `BENCH_ONLY` picks one.
+const PARTS: [(&str, fn(bool) -> Vec<Row>); 6] = [
+    ("signing", |_| signing::rows()),
+    ("votes", |_| votes::rows()),
+    ("stakes", |_| stakes::rows()),
+    ("growth", growth::rows),
+    ("idle", |_| idle::rows()),
+    ("first-final", |_| first_final::rows()),
+];
+
 fn main() {
-    let full = std::env::var_os("BENCH_FULL").is_some_and(|value| !value.is_empty() && value != "0");
-    let mut rows = signing::rows();
-    rows.extend(votes::rows());
-    rows.extend(stakes::rows());
-    rows.extend(growth::rows(full));
-    rows.extend(idle::rows());
-    rows.extend(first_final::rows());
+    let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let (only, full) = (given("BENCH_ONLY"), given("BENCH_FULL").is_some_and(|value| value != "0"));
+    let wanted = PARTS.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name));
+    let rows: Vec<Row> = wanted.flat_map(|(_, rows)| rows(full)).collect();
     println!("{}", table::render(&rows));
 }

@@ -6,11 +6,10 @@ use crate::demo::network::{make_checkpointer, text};
 use crate::demo::report::log::Log;
 use crate::hub_process::HubProcess;
 use crate::process::Daemon;
-use crate::world::{Wish, World, address, transaction};
+use crate::world::{Wish, World};
 use anyhow::{Context as _, ensure};
-use bitcoin::{Amount, OutPoint, Transaction, TxOut};
+use bitcoin::Transaction;
 use palisade_protocol::context::ChainId;
-use palisade_protocol::inclusion::InclusionProof;
 use palisade_protocol::message::Message;
 use palisade_protocol::stake::StakeId;
 use serde::Serialize;
@@ -23,8 +22,6 @@ use std::time::{Duration, Instant};
 const HOLDER: &str = "alice";
 const PROVIDER: &str = "anna";
 const STAKE_SAT: u64 = 500_000;
-/// Coins of a transaction: each registration carries the whole of it.
-const COINS: usize = 20;
 /// The watcher's usual time between two passes.
 const INTERVAL_MS: u64 = 1_000;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -115,7 +112,7 @@ pub async fn weather(count: usize) -> anyhow::Result<Weathered> {
 fn signed_stakes(world: &mut World, count: usize) -> Vec<(StakeId, Transaction)> {
     let wish = Wish { holder: HOLDER, sat: STAKE_SAT, providers: &[PROVIDER], lock: 2_000 };
     let mut stakes = Vec::new();
-    for coin in coins(world, count) {
+    for coin in world.many_coins(HOLDER, STAKE_SAT + 1_000, count) {
         let registration = world.registration_with(&wish, coin).0;
         let tx = registration.staking_tx.clone();
         let id = world.send(&Message::Stake(Box::new(registration))).expect("a good registration");
@@ -123,23 +120,6 @@ fn signed_stakes(world: &mut World, count: usize) -> Vec<(StakeId, Transaction)>
         stakes.push((StakeId(id), tx));
     }
     stakes
-}
-
-/// Coins of the holder, each large enough for a stake: a real node takes what spends them.
-fn coins(world: &mut World, count: usize) -> Vec<(OutPoint, InclusionProof)> {
-    let coin = TxOut { value: Amount::from_sat(STAKE_SAT + 1_000), script_pubkey: address(HOLDER) };
-    let purse = coin.value * COINS as u64 + Amount::from_sat(10_000);
-    let purses: Vec<OutPoint> =
-        (0..count.div_ceil(COINS)).map(|_| world.fund(HOLDER, purse.to_sat()).0).collect();
-    let split = |purse| transaction(vec![purse], vec![coin.clone(); COINS]);
-    let splits: Vec<Transaction> = purses.into_iter().map(split).collect();
-    world.mempool.extend(splits.clone());
-    world.mine(1);
-    let coins_of = |tx: &Transaction| {
-        let (txid, proof) = (tx.compute_txid(), world.proof(tx));
-        (0..COINS as u32).map(move |vout| (OutPoint { txid, vout }, proof.clone())).collect::<Vec<_>>()
-    };
-    splits.iter().flat_map(coins_of).take(count).collect()
 }
 
 /// Longest times that were seen.
@@ -158,9 +138,18 @@ impl Coast {
         let (genesis, url, password) = (hub.at("genesis.json"), hub.client.url(), hub.at("password"));
         make_checkpointer(&dir, &genesis, url.as_str().trim_end_matches('/'), &node, &password).await?;
         let (mut reporter, mut watcher) = (start(&dir, "report")?, start(&dir, "watch")?);
-        reporter.address(&dir.join("report.address")).await?;
-        let address = watcher.address(&dir.join("watch.address")).await?;
-        Ok(Self { hub, node, watcher: (watcher, address), reporter })
+        let told = reporter.address(&dir.join("report.address")).await?;
+        let read = watcher.address(&dir.join("watch.address")).await?;
+        // Both begin with the whole log, which is not the storm.
+        for (address, name) in [(&told, "palisade_report_told_height"), (&read, "palisade_watch_btc_height")]
+        {
+            let began = Instant::now();
+            while metric(address, name).await? != u64::from(world.btc_height()) {
+                ensure!(began.elapsed() < PATIENCE, "{name} does not reach the node's tip");
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        }
+        Ok(Self { hub, node, watcher: (watcher, read), reporter })
     }
 
     /// Waits until the states of all stakes are as wanted, and looks at the clocks meanwhile.
@@ -206,9 +195,7 @@ impl Coast {
         self.hub.daemon.check()?;
         self.reporter.check()?;
         self.watcher.0.check()?;
-        let metrics = reqwest::get(format!("http://{}/metrics", self.watcher.1)).await?.text().await?;
-        let line = metrics.lines().find_map(|line| line.strip_prefix("palisade_pass_ms "));
-        watch.pass_ms = watch.pass_ms.max(line.context("no time of a pass")?.parse()?);
+        watch.pass_ms = watch.pass_ms.max(metric(&self.watcher.1, "palisade_pass_ms").await?);
         let status: Value = self.hub.client.get_json("status", &[]).await?;
         let (height, now) = (status["height"].as_u64().context("a height")?, Instant::now());
         match watch.newest {
@@ -236,6 +223,13 @@ fn start(dir: &Path, which: &str) -> anyhow::Result<Daemon> {
     let config = text(&dir.join("checkpointer.toml"));
     let log = dir.join(which).with_extension("log");
     Daemon::start("palisade-checkpointer", &[which, "--config", &config], &log)
+}
+
+/// A number that a daemon shows in its metrics.
+async fn metric(address: &str, name: &str) -> anyhow::Result<u64> {
+    let metrics = reqwest::get(format!("http://{address}/metrics")).await?.text().await?;
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(line.with_context(|| format!("no {name}"))?.parse()?)
 }
 
 /// All stakes as the hub shows them.

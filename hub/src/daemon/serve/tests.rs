@@ -194,8 +194,8 @@ async fn while_every_seat_is_taken_an_answer_ends_its_connection_and_who_waits_o
     for place in 0..4 {
         let mut connection = TcpStream::connect(address).await.unwrap();
         let closes = ask(&mut connection).await.contains("connection: close");
-        // The next seat is held for whoever comes next.
-        assert_eq!(closes, place == 3, "connection {place}");
+        // One seat is held for whoever comes next, so the third connection takes the last.
+        assert_eq!(closes, place >= 2, "connection {place}");
         seated.push(connection);
     }
     let mut outside = TcpStream::connect(address).await.unwrap();

@@ -53,16 +53,21 @@ fn register_chains(world: &mut World) -> Vec<ChainId> {
 /// As many members with power as a set of a chain has.
 fn members(world: &mut World, chain: &ChainId) -> Vec<String> {
     let names: Vec<String> = (0..MAX_MEMBERS).map(|index| format!("member {index}")).collect();
-    let mut stakes = Vec::new();
-    for (index, name) in names.iter().enumerate() {
+    for name in &names {
         world.register_provider(chain, name);
         world.commit(chain, name, OPENS.0..OPENS.0 + 1);
+    }
+    let coins = world.many_coins(HOLDER, scene::STAKE_SAT + 1_000, names.len());
+    let stakes = names.iter().zip(coins).enumerate().map(|(index, (name, coin))| {
         let providers = [VOTERS[index % VOTERS.len()], name.as_str()];
         let wish = Wish { holder: HOLDER, sat: scene::STAKE_SAT, providers: &providers, lock: scene::LOCK };
-        let (id, tx) = world.register_stake(&wish);
+        let registration = world.registration_with(&wish, coin).0;
+        let tx = registration.staking_tx.clone();
+        let id = StakeId(world.send(&Message::Stake(Box::new(registration))).expect("a good registration"));
         world.sign_quorum(&id);
-        stakes.push((id, tx));
-    }
+        (id, tx)
+    });
+    let stakes: Vec<_> = stakes.collect();
     world.bring_to_power(&stakes);
     names
 }
