@@ -30,6 +30,8 @@ use tokio::sync::{oneshot, watch};
 const BLOCK: Bounds = Bounds { items: 2_000, bytes: 16 << 20 };
 /// Most messages that wait for a block.
 const WAITING: Bounds = Bounds { items: 10_000, bytes: 64 << 20 };
+/// Messages that a thread judges before it is asked again how many threads there should be.
+const ROUND: usize = 64;
 /// Most digests of a block's batch.
 const BATCH: Bounds = Bounds { items: MAX_DIGESTS, bytes: usize::MAX };
 /// Most digests that wait for a block's batch.
@@ -126,17 +128,24 @@ impl Hub {
     /// votes and blocks; and the ledger is looked at for one message at a time, so a block waits for no more than that.
     pub fn judge_waiting_messages(&self) {
         let judge = || {
-            while let Some((ticket, message)) = self.messages.next_to_judge() {
+            let next = || self.messages.next_to_judge();
+            for (ticket, message) in std::iter::from_fn(next).take(ROUND) {
                 let judged = self.ledger().judge(&message);
                 self.messages.settle(ticket, judged);
             }
         };
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        std::thread::scope(|scope| {
-            let helpers = self.messages.to_judge().min(cores / 2).saturating_sub(1);
-            (0..helpers).for_each(|_| drop(scope.spawn(judge)));
-            judge();
-        });
+        loop {
+            let waiting = self.messages.to_judge();
+            if waiting == 0 {
+                return;
+            }
+            std::thread::scope(|scope| {
+                let helpers = waiting.min(cores / 2).saturating_sub(1);
+                (0..helpers).for_each(|_| drop(scope.spawn(judge)));
+                judge();
+            });
+        }
     }
 
     /// Queues a digest for the next block's batch; the answer, that block's height, comes when it is on disk.
