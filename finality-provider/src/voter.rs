@@ -12,17 +12,22 @@ mod checkpoints;
 mod commit;
 pub mod config;
 mod follow;
+mod hold;
 pub mod journal;
 pub mod judge;
 mod meters;
 pub mod refusal;
 pub mod run;
 pub mod scan;
+mod send;
 pub mod source;
 pub mod status;
+mod untaken;
+pub mod verdict;
 
 use crate::signer::client::{SignerClient, SignerError};
 use crate::signer::request::{ChainKey, Identity};
+use ballots::Held;
 use journal::Journal;
 use meters::Meters;
 use palisade_hub::bitcoind::BitcoinRpc;
@@ -40,6 +45,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 use tokio::sync::watch;
+use untaken::Untaken;
 
 /// Everything that the voter's tasks share.
 pub struct Voter {
@@ -65,6 +71,8 @@ pub struct Voter {
 struct Moment {
     /// Why the newest block from the hub was refused, while it is.
     refusing: Option<String>,
+    /// Whether the own log is far behind the hub's, or may be.
+    behind: bool,
     /// The signer's keys, as it said last.
     keys: BTreeMap<ChainId, ProviderKey>,
     /// Whether the signer did not answer when it was asked last.
@@ -77,6 +85,10 @@ struct Moment {
     tips: BTreeMap<ChainId, Height>,
     /// When a chain's newest vote was sent last.
     sent: BTreeMap<ChainId, Instant>,
+    /// The newest certificate besides those of the log, by chain.
+    held: BTreeMap<ChainId, Held>,
+    /// What the hub did not take.
+    untaken: Untaken,
 }
 
 impl Voter {
@@ -96,6 +108,11 @@ impl Voter {
     /// While a block that does not reproduce stands between us and the hub, nothing is signed.
     fn is_refusing(&self) -> bool {
         self.moment().refusing.is_some()
+    }
+
+    /// What an old log calls due is final by now, and its open epochs are closed.
+    fn is_behind(&self) -> bool {
+        self.moment().behind
     }
 
     /// The hash of a block of the own log.

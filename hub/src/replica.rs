@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 /// Blocks of the own log that are replayed at a time.
 const PAGE: u32 = 500;
 
+/// Blocks that a replica takes and keeps at once.
+pub const AT_ONCE: usize = 50;
+
 /// Why a replica cannot follow.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplicaError {
@@ -129,9 +132,12 @@ impl Replica {
     ) -> Result<Vec<(Height, Event)>, ReplicaError> {
         let blocks = hub.blocks(self.ledger.next_height(), wait).await?;
         let mut events = Vec::new();
-        for block in &blocks {
-            let height = block.header.height;
-            events.extend(self.take(block)?.into_iter().map(|event| (height, event)));
+        for blocks in blocks.chunks(AT_ONCE) {
+            let (taken, refused) = self.take_all(blocks);
+            for (block, own) in blocks.iter().zip(taken) {
+                events.extend(own.into_iter().map(|event| (block.header.height, event)));
+            }
+            refused.map_or(Ok(()), Err)?;
         }
         Ok(events)
     }
@@ -150,6 +156,33 @@ impl Replica {
     /// Replays one block and keeps it.
     pub fn take(&mut self, block: &Block) -> Result<Vec<Event>, ReplicaError> {
         take(&mut self.ledger, &self.store, block)
+    }
+
+    /// Replays blocks and keeps them together, which takes a fraction of the time: the disk is waited for once. Gives the events of
+    /// those that were taken, and why the one behind them was not. Take [`AT_ONCE`] at most: nobody sees the ledger meanwhile.
+    pub fn take_all(&mut self, blocks: &[Block]) -> (Vec<Vec<Event>>, Option<ReplicaError>) {
+        let mut events = Vec::new();
+        let mut refused = None;
+        for block in blocks {
+            match self.ledger.replay(block) {
+                Ok(own) => events.push(own),
+                Err(why) => {
+                    refused = Some(ReplicaError::from(why));
+                    break;
+                }
+            }
+        }
+        let good = blocks.get(..events.len()).unwrap_or_default();
+        if let Err(why) = self.store.append_all(good, &events) {
+            (events, refused) = (Vec::new(), Some(why.into()));
+        }
+        if refused.is_some()
+            && let Err(why) =
+                replay_log(&self.store, self.ledger.genesis().clone()).map(|kept| self.ledger = kept)
+        {
+            refused = Some(own_fault(why));
+        }
+        (events, refused)
     }
 }
 

@@ -161,21 +161,19 @@ impl Store {
     pub fn append(&self, block: &Block, events: &[Event], digests: &[Hash32]) -> Result<(), StoreError> {
         let mut connection = self.write();
         let transaction = connection.transaction()?;
-        let height = number(block.header.height.0);
-        let last: Option<i64> =
-            transaction.prepare_cached("SELECT max(height) FROM block")?.query_row([], |row| row.get(0))?;
-        if let Some(next) = last.map(|last| last.saturating_add(1)).filter(|next| *next != height) {
-            return Err(StoreError::Gap { found: block.header.height, next: Height(next.unsigned_abs()) });
-        }
-        transaction
-            .prepare_cached("INSERT INTO block (height, bytes) VALUES (?1, ?2)")?
-            .execute(params![height, block.to_bytes()])?;
-        for event in events {
-            transaction
-                .prepare_cached("INSERT INTO event (height, json) VALUES (?1, ?2)")?
-                .execute(params![height, serde_json::to_string(event)?])?;
-        }
-        insert_digests(&transaction, height, digests)?;
+        insert_block(&transaction, block, events)?;
+        insert_digests(&transaction, number(block.header.height.0), digests)?;
+        Ok(transaction.commit()?)
+    }
+
+    /// Adds the next blocks, each with its events: all or none of them, and the disk is waited for once.
+    pub fn append_all(&self, blocks: &[Block], events: &[Vec<Event>]) -> Result<(), StoreError> {
+        let mut connection = self.write();
+        let transaction = connection.transaction()?;
+        blocks
+            .iter()
+            .zip(events)
+            .try_for_each(|(block, events)| insert_block(&transaction, block, events))?;
         Ok(transaction.commit()?)
     }
 
@@ -332,6 +330,25 @@ impl Store {
             self.read().query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).optional()?;
         Ok(verdict.filter(|verdict| verdict != "ok"))
     }
+}
+
+/// Adds the next block to a transaction.
+fn insert_block(transaction: &Transaction<'_>, block: &Block, events: &[Event]) -> Result<(), StoreError> {
+    let height = number(block.header.height.0);
+    let last: Option<i64> =
+        transaction.prepare_cached("SELECT max(height) FROM block")?.query_row([], |row| row.get(0))?;
+    if let Some(next) = last.map(|last| last.saturating_add(1)).filter(|next| *next != height) {
+        return Err(StoreError::Gap { found: block.header.height, next: Height(next.unsigned_abs()) });
+    }
+    transaction
+        .prepare_cached("INSERT INTO block (height, bytes) VALUES (?1, ?2)")?
+        .execute(params![height, block.to_bytes()])?;
+    for event in events {
+        transaction
+            .prepare_cached("INSERT INTO event (height, json) VALUES (?1, ?2)")?
+            .execute(params![height, serde_json::to_string(event)?])?;
+    }
+    Ok(())
 }
 
 fn insert_digests(transaction: &Transaction<'_>, height: i64, digests: &[Hash32]) -> Result<(), StoreError> {

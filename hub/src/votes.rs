@@ -20,6 +20,9 @@ use std::sync::Arc;
 /// Tallies of a chain that are held in memory: of the newest epochs.
 const KEPT_EPOCHS: u64 = 3;
 
+/// Most certificates of one chain in a block: after an outage there are many, and each is checked by whoever replays the block.
+const CERTIFICATES: usize = 32;
+
 /// Why a vote is not counted.
 #[derive(Debug, thiserror::Error)]
 pub enum VoteError {
@@ -233,7 +236,8 @@ impl VoteBook {
         }
     }
 
-    /// What the next block should hold: evidence, and certificates of blocks that are not final yet, lowest first.
+    /// What the next block should hold: evidence, and certificates of blocks that are not final yet, lowest first and of each chain
+    /// no more than a block has room for.
     pub fn take_due(
         &mut self,
         ledger: &Ledger,
@@ -245,10 +249,17 @@ impl VoteBook {
             chain.is_none_or(|chain| chain.certified.contains_key(&ballot.height))
         };
         self.fresh.retain(|ballot| !final_at(ballot));
+        let mut room = BTreeMap::new();
         let due = self.fresh.iter().filter_map(|ballot| {
             let chain = ledger.chain_of_votes(&ballot.context)?;
             let tally = self.tallies.get(&place_of(ballot, ledger)?)?;
-            ledger.may_vote(chain).then(|| tally.certificate(*ballot))?
+            let room = room.entry(ballot.context).or_insert(CERTIFICATES);
+            if *room == 0 || !ledger.may_vote(chain) {
+                return None;
+            }
+            let certificate = tally.certificate(*ballot)?;
+            *room -= 1;
+            Some(certificate)
         });
         let due = due.collect();
         self.forget(ledger);

@@ -7,7 +7,7 @@ use palisade_hub::daemon::endpoint::ListenAddr;
 use palisade_hub::daemon::serve::Server;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::engine::Hub;
-use palisade_hub::replica::Replica;
+use palisade_hub::replica::{AT_ONCE, Replica};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,10 @@ use std::time::Duration;
 pub fn of(world: &World, dir: &Path) -> Arc<Hub> {
     std::fs::create_dir_all(dir).expect("a directory");
     let mut replica = Replica::open(dir, world.ledger.genesis().clone()).expect("a log");
-    world.log.iter().for_each(|block| drop(replica.take(block).expect("a sound block")));
+    for blocks in world.log.chunks(AT_ONCE) {
+        let (_, refused) = replica.take_all(blocks);
+        assert!(refused.is_none(), "{refused:?}");
+    }
     let (ledger, store) = replica.into_parts();
     Hub::new(ledger, store)
 }

@@ -1,6 +1,7 @@
 //! A proxy before a hub that alters what the hub answers, one place at a time, and remembers what it was asked and sent.
 //!
-//! What is asked and sent goes through unchanged, so that what a daemon does because of a lie shows at the real hub too.
+//! What is asked and sent goes through unchanged, so that what a daemon does because of a lie shows at the real hub too; or
+//! nothing that is sent does, and the proxy answers for the hub.
 //! It is for tests: what does not go as they expect is a panic. [`versions`] makes false blocks for it to show.
 
 mod versions;
@@ -26,12 +27,22 @@ type Lie = Box<dyn FnMut(&str, &mut Value) -> bool + Send>;
 /// Which messages are kept from the hub.
 type Kept = fn(&Message) -> bool;
 
+/// What everybody who sends something is answered, in the hub's place.
+#[derive(Debug, Clone)]
+pub enum Instead {
+    /// A status and a body.
+    Answer(StatusCode, String),
+    /// Nothing: the connection is cut.
+    Cut,
+}
+
 #[derive(Default)]
 struct Moment {
     lie: Option<Lie>,
     kept: Option<(Kept, Height)>,
+    instead: Option<Instead>,
     told: usize,
-    posted: Vec<String>,
+    posted: Vec<(String, Bytes)>,
 }
 
 /// The proxy.
@@ -129,9 +140,14 @@ impl Liar {
         self.with(|moment| (moment.kept, moment.told) = (Some((kept, height)), 0));
     }
 
+    /// From now on, answers for the hub whatever is sent, and hands none of it on.
+    pub fn answer_instead(&self, instead: Instead) {
+        self.with(|moment| moment.instead = Some(instead));
+    }
+
     /// Passes everything on from now on.
     pub fn be_honest(&self) {
-        self.with(|moment| (moment.lie, moment.kept) = (None, None));
+        self.with(|moment| (moment.lie, moment.kept, moment.instead) = (None, None, None));
     }
 
     /// How many answers were altered since the lie was begun.
@@ -141,7 +157,13 @@ impl Liar {
 
     /// Paths of everything that was sent to the hub since the start.
     pub fn posted(&self) -> Vec<String> {
-        self.with(|moment| moment.posted.clone())
+        self.with(|moment| moment.posted.iter().map(|(path, _)| path.clone()).collect())
+    }
+
+    /// Everything that was sent to a path since the start.
+    pub fn sent(&self, path: &str) -> Vec<Bytes> {
+        let is_there = |(own, _): &&(String, Bytes)| own == path;
+        self.with(|moment| moment.posted.iter().filter(is_there).map(|(_, body)| body.clone()).collect())
     }
 
     /// Fails unless exactly these doors of the hub were asked through this proxy and [others](Self::another) of its kind,
@@ -185,7 +207,16 @@ impl Liar {
 
 async fn forward(State(liar): State<Liar>, method: Method, uri: Uri, body: Bytes) -> (StatusCode, Vec<u8>) {
     if method == Method::POST {
-        liar.with(|moment| moment.posted.push(uri.path().to_owned()));
+        let instead = liar.with(|moment| {
+            moment.posted.push((uri.path().to_owned(), body.clone()));
+            moment.instead.clone()
+        });
+        match instead {
+            Some(Instead::Answer(status, body)) => return (status, body.into_bytes()),
+            // Ends the connection's task, and so the connection, without the words that a panic has.
+            Some(Instead::Cut) => std::panic::resume_unwind(Box::new("cut")),
+            None => {}
+        }
     }
     let door = format!("{method} {}", door(uri.path()));
     if let Some(receipt) = liar.keep(uri.path(), &body) {

@@ -101,10 +101,18 @@ pub async fn find(node: &BitcoinRpc, record: &StakeRecord) -> Result<Option<Lyin
 /// Whether a block has the coins in the stake, and nothing moves them; false where no block has them anywhere. Refuses to do with
 /// a stake what can only be done while its coins stay in it.
 pub async fn are_in_stake(session: &Session, record: &StakeRecord) -> Result<bool, Failure> {
+    Ok(find_in_stake(session, record).await?.is_some())
+}
+
+/// The same, and how long they have been there.
+pub async fn find_in_stake(session: &Session, record: &StakeRecord) -> Result<Option<Lying>, Failure> {
     match find(&session.node, record).await? {
         Some(Lying { moved_by: Some(txid), .. }) => Err(leaving(session, record, &txid)),
-        Some(lying) => lying.check_in_stake(record, Calendar::of(session.network())).map(|()| true),
-        None => Ok(false),
+        Some(lying) => {
+            lying.check_in_stake(record, Calendar::of(session.network()))?;
+            Ok(Some(lying))
+        }
+        None => Ok(None),
     }
 }
 

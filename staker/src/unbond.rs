@@ -2,7 +2,7 @@
 
 use crate::amount;
 use crate::bump::{Child, NoChild, Parent, Price};
-use crate::coins::{self, Sources};
+use crate::coins::{self, Lying, Sources};
 use crate::exit;
 use crate::extend;
 use crate::failures;
@@ -166,7 +166,8 @@ impl Unbond {
         Ok(Unbonding { sent: true, ..summary })
     }
 
-    /// Refuses to leave what is not there, what has left already, and what is about to, unless that is to pay more.
+    /// Refuses to leave what is not there, what can be withdrawn, what has left already, and what is about to, unless that is to pay
+    /// more.
     async fn check_there(&self, session: &Session, record: &StakeRecord) -> Result<(), Failure> {
         let spends = session.node.spends_in_mempool(&[record.outpoint]).await.map_err(failures::node)?;
         let moved_by = spends.into_iter().flatten().next();
@@ -179,8 +180,8 @@ impl Unbond {
                 }
             };
         }
-        if coins::are_in_stake(session, record).await? {
-            return Ok(());
+        if let Some(lying) = coins::find_in_stake(session, record).await? {
+            return check_is_early(&lying, record);
         }
         // Not in a block: it can be left there too, unless something does so already.
         if let Some(txid) = moved_by {
@@ -236,6 +237,16 @@ impl Unbond {
             Err(why) => Err(why.into()),
         }
     }
+}
+
+/// Refuses an early exit of a stake whose lock is over: it would cost a fee, and another wait.
+fn check_is_early(lying: &Lying, record: &StakeRecord) -> Result<(), Failure> {
+    if lying.missing() > 0 {
+        return Ok(());
+    }
+    let why = Failure::failed("the stake's timelock is over: leaving early would only take longer");
+    Err(lying
+        .tell(why.hint(format_args!("`palisade-staker withdraw {}` takes the coins now", record.name()))))
 }
 
 fn presigned(record: &StakeRecord) -> Result<palisade_protocol::stake::Presigned, Failure> {

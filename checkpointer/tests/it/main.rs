@@ -1,6 +1,7 @@
 //! Stories of the checkpointer against a real bitcoind and a real hub.
 
 mod anchor;
+mod behind;
 mod estimates;
 mod fees;
 mod late;

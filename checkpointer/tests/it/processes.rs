@@ -102,7 +102,7 @@ async fn a_node_that_is_behind_is_said_to_be_until_it_is_not() {
     }
 }
 
-const PROGRAM: &str = "palisade-checkpointer";
+pub const PROGRAM: &str = "palisade-checkpointer";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn report_watch_and_anchor_run_side_by_side_and_stop_when_asked() {

@@ -75,7 +75,7 @@ pub(super) fn ask(
         btc_tip: BtcHeight(0),
     };
     let own = last.map(place).map(|(height, block)| LastVote { height, block });
-    let due = standing.due(&Voting { key: keys.key(), last: own, btc_tip: BtcHeight(0) }).ok()?;
+    let due = standing.due(&Voting { key: keys.key(), last: own, btc_tip: BtcHeight(0), held: None }).ok()?;
     let certified = hub.certified(below).map(|block| place((below, block)));
     let ancestors = Ancestors { genesis: Block::A.hash(0), certified, last: last.map(place) };
     let votable = now(source.votable(due.height, &ancestors));

@@ -3,6 +3,7 @@
 use crate::signer::request::LastVote;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::chains::{Chain, FixedSet};
+use palisade_protocol::context::Context;
 use palisade_protocol::finality::set::Member;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
@@ -17,6 +18,19 @@ pub struct Voting {
     pub last: Option<LastVote>,
     /// Tip of the voter's own Bitcoin node.
     pub btc_tip: BtcHeight,
+    /// The newest certificate that it holds besides those in the log.
+    pub held: Option<Held>,
+}
+
+/// A certificate that a voter holds before the log does: it has put it together from votes that it judged itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// The vote context of its chain.
+    pub context: Context,
+    /// The height that it makes final.
+    pub height: Height,
+    /// The block.
+    pub block: Hash32,
 }
 
 /// A height to vote at. Which block, the chain says.
@@ -66,7 +80,7 @@ pub enum NotDue {
     #[error("votes on this chain pause until governance resumes")]
     Paused,
     /// The vote is cast; its certificate is awaited.
-    #[error("voted at height {0}; its certificate is not in the log yet")]
+    #[error("voted at height {0}; its certificate is not there yet")]
     Voted(Height),
     /// What became final is not what the key voted for. Nothing descends from both.
     #[error("block {certified} is final at height {height}, where this key voted for another one")]
@@ -83,7 +97,7 @@ pub enum NotDue {
 pub(crate) struct Standing {
     /// The key is out.
     pub(crate) exposed: bool,
-    /// The height that the chain waits for, once it is open, and its epoch.
+    /// The height behind the newest certificate, once the chain is open, and its epoch.
     pub(crate) awaited: Option<(Height, Epoch)>,
     /// Votes count now.
     pub(crate) may_vote: bool,
@@ -114,7 +128,16 @@ pub fn due(ledger: &Ledger, chain: &Chain, voting: &Voting) -> Result<Due, NotDu
 }
 
 fn standing(ledger: &Ledger, chain: &Chain, voting: &Voting) -> Standing {
-    let awaited = chain.awaited().map(|height| (height, chain.terms.epoch_of(height)));
+    // What it has not voted on it goes on from only where the log says so: its own vote ties the certificate to its branch.
+    let ties = |held: &Held| voting.last.is_some_and(|last| last.height >= held.height);
+    let held = voting.held.filter(|held| held.context == chain.vote && ties(held));
+    let held = held.filter(|held| chain.awaited().is_some_and(|next| held.height >= next));
+    let beyond = held.map(|held| held.height.plus(chain.terms.voted_every));
+    let awaited = beyond.or(chain.awaited()).map(|height| (height, chain.terms.epoch_of(height)));
+    let certified = |height: Height| {
+        let held = held.filter(|held| held.height == height).map(|held| held.block);
+        chain.certified.get(&height).copied().or(held)
+    };
     let fixed = awaited.and_then(|(_, epoch)| Some((epoch, chain.sets.get(&epoch)?)));
     let set = fixed.map(|(epoch, fixed)| StandingSet {
         fixed_by: fixed.hub_height,
@@ -126,7 +149,7 @@ fn standing(ledger: &Ledger, chain: &Chain, voting: &Voting) -> Standing {
         exposed: ledger.providers().is_exposed(&voting.key),
         awaited,
         may_vote: ledger.may_vote(chain),
-        certified_at_last: voting.last.and_then(|last| chain.certified.get(&last.height).copied()),
+        certified_at_last: voting.last.and_then(|last| certified(last.height)),
         set,
         btc_tip: ledger.btc_height(),
     }

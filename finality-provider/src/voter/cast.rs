@@ -3,21 +3,32 @@
 use super::ballots::{self, Due, NotDue, Voting};
 use super::judge::{self, Facts, NotJudged};
 use super::scan;
-use super::source::{Ancestors, ChainSource, SourceError};
+use super::source::{Ancestors, ChainSource, DevChain, SourceError};
+use super::verdict::Door;
 use super::{NoKey, Voter};
 use crate::signer::client::SignerError;
-use crate::signer::request::{ChainKey, VoteRequest};
+use crate::signer::request::{ChainKey, LastVote, VoteRequest};
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_protocol::context::ChainId;
-use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::{BtcHeight, Height};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Pause between two passes when nothing happens.
 const PAUSE: Duration = Duration::from_millis(500);
-/// A vote without a certificate is sent again after this: the hub may have lost it.
-const RESEND: Duration = Duration::from_secs(2);
+
+/// Most votes of one pass: what Bitcoin and the source say is asked again after them.
+pub(super) const MOST_VOTES: u32 = 50;
+/// How often a pass looks for the others' votes after its own.
+const LOOKS: u32 = 8;
+
+/// Where blocks are read.
+enum Blocks<'a, S> {
+    /// Chain zero's.
+    OwnLog,
+    /// Another chain's.
+    Source(&'a S),
+}
 
 /// Why no vote was cast in a pass.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +36,9 @@ pub(super) enum NoVote {
     /// A block that does not reproduce stands in the way.
     #[error("refusing: {0}")]
     Refusing(String),
+    /// What is due is not known yet.
+    #[error("the own log is far behind the hub's")]
+    Behind,
     /// There is no key.
     #[error(transparent)]
     Key(#[from] NoKey),
@@ -95,20 +109,102 @@ impl Voter {
     }
 
     pub(super) async fn pass_zero(&self) -> Result<(), NoVote> {
-        self.check_refusing()?;
+        self.check_log()?;
         let zero = ChainId::zero();
         let (own, _) = self.own_key(&zero).await?;
         let btc_tip = self.btc_tip().await?;
         let judged = self.judge(&own).await;
         self.note_verdict(&judged);
         let newest = judged?;
-        let due = self.due(&own, btc_tip)?;
-        if due.height > newest {
-            return Err(NoVote::NoBlock(due.height));
+        self.vote_up_to(own, newest, btc_tip, &Blocks::<DevChain>::OwnLog).await
+    }
+
+    /// Votes in order for what is due up to a height. What remains of a long way is for the next pass.
+    async fn vote_up_to<S: ChainSource>(
+        &self,
+        mut own: ChainKey,
+        tip: Height,
+        btc_tip: BtcHeight,
+        blocks: &Blocks<'_, S>,
+    ) -> Result<(), NoVote> {
+        if let Some(first) = self.with_ledger(|ledger| ledger.chain(&own.chain)?.awaited()) {
+            self.keep_untaken(Door::Votes, &own.chain, |height| height >= first.0);
         }
-        let block = self.own_block(due.height)?.ok_or(NoVote::NoBlock(due.height))?;
-        self.check_own_last(&own)?;
-        self.cast(&own, &due, block).await
+        let mut cast = 0;
+        while cast < MOST_VOTES {
+            self.check_log()?;
+            let due = match self.due(&own, btc_tip) {
+                Err(NoVote::NotDue(NotDue::Voted(height))) => {
+                    self.repeat_lost(&own, height, blocks).await?;
+                    let is_behind = height.plus(own.voted_every) <= tip;
+                    // Others vote at the same time: after an own vote theirs are soon there.
+                    let looks = if cast > 0 { LOOKS } else { 1 };
+                    if is_behind && self.hold(&own.chain, height, looks).await {
+                        continue;
+                    }
+                    Err(NotDue::Voted(height).into())
+                }
+                Ok(due) if due.height > tip => Err(NoVote::NoBlock(due.height)),
+                due => due,
+            };
+            let due = match due {
+                Err(_) if cast > 0 => return Ok(()),
+                due => due?,
+            };
+            let block = self.block_at(&own, due.height, blocks).await?;
+            self.cast(&own, &due, block).await?;
+            own.last = Some(LastVote { height: due.height, block });
+            cast += 1;
+        }
+        Ok(())
+    }
+
+    /// The block to vote for at a height.
+    async fn block_at<S: ChainSource>(
+        &self,
+        own: &ChainKey,
+        height: Height,
+        blocks: &Blocks<'_, S>,
+    ) -> Result<Hash32, NoVote> {
+        let Blocks::Source(source) = blocks else {
+            let block = self.own_block(height)?.ok_or(NoVote::NoBlock(height))?;
+            self.check_own_last(own)?;
+            return Ok(block);
+        };
+        let held = self.moment().held.get(&own.chain).copied();
+        let ancestors = self.with_ledger(|ledger| {
+            let known = ledger.chain(&own.chain)?;
+            let below = known.certified.range(..height).next_back();
+            let logged = below.map(|(height, block)| (*height, *block));
+            let held = held.filter(|held| held.context == known.vote && held.height < height);
+            let certified = logged.max(held.map(|held| (held.height, held.block)));
+            let last = own.last.map(|last| (last.height, last.block));
+            Some(Ancestors { genesis: known.identity.genesis, certified, last })
+        });
+        let ancestors = ancestors.ok_or(NoKey::NoChain)?;
+        let block = source.votable(height, &ancestors).await?;
+        // A vote that was lost, below the newest one: that has to descend from it.
+        if let Some((above, newest)) = ancestors.last.filter(|(above, _)| *above > height) {
+            source.descendant(above, &[(height, block), (above, newest)]).await?;
+        }
+        Ok(block)
+    }
+
+    /// A journal that is younger than the signer's record may lack votes that the chain still waits for, below the newest one: the
+    /// signer repeats them.
+    async fn repeat_lost<S: ChainSource>(
+        &self,
+        own: &ChainKey,
+        height: Height,
+        blocks: &Blocks<'_, S>,
+    ) -> Result<(), NoVote> {
+        let is_below = own.last.is_some_and(|last| last.height > height);
+        if !is_below || self.journal.vote(&own.chain, height).map_err(anyhow::Error::from)?.is_some() {
+            return Ok(());
+        }
+        let Some(member) = self.member(own, height) else { return Ok(()) };
+        let block = self.block_at(own, height, blocks).await?;
+        self.cast(own, &Due { height, member }, block).await
     }
 
     /// The own log never forks, so what it holds at the last vote's height tells whether everything since descends from it.
@@ -150,26 +246,18 @@ impl Voter {
     async fn pass_chain(&self, chain: &ChainId, source: &impl ChainSource) -> Result<(), NoVote> {
         let tip = source.tip().await?;
         self.moment().tips.insert(chain.clone(), tip.height);
-        self.check_refusing()?;
+        self.check_log()?;
         let (own, _) = self.own_key(chain).await?;
-        let due = self.due(&own, self.btc_tip().await?)?;
-        if tip.height < due.height {
-            return Err(NoVote::NoBlock(due.height));
-        }
-        let ancestors = self.with_ledger(|ledger| {
-            let known = ledger.chain(chain)?;
-            let below = known.certified.range(..due.height).next_back();
-            let certified = below.map(|(height, block)| (*height, *block));
-            let last = own.last.map(|last| (last.height, last.block));
-            Some(Ancestors { genesis: known.identity.genesis, certified, last })
-        });
-        let block = source.votable(due.height, &ancestors.ok_or(NoKey::NoChain)?).await?;
-        self.cast(&own, &due, block).await
+        let btc_tip = self.btc_tip().await?;
+        self.vote_up_to(own, tip.height, btc_tip, &Blocks::Source(source)).await
     }
 
-    fn check_refusing(&self) -> Result<(), NoVote> {
-        match &self.moment().refusing {
+    /// Votes follow from a log that reproduces and is whole.
+    fn check_log(&self) -> Result<(), NoVote> {
+        let moment = self.moment();
+        match &moment.refusing {
             Some(why) => Err(NoVote::Refusing(why.clone())),
+            None if moment.behind => Err(NoVote::Behind),
             None => Ok(()),
         }
     }
@@ -186,7 +274,8 @@ impl Voter {
     }
 
     fn due(&self, own: &ChainKey, btc_tip: BtcHeight) -> Result<Due, NoVote> {
-        let voting = Voting { key: own.key, last: own.last, btc_tip };
+        let held = self.moment().held.get(&own.chain).copied();
+        let voting = Voting { key: own.key, last: own.last, btc_tip, held };
         self.with_ledger(|ledger| {
             let chain = ledger.chain(&own.chain).ok_or(NoKey::NoChain)?;
             Ok(ballots::due(ledger, chain, &voting)?)
@@ -194,7 +283,7 @@ impl Voter {
     }
 
     /// Has the vote signed, checks it as the hub will, keeps it and sends it.
-    async fn cast(&self, own: &ChainKey, due: &Due, block: Hash32) -> Result<(), NoVote> {
+    pub(super) async fn cast(&self, own: &ChainKey, due: &Due, block: Hash32) -> Result<(), NoVote> {
         let request =
             VoteRequest { chain: own.chain.clone(), height: due.height, block, root: due.member.nonce_root };
         let vote = self.signer.vote(request).await?;
@@ -206,67 +295,6 @@ impl Voter {
         self.meters.since_vote.happens(own.chain.as_str());
         self.send(&own.chain, &vote).await;
         Ok(())
-    }
-
-    async fn send(&self, chain: &ChainId, vote: &Vote) {
-        self.moment().sent.insert(chain.clone(), Instant::now());
-        if let Err(why) = self.hub.vote(vote).await {
-            tracing::warn!(%chain, height = vote.ballot.height.0, %why, "vote not taken");
-        }
-    }
-
-    /// Remembers why nothing was cast, and sends a vote again whose certificate does not come.
-    pub(super) async fn note(&self, chain: &ChainId, outcome: Result<(), NoVote>) {
-        let Err(why) = outcome else {
-            self.moment().waiting.remove(chain);
-            return;
-        };
-        let text = why.to_string();
-        let before = self.moment().waiting.insert(chain.clone(), text.clone());
-        if let NoVote::NotDue(NotDue::Voted(height)) = why {
-            self.resend(chain, height).await;
-        } else if before.as_ref() != Some(&text) {
-            match why {
-                NoVote::NotDue(NotDue::OtherBranch { .. }) | NoVote::Refusing(_) | NoVote::Bad(_) => {
-                    tracing::error!(%chain, why = text, "no vote");
-                }
-                // That the signer is away is said once for all chains.
-                NoVote::NoBlock(_)
-                | NoVote::NotDue(_)
-                | NoVote::Judge(NotJudged::Moved | NotJudged::NoHeader)
-                | NoVote::Key(NoKey::Signer(_)) => {
-                    tracing::debug!(%chain, why = text, "no vote")
-                }
-                _ => tracing::warn!(%chain, why = text, "no vote"),
-            }
-        }
-    }
-
-    async fn resend(&self, chain: &ChainId, height: Height) {
-        if self.moment().sent.get(chain).is_some_and(|at| at.elapsed() < RESEND) || self.is_refusing() {
-            return;
-        }
-        match self.journal.vote(chain, height) {
-            Ok(Some(vote)) => self.send(chain, &vote).await,
-            // The journal is younger than the signer's record: the signer repeats its own votes.
-            Ok(None) => self.recast(chain, height).await,
-            Err(why) => tracing::warn!(%chain, %why, "the journal cannot be read"),
-        }
-    }
-
-    /// Asks the signer for a vote that it gave before, which costs nothing and cannot be another one.
-    async fn recast(&self, chain: &ChainId, height: Height) {
-        let Ok((own, _)) = self.own_key(chain).await else { return };
-        let Some(last) = own.last.filter(|last| last.height == height) else { return };
-        let member = self.with_ledger(|ledger| {
-            let known = ledger.chain(chain)?;
-            let fixed = known.sets.get(&known.terms.epoch_of(height))?;
-            Some(*fixed.set.find(&own.key)?.1)
-        });
-        let Some(member) = member else { return };
-        if let Err(why) = self.cast(&own, &Due { height, member }, last.block).await {
-            tracing::warn!(%chain, height = height.0, %why, "a vote was not repeated");
-        }
     }
 
     pub(super) fn note_verdict(&self, judged: &Result<Height, NoVote>) {

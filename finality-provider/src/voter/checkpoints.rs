@@ -1,8 +1,8 @@
 //! Checkpoints: once an epoch's last voted block is final, its members sign it by BLS, so that it can be anchored.
 
+use super::verdict::{Door, Next};
 use super::{NoKey, Voter};
 use crate::signer::request::CheckpointRequest;
-use palisade_hub::client::HubError;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::ledger::Ledger;
 use palisade_protocol::codec::Wire as _;
@@ -43,7 +43,7 @@ impl Voter {
     }
 
     async fn pass_checkpoint(&self) -> anyhow::Result<()> {
-        if self.is_refusing() {
+        if self.is_refusing() || self.is_behind() {
             return Ok(());
         }
         let (own, _) = self.own_key(&ChainId::zero()).await?;
@@ -54,11 +54,14 @@ impl Voter {
             return Ok(());
         }
         let share = self.signer.checkpoint(CheckpointRequest { epoch, header }).await?;
-        match self.hub.post("checkpoints", share.to_bytes()).await {
-            Ok(_) => tracing::info!(epoch = epoch.0, %header, "checkpoint signed"),
-            // The hub may have the share already, or an anchor with enough of them.
-            Err(HubError::Refused { rule, retry: false, .. }) if rule == "repeated" => {}
-            Err(why) => return Err(why.into()),
+        let answer = self.hub.post("checkpoints", share.to_bytes()).await;
+        let zero = ChainId::zero();
+        self.keep_untaken(Door::Checkpoints, &zero, |own| own >= epoch.0);
+        match self.heard(Door::Checkpoints, &zero, epoch.0, answer.as_ref().map(drop)) {
+            None => tracing::info!(epoch = epoch.0, %header, "checkpoint signed"),
+            // The hub has the share already.
+            Some(Next::Over) => {}
+            Some(_) => return Ok(()),
         }
         Ok(self.journal.note_checkpoint(epoch)?)
     }

@@ -1,9 +1,9 @@
 //! Committing nonces ahead of need. Independent of votes: a provider that cannot vote now must be in the next set.
 
 use super::Voter;
+use super::verdict::Door;
 use crate::signer::client::SignerError;
 use crate::signer::request::{ChainKey, CommitRequest};
-use palisade_hub::client::HubError;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::ledger::Ledger;
 use palisade_protocol::context::ChainId;
@@ -23,6 +23,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Known {
     record: Hash32,
     commitments: BTreeMap<(ChainId, Epoch), Commitment>,
+}
+
+/// What became of a commitment.
+enum Sent {
+    /// It is in this block.
+    In(Height),
+    /// The hub has it, or will never take it: those for later epochs do not wait for it.
+    Over,
+    /// It is to be sent again.
+    Waits,
 }
 
 impl Voter {
@@ -54,12 +64,16 @@ impl Voter {
     /// One pass over all chains. Gives the highest hub block that took a commitment.
     pub(super) async fn commit_all(&self, known: &mut Known) -> Option<Height> {
         // Roots computed against a log that does not reproduce could go to the wrong epochs.
-        if self.is_refusing() {
+        if self.is_refusing() || self.is_behind() {
             return None;
         }
         let Ok(identity) = self.identity().await else { return None };
         if identity.record != known.record {
             *known = Known { record: identity.record, ..Known::default() };
+            // Other roots: what was said of the ones before is not said of these.
+            for own in &identity.chains {
+                self.keep_untaken(Door::Commitments, &own.chain, |_| false);
+            }
         }
         let mut reached = None;
         for own in &identity.chains {
@@ -85,17 +99,33 @@ impl Voter {
                 break;
             }
         }
-        let commitments =
-            wanted.filter_map(|epoch| known.commitments.get(&(own.chain.clone(), Epoch(epoch))));
-        let lacking = commitments.filter(|own| !self.with_ledger(|ledger| is_committed(ledger, own)));
-        let lacking: Vec<&Commitment> = lacking.collect();
-        // The lowest by itself: a chain opens at the lowest epoch that is committed once the power is there, and a block that
-        // held a higher one only would open it there.
-        let (first, others) = lacking.split_first()?;
-        let mut reached = self.send_commitment(own, first).await.ok()?;
-        let sending = others.iter().map(|commitment| self.send_commitment(own, commitment)).collect();
+        let own_ones = wanted.filter_map(|epoch| known.commitments.get(&(own.chain.clone(), Epoch(epoch))));
+        let lacking = own_ones.filter(|own| !self.with_ledger(|ledger| is_committed(ledger, own)));
+        self.send_commitments(own, lacking.collect()).await
+    }
+
+    /// Sends what the log lacks, in order of epochs.
+    async fn send_commitments(&self, own: &ChainKey, mut lacking: Vec<&Commitment>) -> Option<Height> {
+        let waits = |epoch| lacking.iter().any(|commitment| commitment.epoch.0 == epoch);
+        self.keep_untaken(Door::Commitments, &own.chain, waits);
+        lacking.retain(|commitment| {
+            !self.moment().untaken.is_passed_over(Door::Commitments, &own.chain, commitment.epoch.0)
+        });
+        let mut lacking = lacking.into_iter();
+        // The lowest that is taken by itself: a chain opens at the lowest epoch that is committed once the power is there, and a
+        // block that held a higher one only would open it there.
+        let mut reached = loop {
+            match self.send_commitment(own, lacking.next()?).await {
+                Sent::Over => {}
+                Sent::Waits => return None,
+                Sent::In(height) => break Some(height),
+            }
+        };
+        let sending = lacking.map(|commitment| self.send_commitment(own, commitment)).collect();
         for sent in join_all(sending).await {
-            reached = reached.max(sent.ok().flatten());
+            if let Sent::In(height) = sent {
+                reached = reached.max(Some(height));
+            }
         }
         reached
     }
@@ -118,28 +148,22 @@ impl Voter {
         Ok(())
     }
 
-    /// The block that holds it, if it is new there.
-    async fn send_commitment(
-        &self,
-        own: &ChainKey,
-        commitment: &Commitment,
-    ) -> Result<Option<Height>, HubError> {
+    async fn send_commitment(&self, own: &ChainKey, commitment: &Commitment) -> Sent {
         let (chain, epoch) = (&own.chain, commitment.epoch);
         let at = self.with_ledger(|ledger| ledger.next_height());
         if let Err(why) = self.journal.note_sent(chain, epoch, at) {
             tracing::warn!(%why, "the journal did not note a commitment");
         }
-        match self.hub.submit(&Message::Commitment(commitment.clone())).await {
-            Ok(receipt) => {
+        let answer = self.hub.submit(&Message::Commitment(commitment.clone())).await;
+        let next = self.heard(Door::Commitments, chain, epoch.0, answer.as_ref().map(drop));
+        match (answer, next) {
+            (Ok(receipt), _) => {
                 tracing::info!(%chain, epoch = epoch.0, root = %commitment.root, hub_height = receipt.height.0, "nonces committed");
                 self.meters.since_commitment.happens(chain.as_str());
-                Ok(Some(receipt.height))
+                Sent::In(receipt.height)
             }
-            Err(HubError::Refused { rule, .. }) if rule == "repeated" => Ok(None),
-            Err(why) => {
-                tracing::warn!(%chain, epoch = epoch.0, %why, "commitment not taken");
-                Err(why)
-            }
+            (Err(_), Some(next)) if next.passes_over() => Sent::Over,
+            (Err(_), _) => Sent::Waits,
         }
     }
 

@@ -6,7 +6,7 @@ use super::refusal::Refusal;
 use palisade_hub::client::HubError;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::ledger::{BadBlock, Event};
-use palisade_hub::replica::ReplicaError;
+use palisade_hub::replica::{AT_ONCE, ReplicaError};
 use palisade_protocol::block::Block;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// How long the hub may wait for a block before it answers that there is none.
 const WAIT: Duration = Duration::from_secs(5);
+/// Whoever gets so many blocks at once was away, or has just begun.
+const FAR: usize = 100;
 /// Pause after an answer that could not be used.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -49,30 +51,31 @@ impl Voter {
     /// Takes blocks in order; `false` if one was refused.
     async fn take_page(&self, blocks: &[Block], refused: &mut Option<Hash32>) -> anyhow::Result<bool> {
         self.health.recover("hub");
+        self.moment().behind = blocks.len() >= FAR;
         self.watch_chains();
-        for block in blocks {
-            let bytes = sha256(&[&block.to_bytes()]);
-            if *refused == Some(bytes) {
-                return Ok(false);
-            }
+        let is_refused = |block: &Block| *refused == Some(sha256(&[&block.to_bytes()]));
+        let known = refused.and_then(|_| blocks.iter().position(is_refused));
+        let blocks = blocks.get(..known.unwrap_or(blocks.len())).unwrap_or_default();
+        for blocks in blocks.chunks(AT_ONCE) {
             // Replaying is work for a while, and nothing may read a ledger half changed.
-            let taken = tokio::task::block_in_place(|| {
-                self.replica.write().unwrap_or_else(PoisonError::into_inner).take(block)
+            let (taken, why) = tokio::task::block_in_place(|| {
+                self.replica.write().unwrap_or_else(PoisonError::into_inner).take_all(blocks)
             });
-            match taken {
-                Ok(events) => {
-                    *refused = None;
-                    self.taken(block, &events);
-                }
-                Err(ReplicaError::Invalid(why)) => {
-                    *refused = Some(bytes);
+            for (block, events) in blocks.iter().zip(&taken) {
+                *refused = None;
+                self.taken(block, events);
+            }
+            match (why, blocks.get(taken.len())) {
+                (None, _) => {}
+                (Some(ReplicaError::Invalid(why)), Some(block)) => {
+                    *refused = Some(sha256(&[&block.to_bytes()]));
                     self.refuse(block, &why).await;
                     return Ok(false);
                 }
-                Err(why) => return Err(why.into()),
+                (Some(why), _) => return Err(why.into()),
             }
         }
-        Ok(true)
+        Ok(known.is_none())
     }
 
     /// A chain of ours whose sets have all expired gets no votes, however well everything else is; so does one for which our

@@ -114,6 +114,16 @@ impl Journal {
         Ok(row.optional()?.map(|bytes| Vote::from_bytes(&bytes)).transpose()?)
     }
 
+    /// The votes from a height on, at most `limit`.
+    pub fn votes_from(&self, chain: &ChainId, height: Height, limit: u32) -> Result<Vec<Vote>, JournalError> {
+        let sql = "SELECT bytes FROM vote WHERE chain = ?1 AND height >= ?2 ORDER BY height LIMIT ?3";
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(sql)?;
+        let row = params![chain.as_str(), height.0 as i64, limit];
+        let rows = statement.query_map(row, |row| row.get::<_, Vec<u8>>(0))?;
+        rows.map(|bytes| Ok(Vote::from_bytes(&bytes?)?)).collect()
+    }
+
     /// Heights voted at, and the blocks.
     pub fn voted(&self, chain: &ChainId) -> Result<BTreeMap<Height, Hash32>, JournalError> {
         let connection = self.lock();

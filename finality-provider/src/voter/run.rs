@@ -98,6 +98,8 @@ impl Voter {
         if !self.meet_hub(shutdown).await? {
             return Ok(());
         }
+        // Until the hub's first answer shows how far its log is.
+        self.moment().behind = true;
         let mut tasks = JoinSet::new();
         macro_rules! task {
             ($voter:ident, $shutdown:ident, $work:expr) => {{

@@ -7,6 +7,8 @@
 //!
 //! * `GET tip`: the newest irreversible block, `{"height": 15, "hash": "…", "parent": "…"}`.
 //! * `GET blocks/15`: the irreversible block at a height, in the same form; status 404 if there is none yet.
+//! * `GET blocks?from=15&limit=200`: a list of the irreversible blocks from a height on, fewer where there are no more. A node
+//!   that has no such door (status 404) is asked for one block after the other.
 //!
 //! The block at height 0 is the genesis block; its parent is not looked at.
 
@@ -14,11 +16,14 @@ use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::Height;
 use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::future::Future;
 use std::time::Duration;
 
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 << 10;
+/// Most blocks that are read, and held, at a time.
+const SPAN: u64 = 200;
 
 /// An irreversible block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -91,6 +96,15 @@ pub trait ChainSource: Send + Sync {
     /// The one at a height, if there is one yet.
     fn block(&self, height: Height) -> impl Future<Output = Result<Option<ChainBlock>, SourceError>> + Send;
 
+    /// Those from one height up to another, in order; fewer where there are no more.
+    fn blocks(
+        &self,
+        first: Height,
+        last: Height,
+    ) -> impl Future<Output = Result<Vec<ChainBlock>, SourceError>> + Send {
+        one_by_one(self, first, last)
+    }
+
     /// Refuses another chain than the one registered with the hub.
     fn check_genesis(&self, wanted: Hash32) -> impl Future<Output = Result<(), SourceError>> + Send {
         async move {
@@ -125,27 +139,68 @@ pub trait ChainSource: Send + Sync {
         known: &[(Height, Hash32)],
     ) -> impl Future<Output = Result<Hash32, SourceError>> + Send {
         async move {
-            let lowest = known.iter().map(|(height, _)| *height).min().unwrap_or(height);
-            let top = self.block(height).await?.ok_or(SourceError::Missing(height))?;
-            let mut at = top;
+            let lowest = known.iter().map(|(height, _)| *height).min().unwrap_or(height).min(height);
+            let (mut end, mut above) = (height, None);
+            let mut top = None;
             loop {
-                let (height, found) = (at.height, at.hash);
-                if let Some((_, wanted)) = known.iter().find(|(at, wanted)| *at == height && *wanted != found)
-                {
-                    return Err(SourceError::OtherBranch { height, found, wanted: *wanted });
+                let first = lowest.max(end.minus(SPAN - 1));
+                let span = self.blocks(first, end).await?;
+                check_whole(&span, first, end)?;
+                for block in span.iter().rev() {
+                    check_link(block, above)?;
+                    check_known(block, known)?;
+                    above = Some(*block);
+                    top = top.or(above);
                 }
-                if at.height <= lowest {
-                    return Ok(top.hash);
+                match top {
+                    Some(top) if first == lowest => return Ok(top.hash),
+                    _ => end = first.minus(1),
                 }
-                let below = at.height.minus(1);
-                let before = self.block(below).await?.ok_or(SourceError::Missing(below))?;
-                if at.parent != before.hash {
-                    let (height, parent) = (at.height, at.parent);
-                    return Err(SourceError::BrokenLink { height, parent, before: before.hash });
-                }
-                at = before;
             }
         }
+    }
+}
+
+async fn one_by_one<S: ChainSource + ?Sized>(
+    source: &S,
+    first: Height,
+    last: Height,
+) -> Result<Vec<ChainBlock>, SourceError> {
+    let mut found = Vec::new();
+    for height in first.0..=last.0 {
+        match source.block(Height(height)).await? {
+            Some(block) => found.push(block),
+            None => break,
+        }
+    }
+    Ok(found)
+}
+
+/// Refuses a span that has gaps, or lacks its end.
+fn check_whole(span: &[ChainBlock], first: Height, last: Height) -> Result<(), SourceError> {
+    let mut found = span.iter().map(|block| block.height);
+    match (first.0..=last.0).map(Height).find(|height| found.next() != Some(*height)) {
+        Some(lacking) => Err(SourceError::Missing(lacking)),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a block that the one above it does not name as its parent.
+fn check_link(block: &ChainBlock, above: Option<ChainBlock>) -> Result<(), SourceError> {
+    match above {
+        Some(ChainBlock { height, parent, .. }) if parent != block.hash => {
+            Err(SourceError::BrokenLink { height, parent, before: block.hash })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a block where another one is known.
+fn check_known(block: &ChainBlock, known: &[(Height, Hash32)]) -> Result<(), SourceError> {
+    let ChainBlock { height, hash: found, .. } = *block;
+    match known.iter().find(|(at, wanted)| *at == height && *wanted != found) {
+        Some((_, wanted)) => Err(SourceError::OtherBranch { height, found, wanted: *wanted }),
+        None => Ok(()),
     }
 }
 
@@ -168,7 +223,7 @@ impl DevChain {
         Self { base, http }
     }
 
-    async fn get(&self, path: &str) -> Result<Option<ChainBlock>, SourceError> {
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, SourceError> {
         let unreachable = |why: reqwest::Error| SourceError::Unreachable {
             url: self.base.to_string(),
             why: why.to_string(),
@@ -197,12 +252,27 @@ impl ChainSource for DevChain {
     }
 
     async fn block(&self, height: Height) -> Result<Option<ChainBlock>, SourceError> {
-        let found = self.get(&format!("blocks/{height}")).await?;
+        let found: Option<ChainBlock> = self.get(&format!("blocks/{height}")).await?;
         match found {
             Some(block) if block.height != height => {
                 Err(SourceError::Malformed(format!("block {} for height {height}", block.height)))
             }
             found => Ok(found),
+        }
+    }
+
+    async fn blocks(&self, first: Height, last: Height) -> Result<Vec<ChainBlock>, SourceError> {
+        let count = last.0.saturating_sub(first.0).saturating_add(1);
+        let found: Option<Vec<ChainBlock>> = match count {
+            1 => None,
+            _ => self.get(&format!("blocks?from={first}&limit={count}")).await?,
+        };
+        match found {
+            None => one_by_one(self, first, last).await,
+            Some(blocks) if blocks.len() as u64 > count => {
+                Err(SourceError::Malformed(format!("{} blocks where {count} were asked for", blocks.len())))
+            }
+            Some(blocks) => Ok(blocks),
         }
     }
 }

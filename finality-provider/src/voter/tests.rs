@@ -1,6 +1,7 @@
 //! Stories of one operator: the real voter, the real signer behind its socket, the hub's real engine and API, and the
 //! development chain, and a real Bitcoin node that was given a world's blocks.
 
+mod behind;
 mod lies;
 mod network;
 mod node;

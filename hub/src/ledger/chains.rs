@@ -117,7 +117,7 @@ impl Chain {
 
     /// The height that the chain waits for: after its last certificate, or the first one since it opened.
     ///
-    /// So no height is voted on while the certificate of the voted height before is not in the log.
+    /// A voter goes on behind a certificate that it holds before the log does.
     pub fn awaited(&self) -> Option<Height> {
         let first = self.terms.first_height(self.opened_at?);
         match self.last_final() {

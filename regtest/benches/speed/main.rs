@@ -3,6 +3,7 @@
 //! Every figure is the median of several rounds; where there is a floor, its rounds lie between ours. Compare within a
 //! run only: machines differ, and are noisy. So a missed target is shown and is no failure. The Go figures are cited.
 
+mod behind;
 mod crowd;
 mod first_final;
 mod growth;
@@ -16,12 +17,13 @@ mod votes;
 use table::Row;
 
 /// What is measured, by name: `BENCH_ONLY` picks one.
-const PARTS: [(&str, fn(bool) -> Vec<Row>); 6] = [
+const PARTS: [(&str, fn(bool) -> Vec<Row>); 7] = [
     ("signing", |_| signing::rows()),
     ("votes", |_| votes::rows()),
     ("stakes", |_| stakes::rows()),
     ("growth", growth::rows),
     ("idle", |_| idle::rows()),
+    ("behind", |_| behind::rows()),
     ("first-final", |_| first_final::rows()),
 ];
 

@@ -36,6 +36,7 @@ mod sets;
 mod spends;
 mod starts;
 mod timestamps;
+mod untaken;
 mod up;
 mod versions;
 mod views;

@@ -2,6 +2,7 @@
 
 mod fees;
 mod late;
+mod leaving;
 mod liar;
 mod mishaps;
 mod orders;

@@ -13,18 +13,18 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-fn program(config: &Path, args: &[&str]) -> Command {
+pub fn program(config: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_palisade-staker"));
     command.arg("--config").arg(config).args(args).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-async fn run(config: &Path, args: &[&str]) -> Output {
+pub async fn run(config: &Path, args: &[&str]) -> Output {
     program(config, args).output().await.unwrap()
 }
 
-fn json(output: &Output) -> Value {
+pub fn json(output: &Output) -> Value {
     let said = String::from_utf8_lossy(&output.stderr);
     // Programs read nothing but failures there: no summary, no progress.
     assert!(output.status.success() && said.is_empty(), "{said}");
@@ -47,7 +47,7 @@ async fn start_waiting(config: &Path, args: &[&str]) -> Child {
     child
 }
 
-async fn signal(child: &Child, name: &str) {
+pub async fn signal(child: &Child, name: &str) {
     let id = child.id().unwrap().to_string();
     assert!(Command::new("kill").args([name, &id]).status().await.unwrap().success());
 }

@@ -38,7 +38,7 @@ fn certify_zero(world: &mut World, height: u64) {
 }
 
 fn voting(name: &str) -> Voting {
-    Voting { key: provider_key(name), last: None, btc_tip: BtcHeight(0) }
+    Voting { key: provider_key(name), last: None, btc_tip: BtcHeight(0), held: None }
 }
 
 fn ask(world: &World, chain: &ChainId, voting: &Voting) -> Result<Height, NotDue> {
@@ -62,6 +62,43 @@ fn heights_are_voted_in_order_each_behind_the_certificate_of_the_one_before() {
         certify_zero(&mut world, height);
     }
     assert_eq!(ask_zero(&world, &anna), Ok(Height(45)));
+}
+
+#[test]
+fn a_certificate_that_is_held_before_the_log_has_it_makes_the_next_height_due_in_an_epoch_whose_set_is_final()
+{
+    let mut world = world(60);
+    let context = world.ledger.chains()[0].vote;
+    let block = |world: &World, height: u64| world.log[height as usize].header.hash();
+    let held =
+        |world: &World, height: u64| Held { context, height: Height(height), block: block(world, height) };
+    let last =
+        |world: &World, height: u64| Some(LastVote { height: Height(height), block: block(world, height) });
+    for height in [20, 25, 30] {
+        let anna = Voting { last: last(&world, height), held: Some(held(&world, height)), ..voting("anna") };
+        assert_eq!(ask_zero(&world, &anna), Ok(Height(height + 5)));
+    }
+    // Hub block 20 fixed the set of epoch 2, and the log does not call it final yet.
+    let anna = Voting { last: last(&world, 35), held: Some(held(&world, 35)), ..voting("anna") };
+    let not_final = NotDue::SetNotFinal { epoch: Epoch(2), fixed_by: Height(20) };
+    assert_eq!(ask_zero(&world, &anna), Err(not_final));
+    certify_zero(&mut world, 20);
+    assert_eq!(ask_zero(&world, &anna), Ok(Height(40)));
+    // What the key voted for is another block, or the certificate is another chain's or an old one.
+    let other = Voting { last: Some(LastVote { height: Height(35), block: Hash32([7; 32]) }), ..anna };
+    let certified = block(&world, 35);
+    assert_eq!(ask_zero(&world, &other), Err(NotDue::OtherBranch { height: Height(35), certified }));
+    let ahead = Voting { last: last(&world, 30), ..anna };
+    assert_eq!(
+        ask_zero(&world, &ahead),
+        Err(NotDue::Voted(Height(25))),
+        "of what it has not voted on itself"
+    );
+    let elsewhere = Held { context: world.ledger.chains()[0].commitment, ..held(&world, 35) };
+    for held in [elsewhere, held(&world, 20)] {
+        let bert = Voting { held: Some(held), ..voting("bert") };
+        assert_eq!(ask_zero(&world, &bert), Ok(Height(25)));
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@ use super::*;
 use axum::Router;
 use axum::routing::get;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A chain in memory, whose links may be broken.
 struct Chain(BTreeMap<u64, ChainBlock>);
@@ -84,5 +86,64 @@ async fn a_node_that_answers_nonsense_is_no_source() {
         assert!(matches!(answer, Err(SourceError::Malformed(_))), "{height}: {answer:?}");
     }
     assert!(matches!(chain.tip().await, Err(SourceError::Malformed(_))));
+    serving.abort();
+}
+
+/// A node of a chain that is long, with a door for many blocks or without, and how often it was asked.
+async fn long_chain(
+    has_list: bool,
+) -> (DevChain, Arc<AtomicUsize>, tokio::task::JoinHandle<std::io::Result<()>>) {
+    #[derive(Deserialize)]
+    struct Range {
+        from: u64,
+        limit: u64,
+    }
+    let asked: Arc<AtomicUsize> = Arc::default();
+    let (one, many) = (asked.clone(), asked.clone());
+    let chain = Arc::new(Chain::up_to(10_000));
+    let block = |chain: &Chain, height: u64| {
+        let block = chain.0.get(&height)?;
+        Some(serde_json::json!({ "height": height, "hash": block.hash, "parent": block.parent }))
+    };
+    let other = chain.clone();
+    let mut router = Router::new().route(
+        "/blocks/{height}",
+        get(async move |axum::extract::Path(height): axum::extract::Path<u64>| {
+            one.fetch_add(1, Ordering::SeqCst);
+            block(&other, height).map(axum::Json).ok_or(StatusCode::NOT_FOUND)
+        }),
+    );
+    if has_list {
+        let list = async move |axum::extract::Query(Range { from, limit }): axum::extract::Query<Range>| {
+            many.fetch_add(1, Ordering::SeqCst);
+            axum::Json((from..from + limit).filter_map(|height| block(&chain, height)).collect::<Vec<_>>())
+        };
+        router = router.route("/blocks", get(list));
+    }
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+    (DevChain::new(url.parse().unwrap()), asked, serving)
+}
+
+#[tokio::test]
+async fn the_links_of_thousands_of_blocks_are_followed_by_hundreds_where_the_node_can_and_one_by_one_where_not()
+ {
+    let (chain, asked, serving) = long_chain(true).await;
+    let known = [(Height(1), hash(1)), (Height(9_995), hash(9_995))];
+    assert_eq!(chain.descendant(Height(10_000), &known).await.unwrap(), hash(10_000));
+    assert_eq!(asked.load(Ordering::SeqCst), 50);
+    let other = [(Height(1), hash(99)), (Height(9_995), hash(9_995))];
+    let refused = chain.descendant(Height(10_000), &other).await.unwrap_err();
+    assert!(matches!(refused, SourceError::OtherBranch { height: Height(1), .. }), "{refused}");
+    let beyond = chain.descendant(Height(10_001), &known).await.unwrap_err();
+    assert!(matches!(beyond, SourceError::Missing(Height(10_001))), "{beyond}");
+    serving.abort();
+
+    let (chain, asked, serving) = long_chain(false).await;
+    let known = [(Height(9_700), hash(9_700))];
+    assert_eq!(chain.descendant(Height(10_000), &known).await.unwrap(), hash(10_000));
+    // What no door answers is not counted.
+    assert_eq!(asked.load(Ordering::SeqCst), 301);
     serving.abort();
 }

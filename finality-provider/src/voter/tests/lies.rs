@@ -135,6 +135,10 @@ impl Scene {
     async fn go_on_with_false_receipts(&self) {
         std::fs::remove_file(self.dir.path().join("log/journal.sqlite")).unwrap();
         drop(Journal::open(&self.dir.path().join("log/journal.sqlite")).unwrap());
+        // There is more than one height to vote on, so it asks for the votes of others.
+        for _ in 0..12 {
+            self.hub.make_block(&keypair("hub")).unwrap();
+        }
         let (hub, stop) = (self.hub.clone(), self.shutdown.clone());
         tokio::spawn(make_blocks(hub, keypair("hub"), Duration::from_millis(20), stop));
         let false_receipts = |liar: &Liar| {
@@ -153,7 +157,7 @@ impl Scene {
         let final_height = || self.hub.ledger().chains()[0].last_final().unwrap().0;
         until("votes and commitments go on", || final_height() >= tip.plus(15) && roots() > before + 10)
             .await;
-        let doors = ["POST /checkpoints", "POST /messages", "POST /votes"];
+        let doors = ["GET /votes", "POST /checkpoints", "POST /messages", "POST /votes"];
         until("false receipts", || doors.iter().all(|door| self.liar.lied_at(door) > 0)).await;
         last.stop().await.unwrap();
     }
@@ -315,6 +319,7 @@ async fn no_altered_field_of_the_hubs_answers_gets_anything_signed_or_sent() {
     scene.liar.check_doors(&[
         "GET /blocks",
         "GET /genesis",
+        "GET /votes",
         "POST /checkpoints",
         "POST /messages",
         "POST /votes",

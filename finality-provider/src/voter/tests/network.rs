@@ -110,7 +110,11 @@ impl Network {
 
     /// A hub that goes on from a world's log, and a node that has its blocks.
     pub(super) async fn of(world: &World) -> Self {
-        let dir = TempDir::new().unwrap();
+        Self::within(TempDir::new().unwrap(), world, Duration::from_millis(20)).await
+    }
+
+    /// The same in a directory that may hold the signer's record, of a hub with this time between blocks.
+    pub(super) async fn within(dir: TempDir, world: &World, every: Duration) -> Self {
         let hub = hub::of(world, &dir.path().join("hub"));
         let lie = Arc::new(Mutex::new(None));
         let deaf = Arc::default();
@@ -125,7 +129,7 @@ impl Network {
         let config = config(dir.path(), "voter", &hub_url, &node, &dev_url);
         let mut making = vec![hub_task, dev_task];
         let (maker, stop) = (hub.clone(), shutdown.clone());
-        making.push(tokio::spawn(make_blocks(maker, keypair("hub"), Duration::from_millis(20), stop)));
+        making.push(tokio::spawn(make_blocks(maker, keypair("hub"), every, stop)));
         let (chain, stop) = (devchain.clone(), shutdown.clone());
         making.push(tokio::spawn(async move {
             chain.run(DEV, disk, Duration::from_millis(20), &stop).await.unwrap();
@@ -204,6 +208,11 @@ impl Network {
     /// A voter with data of its own, which reads the development chain at another place.
     pub(super) fn voter_with(&self, data: &str, dev_url: &str) -> Running {
         self.run(&config(self.dir.path(), data, &self.hub_url, &self.node, dev_url))
+    }
+
+    /// Removes the voter's journal, while it is stopped.
+    pub(super) fn lose_journal(&self) {
+        std::fs::remove_file(self.config.data_dir.join("journal.sqlite")).unwrap();
     }
 
     fn run(&self, config: &VoterConfig) -> Running {

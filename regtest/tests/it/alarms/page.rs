@@ -13,6 +13,9 @@ const OF_THE_START: [&str; 2] = ["start", "followers"];
 /// An alarm of voters that is rung where the hub's Bitcoin is another one (`reorgs/network.rs`).
 const OF_BRANCHES: (&str, &str) = ("palisade-finality-provider", "judge");
 
+/// An alarm of voters that is rung where the hub takes nothing of theirs (`untaken.rs`).
+const OF_ANSWERS: (&str, &str) = ("palisade-finality-provider", "refused");
+
 const PAGE: &str = include_str!("../../../../docs/operations/alarms.md");
 
 /// Programs and the directories of their sources.
@@ -46,7 +49,7 @@ fn named(source: &str) -> impl Iterator<Item = &str> {
 #[test]
 fn the_page_of_alarms_has_a_section_for_each_that_rings_and_the_programs_have_no_other() {
     let of_the_hub = OF_THE_RECORD.into_iter().chain(OF_THE_START).map(|part| ("palisade-hub", part));
-    let rung: BTreeSet<_> = of_the_hub.chain(OF_THE_NETWORK).chain([OF_BRANCHES]).collect();
+    let rung: BTreeSet<_> = of_the_hub.chain(OF_THE_NETWORK).chain([OF_BRANCHES, OF_ANSWERS]).collect();
     let sections = PAGE.lines().filter_map(|line| line.strip_prefix("### ")?.split_once(": "));
     assert_eq!(sections.collect::<BTreeSet<_>>(), rung);
 

@@ -4,7 +4,7 @@
 use super::Check;
 use super::logs::{Difference, END, FIRST, NAMES, TERMS, ledgers, logs, nonces};
 use palisade_finality_provider::signer::request::LastVote;
-use palisade_finality_provider::voter::ballots::{self, Voting};
+use palisade_finality_provider::voter::ballots::{self, Due, Held, Voting};
 use palisade_hub::ledger::Ledger;
 use palisade_hub::ledger::chains::Chain;
 use palisade_protocol::context::{ChainIdentity, Context, Purpose};
@@ -131,15 +131,33 @@ impl Branches {
     }
 
     fn judge_due(&self, member: usize, branch: usize, held: usize, last: Option<Place>) -> Option<Place> {
-        let ledger = self.ledgers[branch].get(held)?;
-        let last = last.map(|place| LastVote { height: Height(place.height), block: self.block(place) });
-        let voting = Voting { key: provider_key(self.names[member]), last, btc_tip: BtcHeight(0) };
-        let due = ballots::due(ledger, &ledger.chains()[0], &voting).ok()?;
+        // Its log may have fewer of these certificates than it holds.
+        let logged = (0..=held).rev().filter(|logged| *logged < self.ledgers[branch].len());
+        let due = logged.filter_map(|logged| self.due_with_log(member, branch, (logged, held), last));
+        let due: Vec<Due> = due.collect();
+        assert!(due.windows(2).all(|pair| pair[0] == pair[1]), "whatever the log has: {due:?}");
+        let due = due.first()?;
         let place = Place { height: due.height.0, branch };
         // Its signer has one record, and signs only under the root that is its own.
         let own = nonces(self.names[member], 0, &self.chain(branch).vote, TERMS.epoch_of(due.height));
         let root = nonce_tree(own.iter().map(SecretNonce::public)).root();
         (due.member.nonce_root == root).then_some(place)
+    }
+
+    fn due_with_log(
+        &self,
+        member: usize,
+        branch: usize,
+        (logged, held): (usize, usize),
+        last: Option<Place>,
+    ) -> Option<Due> {
+        let ledger = self.ledgers[branch].get(logged)?;
+        let last = last.map(|place| LastVote { height: Height(place.height), block: self.block(place) });
+        let newest = (held > logged).then(|| Place { height: self.parting + held as u64 - 1, branch });
+        let context = ledger.chains()[0].vote;
+        let held = newest.map(|at| Held { context, height: Height(at.height), block: self.block(at) });
+        let voting = Voting { key: provider_key(self.names[member]), last, btc_tip: BtcHeight(0), held };
+        ballots::due(ledger, &ledger.chains()[0], &voting).ok()
     }
 
     /// Whether the certificate of these voters counts, if those who are faulty among them do their worst.

@@ -213,7 +213,7 @@ fn vote(next: &mut State, world: &mut World) {
     let block = |height: u64| world.log[height as usize].header.hash();
     for (place, name) in NAMES.into_iter().enumerate() {
         let last = next.voted[place].map(|height| LastVote { height: Height(height), block: block(height) });
-        let voting = Voting { key: provider_key(name), last, btc_tip: BtcHeight(0) };
+        let voting = Voting { key: provider_key(name), last, btc_tip: BtcHeight(0), held: None };
         let due = ballots::due(&world.ledger, zero, &voting);
         if !next.away[place] && !next.out[place] && due.is_ok_and(|due| due.height == height) {
             next.voted[place] = Some(height.0);
