@@ -16,8 +16,11 @@ mod votes;
 
 use table::Row;
 
+/// Measures something; whether in full, `BENCH_FULL` says.
+type Part = fn(bool) -> Vec<Row>;
+
 /// What is measured, by name: `BENCH_ONLY` picks one.
-const PARTS: [(&str, fn(bool) -> Vec<Row>); 7] = [
+const PARTS: [(&str, Part); 7] = [
     ("signing", |_| signing::rows()),
     ("votes", |_| votes::rows()),
     ("stakes", |_| stakes::rows()),
