@@ -7,16 +7,19 @@ use crate::protocol::own_vote;
 use crate::story::{dev, story};
 use crate::talk::{Parrot, Recording, runtime};
 use crate::{Target, process, rows, scratch};
+use bitcoin::block::Header;
 use palisade_hub::client::{HubClient, HubError};
 use palisade_hub::config::Config;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::engine::Hub;
 use palisade_hub::store::Store;
-use palisade_protocol::message::Message;
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::message::{Headers, Message};
 use palisade_protocol::units::{Epoch, Height};
 use palisade_regtest::hub::{make_blocks, serve};
 use palisade_regtest::world::keypair;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 pub(crate) const TARGETS: &[Target] = &[
@@ -75,10 +78,9 @@ pub(crate) const TARGETS: &[Target] = &[
 /// The story's log, with votes and shares that were taken since.
 fn log() -> Vec<u8> {
     scratch::written("log.sqlite", |path| {
-        std::fs::copy(story().log_file(), path).expect("a copy");
+        std::fs::write(path, &story().log).expect("a copy");
         let store = Store::open(path).expect("a log");
-        let other =
-            story().world.vote(&dev(), "dev anna", Height(205), palisade_protocol::hash::Hash32([8; 32]));
+        let other = story().world.vote(&dev(), "dev anna", Height(205), Hash32([8; 32]));
         store.keep_votes([&own_vote("dev anna"), &own_vote("dev bert"), &other]).expect("votes");
         store.keep_share(&crate::protocol::own_share("anna")).expect("a share");
     })
@@ -141,17 +143,19 @@ fn stamped() -> Height {
 
 /// Headers that the story's hub does not know yet.
 fn next_headers() -> Message {
-    let mut world = story().world.clone();
-    world.mine(1);
-    let headers = vec![world.chain.last().expect("a block").header];
-    Message::Headers(palisade_protocol::message::Headers { headers })
+    static NEXT: LazyLock<Header> = LazyLock::new(|| {
+        let mut world = story().world.clone();
+        world.mine(1);
+        world.chain.last().expect("a block").header
+    });
+    Message::Headers(Headers { headers: vec![*NEXT] })
 }
 
 fn hub_answers() -> Vec<Vec<u8>> {
     let record = async {
         let dir = scratch::dir();
         let file = dir.path().join("log.sqlite");
-        std::fs::copy(story().log_file(), &file).expect("a copy");
+        std::fs::write(&file, &story().log).expect("a copy");
         let hub = Hub::new(story().world.ledger.clone(), Store::open(&file).expect("a log"));
         let stop = Shutdown::manual();
         let recording = Recording::of(&serve(&hub, &stop).await).await;

@@ -204,7 +204,7 @@ fn is_success(answer: &[u8]) -> bool {
 async fn said(router: Router, bytes: &[u8]) -> Vec<u8> {
     let (mut client, server) = tokio::io::duplex(1 << 16);
     let service = TowerToHyperService::new(router);
-    let serving = http1::Builder::new().serve_connection(TokioIo::new(server), service);
+    let serving = http1::Builder::new().half_close(true).serve_connection(TokioIo::new(server), service);
     let asking = async {
         let mut answer = Vec::new();
         let (mut receiver, mut sender) = tokio::io::split(&mut client);

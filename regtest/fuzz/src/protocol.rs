@@ -25,7 +25,7 @@ use palisade_protocol::message::{Message, StakeIncluded};
 use palisade_protocol::params::{Params, ParamsDocument};
 use palisade_protocol::proof::{FinalityProof, TrustRoot};
 use palisade_protocol::timestamp::TimestampFile;
-use palisade_protocol::units::{BtcHeight, Epoch, Height};
+use palisade_protocol::units::{Epoch, Height};
 use palisade_regtest::world::{bls_secret, provider_key, secret};
 
 pub(crate) const TARGETS: &[Target] = &[
@@ -246,9 +246,10 @@ fn headers(bytes: &[u8]) -> Outcome {
         return Outcome::Refused;
     }
     let headers: Vec<Header> = chunks.filter_map(|chunk| canonical(chunk)).collect();
-    let mut chain = HeaderChain::new(HeaderRules::regtest(), BtcHeight(0), &headers[..headers.len().min(1)]);
-    let accepted =
-        chain.as_mut().is_ok_and(|chain| chain.accept(headers.get(1..).unwrap_or_default()).is_ok());
+    // A light client begins with as many as the time of the next one depends on.
+    let (base, next) = headers.split_at(headers.len().min(11));
+    let mut chain = HeaderChain::new(HeaderRules::regtest(), story().proof.headers_from, base);
+    let accepted = chain.as_mut().is_ok_and(|chain| chain.accept(next).is_ok());
     (accepted && story().proof.verify(&story().root, &headers).is_ok()).into()
 }
 

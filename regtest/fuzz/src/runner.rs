@@ -15,8 +15,8 @@ use tempfile::TempDir;
 
 /// Memory that a target may use, its own world included.
 const MEMORY_MB: usize = 1_024;
-/// Time that one input may take.
-const INPUT_TIME_S: u64 = 20;
+/// Time that one input may take: a key file may ask for seconds of Argon2 on a machine that is not busy.
+const INPUT_TIME_S: u64 = 60;
 
 /// How to run.
 #[derive(Debug)]
@@ -93,6 +93,7 @@ impl Runner {
         let temporary = temporary()?;
         let status = Command::new(&self.program)
             .env("PALISADE_FUZZ_TARGET", target.name)
+            .env("PALISADE_FUZZ_SEEDS", dir.join("seeds"))
             .env("TMPDIR", temporary.path())
             .arg(format!("-max_total_time={}", self.each.as_secs().max(1)))
             .arg(format!("-max_len={}", (2 * longest).max(4_096)))

@@ -45,7 +45,7 @@ pub(crate) const TARGETS: &[Target] = &[
                 "stake\n--provider\n{key}\n--amount\n0.5 BTC\n--lock\n30 days\n--fee-rate\n2",
                 "withdraw\n--backup\nfile\n--cookie\nfile\n--stake\nab\n--to\n{address}",
                 "--json\nstatus\nab",
-                "extend\nab\n--amount\n1 BTC\n--lock\n2027-03-01",
+                "extend\nab\n--add\n1 BTC\n--lock\n2027-03-01",
             ]
             .map(|line| {
                 line.replace("{key}", &holder::provider())

@@ -5,7 +5,7 @@
 use crate::scratch;
 use bitcoin::block::Header;
 use palisade_hub::ledger::Ledger;
-use palisade_hub::store::Store;
+use palisade_hub::store::{FILE, Store};
 use palisade_hub::{proofs, timestamps};
 use palisade_protocol::block::{Block, MessageBytes};
 use palisade_protocol::context::{ChainId, Terms};
@@ -13,6 +13,7 @@ use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
 use palisade_protocol::governance::{Action, Governors, NewChain, Resume};
 use palisade_protocol::hash::{Hash32, sha256};
 use palisade_protocol::message::Message;
+use palisade_protocol::params::ParamsDocument;
 use palisade_protocol::proof::{FinalityProof, TrustRoot};
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::timestamp::TimestampFile;
@@ -21,9 +22,8 @@ use palisade_regtest::world::{
     COVENANT, GOVERNANCE, Wish, World, governance_key, provider_key, secret, transaction, unbonding,
 };
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::LazyLock;
-use tempfile::TempDir;
 
 const ZERO: [&str; 4] = ["anna", "bert", "carl", "dora"];
 const DEV: [&str; 4] = ["dev anna", "dev bert", "dev carl", "dev dora"];
@@ -79,15 +79,8 @@ pub struct Story {
     pub ots: TimestampFile,
     /// Digests that are stamped in the log.
     pub digests: Vec<Hash32>,
-    /// The log of `world`, on disk.
-    log: (TempDir, PathBuf),
-}
-
-impl Story {
-    /// The log on disk, closed. Copy it: nobody may change it.
-    pub fn log_file(&self) -> &Path {
-        &self.log.1
-    }
+    /// The file with the log of `world`.
+    pub log: Vec<u8>,
 }
 
 /// The story. It is told once in a process.
@@ -101,15 +94,17 @@ fn tell() -> Story {
     let digests: Vec<Hash32> = (0..5u8).map(|number| sha256(&[&[number]])).collect();
     let stamped = world.ledger.next_height();
     finality(&mut world, &digests);
-    let log = keep(&world, stamped, &digests);
-    let store = Store::open(&log.1).expect("a log");
+    let log = scratch::written(FILE, |path| keep(path, &world, stamped, &digests));
+    let dir = scratch::dir();
+    let path = dir.path().join(FILE);
+    std::fs::write(&path, &log).expect("a place");
+    let store = Store::open(&path).expect("a log");
     let root = proofs::root(&world.ledger, None).expect("a first set");
     let proof = proofs::plan(&world.ledger, &dev(), PROVEN).expect("a plan").fill(&store).expect("a proof");
     let headers = world.chain[proof.headers_from.0 as usize..].iter().map(|block| block.header).collect();
     let found = store.find_digest(&digests[0]).expect("a log").expect("it was stamped");
     let plan = timestamps::plan(digests[0], found, &world.ledger).expect("an anchor");
     let ots = plan.fill(&store).expect("a file");
-    drop(store);
     let mut whole = world.clone();
     trouble(&mut whole);
     let (told, closed) = replayed(&whole);
@@ -204,28 +199,25 @@ fn trouble(world: &mut World) {
     world.close();
     let newer = world.ledger.params()[0].document().clone();
     let from_height = BtcHeight(world.btc_height() + 1_000);
-    let newer = palisade_protocol::params::ParamsDocument { from_height, w: newer.w + 1, ..newer };
+    let newer = ParamsDocument { from_height, lapse_blocks: newer.lapse_blocks + 1, ..newer };
     world.govern(Action::SetParams(Box::new(newer))).expect("good parameters");
     world.reorg(7, &[]).expect("a longer chain");
     world.close();
     world.govern(Action::Resume(Resume { accepted: Vec::new() })).expect("a tripped breaker");
-    let governors = Governors::new(GOVERNANCE.map(governance_key).to_vec(), 3).expect("members");
-    world.govern(Action::RotateKeys(governors)).expect("a decision");
+    let governors = Governors::new(GOVERNANCE[..2].iter().map(|name| governance_key(name)).collect(), 2);
+    world.govern(Action::RotateKeys(governors.expect("members"))).expect("a decision");
     world.close();
 }
 
-/// The log on disk, as a hub would have written it.
-fn keep(world: &World, stamped: Height, digests: &[Hash32]) -> (TempDir, PathBuf) {
-    let dir = scratch::dir();
-    let path = dir.path().join(palisade_hub::store::FILE);
-    let store = Store::open(&path).expect("a log");
+/// Writes the log as a hub would have.
+fn keep(path: &Path, world: &World, stamped: Height, digests: &[Hash32]) {
+    let store = Store::open(path).expect("a log");
     let mut ledger = Ledger::new(world.ledger.genesis().clone());
     for block in &world.log {
         let events = ledger.replay(block).expect("a sound block");
         let digests = if block.header.height == stamped { digests } else { &[] };
-        store.append(block, &events, digests).expect("a place in memory");
+        store.append(block, &events, digests).expect("a place");
     }
-    (dir, path)
 }
 
 /// Messages of each kind, evenly from the whole log, and blocks with the most messages.

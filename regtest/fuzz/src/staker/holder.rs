@@ -33,13 +33,17 @@ fn keys() -> &'static Keys {
 }
 
 pub(super) fn key() -> Keypair {
-    *keys().staking(0).expect("a key")
+    static KEY: LazyLock<Keypair> = LazyLock::new(|| *keys().staking(0).expect("a key"));
+    *KEY
 }
 
 /// Where the holder's coins come from and go to.
 pub(super) fn script() -> ScriptBuf {
-    let secret = keys().coin_key(Branch::Receive, 0).expect("a key");
-    ScriptBuf::new_p2tr(SECP256K1, secret.x_only_public_key(SECP256K1).0, None)
+    static SCRIPT: LazyLock<ScriptBuf> = LazyLock::new(|| {
+        let secret = keys().coin_key(Branch::Receive, 0).expect("a key");
+        ScriptBuf::new_p2tr(SECP256K1, secret.x_only_public_key(SECP256K1).0, None)
+    });
+    SCRIPT.clone()
 }
 
 pub(super) fn address() -> String {
