@@ -245,7 +245,7 @@ fn headers(bytes: &[u8]) -> Outcome {
     if !chunks.remainder().is_empty() {
         return Outcome::Refused;
     }
-    let headers: Vec<Header> = chunks.filter_map(|chunk| canonical(chunk)).collect();
+    let headers: Vec<Header> = chunks.filter_map(canonical).collect();
     // A light client begins with as many as the time of the next one depends on.
     let (base, next) = headers.split_at(headers.len().min(11));
     let mut chain = HeaderChain::new(HeaderRules::regtest(), story().proof.headers_from, base);

@@ -50,7 +50,7 @@ enum Commands {
     Init(Box<Init>),
     /// Decides.
     #[command(subcommand)]
-    Governance(Governance),
+    Governance(Box<Governance>),
 }
 
 pub(super) fn lines() -> Vec<Vec<u8>> {
