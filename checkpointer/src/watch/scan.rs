@@ -46,6 +46,8 @@ impl Watcher {
     }
 
     fn move_mark(&mut self, mark: Mark) -> Result<(), FileError> {
+        // Also after a start that finds no new block.
+        self.meters.height.set(mark.height.0.into());
         if self.mark != Some(mark) {
             self.book.set_mark(&mark)?;
             self.mark = Some(mark);
@@ -88,7 +90,6 @@ impl Watcher {
                 self.learn(&evidence, "a slashing in a block")?;
             }
             self.move_mark(Mark { height, block: hash, ..mark })?;
-            self.meters.height.set(height.0.into());
         }
         Ok(end == tip.height)
     }

@@ -51,7 +51,8 @@ impl Voter {
     /// Takes blocks in order; `false` if one was refused.
     async fn take_page(&self, blocks: &[Block], refused: &mut Option<Hash32>) -> anyhow::Result<bool> {
         self.health.recover("hub");
-        self.moment().behind = blocks.len() >= FAR;
+        let is_far = blocks.len() >= FAR;
+        self.moment().behind |= is_far;
         self.watch_chains();
         let is_refused = |block: &Block| *refused == Some(sha256(&[&block.to_bytes()]));
         let known = refused.and_then(|_| blocks.iter().position(is_refused));
@@ -75,6 +76,8 @@ impl Voter {
                 (Some(why), _) => return Err(why.into()),
             }
         }
+        // The last of many pages is old news, too, until it is taken.
+        self.moment().behind = is_far;
         Ok(known.is_none())
     }
 

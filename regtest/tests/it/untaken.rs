@@ -220,7 +220,10 @@ async fn a_voter_goes_on_as_the_table_says_whatever_the_hub_answers_and_stays_up
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        in_time(&voter.name, settled).await;
+        let waited = tokio::time::timeout(Duration::from_secs(60), settled).await;
+        let log = || std::fs::read_to_string(voter.voter.log()).unwrap_or_default();
+        let times = Door::ALL.map(|door| voter.times(door));
+        assert!(waited.is_ok(), "{}: sent {times:?} times\n{}", voter.name, log());
     }
     for voter in &mut voters {
         voter.check().await;

@@ -147,7 +147,7 @@ async fn a_voter_thousands_of_blocks_behind_that_nobody_waited_for_signs_nothing
     let terms = Terms { epoch_length: 20, voted_every: 5, minimum_power_sat: 400_000 };
     let mut history = History::new(terms, &[("anna", 400_000), ("otto", 4_000_000)]);
     history.go_on(AWAY, Some("otto"));
-    let network = history.network(Duration::from_millis(100)).await;
+    let network = history.network(Duration::from_millis(300)).await;
     let otto = network.another("otto");
     let before = last_final(&network);
     assert!(before.0 + 20 >= AWAY && network.certified(&ChainId::zero()).len() > 380);
@@ -158,7 +158,7 @@ async fn a_voter_thousands_of_blocks_behind_that_nobody_waited_for_signs_nothing
     let (missed, _) = missed_and_votes(&voter).await;
     let first = *voter.voter.journal.voted(&ChainId::zero()).unwrap().keys().next().unwrap();
     assert!(first > before, "{first} was final at {before}");
-    voter.until("it goes on", |status| status.chains[0].votes >= 12).await;
+    voter.until("it goes on", |status| status.chains[0].votes >= 8).await;
     // What was missed was missed while it was away.
     assert_eq!(missed_and_votes(&voter).await.0, missed);
     assert!(missed > 300, "its key was in the sets: {missed}");

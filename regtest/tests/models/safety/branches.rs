@@ -134,7 +134,8 @@ impl Branches {
         // Its log may have fewer of these certificates than it holds.
         let logged = (0..=held).rev().filter(|logged| *logged < self.ledgers[branch].len());
         let due = logged.filter_map(|logged| self.due_with_log(member, branch, (logged, held), last));
-        let due: Vec<Due> = due.collect();
+        // Where its log is short and it has not voted yet, an earlier height is due first: that is a state before this one.
+        let due: Vec<Due> = due.filter(|due| due.height.0 == self.parting + held as u64).collect();
         assert!(due.windows(2).all(|pair| pair[0] == pair[1]), "whatever the log has: {due:?}");
         let due = due.first()?;
         let place = Place { height: due.height.0, branch };
