@@ -6,11 +6,12 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help deps bitcoind build binaries check test nightly demo report replay up down bench clean
+.PHONY: help deps bitcoind build binaries check test fuzz nightly load demo report replay up down bench clean
 
 # An empty BITCOIND is the same as none. See regtest/bitcoind/provision.sh for where a bitcoind comes from.
 find-bitcoind = BITCOIND="$$(regtest/bitcoind/provision.sh)"; export BITCOIND
 programs := $(or $(CARGO_TARGET_DIR),target)/release
+fuzz-programs := $(or $(CARGO_TARGET_DIR),target)/debug
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -28,6 +29,8 @@ build: bitcoind ## everything that the other targets need, from the network
 	cargo build --release --workspace --locked
 	cargo build --workspace --locked
 	cargo test --workspace --locked --no-run
+	CARGO_INCREMENTAL=0 RUSTC_WORKSPACE_WRAPPER="$$PWD/regtest/fuzz/rustc.sh" cargo build --workspace --locked \
+	  --features palisade-fuzz/libfuzzer --bin palisade-fuzz-target
 
 binaries: deps ## the programs, in target/release
 	@cargo build --release --workspace --locked
@@ -44,12 +47,30 @@ test: binaries ## all tests, on a real bitcoind
 	cargo build --workspace --locked
 	cargo test --workspace --locked
 
-nightly: binaries ## what takes hours: the larger models, and faults at points that SEEDS seeds draw (200 by default)
+# Our own crates are compiled once more, to tell libFuzzer where they went; what they rest on is not.
+fuzz: deps ## hostile bytes for every decoder and endpoint, for MINUTES in all (30); ONLY=NAME for some, REPLAY=FILE for one input
+	@$(find-bitcoind)
+	cargo build --workspace --locked --bin palisade-fuzz
+	if [ -n "$(REPLAY)" ]; then exec "$(fuzz-programs)/palisade-fuzz" --replay "$(REPLAY)"; fi
+	CARGO_INCREMENTAL=0 RUSTC_WORKSPACE_WRAPPER="$$PWD/regtest/fuzz/rustc.sh" cargo build --workspace --locked \
+	  --features palisade-fuzz/libfuzzer --bin palisade-fuzz-target
+	exec "$(fuzz-programs)/palisade-fuzz" --program "$(fuzz-programs)/palisade-fuzz-target" --dir "$(fuzz-programs)/../fuzz" \
+	  --only "$(ONLY)" --seconds "$$(awk 'BEGIN { print int(60 * $(or $(MINUTES),30)) }')"
+
+nightly: binaries ## what takes hours: the larger models, hostile bytes, faults at points that SEEDS seeds draw (200 by default), loads
 	@$(find-bitcoind)
 	cargo build --workspace --locked
 	PALISADE_MODEL_FAULTS=1 cargo test -p palisade-finality-provider --lib --locked model:: -- --nocapture
 	PALISADE_MODEL_FAULTS=1 cargo test -p palisade-regtest --test models --locked -- --nocapture
+	$(MAKE) fuzz
 	"$(programs)/palisade-faults" --seeds $(or $(SEEDS),200)
+	"$(programs)/palisade-load" run --seconds $(or $(LOAD_SECONDS),60)
+	"$(programs)/palisade-load" run --seconds $(or $(LOAD_SECONDS),60) --dear
+	"$(programs)/palisade-load" storm
+
+load: binaries ## a hub under 10,000 invalid messages a second, for LOAD_SECONDS seconds (60 by default)
+	@cargo build --workspace --locked --bin palisade-demo
+	exec "$(programs)/palisade-load" run --seconds $(or $(LOAD_SECONDS),60)
 
 demo: binaries ## the whole story on a real regtest bitcoind; DEMO_DIR=DIR keeps it where you say
 	@$(find-bitcoind)
@@ -71,7 +92,7 @@ up: binaries ## the same network left running, for hands-on staking
 down: binaries ## stop what `make up` started
 	@exec "$(programs)/palisade-demo" down
 
-bench: binaries ## our speed beside libsecp256k1; BENCH_FULL=1 for a million stakes
+bench: binaries ## our speed beside libsecp256k1; BENCH_FULL=1 for a million stakes, BENCH_ONLY=PART for one
 	@$(find-bitcoind)
 	cargo bench --package palisade-regtest --bench speed --locked
 

@@ -17,9 +17,10 @@ use palisade_hub::store::StoreError;
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::hash::Hash32;
 use palisade_staker::purse::PurseError;
+use prometheus::IntGauge;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Why a pass of the work did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -169,8 +170,10 @@ impl Shell {
             let replica = replica.context("own copy of the log")?;
             let network = replica.ledger().network();
             let mut work = make(replica, hub, bitcoin, &health)?;
+            let took = IntGauge::new("pass_ms", "How long the newest pass took, in milliseconds.")?;
+            health.registry().register(Box::new(took.clone()))?;
             gate.open(axum::Router::new());
-            repeat(&mut work, network, poll, &health).await
+            repeat(&mut work, network, poll, &health, &took).await
         });
         let repeat = async {
             let ended = tokio::select! {
@@ -237,16 +240,19 @@ async fn repeat<W: Work>(
     network: bitcoin::Network,
     poll: Duration,
     health: &Health,
+    took: &IntGauge,
 ) -> anyhow::Result<()> {
     let mut backoff = poll;
     let mut met = false;
     loop {
+        let began = Instant::now();
         let done = match met {
             true => work.pass().await,
             false => {
                 work.bitcoin().check_network(network).await.map(|()| Pass::Worked).map_err(PassError::from)
             }
         };
+        took.set(i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX));
         match done {
             Ok(pass) => {
                 met = true;

@@ -158,7 +158,7 @@ fn only_makers(door: &Door) -> Result<(), ApiError> {
 
 async fn submit(State(door): State<Door>, Api(body): Api<Bytes>) -> Answer<Receipt> {
     only_makers(&door)?;
-    let bytes = MessageBytes::parse(&body).map_err(Rejected::from)?;
+    let bytes = MessageBytes::unread(&body).map_err(Rejected::from)?;
     let (id, height) = door.hub.submit(bytes)?.await.map_err(|_| stopping())??;
     Ok(Json(Receipt { id, height }))
 }

@@ -5,8 +5,9 @@ use crate::ledger::Ledger;
 use crate::store::{Store, StoreError};
 use bitcoin::Amount;
 use palisade_protocol::anchor::Anchor;
-use palisade_protocol::bls::BlsInvalid;
+use palisade_protocol::bls::{BlsInvalid, BlsPublicKey};
 use palisade_protocol::checkpoint::CheckpointShare;
+use palisade_protocol::context::Context;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::{Epoch, Height};
 
@@ -60,8 +61,15 @@ impl ShareError {
     }
 }
 
-/// Judges a share against the ledger and keeps it.
-pub fn add(share: &CheckpointShare, ledger: &Ledger, store: &Store) -> Result<(), ShareError> {
+/// Who must have signed a share, and for what.
+#[derive(Debug, Clone)]
+pub struct Signer {
+    context: Context,
+    key: BlsPublicKey,
+}
+
+/// Judges a share by the ledger: all but its signature.
+pub fn signer(share: &CheckpointShare, ledger: &Ledger, store: &Store) -> Result<Signer, ShareError> {
     let epoch = share.epoch;
     let zero = ledger.chains().first().ok_or(ShareError::NoSet(epoch))?;
     let fixed = zero.sets.get(&epoch).ok_or(ShareError::NoSet(epoch))?;
@@ -75,7 +83,12 @@ pub fn add(share: &CheckpointShare, ledger: &Ledger, store: &Store) -> Result<()
         return Err(ShareError::Repeated);
     }
     let bls = ledger.providers().get(&share.key).and_then(|provider| provider.bls.as_ref());
-    share.verify(&zero.checkpoint, bls.ok_or(ShareError::NotMember)?)?;
+    Ok(Signer { context: zero.checkpoint, key: *bls.ok_or(ShareError::NotMember)? })
+}
+
+/// Keeps a share that its signer has signed.
+pub fn keep(share: &CheckpointShare, signer: &Signer, store: &Store) -> Result<(), ShareError> {
+    share.verify(&signer.context, &signer.key)?;
     if store.keep_share(share)? { Ok(()) } else { Err(ShareError::Repeated) }
 }
 

@@ -1,10 +1,12 @@
 //! The solo engine: one process makes the blocks.
 //!
-//! One block per interval, empty or not, so messages cannot speed the clock up. A block is on disk before anybody hears
-//! of it: answers, readers and followers come after. Source: docs/protocol.md, section 8.1.
+//! One block per interval, empty or not, so messages cannot speed the clock up. Messages and votes are judged before a block takes
+//! them, so what is sent cannot hold the clock up either. A block is on disk before anybody hears of it: answers, readers and
+//! followers come after. Source: docs/protocol.md, section 8.1.
 
 use crate::checkpoints::{self, ShareError};
 use crate::ledger::{Event, Ledger, Rejected};
+use crate::mempool::Mempool;
 use crate::queue::{Bounds, Full, Queue, Waiting};
 use crate::replica::{self, ReplicaError};
 use crate::store::{Store, StoreError};
@@ -19,6 +21,7 @@ use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::num::NonZero;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::{oneshot, watch};
@@ -27,6 +30,8 @@ use tokio::sync::{oneshot, watch};
 const BLOCK: Bounds = Bounds { items: 2_000, bytes: 16 << 20 };
 /// Most messages that wait for a block.
 const WAITING: Bounds = Bounds { items: 10_000, bytes: 64 << 20 };
+/// Messages that a thread judges before it is asked again how many threads there should be.
+const ROUND: usize = 64;
 /// Most digests of a block's batch.
 const BATCH: Bounds = Bounds { items: MAX_DIGESTS, bytes: usize::MAX };
 /// Most digests that wait for a block's batch.
@@ -53,7 +58,7 @@ fn reply(door: VoteDoor, answer: VoteAnswer) {
 pub struct Hub {
     ledger: RwLock<Ledger>,
     store: Store,
-    messages: Queue<MessageBytes, Answer>,
+    messages: Mempool,
     digests: Queue<Hash32, Height>,
     votes: Queue<Vote, VoteAnswer>,
     tally: Mutex<VoteBook>,
@@ -73,7 +78,7 @@ impl Hub {
         Arc::new(Self {
             ledger: RwLock::new(ledger),
             store,
-            messages: Queue::new(WAITING),
+            messages: Mempool::new(WAITING),
             digests: Queue::new(WAITING_DIGESTS),
             votes: Queue::new(WAITING_VOTES),
             tally: Mutex::default(),
@@ -96,10 +101,51 @@ impl Hub {
         self.height.subscribe()
     }
 
-    /// Queues a message for the next block; the answer comes when that block is on disk.
+    /// Takes a message for the next block. The answer comes when it is refused, or when that block is on disk.
     pub fn submit(&self, bytes: MessageBytes) -> Result<oneshot::Receiver<Answer>, Full> {
-        let size = bytes.as_slice().len();
-        self.messages.put(bytes, size)
+        self.messages.put(bytes)
+    }
+
+    /// Judges what comes, messages and votes, for as long as it is polled. Nothing else does.
+    pub async fn judge(self: Arc<Self>) -> Infallible {
+        tokio::select! {
+            never = self.clone().judge_messages() => match never {},
+            never = self.count_votes() => match never {},
+        }
+    }
+
+    async fn judge_messages(self: Arc<Self>) -> Infallible {
+        loop {
+            self.messages.came().await;
+            let hub = self.clone();
+            if let Err(why) = tokio::task::spawn_blocking(move || hub.judge_waiting_messages()).await {
+                tracing::error!(%why, "messages were not judged");
+            }
+        }
+    }
+
+    /// Judges the messages that wait, until none does. Half of the cores see to it, for whatever comes there must be some left for
+    /// votes and blocks; and the ledger is looked at for one message at a time, so a block waits for no more than that.
+    pub fn judge_waiting_messages(&self) {
+        let judge = || {
+            let next = || self.messages.next_to_judge();
+            for (ticket, message) in std::iter::from_fn(next).take(ROUND) {
+                let judged = self.ledger().judge(&message);
+                self.messages.settle(ticket, judged);
+            }
+        };
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        loop {
+            let waiting = self.messages.to_judge();
+            if waiting == 0 {
+                return;
+            }
+            std::thread::scope(|scope| {
+                let helpers = waiting.min(cores / 2).saturating_sub(1);
+                (0..helpers).for_each(|_| drop(scope.spawn(judge)));
+                judge();
+            });
+        }
     }
 
     /// Queues a digest for the next block's batch; the answer, that block's height, comes when it is on disk.
@@ -114,8 +160,7 @@ impl Hub {
         self.votes.put(vote, size)
     }
 
-    /// Counts votes as they come, for as long as it is polled. Nothing else counts them.
-    pub async fn count_votes(self: Arc<Self>) -> Infallible {
+    async fn count_votes(self: Arc<Self>) -> Infallible {
         loop {
             self.votes.came().await;
             let hub = self.clone();
@@ -192,9 +237,10 @@ impl Hub {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Judges a share of a checkpoint and keeps it on disk.
+    /// Judges a share of a checkpoint and keeps it on disk. The ledger is free while the pairing is computed.
     pub fn checkpoint(&self, share: &CheckpointShare) -> Result<(), ShareError> {
-        checkpoints::add(share, &self.ledger(), &self.store)
+        let signer = checkpoints::signer(share, &self.ledger(), &self.store)?;
+        checkpoints::keep(share, &signer, &self.store)
     }
 
     /// Makes one block of what waits, signs it, keeps it, and only then answers. On an error the state in memory is ahead
@@ -202,14 +248,15 @@ impl Hub {
     pub fn make_block(&self, key: &Keypair) -> Result<(HubHeader, Vec<Event>), StoreError> {
         let mut answers = Vec::new();
         let mut messages = Vec::new();
+        let candidates = self.messages.take(BLOCK);
         let mut ledger = self.ledger.write().unwrap_or_else(PoisonError::into_inner);
         let height = ledger.next_height();
-        for (bytes, answer) in self.messages.take(BLOCK).into_iter().map(Waiting::split) {
-            let outcome = ledger.apply(&bytes).map(|id| (id, height));
-            if outcome.is_ok() {
-                messages.push(bytes);
+        for candidate in candidates {
+            let applied = ledger.apply_proven(&candidate.message, Some(&candidate.proven));
+            if applied.is_ok() {
+                messages.push(candidate.message.clone());
             }
-            answers.push((answer, outcome));
+            answers.push((candidate, applied.map(|id| (id, height))));
         }
         messages.extend(self.apply_due(&mut ledger)?);
         let stamped = self.digests.take(BATCH);
@@ -223,9 +270,8 @@ impl Hub {
         self.store.append(&Block { header, signature, messages }, &events, &digests)?;
         drop(ledger);
         self.announce(header.height);
-        for (answer, outcome) in answers {
-            // Whoever hung up can find the message in the log.
-            let _ = answer.send(outcome);
+        for (candidate, outcome) in answers {
+            candidate.answer(&outcome);
         }
         for (_, answer) in stamped.into_iter().map(Waiting::split) {
             let _ = answer.send(height);

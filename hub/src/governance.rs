@@ -232,7 +232,7 @@ fn accepted(text: &str) -> Result<AcceptedPower, String> {
 }
 
 /// Parameters from a file, which obey their own rules.
-fn read_params(file: &Path) -> Result<ParamsDocument, Failure> {
+pub fn read_params(file: &Path) -> Result<ParamsDocument, Failure> {
     let read = || -> anyhow::Result<ParamsDocument> {
         let document: ParamsDocument = serde_json::from_str(&bounded::read_text(file)?)?;
         Params::new(document.clone())?;
@@ -294,7 +294,7 @@ pub async fn run(command: Governance) -> Result<Done, Failure> {
 }
 
 /// A decision from its hex, or from a file of the hex or of the JSON that holds it.
-fn read_decision(given: &str) -> Result<GovernanceMessage, Failure> {
+pub fn read_decision(given: &str) -> Result<GovernanceMessage, Failure> {
     #[derive(Deserialize)]
     struct Printed {
         decision: String,

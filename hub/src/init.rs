@@ -165,13 +165,18 @@ impl Init {
             let header = bitcoin::constants::genesis_block(network).header;
             return Ok((vec![HeaderHex(header)], BtcHeight(0)));
         };
-        let text = bounded::read_text(file).with_context(|| format!("base headers {}", file.display()))?;
-        let headers = text.lines().filter(|line| !line.trim().is_empty()).map(|line| {
-            let header = bitcoin::consensus::encode::deserialize_hex(line.trim());
-            header.map(HeaderHex).with_context(|| format!("base headers {}", file.display()))
-        });
-        Ok((headers.collect::<anyhow::Result<_>>()?, BtcHeight(self.base_height.unwrap_or(0))))
+        Ok((read_base_headers(file)?, BtcHeight(self.base_height.unwrap_or(0))))
     }
+}
+
+/// Headers in hex, one a line.
+pub fn read_base_headers(file: &Path) -> anyhow::Result<Vec<HeaderHex>> {
+    let text = bounded::read_text(file).with_context(|| format!("base headers {}", file.display()))?;
+    let headers = text.lines().filter(|line| !line.trim().is_empty()).map(|line| {
+        let header = bitcoin::consensus::encode::deserialize_hex(line.trim());
+        header.map(HeaderHex).with_context(|| format!("base headers {}", file.display()))
+    });
+    headers.collect()
 }
 
 /// The table of the design: the demo's column for regtest, the mainnet-like one elsewhere.

@@ -35,6 +35,7 @@ pub mod event;
 mod expansion;
 mod finality;
 mod governance;
+mod judging;
 pub mod providers;
 mod registration;
 pub mod rejected;
@@ -45,6 +46,7 @@ pub mod state;
 
 pub use breaker::Trip;
 pub use event::Event;
+pub use judging::Proven;
 pub use rejected::Rejected;
 
 use anchors::Anchors;
@@ -274,22 +276,32 @@ impl Ledger {
 
     /// Applies a message to the block being made.
     pub fn apply(&mut self, bytes: &MessageBytes) -> Result<Hash32, Rejected> {
+        self.apply_proven(bytes, None)
+    }
+
+    /// The same of a message that may have been [judged](Ledger::judge) before: then only what is cheap is asked again.
+    pub fn apply_proven(
+        &mut self,
+        bytes: &MessageBytes,
+        proven: Option<&Proven>,
+    ) -> Result<Hash32, Rejected> {
         let id = bytes.id();
+        let known = proven.and_then(|proven| proven.of(id));
         let message = bytes.decode()?;
         let cause = id.to_string();
         match &message {
             Message::Headers(headers) => self.apply_headers(headers, &cause),
-            Message::Provider(registration) => self.apply_provider(registration),
-            Message::Stake(registration) => self.apply_stake(registration, id, &cause),
-            Message::Answer(answer) => self.apply_answer(answer, &cause),
-            Message::Consent(consent) => self.apply_consent(consent, &cause),
+            Message::Provider(registration) => self.apply_provider(registration, known),
+            Message::Stake(registration) => self.apply_stake(registration, known, id, &cause),
+            Message::Answer(answer) => self.apply_answer(answer, known, &cause),
+            Message::Consent(consent) => self.apply_consent(consent, known, &cause),
             Message::Included(included) => self.apply_included(included, &cause),
             Message::Spent(spent) => self.apply_spent(spent, &cause),
-            Message::Commitment(commitment) => self.apply_commitment(commitment),
-            Message::Certificate(certificate) => self.apply_certificate(certificate),
-            Message::Evidence(evidence) => self.apply_evidence(evidence, &cause),
-            Message::Governance(decision) => self.apply_governance(decision, &cause),
-            Message::Anchor(proof) => self.apply_anchor(proof, id),
+            Message::Commitment(commitment) => self.apply_commitment(commitment, known),
+            Message::Certificate(certificate) => self.apply_certificate(certificate, known),
+            Message::Evidence(evidence) => self.apply_evidence(evidence, known, &cause),
+            Message::Governance(decision) => self.apply_governance(decision, known, &cause),
+            Message::Anchor(proof) => self.apply_anchor(proof, known, id),
             Message::Batch(batch) => self.apply_batch(batch),
         }?;
         self.messages.push(id);

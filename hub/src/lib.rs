@@ -1,7 +1,7 @@
 //! The hub: the ledger of Palisade, the engine that makes its blocks, and what every process around it shares.
 //!
 //! * [`ledger`]: the deterministic state machine over messages. Pure.
-//! * [`store`], [`engine`]: the log on disk, and the process that writes it.
+//! * [`store`], [`mempool`], [`engine`]: the log on disk, what waits to come into it, and the process that writes it.
 //! * [`votes`], [`checkpoints`], [`timestamps`], [`digests`], [`proofs`]: what rests on the log without being a message, or is made from it.
 //! * [`client`], [`replica`]: how others read the log and check every root of it.
 //! * [`learning`], [`backup`]: what keeps a log, and a key from signing twice, when a machine is lost.
@@ -20,6 +20,7 @@ pub mod governance;
 pub mod init;
 pub mod learning;
 pub mod ledger;
+pub mod mempool;
 pub mod proofs;
 pub mod queue;
 pub mod replica;

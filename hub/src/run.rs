@@ -220,7 +220,7 @@ async fn make(
     }
 }
 
-/// Makes one block an interval, and counts votes as they come.
+/// Makes one block an interval, and judges messages and votes as they come.
 async fn solo(
     key: &Arc<Erased<Keypair>>,
     hub: Arc<Hub>,
@@ -229,7 +229,7 @@ async fn solo(
 ) -> anyhow::Result<()> {
     tokio::select! {
         ended = make_blocks(key, &hub, meters, shutdown) => ended,
-        never = hub.clone().count_votes() => match never {},
+        never = hub.clone().judge() => match never {},
     }
 }
 

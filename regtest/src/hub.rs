@@ -33,7 +33,7 @@ pub async fn serve(hub: &Arc<Hub>, stop: &Shutdown) -> String {
     url
 }
 
-/// Makes a block at each interval, and counts votes as they come, until the stop.
+/// Makes a block at each interval, and judges messages and votes as they come, until the stop.
 pub async fn make_blocks(hub: Arc<Hub>, key: Keypair, every: Duration, stop: Shutdown) {
     let blocks = async {
         let mut ticks = tokio::time::interval(every);
@@ -44,6 +44,6 @@ pub async fn make_blocks(hub: Arc<Hub>, key: Keypair, every: Duration, stop: Shu
     };
     tokio::select! {
         () = blocks => {}
-        never = hub.clone().count_votes() => match never {},
+        never = hub.clone().judge() => match never {},
     }
 }

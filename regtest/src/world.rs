@@ -25,7 +25,7 @@ use palisade_protocol::governance::{self, Action, GovernanceMessage, GovernanceS
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::inclusion::InclusionProof;
 use palisade_protocol::keys::{CovenantKey, HubKey};
-use palisade_protocol::message::Message;
+use palisade_protocol::message::{Message, TimestampBatch};
 use palisade_protocol::params::{ParamsDocument, Profile};
 use palisade_protocol::units::{BtcHeight, Height};
 use std::sync::Arc;
@@ -170,7 +170,10 @@ impl World {
     /// Records digests in the block being made, as the hub does.
     pub fn stamp(&mut self, digests: &[Hash32]) {
         let (height, context) = (self.ledger.next_height(), self.ledger.contexts().hub);
-        let batch = timestamps::batch(height, digests, &context, &keypair("hub"));
+        let mut batch = timestamps::batch(height, digests, &context, &keypair("hub"));
+        // A hub's has randomness in it.
+        let message = TimestampBatch::message(&context, height, &batch.root, batch.count);
+        batch.signature = schnorr("hub", &message);
         self.send(&Message::Batch(batch)).expect("a good batch");
     }
 }

@@ -205,10 +205,11 @@ impl StakeRecord {
         self.unbonding_signatures.insert(member, signature);
     }
 
-    /// What the staking transaction pays beside the stake: the wallet's change.
+    /// What the staking transaction pays beside the stake: the wallet's change. A record from elsewhere may claim any amounts.
     pub fn change(&self) -> Amount {
         let outputs = (0..).zip(&self.staking_tx.output).filter(|(vout, _)| *vout != self.outpoint.vout);
-        outputs.map(|(_, output)| output.value).sum()
+        let add = |sum: Amount, value| sum.checked_add(value).unwrap_or(Amount::MAX);
+        outputs.map(|(_, output)| output.value).fold(Amount::ZERO, add)
     }
 
     /// Whether its transaction spends one of these coins.
@@ -225,5 +226,19 @@ impl StakeRecord {
     /// The name to show: its id, or its place until it has one.
     pub fn name(&self) -> String {
         self.id.map_or_else(|| self.outpoint.to_string(), |id| id.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{registration, world};
+    use bitcoin::{Amount, ScriptBuf, TxOut};
+
+    #[test]
+    fn change_that_cannot_be_counted_is_more_than_all_bitcoin_and_no_crash() {
+        let mut record = registration(&mut world()).unwrap().1;
+        let more = TxOut { value: Amount::MAX, script_pubkey: ScriptBuf::new() };
+        record.staking_tx.output.extend([more.clone(), more]);
+        assert_eq!(record.change(), Amount::MAX);
     }
 }

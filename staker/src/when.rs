@@ -145,11 +145,14 @@ fn about(seconds: u64) -> String {
 fn parse_date(text: &str) -> Option<u64> {
     let parts: Vec<&str> = text.split('-').collect();
     let [year, month, day] = parts.as_slice() else { return None };
-    let lengths = (year.len(), month.len(), day.len());
+    // A longer number could be too large to count days with.
+    if (year.len(), month.len(), day.len()) != (4, 2, 2) {
+        return None;
+    }
     let (year, month, day) = (year.parse().ok()?, month.parse().ok()?, day.parse().ok()?);
     let days = days_until(year, month, day)?;
     // Only a day that exists comes back as itself.
-    (lengths == (4, 2, 2) && date_of(days) == (year, month, day)).then_some(days)
+    (date_of(days) == (year, month, day)).then_some(days)
 }
 
 /// Days from 1 January 1970 to a day of the Gregorian calendar (years counted from March, so that the leap day is last).
@@ -217,6 +220,8 @@ mod tests {
             "20,00 blocks",
             "5 years",
             "2027-3-1",
+            "18446744073709551615-03-01",
+            "2027-03-18446744073709551615",
             "2027-02-30",
             "01-03-2027",
         ];

@@ -130,7 +130,7 @@ mod tests {
     fn of_commitments() -> BTreeSet<&'static str> {
         let rules = include_str!("../../../hub/src/ledger/rejected.rs");
         let judge = include_str!("../../../hub/src/ledger/finality.rs");
-        let judge = between(judge, "fn apply_commitment", "The first epoch whose set");
+        let judge = between(judge, "fn judge_commitment", "fn apply_commitment");
         let names = judge.split("Rejected::").skip(1).map(|rest| {
             let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap();
             rest.get(..end).unwrap()

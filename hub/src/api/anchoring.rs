@@ -25,6 +25,9 @@ use tokio::sync::Semaphore;
 /// Files that are made at a time: making one costs much and asking for one nothing.
 static MAKERS: Semaphore = Semaphore::const_new(2);
 
+/// Shares that are judged at a time: each costs a pairing. The others wait in the order in which they came.
+static JUDGES: Semaphore = Semaphore::const_new(1);
+
 /// Makes a file in a thread of its own, unless too many are being made.
 async fn make<E: Into<ApiError> + Send + 'static>(
     file: impl FnOnce() -> Result<Vec<u8>, E> + Send + 'static,
@@ -50,8 +53,14 @@ fn octets(bytes: Vec<u8>) -> Octets {
 pub(super) async fn share(State(door): State<Door>, Api(body): Api<Bytes>) -> Answer<Value> {
     only_makers(&door)?;
     let share = CheckpointShare::from_bytes(&body).map_err(|why| unreadable("share of a checkpoint", why))?;
-    let kept = tokio::task::spawn_blocking(move || door.hub.checkpoint(&share)).await.map_err(broken)?;
-    kept?;
+    let turn = JUDGES.acquire().await.map_err(broken)?;
+    let judge = move || {
+        let kept = door.hub.checkpoint(&share);
+        // It goes along: a client that hangs up makes no room while its share is being judged.
+        drop(turn);
+        kept
+    };
+    tokio::task::spawn_blocking(judge).await.map_err(broken)??;
     Ok(Json(json!({ "kept": true })))
 }
 

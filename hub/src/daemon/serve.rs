@@ -6,6 +6,7 @@
 //!
 //! Not here: authentication and TLS. Messages authenticate themselves; a remote door belongs behind a proxy.
 
+use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,13 +14,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::Service as _;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -37,7 +39,8 @@ pub const DRAIN: Duration = Duration::from_secs(2);
 
 /// What all connections together may cost.
 struct Crowd {
-    /// Connections that are open at a time. Whoever comes next waits outside until one closes.
+    /// Connections that are open at a time. Whoever comes next waits outside until one closes, and while all are open each closes
+    /// after its next answer.
     connections: usize,
     /// Longest time that a connection may be open without the whole head of a request.
     head_time: Duration,
@@ -232,7 +235,7 @@ impl Server {
                 tracing::warn!(%why, "a connection was closed before its first request");
                 continue;
             }
-            let service = TowerToHyperService::new(router.clone());
+            let service = one_answer_if_full(TowerToHyperService::new(router.clone()), seats.clone());
             let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
             tokio::spawn(async move {
                 // A client that breaks off, or sends what is no HTTP, ends its own connection only.
@@ -269,6 +272,27 @@ impl Server {
             () = shutdown.requested() => None,
         }
     }
+}
+
+/// While no seat is free an answer ends its connection: whoever waits outside gets in after one request of those who are inside,
+/// however many connections somebody holds.
+fn one_answer_if_full<S>(
+    service: S,
+    seats: Arc<Semaphore>,
+) -> impl hyper::service::Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send>
+where
+    S: hyper::service::Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send>,
+{
+    service_fn(move |request| {
+        let (answer, seats) = (service.call(request), seats.clone());
+        async move {
+            let mut answer = answer.await?;
+            if seats.available_permits() == 0 {
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(answer)
+        }
+    })
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

@@ -4,6 +4,7 @@
 //! epoch for another header is void, and an alarm: more than a third of the set signed twice.
 //! Source: docs/protocol.md, sections 9.2 and 9.3.
 
+use super::judging::Under;
 use super::stake::Place;
 use super::{Event, Ledger, Rejected};
 use bitcoin::{BlockHash, OutPoint, Transaction, Txid};
@@ -113,14 +114,32 @@ impl Ledger {
         &self.anchors
     }
 
-    pub(super) fn apply_anchor(&mut self, proof: &InclusionProof, message: Hash32) -> Result<(), Rejected> {
+    /// Gives the anchor, its place and output, and who signed it.
+    pub(super) fn judge_anchor_proof(
+        &self,
+        proof: &InclusionProof,
+        known: Option<&Under>,
+    ) -> Result<(Anchor, Place, OutPoint, Vec<ProviderKey>), Rejected> {
         let (vout, anchor) = Anchor::find(&proof.transaction)?;
         let place = self.place_of(proof.block_hash)?;
         let outpoint = OutPoint { txid: proof.transaction.compute_txid(), vout };
         self.check_new(&anchor, place, proof.index, outpoint.txid)?;
-        let set = self.set_of_anchor(&anchor, place.height)?;
+        let (set, context) = self.set_of_anchor(&anchor, place.height)?;
         self.prove(proof)?;
-        let signers = self.verify_anchor(&anchor, set)?;
+        let signers = match known {
+            Some(_) => named_members(&anchor, set).map(|(_, member)| member.key).collect(),
+            None => self.verify_anchor(&anchor, (set, context))?,
+        };
+        Ok((anchor, place, outpoint, signers))
+    }
+
+    pub(super) fn apply_anchor(
+        &mut self,
+        proof: &InclusionProof,
+        known: Option<&Under>,
+        message: Hash32,
+    ) -> Result<(), Rejected> {
+        let (anchor, place, outpoint, signers) = self.judge_anchor_proof(proof, known)?;
         let (header, hub_height) = (anchor.header, self.next_height());
         let found = Anchored { header, place, index: proof.index, outpoint, signers, message, hub_height };
         self.record_anchor(anchor.epoch, found);
@@ -187,11 +206,7 @@ impl Ledger {
         anchor: &Anchor,
         (set, context): (&Set, Context),
     ) -> Result<Vec<ProviderKey>, Rejected> {
-        let named = anchor.signers();
-        let members: Vec<(u16, &Member)> = named
-            .iter()
-            .filter_map(|index| Some((*index, set.members().get(usize::from(*index))?)))
-            .collect();
+        let members: Vec<(u16, &Member)> = named_members(anchor, set).collect();
         let signers: Vec<Signer<'_>> = members
             .iter()
             .filter_map(|(index, member)| {
@@ -249,7 +264,7 @@ impl Ledger {
         Some(self.btc_height().since(newest.or(first_set)?))
     }
 
-    pub(super) fn apply_batch(&mut self, batch: &TimestampBatch) -> Result<(), Rejected> {
+    pub(super) fn judge_batch(&self, batch: &TimestampBatch) -> Result<(), Rejected> {
         let height = self.next_height();
         if self.anchors.batched {
             return Err(Rejected::Repeated("a block holds one batch"));
@@ -263,7 +278,11 @@ impl Ledger {
         let message = TimestampBatch::message(&self.contexts.hub, height, &batch.root, batch.count);
         let hub = self.genesis.document().hub_key;
         let bad = |_| Rejected::Batch("the hub's signature does not verify");
-        hub.verify(&message, &batch.signature).map_err(bad)?;
+        hub.verify(&message, &batch.signature).map_err(bad)
+    }
+
+    pub(super) fn apply_batch(&mut self, batch: &TimestampBatch) -> Result<(), Rejected> {
+        self.judge_batch(batch)?;
         self.anchors.batched = true;
         Ok(())
     }
@@ -287,6 +306,12 @@ impl Ledger {
             self.anchors.milestones.insert(header.height, milestone);
         }
     }
+}
+
+/// The members of a set that an anchor says have signed it.
+fn named_members<'a>(anchor: &Anchor, set: &'a Set) -> impl Iterator<Item = (u16, &'a Member)> {
+    let named = anchor.signers().into_iter();
+    named.filter_map(|index| Some((index, set.members().get(usize::from(index))?)))
 }
 
 impl OfEpoch {

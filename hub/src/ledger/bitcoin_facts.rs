@@ -68,7 +68,8 @@ impl Ledger {
         Ok(place)
     }
 
-    pub(super) fn apply_included(&mut self, included: &StakeIncluded, cause: &str) -> Result<(), Rejected> {
+    /// Gives the place of the staking transaction.
+    pub(super) fn judge_included(&self, included: &StakeIncluded) -> Result<Place, Rejected> {
         let (_, stake) = self.stakes.find(&included.stake).ok_or(Rejected::UnknownStake(included.stake))?;
         if stake.contract.coin.outpoint.txid != included.proof.transaction.compute_txid() {
             return Err(Rejected::NotStaking);
@@ -79,11 +80,17 @@ impl Ledger {
         let lock = stake.contract.lock;
         let place = self.prove(&included.proof)?;
         check_not_matured(place.height, lock, self.btc_height())?;
+        Ok(place)
+    }
+
+    pub(super) fn apply_included(&mut self, included: &StakeIncluded, cause: &str) -> Result<(), Rejected> {
+        let place = self.judge_included(included)?;
         self.book_transaction(&included.proof.transaction, place, cause);
         Ok(())
     }
 
-    pub(super) fn apply_spent(&mut self, spent: &OutputSpent, cause: &str) -> Result<(), Rejected> {
+    /// Gives the place of the spend.
+    pub(super) fn judge_spent(&self, spent: &OutputSpent) -> Result<Place, Rejected> {
         let watched =
             self.stakes.watched(&spent.outpoint).ok_or(Rejected::Spend("no stake has that output"))?;
         let (Watched::Staking(index) | Watched::Unbonding(index)) = watched;
@@ -103,8 +110,12 @@ impl Ledger {
         if !exists {
             return Err(Rejected::NotReported);
         }
-        let place = self.prove(&spent.proof)?;
-        self.book_transaction(transaction, place, cause);
+        self.prove(&spent.proof)
+    }
+
+    pub(super) fn apply_spent(&mut self, spent: &OutputSpent, cause: &str) -> Result<(), Rejected> {
+        let place = self.judge_spent(spent)?;
+        self.book_transaction(&spent.proof.transaction, place, cause);
         Ok(())
     }
 

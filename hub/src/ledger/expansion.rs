@@ -1,5 +1,6 @@
 //! Expansions: a stake that becomes a larger or longer one without leaving. Source: docs/protocol.md, section 5.7.
 
+use super::judging::Under;
 use super::stake::Stake;
 use super::state::StakeState;
 use super::{Ledger, Rejected};
@@ -78,7 +79,12 @@ impl Ledger {
         Ok(index)
     }
 
-    pub(super) fn apply_consent(&mut self, consent: &ExpansionConsent, cause: &str) -> Result<(), Rejected> {
+    /// Gives the stake's place.
+    pub(super) fn judge_consent(
+        &self,
+        consent: &ExpansionConsent,
+        known: Option<&Under>,
+    ) -> Result<usize, Rejected> {
         let (index, stake) = self.stakes.find(&consent.stake).ok_or(Rejected::UnknownStake(consent.stake))?;
         if stake.consents.contains_key(&consent.member) {
             return Err(Rejected::Repeated("the member has consented"));
@@ -89,11 +95,23 @@ impl Ledger {
         let sighash = self.expansion_sighash(&consent.stake)?;
         let member = consent.member;
         stake.contract.keys.committee().index_of(&member).ok_or(Rejected::Expansion("not a member"))?;
-        let good = member.verify(&sighash, &consent.signature);
-        good.map_err(|_| Rejected::Expansion("the consent's signature does not verify"))?;
+        if known.is_none() {
+            let good = member.verify(&sighash, &consent.signature);
+            good.map_err(|_| Rejected::Expansion("the consent's signature does not verify"))?;
+        }
+        Ok(index)
+    }
+
+    pub(super) fn apply_consent(
+        &mut self,
+        consent: &ExpansionConsent,
+        known: Option<&Under>,
+        cause: &str,
+    ) -> Result<(), Rejected> {
+        let index = self.judge_consent(consent, known)?;
         let now = self.now(cause);
         self.stakes.change(index, now, &mut self.providers, |stake| {
-            stake.consents.insert(member, consent.signature);
+            stake.consents.insert(consent.member, consent.signature);
         });
         Ok(())
     }

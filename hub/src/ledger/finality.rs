@@ -1,7 +1,8 @@
 //! Commitments, certificates and evidence. Source: docs/protocol.md, sections 7.1, 7.4 and 7.5.
 
+use super::judging::Under;
 use super::{Event, Ledger, Rejected};
-use palisade_protocol::context::ChainId;
+use palisade_protocol::context::{ChainId, Context};
 use palisade_protocol::finality::certificate::Certificate;
 use palisade_protocol::finality::commitment::Commitment;
 use palisade_protocol::finality::evidence::Evidence;
@@ -15,7 +16,12 @@ use palisade_protocol::units::{Epoch, Height};
 const MAX_REPLACED: usize = 7;
 
 impl Ledger {
-    pub(super) fn apply_commitment(&mut self, commitment: &Commitment) -> Result<(), Rejected> {
+    /// Gives the context that the commitment is signed for.
+    pub(super) fn judge_commitment(
+        &self,
+        commitment: &Commitment,
+        known: Option<&Under>,
+    ) -> Result<Context, Rejected> {
         let provider =
             self.providers.get(&commitment.key).ok_or(Rejected::UnknownProvider(commitment.key))?;
         if provider.exposed_at.is_some() {
@@ -40,8 +46,21 @@ impl Ledger {
         if commitment.epoch < first || commitment.epoch > last {
             return Err(Rejected::Epoch { found: commitment.epoch, first, last });
         }
-        let bad = |_| Rejected::Commitment("the provider's signature does not verify");
-        commitment.verify(&chain.commitment).map_err(bad)?;
+        let context = chain.commitment;
+        if !matches!(known, Some(Under::Context(known)) if *known == context) {
+            let bad = |_| Rejected::Commitment("the provider's signature does not verify");
+            commitment.verify(&context).map_err(bad)?;
+        }
+        Ok(context)
+    }
+
+    pub(super) fn apply_commitment(
+        &mut self,
+        commitment: &Commitment,
+        known: Option<&Under>,
+    ) -> Result<(), Rejected> {
+        self.judge_commitment(commitment, known)?;
+        let ahead = self.genesis.document().nonce_roots_ahead;
         self.providers.commit(&commitment.key, commitment.epoch, commitment.root, ahead as usize);
         Ok(())
     }
@@ -77,7 +96,12 @@ impl Ledger {
         terms.epoch_of(self.next_height()).0.saturating_sub(terms.epoch_of(height).0)
     }
 
-    pub(super) fn apply_certificate(&mut self, certificate: &Certificate) -> Result<(), Rejected> {
+    /// Gives the chain's place and name.
+    pub(super) fn judge_certificate(
+        &self,
+        certificate: &Certificate,
+        known: Option<&Under>,
+    ) -> Result<(usize, ChainId), Rejected> {
         let ballot = &certificate.ballot;
         let context = ballot.context;
         let index = self.chains.iter().position(|chain| chain.vote == context);
@@ -96,9 +120,20 @@ impl Ledger {
         if self.btc_height() > certificate.set.expiry {
             return Err(Rejected::Expired(certificate.set.expiry));
         }
-        certificate.verify(&chain.terms)?;
-        let (id, height, block) = (chain.id().clone(), ballot.height, ballot.block);
-        self.record_certificate(index, height, block, epoch);
+        if known.is_none() {
+            certificate.verify(&chain.terms)?;
+        }
+        Ok((index, chain.id().clone()))
+    }
+
+    pub(super) fn apply_certificate(
+        &mut self,
+        certificate: &Certificate,
+        known: Option<&Under>,
+    ) -> Result<(), Rejected> {
+        let (index, id) = self.judge_certificate(certificate, known)?;
+        let (height, block) = (certificate.ballot.height, certificate.ballot.block);
+        self.record_certificate(index, height, block, certificate.set.epoch);
         self.events.push(Event::Final { chain: id, height, block });
         Ok(())
     }
@@ -143,13 +178,26 @@ impl Ledger {
         self.certificates = self.certificates.saturating_add(1);
     }
 
-    pub(super) fn apply_evidence(&mut self, evidence: &Evidence, cause: &str) -> Result<(), Rejected> {
+    pub(super) fn judge_evidence(&self, evidence: &Evidence, known: Option<&Under>) -> Result<(), Rejected> {
         let key = evidence.key();
         let provider = self.providers.get(&key).ok_or(Rejected::UnknownProvider(key))?;
         if provider.exposed_at.is_some() {
             return Err(Rejected::Repeated("the key is known to be out"));
         }
-        evidence.secret()?;
+        if known.is_none() {
+            evidence.secret()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn apply_evidence(
+        &mut self,
+        evidence: &Evidence,
+        known: Option<&Under>,
+        cause: &str,
+    ) -> Result<(), Rejected> {
+        self.judge_evidence(evidence, known)?;
+        let key = evidence.key();
         let at = self.next_height();
         let now = self.now(cause);
         self.providers.expose(&key, at);

@@ -1,20 +1,35 @@
 //! Decisions of governance. Source: docs/protocol.md, section 8.4.
 
 use super::chains::Chain;
+use super::judging::Under;
 use super::{Event, Ledger, Rejected};
 use palisade_protocol::governance::{Action, GovernanceMessage, NewChain, Recovery, Resume};
 use palisade_protocol::params::{Params, ParamsDocument};
 
 impl Ledger {
-    pub(super) fn apply_governance(
-        &mut self,
+    /// Judges who has decided. What is decided is judged when it is done, for nobody else can make the ledger look at it.
+    pub(super) fn judge_governance(
+        &self,
         decision: &GovernanceMessage,
-        cause: &str,
+        known: Option<&Under>,
     ) -> Result<(), Rejected> {
         if decision.sequence != self.decisions {
             return Err(Rejected::Sequence { found: decision.sequence, next: self.decisions });
         }
-        decision.verify(&self.governors, &self.contexts.governance)?;
+        // Each decision takes the next number, so those who govern at that number are always the same.
+        if known.is_none() {
+            decision.verify(&self.governors, &self.contexts.governance)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn apply_governance(
+        &mut self,
+        decision: &GovernanceMessage,
+        known: Option<&Under>,
+        cause: &str,
+    ) -> Result<(), Rejected> {
+        self.judge_governance(decision, known)?;
         match &decision.action {
             Action::RegisterChain(chain) => self.register_chain(chain)?,
             Action::SetParams(params) => self.set_params(params)?,

@@ -73,6 +73,8 @@ pub struct Providers {
     backings: BTreeSet<OutPoint>,
     /// Keys with power that are not exposed, strongest first, by chain.
     ranking: BTreeMap<ChainId, BTreeSet<(Reverse<Amount>, ProviderKey)>>,
+    /// Who holds a root, by chain and epoch: most providers may hold none.
+    rooted: BTreeMap<ChainId, BTreeMap<Epoch, BTreeSet<usize>>>,
     changed: BTreeSet<usize>,
 }
 
@@ -150,38 +152,44 @@ impl Providers {
 
     /// Holds a root for an epoch, replacing an earlier one. Of more than `most` the lowest epoch's is dropped.
     pub fn commit(&mut self, key: &ProviderKey, epoch: Epoch, root: Hash32, most: usize) {
-        let Some(provider) = self.edit(key) else { return };
+        let Some(index) = self.by_key.get(key).copied() else { return };
+        let Some(provider) = self.records.get_mut(index) else { return };
+        self.changed.insert(index);
+        let rooted = self.rooted.entry(provider.chain.clone()).or_default();
+        rooted.entry(epoch).or_default().insert(index);
         if let Some(before) = provider.roots.insert(epoch, root) {
             provider.replaced.entry(epoch).or_default().push(before);
         }
         while provider.roots.len() > most {
-            if let Some((epoch, _)) = provider.roots.pop_first() {
-                provider.replaced.remove(&epoch);
+            let Some((lowest, _)) = provider.roots.pop_first() else { return };
+            provider.replaced.remove(&lowest);
+            if let Some(holders) = rooted.get_mut(&lowest) {
+                holders.remove(&index);
             }
         }
     }
 
     /// Roots of epochs up to this one are of no more use: their sets are fixed.
     pub fn drop_roots(&mut self, chain: &ChainId, epoch: Epoch) {
-        for (index, provider) in self.records.iter_mut().enumerate() {
-            if provider.chain == *chain
-                && provider.roots.first_key_value().is_some_and(|(first, _)| *first <= epoch)
-            {
-                provider.roots = provider.roots.split_off(&epoch.next());
-                provider.replaced = provider.replaced.split_off(&epoch.next());
-                self.changed.insert(index);
-            }
+        let Some(rooted) = self.rooted.get_mut(chain) else { return };
+        let later = rooted.split_off(&epoch.next());
+        let dropped = std::mem::replace(rooted, later);
+        for index in dropped.into_values().flatten() {
+            let Some(provider) = self.records.get_mut(index) else { continue };
+            provider.roots = provider.roots.split_off(&epoch.next());
+            provider.replaced = provider.replaced.split_off(&epoch.next());
+            self.changed.insert(index);
         }
     }
 
     /// Roots for all epochs are of no use to a chain that has begun anew: its nonces are others.
     pub fn drop_all_roots(&mut self, chain: &ChainId) {
-        for (index, provider) in self.records.iter_mut().enumerate() {
-            if provider.chain == *chain && !provider.roots.is_empty() {
-                provider.roots.clear();
-                provider.replaced.clear();
-                self.changed.insert(index);
-            }
+        let dropped = self.rooted.remove(chain).unwrap_or_default();
+        for index in dropped.into_values().flatten() {
+            let Some(provider) = self.records.get_mut(index) else { continue };
+            provider.roots.clear();
+            provider.replaced.clear();
+            self.changed.insert(index);
         }
     }
 
@@ -236,5 +244,64 @@ impl Providers {
         let index = *self.by_key.get(key)?;
         self.changed.insert(index);
         self.records.get_mut(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use palisade_protocol::curve::KeyPair;
+
+    const MOST: usize = 3;
+
+    fn key(byte: u8) -> ProviderKey {
+        KeyPair::from_secret_bytes(&[byte; 32]).unwrap().public().into()
+    }
+
+    /// Providers of chain zero without power.
+    fn providers(count: u8) -> Providers {
+        let mut providers = Providers::default();
+        for byte in 1..=count {
+            providers.insert(Provider {
+                key: key(byte),
+                chain: ChainId::zero(),
+                operator: "somebody".to_owned(),
+                bls: None,
+                backing: OutPoint { vout: byte.into(), ..OutPoint::null() },
+                exposed_at: None,
+                power: Amount::ZERO,
+                roots: BTreeMap::new(),
+                replaced: BTreeMap::new(),
+            });
+        }
+        providers.take_changed();
+        providers
+    }
+
+    fn roots(providers: &Providers, byte: u8) -> Vec<u64> {
+        providers.get(&key(byte)).unwrap().roots.keys().map(|epoch| epoch.0).collect()
+    }
+
+    #[test]
+    fn what_a_fixed_set_drops_is_looked_for_among_those_who_hold_it() {
+        let mut providers = providers(4);
+        let mut commit = |byte, epoch| {
+            providers.commit(&key(byte), Epoch(epoch), Hash32([epoch as u8; 32]), MOST);
+        };
+        for (byte, epoch) in [(1, 5), (1, 6), (2, 6), (3, 4), (3, 5), (3, 6), (3, 7)] {
+            commit(byte, epoch);
+        }
+        let held = |providers: &Providers| providers.rooted[&ChainId::zero()].values().flatten().count();
+        // The fourth of one provider has taken the place of its first.
+        assert_eq!((roots(&providers, 3), held(&providers)), (vec![5, 6, 7], 6));
+        providers.take_changed();
+        providers.drop_roots(&ChainId::zero(), Epoch(5));
+        let changed: Vec<usize> = providers.take_changed().into_iter().map(|(index, _)| index).collect();
+        assert_eq!(changed, [0, 2], "nobody else is touched");
+        assert_eq!([1, 2, 3, 4].map(|byte| roots(&providers, byte)), [vec![6], vec![6], vec![6, 7], vec![]]);
+        assert_eq!(held(&providers), 4);
+        providers.drop_all_roots(&ChainId::zero());
+        assert!((1..=4).all(|byte| roots(&providers, byte).is_empty()));
+        assert_eq!(providers.take_changed().len(), 3);
     }
 }

@@ -1,5 +1,6 @@
 //! Registrations of providers and stakes, and the committee's answers. Source: docs/protocol.md, sections 5.4 to 5.6.
 
+use super::judging::Under;
 use super::providers::Provider;
 use super::stake::{Expansion, Stake, has_matured, matures};
 use super::state::StakeState;
@@ -9,14 +10,28 @@ use palisade_protocol::context::ChainId;
 use palisade_protocol::covenant::{CovenantAnswer, Verdict};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::provider::ProviderRegistration;
-use palisade_protocol::registration::{RegistrationProof, StakeRegistration, intent_message};
+use palisade_protocol::registration::{self, RegistrationProof, StakeRegistration, intent_message};
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::{BtcHeight, RelativeBlocks};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What judging a stake's registration finds.
+pub(super) struct JudgedStake {
+    /// The version of the parameters that it is judged by.
+    pub(super) params: usize,
+    /// The stake that it makes.
+    pub(super) judged: registration::Judged,
+    /// The stake that it expands.
+    expands: Option<usize>,
+}
+
 impl Ledger {
-    pub(super) fn apply_provider(&mut self, registration: &ProviderRegistration) -> Result<(), Rejected> {
-        let ProviderRegistration { chain, key, operator, bls, backing, .. } = registration;
+    pub(super) fn judge_provider(
+        &self,
+        registration: &ProviderRegistration,
+        known: Option<&Under>,
+    ) -> Result<(), Rejected> {
+        let ProviderRegistration { chain, key, backing, .. } = registration;
         let context = self.chain(chain).ok_or_else(|| Rejected::UnknownChain(chain.clone()))?.registration;
         if self.providers.get(key).is_some() {
             return Err(Rejected::Repeated("the key is registered"));
@@ -24,8 +39,20 @@ impl Ledger {
         self.check_backing_is_free(&backing.outpoint())?;
         let place = self.place_of(backing.proof.block_hash)?;
         let header = self.bitcoin.header_at(place.height).ok_or(Rejected::UnknownBlock(place.block))?;
-        backing.verify(header, &ProviderRegistration::text(&self.genesis.id(), chain, key))?;
-        registration.verify(&context)?;
+        if known.is_none() {
+            backing.verify(header, &ProviderRegistration::text(&self.genesis.id(), chain, key))?;
+            registration.verify(&context)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn apply_provider(
+        &mut self,
+        registration: &ProviderRegistration,
+        known: Option<&Under>,
+    ) -> Result<(), Rejected> {
+        self.judge_provider(registration, known)?;
+        let ProviderRegistration { chain, key, operator, bls, backing, .. } = registration;
         self.providers.insert(Provider {
             key: *key,
             chain: chain.clone(),
@@ -46,12 +73,11 @@ impl Ledger {
         if used { Err(Rejected::BackingUsed(*outpoint)) } else { Ok(()) }
     }
 
-    pub(super) fn apply_stake(
-        &mut self,
+    pub(super) fn judge_stake(
+        &self,
         registration: &StakeRegistration,
-        id: Hash32,
-        cause: &str,
-    ) -> Result<(), Rejected> {
+        known: Option<&Under>,
+    ) -> Result<JudgedStake, Rejected> {
         let chains = self.check_providers(registration)?;
         self.check_outpoint(registration)?;
         let tip = self.btc_height();
@@ -68,9 +94,12 @@ impl Ledger {
         };
         let params = self.params_at(since).0;
         let version = self.params.get(params).ok_or(Rejected::Decision("no parameters are in force"))?;
-        let (k, lapse) = (version.k(), version.document().lapse_blocks);
-        let judged = registration.judge(version)?;
-        self.check_intent(registration, &chains)?;
+        let known = match known {
+            Some(Under::Params(by, judged)) if *by == params => Some(judged),
+            _ => None,
+        };
+        let judged = known.map_or_else(|| registration.judge(version), |judged| Ok((**judged).clone()))?;
+        self.check_intent(registration, &chains, known.is_some())?;
         let expands = match &registration.expands {
             Some(old) => Some(self.check_expansion(registration, old, &judged.contract)?),
             None if !registration.former.is_empty() => {
@@ -78,6 +107,24 @@ impl Ledger {
             }
             None => None,
         };
+        Ok(JudgedStake { params, judged, expands })
+    }
+
+    pub(super) fn apply_stake(
+        &mut self,
+        registration: &StakeRegistration,
+        known: Option<&Under>,
+        id: Hash32,
+        cause: &str,
+    ) -> Result<(), Rejected> {
+        let JudgedStake { params, judged, expands } = self.judge_stake(registration, known)?;
+        let tip = self.btc_height();
+        let since = match &registration.proof {
+            RegistrationProof::Funding(_) => tip,
+            RegistrationProof::Confirmed(confirmed) => self.place_of(confirmed.inclusion.block_hash)?.height,
+        };
+        let version = self.params.get(params).ok_or(Rejected::Decision("no parameters are in force"))?;
+        let (k, lapse) = (version.k(), version.document().lapse_blocks);
         let exposed = judged.contract.keys.providers().iter().any(|key| self.providers.is_exposed(key));
         let (backing, shown, restored_at) = match &registration.proof {
             RegistrationProof::Funding(backing) => {
@@ -158,22 +205,32 @@ impl Ledger {
         }
     }
 
-    fn check_intent(&self, registration: &StakeRegistration, chains: &[ChainId]) -> Result<(), Rejected> {
+    /// Whether the intent is signed, by the owner of what backs the stake or of the stake itself; signatures that are `known` to
+    /// be good are not checked again.
+    fn check_intent(
+        &self,
+        registration: &StakeRegistration,
+        chains: &[ChainId],
+        known: bool,
+    ) -> Result<(), Rejected> {
         let text = registration.intent(self.network(), &self.genesis.id(), chains);
         match &registration.proof {
             RegistrationProof::Funding(backing) => {
                 let outpoint = backing.outpoint();
                 if !registration.staking_tx.input.iter().any(|input| input.previous_output == outpoint) {
-                    return Err(palisade_protocol::registration::StakeRefused::NotSpent.into());
+                    return Err(registration::StakeRefused::NotSpent.into());
                 }
                 let place = self.place_of(backing.proof.block_hash)?;
                 let header =
                     self.bitcoin.header_at(place.height).ok_or(Rejected::UnknownBlock(place.block))?;
-                Ok(backing.verify(header, &text)?)
+                if known { Ok(()) } else { Ok(backing.verify(header, &text)?) }
             }
             RegistrationProof::Confirmed(confirmed) => {
                 if confirmed.inclusion.transaction.compute_txid() != registration.outpoint().txid {
                     return Err(Rejected::NotStaking);
+                }
+                if known {
+                    return Ok(());
                 }
                 let message = intent_message(&self.contexts.intent, &text);
                 let signed = registration.staker.verify(&message, &confirmed.signature);
@@ -182,7 +239,12 @@ impl Ledger {
         }
     }
 
-    pub(super) fn apply_answer(&mut self, answer: &CovenantAnswer, cause: &str) -> Result<(), Rejected> {
+    /// Gives the stake's place.
+    pub(super) fn judge_answer(
+        &self,
+        answer: &CovenantAnswer,
+        known: Option<&Under>,
+    ) -> Result<usize, Rejected> {
         let (index, stake) = self.stakes.find(&answer.stake).ok_or(Rejected::UnknownStake(answer.stake))?;
         // A member that refused may sign later; one that signed has answered.
         let signed = stake.signatures.contains_key(&answer.member);
@@ -191,7 +253,19 @@ impl Ledger {
         if signed || refused_again {
             return Err(Rejected::Repeated("the member has answered"));
         }
-        answer.verify(&stake.contract, &stake.sighashes, &self.contexts.covenant)?;
+        if known.is_none() {
+            answer.verify(&stake.contract, &stake.sighashes, &self.contexts.covenant)?;
+        }
+        Ok(index)
+    }
+
+    pub(super) fn apply_answer(
+        &mut self,
+        answer: &CovenantAnswer,
+        known: Option<&Under>,
+        cause: &str,
+    ) -> Result<(), Rejected> {
+        let index = self.judge_answer(answer, known)?;
         let now = self.now(cause);
         self.stakes.change(index, now, &mut self.providers, |stake| match &answer.verdict {
             Verdict::Signed(signatures) => {

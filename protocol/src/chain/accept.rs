@@ -142,6 +142,11 @@ impl HeaderChain {
         Ok(self.adopt(fork, blocks))
     }
 
+    /// Whether a batch would be accepted now.
+    pub fn check(&self, headers: &[Header]) -> Result<(), HeaderRefused> {
+        self.judge(headers).map(drop)
+    }
+
     /// The fork and the valid new blocks on top of it, together more work than the best chain.
     fn judge(&self, headers: &[Header]) -> Result<(BtcHeight, Vec<Block>), HeaderRefused> {
         let hashes = linked(headers)?;

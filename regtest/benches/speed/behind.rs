@@ -83,7 +83,7 @@ async fn commit(world: &mut World, client: &SignerClient) {
 async fn finality(hub: &Arc<Hub>, dir: &Path) -> (f64, u64, f64) {
     let stop = palisade_hub::daemon::shutdown::Shutdown::manual();
     let url = hub::serve(hub, &stop).await;
-    let counting = tokio::spawn(hub.clone().count_votes());
+    let counting = tokio::spawn(hub.clone().judge());
     edit(&dir.join("voter.toml"), &[(NO_HUB, &url)]).expect("a configuration");
     let args = ["run".to_owned(), "--config".to_owned(), text(&dir.join("voter.toml"))];
     let began = Instant::now();

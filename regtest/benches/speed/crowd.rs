@@ -4,12 +4,17 @@ use crate::measure::cores;
 use bitcoin::hashes::Hash as _;
 use bitcoin::secp256k1::SECP256K1;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
+use palisade_hub::ledger::Proven;
+use palisade_protocol::backing::Backing;
+use palisade_protocol::bip322;
 use palisade_protocol::block::MessageBytes;
+use palisade_protocol::context::{ChainId, Purpose};
 use palisade_protocol::hash::sha256;
 use palisade_protocol::inclusion::InclusionProof;
 use palisade_protocol::message::{Message, StakeIncluded};
+use palisade_protocol::provider::ProviderRegistration;
 use palisade_protocol::stake::StakeId;
-use palisade_regtest::world::{Wish, World, answer, keypair, transaction};
+use palisade_regtest::world::{Wish, World, answer, keypair, provider_key, schnorr, secret, transaction};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -82,6 +87,29 @@ impl Purse {
     }
 }
 
+impl Purse {
+    /// A provider of a chain behind each coin: its registration, and that it is good.
+    fn providers(&self, world: &World, chain: &ChainId) -> Vec<(MessageBytes, Proven)> {
+        let (hub, context) =
+            (world.ledger.genesis().id(), world.identity(chain).context(Purpose::Registration));
+        let provider = |vout: u32| {
+            let name = format!("idle {vout} of {}", self.holder);
+            let key = provider_key(&name);
+            let text = ProviderRegistration::text(&hub, chain, &key);
+            let witness = bip322::sign_p2tr_key_path(&secret(&self.holder), text.as_bytes(), &[7; 32]);
+            let backing = Backing { proof: self.proof.clone(), vout, witness: witness.expect("a signature") };
+            let message = ProviderRegistration::message(&context, &key, &name, None, backing.outpoint());
+            let signature = schnorr(&name, &message);
+            let (chain, operator) = (chain.clone(), name);
+            let own = ProviderRegistration { chain, key, operator, bls: None, backing, signature };
+            let bytes = MessageBytes::of(&Message::Provider(Box::new(own)));
+            let proven = world.ledger.judge(&bytes).expect("a good registration");
+            (bytes, proven)
+        };
+        (0..u32::try_from(COINS).expect("few")).map(provider).collect()
+    }
+}
+
 /// Registers a stake from each coin and has them signed, while other cores make the next ones. Gives the first `keep`.
 pub fn register(
     world: &mut World,
@@ -141,11 +169,32 @@ pub fn activate(world: &mut World, stakes: &[NewStake]) {
     world.mine(world.stake(&stakes[0].id).k);
 }
 
+/// Registers a provider of a chain for each coin, none of which gets power. They are made and judged on all cores.
+pub fn register_idle(world: &mut World, purses: &[Purse], chain: &ChainId) {
+    let (next, (sender, receiver)) = (AtomicUsize::new(0), sync_channel(64));
+    let mut ledger = world.ledger.clone();
+    std::thread::scope(|scope| {
+        for _ in 0..cores() {
+            let (next, sender, world) = (&next, sender.clone(), &*world);
+            scope.spawn(move || {
+                while let Some(purse) = purses.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    sender.send(purse.providers(world, chain)).expect("the ledger listens");
+                }
+            });
+        }
+        drop(sender);
+        for (message, proven) in receiver.into_iter().flatten() {
+            ledger.apply_proven(&message, Some(&proven)).expect("a good registration");
+        }
+    });
+    world.ledger = ledger;
+}
+
 /// Providers of chain zero with these names' prefix and a number.
 pub fn providers(world: &mut World, count: usize) -> Vec<String> {
     let names: Vec<String> = (0..count).map(|index| format!("provider {index}")).collect();
     for name in &names {
-        world.register_provider(&palisade_protocol::context::ChainId::zero(), name);
+        world.register_provider(&ChainId::zero(), name);
     }
     names
 }

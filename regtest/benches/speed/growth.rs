@@ -10,9 +10,9 @@ use palisade_protocol::message::{Message, OutputSpent};
 use palisade_regtest::world::World;
 
 const PROVIDERS: usize = 1_000;
-const CHANGES: usize = 100;
+pub const CHANGES: usize = 100;
 /// Any committee does for this; a small one is the quickest to fill a ledger with.
-const MEMBER: [&str; 1] = ["the only member"];
+pub const MEMBER: [&str; 1] = ["the only member"];
 
 /// The same block in one ledger that grows.
 pub fn rows(full: bool) -> Vec<Row> {
@@ -44,7 +44,7 @@ pub fn rows(full: bool) -> Vec<Row> {
 }
 
 /// Mines the exits of these stakes, and gives the messages that report them.
-fn exits(world: &mut World, stakes: &[palisade_protocol::stake::StakeId]) -> Vec<MessageBytes> {
+pub fn exits(world: &mut World, stakes: &[palisade_protocol::stake::StakeId]) -> Vec<MessageBytes> {
     let txs: Vec<_> = stakes.iter().map(|id| world.stake(id).presigned.unbonding.clone()).collect();
     let outpoints: Vec<OutPoint> = txs.iter().map(|tx| tx.input[0].previous_output).collect();
     world.mempool.extend(txs);
@@ -56,7 +56,7 @@ fn exits(world: &mut World, stakes: &[palisade_protocol::stake::StakeId]) -> Vec
     spent.collect()
 }
 
-fn block(world: &mut World, messages: &[MessageBytes]) {
+pub fn block(world: &mut World, messages: &[MessageBytes]) {
     for message in messages {
         world.ledger.apply(message).expect("a good report");
     }

@@ -100,39 +100,11 @@ impl Network {
     }
 
     async fn start_checkpointer(&mut self) -> anyhow::Result<()> {
-        let dir = self.dir.join("checkpointer");
-        let (genesis, cookie) = (text(&self.genesis()), text(&self.node.cookie_path()));
-        let rpc = self.node.rpc_url();
-        let (dir_text, password) = (text(&dir), text(&self.password()));
-        let args = [
-            "--json",
-            "init",
-            "--dir",
-            &dir_text,
-            "--genesis",
-            &genesis,
-            "--hub",
-            &self.hub_url,
-            "--bitcoin",
-            &rpc,
-            "--cookie",
-            &cookie,
-            "--password-file",
-            &password,
-        ];
-        let made = json_tool("palisade-checkpointer", &args).await?;
-        let address: Address<NetworkUnchecked> = string(&made, "address")?.parse()?;
+        let (dir, genesis) = (self.dir.join("checkpointer"), self.genesis());
+        let address = make_checkpointer(&dir, &genesis, &self.hub_url, &self.node, &self.password()).await?;
         self.node.fund(&address.assume_checked(), ANCHOR_COINS).await?;
         self.node.mine(1).await?;
-        edit(
-            &dir.join("checkpointer.toml"),
-            &[
-                ("127.0.0.1:8210", "127.0.0.1:0"),
-                ("127.0.0.1:8211", "127.0.0.1:0"),
-                ("127.0.0.1:8212", "127.0.0.1:0"),
-                ("poll_interval_ms = 1000", "poll_interval_ms = 100"),
-            ],
-        )?;
+        edit(&dir.join("checkpointer.toml"), &[("poll_interval_ms = 1000", "poll_interval_ms = 100")])?;
         let config = "checkpointer/checkpointer.toml";
         self.run("palisade-checkpointer", &["report"], config, "checkpointer/report.address").await?;
         self.run("palisade-checkpointer", &["watch"], config, "checkpointer/watch.address").await?;
@@ -350,6 +322,26 @@ pub async fn make_member(dir: &Path, hub_url: &str, member: usize) -> anyhow::Re
         &password,
     ];
     string(&json_tool("palisade-covenant", &args).await?, "key")
+}
+
+/// Makes the keys and the configuration of a checkpointer whose processes listen on free ports. Gives the address of the wallet that
+/// pays for anchors.
+pub async fn make_checkpointer(
+    dir: &Path,
+    genesis: &Path,
+    hub_url: &str,
+    node: &Node,
+    password: &Path,
+) -> anyhow::Result<Address<NetworkUnchecked>> {
+    let [own, genesis, password] = [dir, genesis, password].map(text);
+    let (rpc, cookie) = (node.rpc_url(), text(&node.cookie_path()));
+    let mut args = vec!["--json", "init", "--dir", &own, "--genesis", &genesis, "--hub", hub_url];
+    args.extend(["--bitcoin", &rpc, "--cookie", &cookie, "--password-file", &password]);
+    let made = json_tool("palisade-checkpointer", &args).await?;
+    let free = "127.0.0.1:0";
+    let taken = [("127.0.0.1:8210", free), ("127.0.0.1:8211", free), ("127.0.0.1:8212", free)];
+    edit(&dir.join("checkpointer.toml"), &taken)?;
+    Ok(string(&made, "address")?.parse()?)
 }
 
 async fn make_governance(dir: &Path) -> anyhow::Result<Vec<String>> {

@@ -24,6 +24,8 @@ use std::collections::BTreeMap;
 const MINER: &str = "miner";
 /// Blocks on top of a coinbase's own before the one that may spend it.
 const MATURITY: u32 = 99;
+/// Coins that one transaction makes where many are wanted: whoever proves one shows all of it.
+const COINS: usize = 20;
 /// What the miner pays for a transaction.
 const FEE: Amount = Amount::from_sat(1_000);
 
@@ -127,6 +129,23 @@ impl World {
         let tx = self.pay(output.clone());
         self.mine(1);
         (OutPoint { txid: tx.compute_txid(), vout: 0 }, output, self.proof(&tx))
+    }
+
+    /// Gives a key many confirmed coins of one size, in the block after those that the money for them takes.
+    pub fn many_coins(&mut self, name: &str, sat: u64, count: usize) -> Vec<(OutPoint, InclusionProof)> {
+        let coin = TxOut { value: Amount::from_sat(sat), script_pubkey: address(name) };
+        let purse = sat * COINS as u64 + FEE.to_sat();
+        let purses: Vec<OutPoint> = (0..count.div_ceil(COINS)).map(|_| self.fund(name, purse).0).collect();
+        let splits = purses.into_iter().map(|purse| transaction(vec![purse], vec![coin.clone(); COINS]));
+        let splits: Vec<Transaction> = splits.collect();
+        self.mempool.extend(splits.clone());
+        self.mine(1);
+        let coins_of = |tx: &Transaction| {
+            let (txid, proof) = (tx.compute_txid(), self.proof(tx));
+            let vouts = 0..u32::try_from(COINS).expect("few");
+            vouts.map(|vout| (OutPoint { txid, vout }, proof.clone())).collect::<Vec<_>>()
+        };
+        splits.iter().flat_map(coins_of).take(count).collect()
     }
 
     /// Mines a transaction that carries an anchor, and gives it.

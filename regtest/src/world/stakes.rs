@@ -240,6 +240,19 @@ impl World {
         id
     }
 
+    /// Mines the transactions of signed stakes into one block, tells the ledger, and waits for depth k.
+    pub fn bring_to_power(&mut self, stakes: &[(StakeId, Transaction)]) {
+        self.mempool.extend(stakes.iter().map(|(_, tx)| tx.clone()));
+        self.mine(1);
+        for (id, tx) in stakes {
+            let proof = self.proof(tx);
+            self.send(&Message::Included(StakeIncluded { stake: *id, proof })).expect("a good proof");
+        }
+        let k = stakes.first().map_or(0, |(id, _)| self.stake(id).k);
+        self.mine(k);
+        assert!(stakes.iter().all(|(id, _)| self.stake(id).state == StakeState::Active));
+    }
+
     /// A stake by its id.
     pub fn stake(&self, id: &StakeId) -> &Stake {
         self.ledger.stakes().find(id).expect("a registered stake").1

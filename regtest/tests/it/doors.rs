@@ -1,7 +1,6 @@
 //! Bad input at the hub's doors, on the running network: a typed error each time, and nothing stops.
 
 use crate::anchors;
-use crate::kills::process::HubProcess;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
 use palisade_protocol::finality::vote::Ballot;
@@ -11,6 +10,7 @@ use palisade_protocol::message::{Headers, Message};
 use palisade_protocol::units::{Epoch, Height};
 use palisade_regtest::demo::network::{Network, edit};
 use palisade_regtest::demo::tell::Tell;
+use palisade_regtest::hub_process::HubProcess;
 use palisade_regtest::in_time;
 use palisade_regtest::liar::{Liar, flipped};
 use palisade_regtest::process::Daemon;

@@ -49,7 +49,7 @@ async fn a_hub_that_cannot_write_says_so_at_each_door_and_takes_the_same_once_it
     let hub = hub::of(&world, dir.path());
     let url = hub::serve(&hub, &stop).await;
     let document = answer(Client::new().get(format!("{url}openapi.json"))).await.1;
-    let counting = tokio::spawn(hub.clone().count_votes());
+    let counting = tokio::spawn(hub.clone().judge());
     let log = Connection::open(dir.path().join("log.sqlite")).unwrap();
     let tables = ["block", "vote", "share"];
     for table in tables {

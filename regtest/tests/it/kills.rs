@@ -4,7 +4,6 @@
 mod covenant;
 mod hub;
 mod network;
-pub(crate) mod process;
 pub(crate) mod signer;
 
 use rand::rngs::StdRng;

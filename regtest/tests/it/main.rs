@@ -17,6 +17,7 @@ mod interrupt;
 mod kills;
 mod ledger;
 mod lies;
+mod load;
 mod lost_hub;
 mod node;
 mod openapi;

@@ -1,11 +1,11 @@
 //! Lists that are longer than an answer of the shipped hub: whoever turns the pages has all of it, once.
 
 use crate::doors::listen;
-use crate::kills::process::HubProcess;
 use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::{Epoch, Height};
+use palisade_regtest::hub_process::HubProcess;
 use palisade_regtest::world::{Wish, World};
 use serde_json::Value;
 use std::time::Duration;

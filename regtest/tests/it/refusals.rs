@@ -60,7 +60,11 @@ fn catch_up(world: &mut World, ahead: &World) {
 /// Sends what must be refused, and sees to it that nothing changes.
 fn refusal(world: &mut World, message: MessageBytes) -> Rejected {
     let mut before = world.ledger.clone();
+    let judged = world.ledger.judge(&message);
     let why = world.send_bytes(message).expect_err("it must be refused");
+    // What is decided by governance is judged when it is done.
+    let waits = judged.is_ok() && matches!(why.rule(), "decision" | "params" | "repeated" | "unknown-chain");
+    assert!(waits || judged.is_err_and(|judged| judged == why), "{why} was not found before");
     assert_eq!(before.finish_block(), world.ledger.clone().finish_block(), "{why}");
     assert_eq!(before.tree().root(), {
         let mut after = world.ledger.clone();

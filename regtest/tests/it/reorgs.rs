@@ -3,9 +3,9 @@
 mod depths;
 mod network;
 
-use crate::kills::process::{HubProcess, key_file};
 use bitcoin::Transaction;
 use palisade_protocol::stake::StakeId;
+use palisade_regtest::hub_process::{HubProcess, key_file};
 use palisade_regtest::process::{Daemon, tool};
 use palisade_regtest::world::{GOVERNANCE, Wish, World};
 use palisade_regtest::{Node, in_time};

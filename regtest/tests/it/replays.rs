@@ -3,8 +3,11 @@
 use crate::anchors::{self, ZERO, dev, world_of};
 use palisade_protocol::block::MessageBytes;
 use palisade_protocol::context::ChainId;
+use palisade_protocol::finality::commitment::Commitment;
+use palisade_protocol::governance::Action;
 use palisade_protocol::hash::sha256;
-use palisade_protocol::units::{Epoch, Height};
+use palisade_protocol::message::Message;
+use palisade_protocol::units::{BtcHeight, Epoch, Height};
 use palisade_regtest::world::{COVENANT, Wish, World};
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -54,6 +57,46 @@ fn no_message_of_a_log_counts_again_at_its_end() {
     assert_eq!(tried.iter().map(String::as_str).collect::<Vec<_>>().join(" "), kinds);
     assert_eq!(world.ledger.finish_block(), undisturbed.finish_block());
     assert_eq!(world.ledger.tree().root(), undisturbed.tree().root());
+}
+
+#[test]
+fn a_log_whose_messages_were_judged_before_has_the_same_roots() {
+    let mut ledger = World::new(4_000_000).ledger;
+    for block in &OWN.log {
+        for message in &block.messages {
+            let proven = ledger.judge(message).unwrap();
+            ledger.apply_proven(message, Some(&proven)).unwrap();
+        }
+        assert_eq!(ledger.finish_block().0, block.header);
+    }
+}
+
+#[test]
+fn what_was_found_of_one_message_says_nothing_of_another() {
+    let mut world = world_of(World::new(4_000_000), 86);
+    let Message::Commitment(good) = world.commitment(&ChainId::zero(), "anna", Epoch(30)) else {
+        unreachable!("a commitment")
+    };
+    let bad = Message::Commitment(Commitment { root: sha256(&[b"another"]), ..good.clone() });
+    let [good, bad] = [Message::Commitment(good), bad].map(|message| MessageBytes::of(&message));
+    let proven = world.ledger.judge(&good).unwrap();
+    assert_eq!(world.ledger.apply_proven(&bad, Some(&proven)).unwrap_err().rule(), "commitment");
+    world.ledger.apply_proven(&good, Some(&proven)).unwrap();
+}
+
+#[test]
+fn a_stake_that_was_judged_by_other_parameters_than_those_of_its_block_is_judged_again() {
+    let mut world = world_of(World::new(4_000_000), 86);
+    let wish = Wish { holder: "bob", sat: 500_000, providers: &["anna"], lock: 300 };
+    let registration = MessageBytes::of(&Message::Stake(Box::new(world.registration(&wish))));
+    let mut params = world.ledger.genesis().document().params.clone();
+    (params.from_height, params.min_stake_sat) = (BtcHeight(world.btc_height() + 1), 600_000);
+    world.govern(Action::SetParams(Box::new(params))).unwrap();
+    let proven = world.ledger.judge(&registration).unwrap();
+    let mut later = world.clone();
+    later.mine(1);
+    assert_eq!(later.ledger.apply_proven(&registration, Some(&proven)).unwrap_err().rule(), "stake");
+    world.ledger.apply_proven(&registration, Some(&proven)).unwrap();
 }
 
 /// Two hubs on one Bitcoin, with the same keys of everybody and the same story. The other hub's message is tried at the very

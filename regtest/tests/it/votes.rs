@@ -74,6 +74,7 @@ impl Desk {
     /// The next block holds these messages.
     fn take(&self, messages: &[MessageBytes]) {
         let taken: Vec<_> = messages.iter().map(|bytes| self.hub.submit(bytes.clone()).unwrap()).collect();
+        self.hub.judge_waiting_messages();
         self.hub.make_block(&keypair("hub")).unwrap();
         for mut answer in taken {
             answer.try_recv().unwrap().unwrap();

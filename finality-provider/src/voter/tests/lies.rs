@@ -73,7 +73,7 @@ impl Scene {
 
         let node = Node::of(&world).await.unwrap();
         let hub = hub::of(&world, &dir.path().join("hub"));
-        tokio::spawn(hub.clone().count_votes());
+        tokio::spawn(hub.clone().judge());
         let (hub_url, _) = listen(api::router(Door { hub: hub.clone(), follower: false })).await;
         // Every voter begins with a copy of the log that lacks the last block.
         let log = dir.path().join("log");

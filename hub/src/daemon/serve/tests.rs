@@ -172,6 +172,38 @@ async fn whoever_takes_no_answer_gives_the_seat_up() {
     running.await.unwrap();
 }
 
+#[tokio::test]
+async fn while_every_seat_is_taken_an_answer_ends_its_connection_and_who_waits_outside_gets_in() {
+    let health = Health::new("palisade-test", "0.0.1", bitcoin::Network::Regtest.into()).unwrap();
+    let server = Server::bind(&ListenAddr::any_loopback_port()).await.unwrap();
+    let (address, shutdown) = (server.address(), Shutdown::manual());
+    let (router, stop) = (router(Router::new(), health, Limits::default()), shutdown.clone());
+    let crowd = Crowd { connections: 4, ..CROWD };
+    let running = tokio::spawn(async move { server.serve(router, &stop, crowd).await });
+    let ask = async |connection: &mut TcpStream| {
+        connection.write_all(b"GET /health HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+        let (mut answer, mut byte) = (Vec::new(), [0]);
+        // The body ends with its only brace that closes.
+        while byte != *b"}" {
+            assert_eq!(connection.read(&mut byte).await.unwrap(), 1, "{answer:?}");
+            answer.push(byte[0]);
+        }
+        String::from_utf8(answer).unwrap().to_lowercase()
+    };
+    let mut seated = Vec::new();
+    for place in 0..4 {
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        let closes = ask(&mut connection).await.contains("connection: close");
+        // One seat is held for whoever comes next, so the third connection takes the last.
+        assert_eq!(closes, place >= 2, "connection {place}");
+        seated.push(connection);
+    }
+    let mut outside = TcpStream::connect(address).await.unwrap();
+    ask(&mut outside).await;
+    shutdown.trigger();
+    running.await.unwrap();
+}
+
 fn listen(address: &str, file: &Path) -> ListenAddr {
     toml::from_str(&format!("address = '{address}'\naddress_file = '{}'", file.display())).unwrap()
 }

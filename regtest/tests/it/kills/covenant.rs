@@ -1,7 +1,6 @@
 //! A covenant member is killed while it answers.
 
 use super::moments;
-use super::process::{HubProcess, key_file};
 use palisade_covenant::audit::{Act, Audit};
 use palisade_covenant::config::DEFAULT;
 use palisade_covenant::run::KEY_PURPOSE;
@@ -12,6 +11,7 @@ use palisade_protocol::context::ChainId;
 use palisade_protocol::message::Message;
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::Height;
+use palisade_regtest::hub_process::{HubProcess, key_file};
 use palisade_regtest::in_time;
 use palisade_regtest::process::{Daemon, tool};
 use palisade_regtest::world::{COVENANT, Wish, World};

@@ -3,7 +3,6 @@
 mod scene;
 
 use super::moments;
-use super::process::HubProcess;
 use palisade_hub::client::{HubClient, Receipt};
 use palisade_hub::replica::Replica;
 use palisade_protocol::block::{Block, MessageBytes};
@@ -13,6 +12,7 @@ use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
+use palisade_regtest::hub_process::HubProcess;
 use palisade_regtest::in_time;
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;

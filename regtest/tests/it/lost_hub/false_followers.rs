@@ -1,13 +1,13 @@
 //! Followers that hide, lie, or hold another history: a hub that asks them signs nothing twice.
 
 use super::{all_blocks, until_said};
-use crate::kills::process::HubProcess;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_protocol::block::Block;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::Height;
 use palisade_regtest::hub;
+use palisade_regtest::hub_process::HubProcess;
 use palisade_regtest::in_time;
 use palisade_regtest::liar::{Liar, flipped};
 use palisade_regtest::world::World;

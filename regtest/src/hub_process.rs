@@ -1,5 +1,8 @@
-//! The shipped hub on a log that begins with a world's, and what other daemons need beside it.
+//! The shipped hub on a log that begins with a world's, and what other daemons need beside it. What does not go as tests expect is
+//! a panic.
 
+use crate::process::Daemon;
+use crate::world::{World, keypair, secret};
 use palisade_hub::client::HubClient;
 use palisade_hub::config::DEFAULT;
 use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
@@ -9,15 +12,16 @@ use palisade_hub::daemon::secret::Secret;
 use palisade_hub::daemon::template::Template;
 use palisade_hub::replica::Replica;
 use palisade_hub::run::KEY_PURPOSE;
-use palisade_regtest::process::Daemon;
-use palisade_regtest::world::{World, keypair, secret};
 use std::path::{Path, PathBuf};
 
 const PASSWORD: &str = "correct horse";
 
 /// A hub that runs in a directory of its own, which holds `genesis.json` and `password` too.
+#[derive(Debug)]
 pub struct HubProcess {
+    /// The process.
     pub daemon: Daemon,
+    /// Its door.
     pub client: HubClient,
     dir: tempfile::TempDir,
 }
@@ -30,18 +34,18 @@ impl HubProcess {
 
     /// The same of a hub that asks these followers first.
     pub async fn start_with_followers(world: &World, followers: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().expect("a directory");
         install(dir.path(), world, followers);
         let config = dir.path().join("hub.toml");
         let args = [Path::new("run"), Path::new("--config"), &config];
-        let mut daemon = Daemon::start("palisade-hub", &args, &dir.path().join("hub.log")).unwrap();
+        let mut daemon = Daemon::start("palisade-hub", &args, &dir.path().join("hub.log")).expect("a hub");
         let client = client(&mut daemon, dir.path()).await;
         Self { daemon, client, dir }
     }
 
     /// Starts it again after it was killed.
     pub async fn start_again(&mut self) {
-        self.daemon.start_again(Some(&address(self.dir.path()))).unwrap();
+        self.daemon.start_again(Some(&address(self.dir.path()))).expect("a hub");
         self.client = client(&mut self.daemon, self.dir.path()).await;
     }
 
@@ -55,33 +59,34 @@ impl HubProcess {
 fn install(dir: &Path, world: &World, followers: &[&str]) {
     let genesis = world.ledger.genesis();
     let at = |name: &str| dir.join(name);
-    std::fs::write(at("genesis.json"), serde_json::to_string(genesis.document()).unwrap()).unwrap();
-    private_file::create(&at("password"), PASSWORD.as_bytes()).unwrap();
+    std::fs::write(at("genesis.json"), serde_json::to_string(genesis.document()).expect("JSON"))
+        .expect("a disk");
+    private_file::create(&at("password"), PASSWORD.as_bytes()).expect("a disk");
     key_file(&at("hub.key.json"), KEY_PURPOSE, "hub");
-    let config = Template::new(DEFAULT).path("data_dir", at("hub-data")).unwrap();
-    let config = config.path("genesis_file", at("genesis.json")).unwrap();
-    let config = config.path("key_file", at("hub.key.json")).unwrap();
-    let config = config.path("password_file", at("password")).unwrap();
-    let config = config.text("listen.address", "127.0.0.1:0").unwrap();
-    let config = config.path("listen.address_file", address(dir)).unwrap();
+    let config = Template::new(DEFAULT).path("data_dir", at("hub-data")).expect("a template");
+    let config = config.path("genesis_file", at("genesis.json")).expect("a template");
+    let config = config.path("key_file", at("hub.key.json")).expect("a template");
+    let config = config.path("password_file", at("password")).expect("a template");
+    let config = config.text("listen.address", "127.0.0.1:0").expect("a template");
+    let config = config.path("listen.address_file", address(dir)).expect("a template");
     let named: Vec<toml::Value> = followers.iter().map(|url| (*url).into()).collect();
     let config = match followers {
         [] => config,
-        _ => config.replace("followers", &[("followers", named.into())]).unwrap(),
+        _ => config.replace("followers", &[("followers", named.into())]).expect("a template"),
     };
-    std::fs::write(at("hub.toml"), config.finish()).unwrap();
-    private_file::create_dir(&at("hub-data")).unwrap();
-    let mut log = Replica::open(&at("hub-data"), genesis.clone()).unwrap();
-    world.log.iter().for_each(|block| drop(log.take(block).unwrap()));
+    std::fs::write(at("hub.toml"), config.finish()).expect("a disk");
+    private_file::create_dir(&at("hub-data")).expect("a disk");
+    let mut log = Replica::open(&at("hub-data"), genesis.clone()).expect("a log");
+    world.log.iter().for_each(|block| drop(log.take(block).expect("a sound block")));
 }
 
 /// Writes the key of a name in the world into a file.
 pub fn key_file(path: &Path, purpose: &str, name: &str) {
-    let password = Password::new(PASSWORD.to_owned()).unwrap();
-    let label = KeyLabel::new(purpose, &keypair(name).x_only_public_key().0.to_string()).unwrap();
+    let password = Password::new(PASSWORD.to_owned()).expect("a password");
+    let label = KeyLabel::new(purpose, &keypair(name).x_only_public_key().0.to_string()).expect("a label");
     let own = Secret::new(secret(name).secret_bytes());
     let cost = KdfCost::for_network(bitcoin::Network::Regtest);
-    keyfile::create(path, &label, &own, &password, cost, &mut rand::rngs::OsRng).unwrap();
+    keyfile::create(path, &label, &own, &password, cost, &mut rand::rngs::OsRng).expect("a disk");
 }
 
 fn address(dir: &Path) -> PathBuf {
@@ -89,6 +94,6 @@ fn address(dir: &Path) -> PathBuf {
 }
 
 async fn client(daemon: &mut Daemon, dir: &Path) -> HubClient {
-    let address = daemon.address(&address(dir)).await.unwrap();
-    HubClient::new(format!("http://{address}/").parse().unwrap())
+    let address = daemon.address(&address(dir)).await.expect("a hub that listens");
+    HubClient::new(format!("http://{address}/").parse().expect("an address"))
 }

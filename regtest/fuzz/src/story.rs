@@ -1,0 +1,248 @@
+//! One story of a network, from its first block to a proof from files: real blocks, real keys, and everybody's messages.
+//!
+//! Corpora are cut from it: each message of its log with the ledger that took it, its files, and what could be sent at its end.
+
+use crate::scratch;
+use bitcoin::block::Header;
+use palisade_hub::ledger::Ledger;
+use palisade_hub::store::{FILE, Store};
+use palisade_hub::{proofs, timestamps};
+use palisade_protocol::block::{Block, MessageBytes};
+use palisade_protocol::context::{ChainId, Terms};
+use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
+use palisade_protocol::governance::{Action, Governors, NewChain, Resume};
+use palisade_protocol::hash::{Hash32, sha256};
+use palisade_protocol::message::Message;
+use palisade_protocol::params::ParamsDocument;
+use palisade_protocol::proof::{FinalityProof, TrustRoot};
+use palisade_protocol::stake::StakeId;
+use palisade_protocol::timestamp::TimestampFile;
+use palisade_protocol::units::{BtcHeight, Epoch, Height};
+use palisade_regtest::world::{
+    COVENANT, GOVERNANCE, Wish, World, governance_key, provider_key, secret, transaction, unbonding,
+};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::LazyLock;
+
+const ZERO: [&str; 4] = ["anna", "bert", "carl", "dora"];
+const DEV: [&str; 4] = ["dev anna", "dev bert", "dev carl", "dev dora"];
+/// The block of the other chain that is proven.
+const PROVEN: Height = Height(200);
+/// Messages of a kind that are kept with their ledgers.
+const KEPT: usize = 6;
+
+/// Who has a coin and has not used it at the end: a holder, and a provider of the other chain.
+pub(crate) const NEWCOMERS: [(&str, u64); 2] = [("frank", 301_000), ("gina", 10_000)];
+
+/// The other chain.
+pub fn dev() -> ChainId {
+    "dev".parse().expect("a name")
+}
+
+/// A message, and the ledger that takes it.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// The ledger before.
+    pub before: Ledger,
+    /// The message.
+    pub bytes: MessageBytes,
+}
+
+/// A block, and the ledger that takes it.
+#[derive(Debug, Clone)]
+pub struct Closed {
+    /// The ledger before.
+    pub before: Ledger,
+    /// The block.
+    pub block: Block,
+}
+
+/// What is left of the story.
+#[derive(Debug)]
+pub struct Story {
+    /// The world at the time of the proof: nothing has gone wrong yet.
+    pub world: World,
+    /// The whole log, beyond that, with what goes wrong.
+    pub whole: World,
+    /// Messages of each kind, by the number of the kind.
+    pub told: BTreeMap<u8, Vec<Told>>,
+    /// Some blocks with messages in them.
+    pub closed: Vec<Closed>,
+    /// Proof of a block of the other chain, with its root and headers.
+    pub proof: FinalityProof,
+    /// Where its verifier starts.
+    pub root: TrustRoot,
+    /// Bitcoin, for its verifier.
+    pub headers: Vec<Header>,
+    /// A timestamp file about the first of [`digests`].
+    pub ots: TimestampFile,
+    /// Digests that are stamped in the log.
+    pub digests: Vec<Hash32>,
+    /// The file with the log of `world`.
+    pub log: Vec<u8>,
+}
+
+/// The story. It is told once in a process.
+pub fn story() -> &'static Story {
+    static STORY: LazyLock<Story> = LazyLock::new(tell);
+    &STORY
+}
+
+fn tell() -> Story {
+    let mut world = beginning();
+    let digests: Vec<Hash32> = (0..5u8).map(|number| sha256(&[&[number]])).collect();
+    let stamped = world.ledger.next_height();
+    finality(&mut world, &digests);
+    let log = scratch::written(FILE, |path| keep(path, &world, stamped, &digests));
+    let dir = scratch::dir();
+    let path = dir.path().join(FILE);
+    std::fs::write(&path, &log).expect("a place");
+    let store = Store::open(&path).expect("a log");
+    let root = proofs::root(&world.ledger, None).expect("a first set");
+    let proof = proofs::plan(&world.ledger, &dev(), PROVEN).expect("a plan").fill(&store).expect("a proof");
+    let headers = world.chain[proof.headers_from.0 as usize..].iter().map(|block| block.header).collect();
+    let found = store.find_digest(&digests[0]).expect("a log").expect("it was stamped");
+    let plan = timestamps::plan(digests[0], found, &world.ledger).expect("an anchor");
+    let ots = plan.fill(&store).expect("a file");
+    let mut whole = world.clone();
+    trouble(&mut whole);
+    let (told, closed) = replayed(&whole);
+    Story { world, whole, told, closed, proof, root, headers, ots, digests, log }
+}
+
+/// Two chains with four providers each, and stakes of every kind.
+fn beginning() -> World {
+    let mut world = World::new(4_000_000);
+    world.mine(20);
+    world.close();
+    let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 4_000_000 };
+    let chain = NewChain { id: dev(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };
+    world.govern(Action::RegisterChain(chain)).expect("a decision");
+    for (zero, other) in ZERO.into_iter().zip(DEV) {
+        world.register_provider(&ChainId::zero(), zero);
+        world.register_provider(&dev(), other);
+        world.active_stake(&Wish { holder: "alice", sat: 1_000_000, providers: &[zero, other], lock: 2_000 });
+        world.close();
+        world.commit(&ChainId::zero(), zero, 1..24);
+        world.commit(&dev(), other, 4..8);
+    }
+    stakes(&mut world);
+    for (name, sat) in NEWCOMERS {
+        let coin = world.fund(name, sat);
+        world.coins.push(coin);
+    }
+    world
+}
+
+fn wish<'a>(holder: &'a str, providers: &'a [&'a str]) -> Wish<'a> {
+    Wish { holder, sat: 500_000, providers, lock: 1_000 }
+}
+
+/// A stake that is left early, one that is expanded, one that was on Bitcoin first, and one that is refused.
+fn stakes(world: &mut World) {
+    let left = world.active_stake(&wish("bob", &["anna"]));
+    let (coin, exit) = (world.stake(&left).contract.coin.outpoint, unbonding(world.stake(&left), "bob"));
+    world.spend(&left, coin, &exit).expect("a good exit");
+    world.close();
+    let old = world.active_stake(&wish("carol", &["bert"]));
+    let expansion = world.expansion(&old, &Wish { sat: 600_000, ..wish("carol", &["bert"]) }, &[]);
+    let new = StakeId(world.send(&Message::Stake(Box::new(expansion))).expect("a good expansion"));
+    world.sign_quorum(&new);
+    for member in &COVENANT[..3] {
+        let consent = world.consent(member, &new).expect("an expansion");
+        world.send(&consent).expect("a good consent");
+    }
+    world.close();
+    let first = world.registration(&wish("dave", &["carl"]));
+    world.mempool.push(first.staking_tx.clone());
+    world.mine(2);
+    let first = world.confirmed("dave", first);
+    world.send(&Message::Stake(Box::new(first))).expect("a good registration");
+    let (unwanted, _) = world.register_stake(&wish("eve", &["dora"]));
+    let refusal = world.refusal(COVENANT[3], &unwanted, "not this one");
+    world.send(&refusal).expect("a good refusal");
+    world.close();
+}
+
+/// Finality over many epochs, digests in the block that comes next, anchors, and a block of the other chain.
+fn finality(world: &mut World, digests: &[Hash32]) {
+    world.stamp(digests);
+    world.finalise_until(&ZERO, 105);
+    for epoch in 5..9 {
+        world.mine(3);
+        if epoch == 5 {
+            let certificate = world.certificate(&dev(), &DEV, PROVEN, Hash32([7; 32]));
+            world.send(&certificate).expect("a good certificate");
+        }
+        world.finalise_until(&ZERO, (epoch + 1) * 20 + 5);
+        let header = world.ledger.own_header(Epoch(epoch)).expect("the epoch is over");
+        let tx = world.mine_anchor(&world.anchor(&ZERO, Epoch(epoch), header));
+        let proof = world.proof(&tx);
+        world.send(&Message::Anchor(proof)).expect("a good anchor");
+    }
+    world.close();
+}
+
+/// Keys that are out, a theft, a deep reorganisation, and what governance does.
+fn trouble(world: &mut World) {
+    let leaked = LeakedKey { key: provider_key("dora"), secret: secret("dora").secret_bytes() };
+    world.send(&Message::Evidence(Evidence::Key(leaked))).expect("a key");
+    let height = world.ledger.chains()[0].terms.last_voted(Epoch(8));
+    let votes = [1, 2].map(|block| world.vote(&ChainId::zero(), "carl", height, Hash32([block; 32])));
+    let evidence = Evidence::from_votes(&votes[0], &votes[1]).expect("two votes");
+    world.send(&Message::Evidence(evidence)).expect("good evidence");
+    let victim = world.ledger.stakes().naming(&provider_key("dora")).next().expect("a stake").id;
+    let coin = world.stake(&victim).contract.coin.outpoint;
+    let theft = transaction(vec![coin], vec![bitcoin::TxOut::minimal_non_dust(bitcoin::ScriptBuf::new())]);
+    world.spend(&victim, coin, &theft).expect("a theft");
+    world.close();
+    let newer = world.ledger.params()[0].document().clone();
+    let from_height = BtcHeight(world.btc_height() + 1_000);
+    let newer = ParamsDocument { from_height, lapse_blocks: newer.lapse_blocks + 1, ..newer };
+    world.govern(Action::SetParams(Box::new(newer))).expect("good parameters");
+    world.reorg(7, &[]).expect("a longer chain");
+    world.close();
+    world.govern(Action::Resume(Resume { accepted: Vec::new() })).expect("a tripped breaker");
+    let governors = Governors::new(GOVERNANCE[..2].iter().map(|name| governance_key(name)).collect(), 2);
+    world.govern(Action::RotateKeys(governors.expect("members"))).expect("a decision");
+    world.close();
+}
+
+/// Writes the log as a hub would have.
+fn keep(path: &Path, world: &World, stamped: Height, digests: &[Hash32]) {
+    let store = Store::open(path).expect("a log");
+    let mut ledger = Ledger::new(world.ledger.genesis().clone());
+    for block in &world.log {
+        let events = ledger.replay(block).expect("a sound block");
+        let digests = if block.header.height == stamped { digests } else { &[] };
+        store.append(block, &events, digests).expect("a place");
+    }
+}
+
+/// Messages of each kind, evenly from the whole log, and blocks with the most messages.
+fn replayed(world: &World) -> (BTreeMap<u8, Vec<Told>>, Vec<Closed>) {
+    let kind = |bytes: &MessageBytes| bytes.as_slice()[0];
+    let mut counts = BTreeMap::<u8, usize>::new();
+    let messages = || world.log.iter().flat_map(|block| &block.messages);
+    messages().for_each(|bytes| *counts.entry(kind(bytes)).or_default() += 1);
+    let (mut seen, mut told, mut closed) = (BTreeMap::new(), BTreeMap::<u8, Vec<Told>>::new(), Vec::new());
+    let mut ledger = Ledger::new(world.ledger.genesis().clone());
+    for block in &world.log {
+        let mut open = ledger.clone();
+        for bytes in &block.messages {
+            let (number, all) = (seen.entry(kind(bytes)).or_insert(0usize), counts[&kind(bytes)]);
+            if number.is_multiple_of(all.div_ceil(KEPT)) {
+                let one = Told { before: open.clone(), bytes: bytes.clone() };
+                told.entry(kind(bytes)).or_default().push(one);
+            }
+            *number += 1;
+            open.apply(bytes).expect("a good message");
+        }
+        if block.messages.len() > 1 && closed.len() < 2 * KEPT {
+            closed.push(Closed { before: ledger.clone(), block: block.clone() });
+        }
+        ledger.replay(block).expect("a sound block");
+    }
+    (told, closed)
+}

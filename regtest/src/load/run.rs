@@ -1,0 +1,199 @@
+//! One run: a quiet time, the same time under a flood, and what must be true afterwards.
+
+use super::crowd::{Crowd, Waits};
+use super::figures::Memory;
+use super::flood::{self, Sent};
+use super::plan::Plan;
+use super::scene;
+use crate::demo::network::text;
+use crate::demo::report::log::Log;
+use crate::hub_process::HubProcess;
+use crate::process::{binary, tool_of_profile};
+use crate::world::World;
+use anyhow::{Context as _, ensure};
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::message::Message;
+use palisade_protocol::units::Height;
+use serde::Serialize;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, Command};
+
+/// Time between two honest registrations.
+const REGISTER_EVERY: Duration = Duration::from_millis(500);
+/// Time before anything is measured: connections are made, pages of the log are in memory.
+const WARM: Duration = Duration::from_secs(2);
+/// How long what is under way at the end may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long each of both times lasts.
+    pub time: Duration,
+    /// Messages a second.
+    pub rate: u32,
+    /// Connections that they come over.
+    pub connections: usize,
+    /// What they are.
+    pub plan: fn(&mut World) -> Plan,
+}
+
+/// One of both times.
+#[derive(Debug, Clone, Serialize)]
+pub struct Phase {
+    /// What honest parties waited for.
+    pub waits: Waits,
+    /// Memory of the hub at the end, and its peak since the start.
+    pub memory: Memory,
+}
+
+/// What a run has shown.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    /// Without the flood.
+    pub quiet: Phase,
+    /// Under it.
+    pub flooded: Phase,
+    /// The flood.
+    pub sent: Sent,
+    /// What the build of the other profile says of the log.
+    pub replayed: String,
+    /// What must not be.
+    pub failures: Vec<String>,
+}
+
+/// Runs a hub, quiet and flooded, in a directory of its own.
+pub async fn run(options: &Options) -> anyhow::Result<Outcome> {
+    let (warm, all) = (WARM.as_secs_f64(), 2.0 * options.time.as_secs_f64());
+    // None is left for the time in which the flood's last messages are answered.
+    let registrations = ((warm + all) / REGISTER_EVERY.as_secs_f64()) as usize;
+    let (scene, plan) = scene::set(registrations, options.plan);
+    let before: BTreeSet<Hash32> =
+        scene.world.log.iter().flat_map(|block| &block.messages).map(|message| message.id()).collect();
+    let mut hub = HubProcess::start(&scene.world).await;
+    let crowd = Crowd::begin(&hub.client, scene, REGISTER_EVERY);
+    tokio::time::sleep(WARM).await;
+    crowd.waits();
+    tokio::time::sleep(options.time).await;
+    let process = hub.daemon.process_id().context("a running hub")?;
+    let quiet = Phase { waits: crowd.waits(), memory: Memory::of(process)? };
+    let flood = begin_flood(&hub, options, &plan).await?;
+    tokio::time::sleep(options.time).await;
+    let flooded = Phase { waits: crowd.waits(), memory: Memory::of(process)? };
+    let sent = end_flood(flood).await?;
+    hub.daemon.check()?;
+    let mut failures = Vec::new();
+    all_became_final(&crowd, &mut hub).await?;
+    failures.extend(crowd.troubles());
+    let log = Log::read(&hub.client).await?;
+    let told = before.union(&crowd.registered()).copied().collect();
+    failures.extend(foreign_messages(&log, &told));
+    failures.extend(votes_are_those(&hub, &crowd).await?);
+    failures
+        .extend(sent.answers.get("taken").map(|taken| format!("{taken} of the flood's messages were taken")));
+    let replayed = replay_in_other_build(&log, &hub.at("replay")).await?;
+    drop(crowd);
+    hub.daemon.end().await?;
+    Ok(Outcome { quiet, flooded, sent, replayed, failures })
+}
+
+/// Has another process send the plan. On return it has begun.
+async fn begin_flood(hub: &HubProcess, options: &Options, plan: &Plan) -> anyhow::Result<Child> {
+    let file = hub.at("plan.json");
+    std::fs::write(&file, serde_json::to_vec(plan)?)?;
+    let url = hub.client.url();
+    let address = format!("{}:{}", url.host_str().context("a host")?, url.port().context("a port")?);
+    let mut child = Command::new(binary("palisade-load")?)
+        .args(["flood", "--address", &address, "--plan", &text(&file)])
+        .args(["--rate", &options.rate.to_string(), "--connections", &options.connections.to_string()])
+        .args(["--ms", &options.time.as_millis().to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut line = [0; flood::BEGINS.len()];
+    child.stdout.as_mut().context("its output")?.read_exact(&mut line).await?;
+    ensure!(line == *flood::BEGINS, "the flood does not begin");
+    Ok(child)
+}
+
+/// Waits until the other process has counted what came of it.
+async fn end_flood(child: Child) -> anyhow::Result<Sent> {
+    let done = child.wait_with_output().await?;
+    ensure!(done.status.success(), "the flood ended with {}", done.status);
+    Ok(serde_json::from_slice(&done.stdout)?)
+}
+
+/// Waits until every voted block of the flooded time has its certificate.
+async fn all_became_final(crowd: &Crowd, hub: &mut HubProcess) -> anyhow::Result<()> {
+    let (began, end) = (Instant::now(), crowd.height());
+    while !crowd.has_certified(end) {
+        hub.daemon.check()?;
+        ensure!(
+            began.elapsed() < PATIENCE,
+            "not every block up to {end} is certified a minute after the flood"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// Messages in the log that nobody honest has sent. The hub makes certificates itself.
+fn foreign_messages(log: &Log, told: &BTreeSet<Hash32>) -> Vec<String> {
+    let mut left = told.clone();
+    let mut found = Vec::new();
+    for message in log.blocks().iter().flat_map(|block| &block.messages) {
+        let own = left.remove(&message.id()) || matches!(message.decode(), Ok(Message::Certificate(_)));
+        if !own {
+            found.push(format!("the log holds a message that nobody honest has sent: {}", message.id()));
+        }
+    }
+    found
+        .extend(left.into_iter().map(|id| format!("the log does not hold {id}, which the hub said it does")));
+    found
+}
+
+/// The hub keeps every vote that it said it has counted, and no other.
+async fn votes_are_those(hub: &HubProcess, crowd: &Crowd) -> anyhow::Result<Vec<String>> {
+    let counted: BTreeSet<_> = crowd.counted().iter().map(|vote| (vote.ballot, vote.key)).collect();
+    let (mut kept, mut from) = (BTreeSet::new(), Height(0));
+    loop {
+        let page = hub.client.votes("zero", from).await?;
+        let last = page.last().map(|vote| vote.ballot.height);
+        kept.extend(page.iter().map(|vote| (vote.ballot, vote.key)));
+        match last.filter(|last| *last > from) {
+            Some(last) => from = last,
+            None => break,
+        }
+    }
+    let lost = counted
+        .difference(&kept)
+        .map(|(ballot, key)| format!("lost: the vote of {key} on {}", ballot.height));
+    // Votes on the last blocks may be under way.
+    let end = counted.iter().map(|(ballot, _)| ballot.height).max();
+    let foreign = kept.difference(&counted).filter(|(ballot, _)| Some(ballot.height) < end);
+    let foreign =
+        foreign.map(|(ballot, key)| format!("a vote of {key} on {} that it has not sent", ballot.height));
+    Ok(lost.chain(foreign).collect())
+}
+
+/// A build of the other profile replays the log from genesis and computes every root itself.
+async fn replay_in_other_build(log: &Log, dir: &Path) -> anyhow::Result<String> {
+    std::fs::create_dir_all(dir)?;
+    let tip = log.tip()?;
+    log.write_genesis(&dir.join("hub.genesis"))?;
+    log.write(&dir.join("hub.log.blocks"))?;
+    let header = json!({ "hash": tip.hash().to_string(), "state_root": tip.state_root.to_string() });
+    let told = json!({ "hub": { "genesis": "hub.genesis", "log": "hub.log.blocks", "header": header } });
+    let report = dir.join("replay.json");
+    std::fs::write(&report, told.to_string())?;
+    let other = if cfg!(debug_assertions) { "release" } else { "debug" };
+    let said = tool_of_profile(other, "palisade-demo", &["replay", &text(&report)]).await?;
+    ensure!(said.contains(&tip.state_root.to_string()), "{said} does not name the root {}", tip.state_root);
+    Ok(said.trim().to_owned())
+}
