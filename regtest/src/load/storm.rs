@@ -65,7 +65,7 @@ struct Coast {
     hub: HubProcess,
     node: Node,
     watcher: (Daemon, String),
-    reporter: Daemon,
+    reporter: (Daemon, String),
 }
 
 /// Brings so many signed stakes to Bitcoin in one block, and waits until all are active.
@@ -76,6 +76,10 @@ pub async fn weather(count: usize) -> anyhow::Result<Weathered> {
     let stakes = signed_stakes(&mut world, count);
     world.close();
     let mut coast = Coast::open(&world).await?;
+    // Both daemons begin with the whole log, which is not the storm.
+    world.mine(1);
+    coast.node.follow(&world).await?;
+    coast.have_read(&world).await?;
     let process = coast.hub.daemon.process_id().context("a running hub")?;
     let before = Memory::of(process)?;
     let mut watch = Watch::default();
@@ -140,16 +144,21 @@ impl Coast {
         let (mut reporter, mut watcher) = (start(&dir, "report")?, start(&dir, "watch")?);
         let told = reporter.address(&dir.join("report.address")).await?;
         let read = watcher.address(&dir.join("watch.address")).await?;
-        // Both begin with the whole log, which is not the storm.
-        for (address, name) in [(&told, "palisade_report_told_height"), (&read, "palisade_watch_btc_height")]
-        {
-            let began = Instant::now();
-            while metric(address, name).await? != u64::from(world.btc_height()) {
+        Ok(Self { hub, node, watcher: (watcher, read), reporter: (reporter, told) })
+    }
+
+    /// Waits until reporter and watcher have read the world's newest block.
+    async fn have_read(&self, world: &World) -> anyhow::Result<()> {
+        let (reporter, watcher) = (&self.reporter.1, &self.watcher.1);
+        let heights = [(reporter, "palisade_report_told_height"), (watcher, "palisade_watch_btc_height")];
+        let (began, tip) = (Instant::now(), u64::from(world.btc_height()));
+        for (address, name) in heights {
+            while metric(address, name).await? != tip {
                 ensure!(began.elapsed() < PATIENCE, "{name} does not reach the node's tip");
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         }
-        Ok(Self { hub, node, watcher: (watcher, read), reporter })
+        Ok(())
     }
 
     /// Waits until the states of all stakes are as wanted, and looks at the clocks meanwhile.
@@ -193,7 +202,7 @@ impl Coast {
 
     async fn look(&mut self, watch: &mut Watch) -> anyhow::Result<()> {
         self.hub.daemon.check()?;
-        self.reporter.check()?;
+        self.reporter.0.check()?;
         self.watcher.0.check()?;
         watch.pass_ms = watch.pass_ms.max(metric(&self.watcher.1, "palisade_pass_ms").await?);
         let status: Value = self.hub.client.get_json("status", &[]).await?;
@@ -213,7 +222,7 @@ impl Coast {
 
     async fn close(mut self) -> anyhow::Result<()> {
         self.watcher.0.end().await?;
-        self.reporter.end().await?;
+        self.reporter.0.end().await?;
         self.hub.daemon.end().await?;
         Ok(self.node.stop().await?)
     }
