@@ -1,7 +1,6 @@
 //! What the holder keeps of a stake: all that is needed to leave it, without any hub.
 
 use crate::keys::STAKING_KEYS;
-use bitcoin::consensus::serde::{Hex, With};
 use bitcoin::secp256k1::schnorr::Signature;
 use bitcoin::{Amount, OutPoint, Transaction};
 use palisade_protocol::keys::{CovenantKey, ProviderKey, StakerKey};
@@ -49,7 +48,7 @@ pub struct StakeRecord {
     /// The transactions agreed on; not yet for a stake that is to be registered after it is confirmed.
     pub presigned: Option<PresignedHex>,
     /// The transaction that makes the stake, signed; an expansion's first input is signed at the end.
-    #[serde(with = "With::<Hex>")]
+    #[serde(with = "hex_transaction")]
     pub staking_tx: Transaction,
     /// Canonical bytes of the message that registers it, hex.
     pub registration: Option<String>,
@@ -71,18 +70,34 @@ fn key_index<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
     }
 }
 
+/// A transaction as hex. rust-bitcoin's own reader of that (`consensus::serde`, 0.32) panics where a transaction ends early.
+mod hex_transaction {
+    use bitcoin::Transaction;
+    use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(transaction: &Transaction, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&serialize_hex(transaction))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Transaction, D::Error> {
+        deserialize_hex(&String::deserialize(from)?).map_err(D::Error::custom)
+    }
+}
+
 /// [`Presigned`] as hex.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PresignedHex {
     /// Leaves early.
-    #[serde(with = "With::<Hex>")]
+    #[serde(with = "hex_transaction")]
     pub unbonding: Transaction,
     /// Slashes the stake.
-    #[serde(with = "With::<Hex>")]
+    #[serde(with = "hex_transaction")]
     pub slashing: Transaction,
     /// Slashes the unbonding output.
-    #[serde(with = "With::<Hex>")]
+    #[serde(with = "hex_transaction")]
     pub unbonding_slashing: Transaction,
 }
 
@@ -231,7 +246,9 @@ impl StakeRecord {
 
 #[cfg(test)]
 mod tests {
+    use super::StakeRecord;
     use crate::testing::{registration, world};
+    use bitcoin::consensus::encode::serialize_hex;
     use bitcoin::{Amount, ScriptBuf, TxOut};
 
     #[test]
@@ -240,5 +257,18 @@ mod tests {
         let more = TxOut { value: Amount::MAX, script_pubkey: ScriptBuf::new() };
         record.staking_tx.output.extend([more.clone(), more]);
         assert_eq!(record.change(), Amount::MAX);
+    }
+
+    #[test]
+    fn a_record_whose_transaction_is_cut_anywhere_is_refused() {
+        let record = registration(&mut world()).unwrap().1;
+        let (json, hex) = (serde_json::to_string(&record).unwrap(), serialize_hex(&record.staking_tx));
+        assert_eq!(serde_json::from_str::<StakeRecord>(&json).unwrap(), record);
+        let shown = format!("\"staking_tx\":\"{hex}\"");
+        assert!(json.contains(&shown));
+        for end in 0..hex.len() {
+            let cut = json.replace(&shown, &format!("\"staking_tx\":\"{}\"", &hex[..end]));
+            assert!(serde_json::from_str::<StakeRecord>(&cut).is_err(), "{end}");
+        }
     }
 }

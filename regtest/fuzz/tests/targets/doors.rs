@@ -85,6 +85,7 @@ const FED: &[(&str, &str)] = &[
     ("staker/src/extend.rs", "staker-command-line"),
     ("staker/src/finish.rs", "staker-book staker-backup"),
     ("staker/src/journal.rs", "staker-journal"),
+    ("staker/src/record.rs", "staker-book staker-backup"),
     ("staker/src/stake.rs", "staker-words staker-command-line"),
     ("staker/src/unbond.rs", "staker-command-line"),
     ("staker/src/when.rs", "staker-words"),
