@@ -17,8 +17,8 @@ use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Tallies of a chain that are held in memory: of the newest epochs.
-const KEPT_EPOCHS: u64 = 3;
+/// Tallies of a chain that are held in memory: of so many of its newest epochs, and of so many from the height on that it waits for.
+const KEPT_EPOCHS: usize = 3;
 
 /// Most certificates of one chain in a block: after an outage there are many, and each is checked by whoever replays the block.
 const CERTIFICATES: usize = 32;
@@ -208,11 +208,6 @@ impl VoteBook {
         if std::mem::replace(&mut self.recovered, true) {
             return Ok(());
         }
-        for chain in ledger.chains() {
-            for fixed in chain.sets.values().rev().take(KEPT_EPOCHS as usize) {
-                self.open(chain, fixed, store)?;
-            }
-        }
         let mut twice = store.double_votes()?;
         twice.retain(|(vote, _)| !ledger.providers().is_exposed(&vote.key));
         self.evidence.extend(twice.iter().filter_map(|(first, second)| Evidence::from_votes(first, second)));
@@ -244,6 +239,10 @@ impl VoteBook {
         store: &Store,
     ) -> Result<(Vec<Evidence>, Vec<Certificate>), StoreError> {
         self.recover(ledger, store)?;
+        // Votes may have come, and their tallies have been dropped, long before it is their heights' turn.
+        for chain in ledger.chains() {
+            held(chain).try_for_each(|fixed| self.open(chain, fixed, store))?;
+        }
         let final_at = |ballot: &Ballot| {
             let chain = ledger.chain_of_votes(&ballot.context);
             chain.is_none_or(|chain| chain.certified.contains_key(&ballot.height))
@@ -275,9 +274,17 @@ impl VoteBook {
     }
 }
 
-/// Whether an epoch is one of the newest, whose tallies are held in memory.
+/// Whether an epoch is one of those whose tallies are held in memory.
 fn is_held(chain: &Chain, epoch: Epoch) -> bool {
-    chain.newest().is_some_and(|(newest, _)| epoch.0.saturating_add(KEPT_EPOCHS) > newest.0)
+    held(chain).any(|fixed| fixed.set.header().epoch == epoch)
+}
+
+/// The sets whose tallies are held in memory.
+fn held(chain: &Chain) -> impl Iterator<Item = &FixedSet> {
+    let newest = chain.sets.values().rev().take(KEPT_EPOCHS);
+    let awaited = chain.awaited().map(|height| chain.terms.epoch_of(height));
+    let next = awaited.into_iter().flat_map(|epoch| chain.sets.range(epoch..).take(KEPT_EPOCHS));
+    newest.chain(next.map(|(_, fixed)| fixed))
 }
 
 /// Whether nothing can follow any more from counting a vote: its height is final, and its epoch's tally is not held.

@@ -107,7 +107,8 @@ fn a_build_that_was_interrupted_goes_on_and_other_flags_build_another_one() {
     let lines = |file: &str| fs::read_to_string(dir.path().join(file)).unwrap().lines().count();
     let mut interrupted = provision(dir.path());
     wait_until_it_says(&mut interrupted, "building Bitcoin Core");
-    while !dir.path().join("builds").exists() {
+    let has_begun = || fs::read_to_string(dir.path().join("builds")).is_ok_and(|text| text.ends_with('\n'));
+    while !has_begun() {
         assert!(interrupted.try_wait().unwrap().is_none(), "it ends before the compiler has begun");
     }
     // As Ctrl-C does it: the whole job.

@@ -81,6 +81,7 @@ impl Desk {
 
     /// What the engine does in an interval.
     fn work(&self) {
+        self.hub.judge_waiting_messages();
         self.hub.count_waiting_votes();
         self.hub.make_block(&keypair("hub")).expect("a place in memory");
     }
