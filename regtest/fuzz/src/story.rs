@@ -75,7 +75,7 @@ pub struct Story {
     pub root: TrustRoot,
     /// Bitcoin, for its verifier.
     pub headers: Vec<Header>,
-    /// A timestamp file about the first of [`digests`].
+    /// A timestamp file about the first of its digests.
     pub ots: TimestampFile,
     /// Digests that are stamped in the log.
     pub digests: Vec<Hash32>,
