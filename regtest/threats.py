@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks docs/threats.md: `threats.py [--open-is-fine] LOG...`, and with `--self-test` that it notices what is wrong.
+"""Checks docs/threats.md: `threats.py LOG...`, and with `--self-test` that it notices what is wrong.
 
 Every case must have one verdict; every test that is named must have run and passed in the logs (what `cargo test` wrote,
 standard output and standard error in one file); every file that is named must hold the piece that is quoted. What a test
@@ -67,7 +67,7 @@ def faults_of(verdict, where, root, outcomes):
             yield f"quotes `{piece}`, which {name} does not hold"
 
 
-def check(root, logs, open_is_fine):
+def check(root, logs):
     """What is wrong with the page, and its rows."""
     page, outcomes = (root / PAGE).read_text(), read_logs(logs)
     lines = [line for line in page.splitlines() if line.startswith("| T-")]
@@ -83,7 +83,7 @@ def check(root, logs, open_is_fine):
             continue
         _, verdict, where = row
         faults += [f"{name} {fault}" for fault in faults_of(verdict, where, root, outcomes)]
-        if verdict == "open" and not open_is_fine:
+        if verdict == "open":
             faults.append(f"{name} is open")
     if f"{len(seen)} cases" not in page:
         faults.append(f"the page has {len(seen)} cases, and states another number")
@@ -125,7 +125,7 @@ def self_test():
 
         def said(page, log):
             [(root / name).write_text(text) for name, text in ((PAGE, page), ("log", log))]
-            return check(root, [root / "log"], open_is_fine=False)[0]
+            return check(root, [root / "log"])[0]
 
         assert said(GOOD, RUN) == []
         for page, log, wanted in NOTICED:
@@ -137,10 +137,8 @@ def self_test():
 def main(args):
     if "--self-test" in args:
         return self_test()
-    logs = [arg for arg in args if not arg.startswith("--")]
-    faults, rows = check(ROOT, logs, open_is_fine="--open-is-fine" in args)
+    faults, rows = check(ROOT, args)
     print(*(f"{sum(row[2:3] == [verdict] for row in rows)} {verdict}" for verdict in NEEDS), sep=", ")
-    print("".join(f"  open: {row[0]}, {row[1]}\n" for row in rows if row[2:3] == ["open"]), end="")
     if faults:
         sys.exit("".join(f"  {fault}\n" for fault in faults) + f"{len(faults)} faults in docs/threats.md")
 

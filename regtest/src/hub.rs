@@ -12,15 +12,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A hub that goes on from a world's log, with its own log in a directory (made if it is missing).
-pub fn of(world: &World, dir: &Path) -> Arc<Hub> {
+/// A world's log in a directory (made if it is missing), with the state after it.
+pub fn log_of(world: &World, dir: &Path) -> Replica {
     std::fs::create_dir_all(dir).expect("a directory");
     let mut replica = Replica::open(dir, world.ledger.genesis().clone()).expect("a log");
     for blocks in world.log.chunks(AT_ONCE) {
         let (_, refused) = replica.take_all(blocks);
         assert!(refused.is_none(), "{refused:?}");
     }
-    let (ledger, store) = replica.into_parts();
+    replica
+}
+
+/// A hub that goes on from a world's log, with its own log in a directory (made if it is missing).
+pub fn of(world: &World, dir: &Path) -> Arc<Hub> {
+    let (ledger, store) = log_of(world, dir).into_parts();
     Hub::new(ledger, store)
 }
 

@@ -1,6 +1,7 @@
 //! The shipped hub on a log that begins with a world's, and what other daemons need beside it. What does not go as tests expect is
 //! a panic.
 
+use crate::hub;
 use crate::process::Daemon;
 use crate::world::{World, keypair, secret};
 use palisade_hub::client::HubClient;
@@ -10,7 +11,6 @@ use palisade_hub::daemon::password::Password;
 use palisade_hub::daemon::private_file;
 use palisade_hub::daemon::secret::Secret;
 use palisade_hub::daemon::template::Template;
-use palisade_hub::replica::Replica;
 use palisade_hub::run::KEY_PURPOSE;
 use std::path::{Path, PathBuf};
 
@@ -49,6 +49,11 @@ impl HubProcess {
         self.client = client(&mut self.daemon, self.dir.path()).await;
     }
 
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// A file in its directory.
     pub fn at(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -76,8 +81,7 @@ fn install(dir: &Path, world: &World, followers: &[&str]) {
     };
     std::fs::write(at("hub.toml"), config.finish()).expect("a disk");
     private_file::create_dir(&at("hub-data")).expect("a disk");
-    let mut log = Replica::open(&at("hub-data"), genesis.clone()).expect("a log");
-    world.log.iter().for_each(|block| drop(log.take(block).expect("a sound block")));
+    drop(hub::log_of(world, &at("hub-data")));
 }
 
 /// Writes the key of a name in the world into a file.

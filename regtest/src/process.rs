@@ -267,3 +267,10 @@ pub async fn json_tool<S: AsRef<OsStr>>(program: &str, args: &[S]) -> anyhow::Re
     let text = tool(program, args).await?;
     serde_json::from_str(&text).with_context(|| format!("{program} answered {text:?}"))
 }
+
+/// A number that a daemon shows in its metrics, given where it serves. None before it has one.
+pub async fn metric(address: &str, name: &str) -> anyhow::Result<Option<u64>> {
+    let metrics = reqwest::get(format!("http://{address}/metrics")).await?.text().await?;
+    let number = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(number.map(str::parse).transpose()?)
+}

@@ -8,7 +8,7 @@ use palisade_hub::ledger::state::StakeState::{Slashed, Unbonding};
 use palisade_protocol::message::Message;
 use palisade_protocol::stake::Slashable;
 use palisade_regtest::in_time;
-use palisade_regtest::process::Daemon;
+use palisade_regtest::process::{Daemon, metric};
 use palisade_regtest::world::pair;
 use std::path::Path;
 use std::time::Duration;
@@ -35,16 +35,13 @@ impl Reader {
         Self { daemon, address, metric }
     }
 
-    async fn height(&mut self) -> u32 {
+    async fn height(&mut self) -> u64 {
         self.daemon.check().unwrap();
-        let text =
-            reqwest::get(format!("http://{}/metrics", self.address)).await.unwrap().text().await.unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(self.metric)?.trim().parse().ok());
-        line.unwrap_or(0)
+        metric(&self.address, self.metric).await.unwrap().unwrap_or(0)
     }
 
     /// It comes as far as this, and never stands still on the way.
-    async fn reaches(&mut self, height: u32) {
+    async fn reaches(&mut self, height: u64) {
         while self.height().await < height {
             let (metric, step) = (self.metric, height.min(self.height().await + 100));
             let goes_on = async {
@@ -67,7 +64,7 @@ async fn reporter_and_watcher_thousands_of_blocks_behind_reach_a_tip_that_moves_
     let watch = Reader::start(&dir, &config, "watch", "palisade_watch_btc_height").await;
     let mut readers = [watch];
     let tip = party.node.rpc().tip().await.unwrap().height;
-    readers[0].reaches(tip).await;
+    readers[0].reaches(u64::from(tip)).await;
     let [watch] = readers;
     watch.daemon.stop().await.unwrap();
     settle(&mut reporter).await;
@@ -91,7 +88,7 @@ async fn reporter_and_watcher_thousands_of_blocks_behind_reach_a_tip_that_moves_
         let mut tip = node.rpc().tip().await.unwrap().height;
         for _ in 0..MORE {
             for reader in &mut readers {
-                reader.reaches(tip).await;
+                reader.reaches(u64::from(tip)).await;
             }
             let newest = node.rpc().tip().await.unwrap().height;
             assert!(newest >= tip);

@@ -9,7 +9,7 @@ use palisade_checkpointer::{Pass, PassError};
 use palisade_protocol::anchor::Anchor;
 use palisade_protocol::units::Epoch;
 use palisade_regtest::in_time;
-use palisade_regtest::process::Daemon;
+use palisade_regtest::process::{Daemon, metric};
 use palisade_regtest::world::address;
 use palisade_staker::purse::sign_all;
 use std::collections::BTreeSet;
@@ -172,8 +172,7 @@ async fn of_two_anchorers_the_second_sends_nothing_for_an_epoch_whose_anchor_is_
     let count = |epoch| found.iter().filter(|(_, own)| *own == epoch).count();
     assert_eq!([early, both, last].map(count), [1, 2, 2], "{found:?}");
     for (address, sent) in [(of_first, 3), (of_second, 2)] {
-        let metrics = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
-        assert!(metrics.contains(&format!("\npalisade_anchors_sent_total {sent}\n")), "{metrics}");
+        assert_eq!(metric(&address, "palisade_anchors_sent_total").await.unwrap(), Some(sent));
     }
     for daemon in [first, second] {
         daemon.stop().await.unwrap();

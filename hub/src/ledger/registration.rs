@@ -19,6 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct JudgedStake {
     /// The version of the parameters that it is judged by.
     pub(super) params: usize,
+    /// The height that it is judged at: of the stake's block, or now.
+    since: BtcHeight,
     /// The stake that it makes.
     pub(super) judged: registration::Judged,
     /// The stake that it expands.
@@ -107,7 +109,7 @@ impl Ledger {
             }
             None => None,
         };
-        Ok(JudgedStake { params, judged, expands })
+        Ok(JudgedStake { params, since, judged, expands })
     }
 
     pub(super) fn apply_stake(
@@ -117,12 +119,7 @@ impl Ledger {
         id: Hash32,
         cause: &str,
     ) -> Result<(), Rejected> {
-        let JudgedStake { params, judged, expands } = self.judge_stake(registration, known)?;
-        let tip = self.btc_height();
-        let since = match &registration.proof {
-            RegistrationProof::Funding(_) => tip,
-            RegistrationProof::Confirmed(confirmed) => self.place_of(confirmed.inclusion.block_hash)?.height,
-        };
+        let JudgedStake { params, since, judged, expands } = self.judge_stake(registration, known)?;
         let version = self.params.get(params).ok_or(Rejected::Decision("no parameters are in force"))?;
         let (k, lapse) = (version.k(), version.document().lapse_blocks);
         let exposed = judged.contract.keys.providers().iter().any(|key| self.providers.is_exposed(key));
@@ -131,7 +128,9 @@ impl Ledger {
                 (Some(backing.outpoint()), backing.output().map(|output| output.value), BtcHeight(0))
             }
             // Whoever reads Bitcoin for the hub has k blocks to say if its coins have left before anybody looked for them.
-            RegistrationProof::Confirmed(_) => (None, Some(judged.contract.coin.value), tip.plus(k)),
+            RegistrationProof::Confirmed(_) => {
+                (None, Some(judged.contract.coin.value), self.btc_height().plus(k))
+            }
         };
         let stake = Stake {
             id: StakeId(id),

@@ -10,6 +10,7 @@ use palisade_regtest::load::plan::Plan;
 use palisade_regtest::load::run::{self, Options, Outcome};
 use palisade_regtest::load::storm;
 use palisade_regtest::world::World;
+use serde::Serialize;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -101,14 +102,7 @@ async fn measure(options: Options, json: bool, shutdown: Shutdown) -> Result<(),
         outcome = run::run(&options) => outcome?,
         () = shutdown.requested() => return Err(Failure::failed("interrupted: everything that was started is stopped")),
     };
-    let text = if json {
-        serde_json::to_string(&outcome).map_err(Failure::failed)?
-    } else {
-        table(&options, &outcome)
-    };
-    // Whether anybody reads it does not decide what was found.
-    let _ = writeln!(std::io::stdout(), "{text}");
-    if outcome.failures.is_empty() { Ok(()) } else { Err(Failure::failed(outcome.failures.join("\n"))) }
+    show(&outcome, || table(&options, &outcome), &outcome.failures, json)
 }
 
 async fn storm(stakes: usize, json: bool, shutdown: Shutdown) -> Result<(), Failure> {
@@ -116,14 +110,20 @@ async fn storm(stakes: usize, json: bool, shutdown: Shutdown) -> Result<(), Fail
         weathered = storm::weather(stakes) => weathered?,
         () = shutdown.requested() => return Err(Failure::failed("interrupted: everything that was started is stopped")),
     };
-    let text = if json {
-        serde_json::to_string(&weathered).map_err(Failure::failed)?
-    } else {
-        weathered.to_string()
-    };
+    show(&weathered, || weathered.to_string(), &weathered.failures, json)
+}
+
+/// Prints what was measured, and fails with what must not be.
+fn show(
+    measured: &impl Serialize,
+    words: impl FnOnce() -> String,
+    failures: &[String],
+    json: bool,
+) -> Result<(), Failure> {
+    let text = if json { serde_json::to_string(measured).map_err(Failure::failed)? } else { words() };
     // Whether anybody reads it does not decide what was found.
     let _ = writeln!(std::io::stdout(), "{text}");
-    if weathered.failures.is_empty() { Ok(()) } else { Err(Failure::failed(weathered.failures.join("\n"))) }
+    if failures.is_empty() { Ok(()) } else { Err(Failure::failed(failures.join("\n"))) }
 }
 
 fn table(options: &Options, outcome: &Outcome) -> String {

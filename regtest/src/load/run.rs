@@ -8,16 +8,14 @@ use super::scene;
 use crate::demo::network::text;
 use crate::demo::report::log::Log;
 use crate::hub_process::HubProcess;
-use crate::process::{binary, tool_of_profile};
+use crate::process::binary;
 use crate::world::World;
 use anyhow::{Context as _, ensure};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
 use serde::Serialize;
-use serde_json::json;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt as _;
@@ -96,7 +94,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Outcome> {
     failures.extend(votes_are_those(&hub, &crowd).await?);
     failures
         .extend(sent.answers.get("taken").map(|taken| format!("{taken} of the flood's messages were taken")));
-    let replayed = replay_in_other_build(&log, &hub.at("replay")).await?;
+    let replayed = log.replay_in_other_build(hub.dir()).await?;
     drop(crowd);
     hub.daemon.end().await?;
     Ok(Outcome { quiet, flooded, sent, replayed, failures })
@@ -180,20 +178,4 @@ async fn votes_are_those(hub: &HubProcess, crowd: &Crowd) -> anyhow::Result<Vec<
     let foreign =
         foreign.map(|(ballot, key)| format!("a vote of {key} on {} that it has not sent", ballot.height));
     Ok(lost.chain(foreign).collect())
-}
-
-/// A build of the other profile replays the log from genesis and computes every root itself.
-async fn replay_in_other_build(log: &Log, dir: &Path) -> anyhow::Result<String> {
-    std::fs::create_dir_all(dir)?;
-    let tip = log.tip()?;
-    log.write_genesis(&dir.join("hub.genesis"))?;
-    log.write(&dir.join("hub.log.blocks"))?;
-    let header = json!({ "hash": tip.hash().to_string(), "state_root": tip.state_root.to_string() });
-    let told = json!({ "hub": { "genesis": "hub.genesis", "log": "hub.log.blocks", "header": header } });
-    let report = dir.join("replay.json");
-    std::fs::write(&report, told.to_string())?;
-    let other = if cfg!(debug_assertions) { "release" } else { "debug" };
-    let said = tool_of_profile(other, "palisade-demo", &["replay", &text(&report)]).await?;
-    ensure!(said.contains(&tip.state_root.to_string()), "{said} does not name the root {}", tip.state_root);
-    Ok(said.trim().to_owned())
 }

@@ -5,7 +5,7 @@ use crate::Node;
 use crate::demo::network::{make_checkpointer, text};
 use crate::demo::report::log::Log;
 use crate::hub_process::HubProcess;
-use crate::process::Daemon;
+use crate::process::{Daemon, metric};
 use crate::world::{Wish, World};
 use anyhow::{Context as _, ensure};
 use bitcoin::Transaction;
@@ -153,7 +153,7 @@ impl Coast {
         let heights = [(reporter, "palisade_report_told_height"), (watcher, "palisade_watch_btc_height")];
         let (began, tip) = (Instant::now(), u64::from(world.btc_height()));
         for (address, name) in heights {
-            while metric(address, name).await? != tip {
+            while metric(address, name).await? != Some(tip) {
                 ensure!(began.elapsed() < PATIENCE, "{name} does not reach the node's tip");
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
@@ -204,7 +204,7 @@ impl Coast {
         self.hub.daemon.check()?;
         self.reporter.0.check()?;
         self.watcher.0.check()?;
-        watch.pass_ms = watch.pass_ms.max(metric(&self.watcher.1, "palisade_pass_ms").await?);
+        watch.pass_ms = watch.pass_ms.max(metric(&self.watcher.1, "palisade_pass_ms").await?.unwrap_or(0));
         let status: Value = self.hub.client.get_json("status", &[]).await?;
         let (height, now) = (status["height"].as_u64().context("a height")?, Instant::now());
         match watch.newest {
@@ -232,13 +232,6 @@ fn start(dir: &Path, which: &str) -> anyhow::Result<Daemon> {
     let config = text(&dir.join("checkpointer.toml"));
     let log = dir.join(which).with_extension("log");
     Daemon::start("palisade-checkpointer", &[which, "--config", &config], &log)
-}
-
-/// A number that a daemon shows in its metrics.
-async fn metric(address: &str, name: &str) -> anyhow::Result<u64> {
-    let metrics = reqwest::get(format!("http://{address}/metrics")).await?.text().await?;
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    Ok(line.with_context(|| format!("no {name}"))?.parse()?)
 }
 
 /// All stakes as the hub shows them.

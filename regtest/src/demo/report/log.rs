@@ -1,6 +1,8 @@
 //! The hub's log, as anybody gets it from `GET /blocks`: kept beside the report as one file, and replayed, so that every
 //! state, set and certificate in the report is a function of that file.
 
+use crate::demo::network::text;
+use crate::process::tool_of_profile;
 use anyhow::{Context as _, ensure};
 use palisade_hub::client::HubClient;
 use palisade_hub::ledger::Ledger;
@@ -12,6 +14,7 @@ use palisade_protocol::finality::evidence::Evidence;
 use palisade_protocol::genesis::{Genesis, GenesisDocument};
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -51,6 +54,25 @@ impl Log {
             rest = &rest[rest.len() - reader.left()..];
         }
         tip.context("the log is empty")
+    }
+
+    /// Has a build of the other profile replay the log from genesis in a directory, and compute every root itself. Gives what it said.
+    pub async fn replay_in_other_build(&self, dir: &Path) -> anyhow::Result<String> {
+        let tip = self.tip()?;
+        self.write_genesis(&dir.join("hub.genesis"))?;
+        self.write(&dir.join("hub.log.blocks"))?;
+        let header = json!({ "hash": tip.hash().to_string(), "state_root": tip.state_root.to_string() });
+        let told = json!({ "hub": { "genesis": "hub.genesis", "log": "hub.log.blocks", "header": header } });
+        let report = dir.join("replay.json");
+        std::fs::write(&report, told.to_string())?;
+        let other = if cfg!(debug_assertions) { "release" } else { "debug" };
+        let said = tool_of_profile(other, "palisade-demo", &["replay", &text(&report)]).await?;
+        ensure!(
+            said.contains(&tip.state_root.to_string()),
+            "{said} does not name the root {}",
+            tip.state_root
+        );
+        Ok(said.trim().to_owned())
     }
 
     /// Replays the log once more and shows the state after each of these blocks, in their order in the log.
