@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = "docs/threats.md"
 
-TEST = re.compile(r"`(checkpointer|covenant|finality-provider|hub|protocol|regtest|staker) (lib|it) ([\w:]+)`")
+TEST = re.compile(r"`(checkpointer|covenant|finality-provider|hub|protocol|regtest|staker|world) (lib|it) ([\w:]+)`")
 PIECE = re.compile(r"`([\w./-]+)`: `([^`]+)`")
 PROGRAM = re.compile(r"^ *Running (?:unittests )?(\S+) \(.*?([\w-]+)-[0-9a-f]+\)$")
 OUTCOME = re.compile(r"^test ([\w:]+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)")

@@ -14,7 +14,7 @@ use palisade_protocol::scripts::StakeKeys;
 use palisade_protocol::stake::{Contract, StakeId};
 use palisade_protocol::transactions::Coin;
 use palisade_protocol::units::Epoch;
-use palisade_regtest::world::{COVENANT, Wish, World, pair, secret};
+use palisade_world::{COVENANT, Wish, World, pair, secret};
 use std::path::Path;
 
 /// Names of the providers of chain zero and of another chain.

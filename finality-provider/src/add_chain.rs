@@ -257,7 +257,7 @@ mod tests {
     use palisade_protocol::governance::{Action, NewChain};
     use palisade_protocol::units::Epoch;
     use palisade_regtest::hub;
-    use palisade_regtest::world::World;
+    use palisade_world::World;
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -283,7 +283,7 @@ mod tests {
                 world.govern(Action::RegisterChain(chain)).unwrap();
                 world.close();
             }
-            let served = hub::serve(&hub::of(&world, &dir.path().join("hub")), &stop).await;
+            let served = hub::serve(&world.hub(&dir.path().join("hub")), &stop).await;
             let mut init = init(dir.path(), world.ledger.genesis().document());
             init.hub = served.parse().unwrap();
             Self { made: init.run().unwrap(), dir, stop }

@@ -178,7 +178,7 @@ impl Init {
 pub(crate) mod tests {
     use super::*;
     use palisade_protocol::genesis::GenesisDocument;
-    use palisade_regtest::world::World;
+    use palisade_world::World;
 
     /// A new provider in a directory, of the hub with this genesis document.
     pub(crate) fn init(dir: &Path, genesis: &GenesisDocument) -> Init {

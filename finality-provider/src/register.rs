@@ -297,7 +297,7 @@ mod tests {
     fn a_key_under_another_name_is_no_success() {
         let chain = ChainId::zero();
         let register = Register { chain, operator: "otto".to_owned(), config: PathBuf::new(), wait_s: 0 };
-        let key = palisade_regtest::world::provider_key("otto");
+        let key = palisade_world::provider_key("otto");
         let before = register.before(key, "otto".to_owned()).unwrap();
         assert!(before.to_string().contains("of \"otto\" was registered"), "{before}");
         let why = register.before(key, "anna".to_owned()).unwrap_err();

@@ -42,7 +42,7 @@ fn not_running(why: &dyn std::fmt::Display) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use palisade_regtest::world::provider_key;
+    use palisade_world::provider_key;
     use serde_json::{Value, json};
 
     #[test]

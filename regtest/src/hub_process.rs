@@ -1,9 +1,7 @@
 //! The shipped hub on a log that begins with a world's, and what other daemons need beside it. What does not go as tests expect is
 //! a panic.
 
-use crate::hub;
 use crate::process::Daemon;
-use crate::world::{World, keypair, secret};
 use palisade_hub::client::HubClient;
 use palisade_hub::config::DEFAULT;
 use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
@@ -12,6 +10,7 @@ use palisade_hub::daemon::private_file;
 use palisade_hub::daemon::secret::Secret;
 use palisade_hub::daemon::template::Template;
 use palisade_hub::run::KEY_PURPOSE;
+use palisade_world::{World, keypair, secret};
 use std::path::{Path, PathBuf};
 
 const PASSWORD: &str = "correct horse";
@@ -81,7 +80,7 @@ fn install(dir: &Path, world: &World, followers: &[&str]) {
     };
     std::fs::write(at("hub.toml"), config.finish()).expect("a disk");
     private_file::create_dir(&at("hub-data")).expect("a disk");
-    drop(hub::log_of(world, &at("hub-data")));
+    drop(world.replica(&at("hub-data")));
 }
 
 /// Writes the key of a name in the world into a file.

@@ -11,7 +11,6 @@ pub mod liar;
 pub mod load;
 pub mod node;
 pub mod process;
-pub mod world;
 
 use std::time::Duration;
 

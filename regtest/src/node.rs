@@ -7,7 +7,6 @@
 //! A node that is dropped is killed, and its data directory, when temporary, removed. Only [`Node::stop`] leaves a
 //! data directory that holds everything the node knew.
 
-pub(crate) mod blocks;
 mod funding;
 mod mining;
 

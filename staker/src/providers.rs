@@ -130,7 +130,7 @@ impl fmt::Display for Listing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use palisade_regtest::world::{Wish, World, provider_key};
+    use palisade_world::{Wish, World, provider_key};
 
     #[test]
     fn providers_are_listed_by_chain_the_strongest_first() {

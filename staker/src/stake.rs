@@ -271,7 +271,7 @@ pub fn show_script(script: &ScriptBuf, network: bitcoin::Network) -> String {
 mod tests {
     use super::*;
     use palisade_hub::init::default_params;
-    use palisade_regtest::world::keypair;
+    use palisade_world::keypair;
 
     #[test]
     fn amounts_and_times_at_the_protocols_bounds_are_taken_and_beyond_them_refused_in_words() {

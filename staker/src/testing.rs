@@ -16,7 +16,7 @@ use palisade_protocol::scripts::StakeKeys;
 use palisade_protocol::stake::{Contract, Presigned};
 use palisade_protocol::transactions::Coin;
 use palisade_protocol::units::RelativeBlocks;
-use palisade_regtest::world::{World, provider_key, transaction};
+use palisade_world::{World, provider_key, transaction};
 
 /// Blocks that the holder's stakes are locked for.
 pub(crate) const LOCK: u16 = 300;

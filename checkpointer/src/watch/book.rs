@@ -183,7 +183,7 @@ fn provider_key(bytes: [u8; 32]) -> Result<ProviderKey, FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use palisade_regtest::world::{pair, provider_key};
+    use palisade_world::{pair, provider_key};
 
     #[test]
     fn everything_kept_is_there_after_a_restart() {

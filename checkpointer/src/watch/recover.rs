@@ -64,7 +64,7 @@ mod tests {
     use palisade_protocol::stake::StakeId;
     use palisade_protocol::transactions::witness::NoWitness;
     use palisade_protocol::units::Epoch;
-    use palisade_regtest::world::{COVENANT, Wish, World, pair, provider_key};
+    use palisade_world::{COVENANT, Wish, World, pair, provider_key};
 
     /// A world with one stake that names two providers.
     fn world() -> (World, StakeId) {

@@ -45,7 +45,7 @@ mod tests {
     use palisade_protocol::context::ChainId;
     use palisade_protocol::eots::EotsSignature;
     use palisade_protocol::hash::Hash32;
-    use palisade_regtest::world::{World, provider_key};
+    use palisade_world::{World, provider_key};
 
     #[test]
     fn two_votes_at_one_height_give_the_key_and_nothing_else_does() {

@@ -37,7 +37,7 @@ impl Scene {
         let (mut party, mut reporter) = Party::new().await;
         party.register_provider(&mut reporter, ANNA).await;
         let (id, staking) =
-            party.register(&mut reporter, &palisade_regtest::world::Wish { sat: 1_000_000, ..WISH }).await;
+            party.register(&mut reporter, &palisade_world::Wish { sat: 1_000_000, ..WISH }).await;
         party.sign_quorum(&id).await;
         party.confirm(&staking).await;
         party.node.mine(6).await.unwrap();

@@ -9,7 +9,7 @@ use palisade_protocol::message::Message;
 use palisade_protocol::stake::Slashable;
 use palisade_regtest::in_time;
 use palisade_regtest::process::{Daemon, metric};
-use palisade_regtest::world::pair;
+use palisade_world::pair;
 use std::path::Path;
 use std::time::Duration;
 

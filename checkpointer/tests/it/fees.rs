@@ -14,7 +14,7 @@ use palisade_hub::daemon::private_file;
 use palisade_protocol::message::Message;
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::transactions::bump;
-use palisade_regtest::world::{World, address, key_path};
+use palisade_world::{World, address, key_path};
 use std::path::PathBuf;
 
 /// What everybody else pays.

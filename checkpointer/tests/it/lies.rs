@@ -18,10 +18,10 @@ use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::{Epoch, Height};
-use palisade_regtest::hub::{self, serve};
+use palisade_regtest::hub::serve;
 use palisade_regtest::liar::{Liar, flipped, leaves, versions};
-use palisade_regtest::world::{Wish, World};
 use palisade_regtest::{Node, in_time};
+use palisade_world::{Wish, World};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -300,7 +300,7 @@ pub fn provable() -> World {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_altered_byte_of_the_hubs_files_is_written_as_a_proof() {
     let (world, dir, stop) = (provable(), tempfile::tempdir().unwrap(), Shutdown::manual());
-    let liar = Liar::start(&serve(&hub::of(&world, dir.path()), &stop).await).await;
+    let liar = Liar::start(&serve(&world.hub(dir.path()), &stop).await).await;
     let node = Node::of(&world).await.unwrap();
     let (url, cookie) = (node.rpc_url(), node.cookie_path());
     let prove = Prove {

@@ -18,7 +18,7 @@ use palisade_protocol::stake::StakeId;
 use palisade_protocol::transactions::{sighash, witness};
 use palisade_regtest::Node;
 use palisade_regtest::hub::{make_blocks, serve};
-use palisade_regtest::world::{COVENANT, Wish, World, address, key_path, keypair, schnorr, unbonding};
+use palisade_world::{COVENANT, Wish, World, address, key_path, keypair, schnorr, unbonding};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

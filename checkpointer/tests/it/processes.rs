@@ -7,8 +7,8 @@ use palisade_hub::daemon::private_file;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::message::Message;
 use palisade_regtest::process::{Daemon, json_tool, tool, wait_for};
-use palisade_regtest::world::{World, provider_key};
 use palisade_regtest::{Node, in_time};
+use palisade_world::{World, provider_key};
 use serde_json::Value;
 use std::path::Path;
 

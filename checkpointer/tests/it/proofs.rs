@@ -16,8 +16,8 @@ use palisade_protocol::hash::Hash32;
 use palisade_protocol::proof::{FinalityProof, TrustRoot};
 use palisade_protocol::units::BtcHeight;
 use palisade_regtest::Node;
-use palisade_regtest::hub::{self, serve};
-use palisade_regtest::world::World;
+use palisade_regtest::hub::serve;
+use palisade_world::World;
 use std::path::{Path, PathBuf};
 
 /// A hub with a block that can be proven, until the stop.
@@ -32,7 +32,7 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let (world, dir, stop) = (provable(), tempfile::tempdir().unwrap(), Shutdown::manual());
-        let hub = serve(&hub::of(&world, dir.path()), &stop).await;
+        let hub = serve(&world.hub(dir.path()), &stop).await;
         let hub = HubClient::new(hub.parse().unwrap());
         let node = Node::of(&world).await.unwrap();
         Self { world, node, dir, hub, stop }

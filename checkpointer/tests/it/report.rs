@@ -8,7 +8,7 @@ use palisade_protocol::inclusion::InclusionProof;
 use palisade_protocol::message::Message;
 use palisade_protocol::registration::{ConfirmedStake, RegistrationProof, intent_message};
 use palisade_protocol::stake::StakeId;
-use palisade_regtest::world::{Wish, keypair};
+use palisade_world::{Wish, keypair};
 
 fn is_inclusion(message: &Message) -> bool {
     matches!(message, Message::Included(_))

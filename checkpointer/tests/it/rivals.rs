@@ -10,8 +10,8 @@ use palisade_protocol::anchor::Anchor;
 use palisade_protocol::units::Epoch;
 use palisade_regtest::in_time;
 use palisade_regtest::process::{Daemon, metric};
-use palisade_regtest::world::address;
 use palisade_staker::purse::sign_all;
+use palisade_world::address;
 use std::collections::BTreeSet;
 
 /// The coin that an anchor spends.

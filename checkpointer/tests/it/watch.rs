@@ -16,7 +16,7 @@ use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::stake::{Slashable, StakeId};
 use palisade_protocol::units::Height;
-use palisade_regtest::world::{Wish, pair, provider_key};
+use palisade_world::{Wish, pair, provider_key};
 
 const HOLDERS: [&str; 2] = ["alice", "bob"];
 

@@ -6,7 +6,7 @@ use bitcoin::{ScriptBuf, Sequence, Transaction, Witness};
 use palisade_protocol::message::Message;
 use palisade_protocol::scripts::Committee;
 use palisade_protocol::stake::Presigned;
-use palisade_regtest::world::{World, provider_key};
+use palisade_world::{World, provider_key};
 
 fn empty() -> Window {
     Window::of([])

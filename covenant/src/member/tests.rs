@@ -3,7 +3,7 @@ use crate::fixtures::{PROVIDERS, anything, expansion, member, wish, world};
 use palisade_hub::replica::{Replica, ReplicaError};
 use palisade_protocol::block::Block;
 use palisade_protocol::message::ExpansionConsent;
-use palisade_regtest::world::{COVENANT, Wish, World};
+use palisade_world::{COVENANT, Wish, World};
 
 /// The member's answer about a stake, and what it did.
 fn answer(member: &mut Member, world: &World, id: &StakeId) -> Option<(Act, Message)> {
@@ -143,7 +143,7 @@ fn only_members_of_the_stakes_own_committee_answer() {
     let mut world = world();
     let (id, _) = world.register_stake(&wish(50_000, &PROVIDERS));
     let audit = Audit::open(&dir.path().join("audit.sqlite")).unwrap();
-    let mut stranger = Member::new(Signer::new(palisade_regtest::world::pair("stranger")), anything(), audit);
+    let mut stranger = Member::new(Signer::new(palisade_world::pair("stranger")), anything(), audit);
     assert_eq!(answer(&mut stranger, &world, &id), None);
 }
 
@@ -264,7 +264,7 @@ fn answers_of_another_key_are_not_taken_for_ones_own() {
     answer(&mut member(dir.path(), anything()), &world, &id).unwrap();
     // Another member of the committee is started on the same audit log.
     let audit = Audit::open(&dir.path().join("audit.sqlite")).unwrap();
-    let mut other = Member::new(Signer::new(palisade_regtest::world::pair(COVENANT[1])), anything(), audit);
+    let mut other = Member::new(Signer::new(palisade_world::pair(COVENANT[1])), anything(), audit);
     let why = other.answer(&world.ledger, world.stake(&id)).unwrap_err();
     assert!(matches!(why, CannotAnswer::OtherKey { found: Some(_), .. }), "{why}");
     let sent = world.answer(COVENANT[1], world.stake(&id));

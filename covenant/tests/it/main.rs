@@ -15,10 +15,10 @@ use palisade_protocol::context::ChainId;
 use palisade_protocol::message::Message;
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::Height;
-use palisade_regtest::hub::{self, make_blocks, serve};
+use palisade_regtest::hub::{make_blocks, serve};
 use palisade_regtest::in_time;
 use palisade_regtest::liar::{Liar, versions};
-use palisade_regtest::world::{COVENANT, Wish, World, keypair, pair};
+use palisade_world::{COVENANT, Wish, World, keypair, pair};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +62,7 @@ fn desk_of(name: &str, dir: &Path, world: &World, hub: &HubClient) -> (Desk, Hea
 
 /// A hub that has replayed the world's log and goes on from there.
 async fn start_hub(dir: &Path, world: &World, stop: &Shutdown) -> (Arc<Hub>, HubClient) {
-    let hub = hub::of(world, dir);
+    let hub = world.hub(dir);
     let client = HubClient::new(serve(&hub, stop).await.parse().unwrap());
     let every = Duration::from_millis(10);
     tokio::spawn(make_blocks(hub.clone(), keypair("hub"), every, stop.clone()));

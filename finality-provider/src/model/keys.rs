@@ -11,7 +11,7 @@ use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::nonce::{self, NonceSeed};
 use palisade_protocol::units::{Epoch, Height};
-use palisade_regtest::world::pair;
+use palisade_world::pair;
 use std::collections::BTreeSet;
 
 /// Which seed, in the order in which they were drawn.

@@ -3,7 +3,7 @@ mod never_twice;
 use super::*;
 use palisade_protocol::finality::set::Member;
 use palisade_protocol::finality::vote::BadVote;
-use palisade_regtest::world::{World, bls_secret, pair};
+use palisade_world::{World, bls_secret, pair};
 use std::path::Path;
 use tempfile::TempDir;
 

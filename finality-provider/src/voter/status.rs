@@ -224,7 +224,7 @@ impl fmt::Display for ChainStatus {
 mod tests {
     use super::*;
     use crate::voter::ballots::tests::world;
-    use palisade_regtest::world::provider_key;
+    use palisade_world::provider_key;
 
     #[test]
     fn a_height_that_is_final_without_a_members_vote_is_missed() {

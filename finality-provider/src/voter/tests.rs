@@ -25,7 +25,7 @@ use palisade_hub::client::LogPage;
 use palisade_protocol::block::{Block, HubHeader};
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::units::Epoch;
-use palisade_regtest::world::keypair;
+use palisade_world::keypair;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ use palisade_regtest::Node;
 use palisade_regtest::demo::network::edit;
 use palisade_regtest::hub;
 use palisade_regtest::process::Daemon;
-use palisade_regtest::world::{COVENANT, Wish, World, keypair};
+use palisade_world::{COVENANT, Wish, World, keypair};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,7 +48,7 @@ async fn catch_up() -> Vec<Row> {
         world.close_until(world.ledger.next_height().0 + TERMS.epoch_length);
     }
     let mut hub = None;
-    let replayed = time(|| hub = Some(hub::of(&world, &dir.path().join("hub"))));
+    let replayed = time(|| hub = Some(world.hub(&dir.path().join("hub"))));
     let (hub, blocks) = (hub.expect("a hub"), world.log.len());
     let (took, made, longest) = finality(&hub, dir.path()).await;
     signer.stop().await.expect("it stops");

@@ -14,7 +14,7 @@ use palisade_protocol::inclusion::InclusionProof;
 use palisade_protocol::message::{Message, StakeIncluded};
 use palisade_protocol::provider::ProviderRegistration;
 use palisade_protocol::stake::StakeId;
-use palisade_regtest::world::{Wish, World, answer, keypair, provider_key, schnorr, secret, transaction};
+use palisade_world::{Wish, World, answer, keypair, provider_key, schnorr, secret, transaction};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 

@@ -7,7 +7,7 @@ use bitcoin::OutPoint;
 use palisade_hub::ledger::state::StakeState;
 use palisade_protocol::block::MessageBytes;
 use palisade_protocol::message::{Message, OutputSpent};
-use palisade_regtest::world::World;
+use palisade_world::World;
 
 const PROVIDERS: usize = 1_000;
 pub const CHANGES: usize = 100;

@@ -8,7 +8,7 @@ use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::Epoch;
-use palisade_regtest::world::World;
+use palisade_world::World;
 
 /// Providers with power, and those that join them without.
 const STRONG: usize = 100;

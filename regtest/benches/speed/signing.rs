@@ -9,7 +9,7 @@ use palisade_protocol::curve::KeyPair;
 use palisade_protocol::finality::commitment::nonce_tree;
 use palisade_protocol::units::Height;
 use palisade_protocol::{adaptor, eots, nonce};
-use palisade_regtest::world::{keypair, pair};
+use palisade_world::{keypair, pair};
 use std::hint::black_box;
 
 const COUNT: u32 = 500;

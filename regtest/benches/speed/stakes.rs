@@ -9,7 +9,7 @@ use palisade_covenant::window::Window;
 use palisade_hub::store::Store;
 use palisade_protocol::message::Message;
 use palisade_protocol::registration::StakeRegistration;
-use palisade_regtest::world::{World, pair};
+use palisade_world::{World, pair};
 use std::hint::black_box;
 
 const MEMBERS: [&str; 9] = ["m 0", "m 1", "m 2", "m 3", "m 4", "m 5", "m 6", "m 7", "m 8"];

@@ -11,7 +11,7 @@ use palisade_protocol::finality::set::MAX_MEMBERS;
 use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::Epoch;
-use palisade_regtest::world::{COVENANT, World};
+use palisade_world::{COVENANT, World};
 
 /// The row about votes of a full set.
 pub fn rows() -> Vec<Row> {

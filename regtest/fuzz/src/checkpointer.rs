@@ -12,7 +12,7 @@ use palisade_checkpointer::watch::job::Outcome as Ended;
 use palisade_checkpointer::watch::read_evidence;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::units::{BtcHeight, Epoch};
-use palisade_regtest::world::{pair, provider_key};
+use palisade_world::{pair, provider_key};
 use std::path::Path;
 
 pub(crate) const TARGETS: &[Target] = &[

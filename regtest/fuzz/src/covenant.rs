@@ -5,7 +5,7 @@ use crate::{Target, process, rows, scratch};
 use palisade_covenant::audit::{Act, Audit, Record};
 use palisade_covenant::config::{Config, DEFAULT};
 use palisade_protocol::units::BtcHeight;
-use palisade_regtest::world::COVENANT;
+use palisade_world::COVENANT;
 
 pub(crate) const TARGETS: &[Target] = &[
     Target {

@@ -17,7 +17,7 @@ use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::{Headers, Message};
 use palisade_protocol::units::{Epoch, Height};
 use palisade_regtest::hub::{make_blocks, serve};
-use palisade_regtest::world::keypair;
+use palisade_world::keypair;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;

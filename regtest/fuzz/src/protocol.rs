@@ -26,7 +26,7 @@ use palisade_protocol::params::{Params, ParamsDocument};
 use palisade_protocol::proof::{FinalityProof, TrustRoot};
 use palisade_protocol::timestamp::TimestampFile;
 use palisade_protocol::units::{Epoch, Height};
-use palisade_regtest::world::{bls_secret, provider_key, secret};
+use palisade_world::{bls_secret, provider_key, secret};
 
 pub(crate) const TARGETS: &[Target] = &[
     Target {
@@ -273,7 +273,7 @@ fn ots(bytes: &[u8]) -> Outcome {
 
 fn signed_texts() -> Vec<Vec<u8>> {
     let (key, text) = (secret("anna"), "a text\n".to_owned());
-    let taproot = palisade_regtest::world::address("anna");
+    let taproot = palisade_world::address("anna");
     let public = bitcoin::CompressedPublicKey(key.public_key(bitcoin::secp256k1::SECP256K1));
     let segwit = ScriptBuf::new_p2wpkh(&public.wpubkey_hash());
     let signed = [

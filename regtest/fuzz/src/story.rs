@@ -18,7 +18,7 @@ use palisade_protocol::proof::{FinalityProof, TrustRoot};
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::timestamp::TimestampFile;
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
-use palisade_regtest::world::{
+use palisade_world::{
     COVENANT, GOVERNANCE, Wish, World, governance_key, provider_key, secret, transaction, unbonding,
 };
 use std::collections::BTreeMap;

@@ -9,7 +9,7 @@ use palisade_protocol::eots::{EotsSignature, PublicNonce};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::{CovenantKey, GovernanceKey, HubKey, ProviderKey, StakerKey};
 use palisade_protocol::stake::StakeId;
-use palisade_regtest::world::{governance_key, provider_key};
+use palisade_world::{governance_key, provider_key};
 use std::fmt::Display;
 use std::str::FromStr;
 

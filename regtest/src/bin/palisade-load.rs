@@ -9,7 +9,7 @@ use palisade_regtest::load::flood::{self, Orders};
 use palisade_regtest::load::plan::Plan;
 use palisade_regtest::load::run::{self, Options, Outcome};
 use palisade_regtest::load::storm;
-use palisade_regtest::world::World;
+use palisade_world::World;
 use serde::Serialize;
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -1,7 +1,6 @@
 //! False versions of a block.
 
 use super::flipped;
-use crate::world::schnorr;
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
 use palisade_protocol::block::{Block, HubHeader, MessageBytes, message_tree};
@@ -9,6 +8,7 @@ use palisade_protocol::codec::{DecodeError, Wire as _};
 use palisade_protocol::context::Context;
 use palisade_protocol::hash::sha256;
 use palisade_protocol::message::Message;
+use palisade_world::schnorr;
 use std::collections::BTreeSet;
 
 /// Bytes of each message that are altered besides the first of each field: few, for that no byte can be another is tested

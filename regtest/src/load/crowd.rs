@@ -3,13 +3,13 @@
 
 use super::figures::Times;
 use super::scene::{Scene, VOTED_EVERY, VOTERS};
-use crate::world::World;
 use palisade_hub::client::HubClient;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
+use palisade_world::World;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

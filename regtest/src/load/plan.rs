@@ -3,13 +3,13 @@
 pub mod dear;
 
 use super::scene::{self, HOLDER, VOTERS};
-use crate::world::{Wish, World};
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::registration::{RegistrationProof, StakeRegistration};
 use palisade_protocol::units::Epoch;
+use palisade_world::{Wish, World};
 use serde::{Deserialize, Serialize};
 
 /// Providers that nobody has registered, each with a coin behind it.

@@ -1,9 +1,9 @@
 //! Where the load falls: a world in which chain zero has final blocks, and what honest parties will send on top of it.
 
-use crate::world::{Wish, World};
 use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
+use palisade_world::{Wish, World};
 
 /// Those who vote on chain zero, with equal power.
 pub const VOTERS: [&str; 4] = ["anna", "bert", "carl", "dora"];
@@ -33,7 +33,7 @@ pub struct Scene {
 pub fn set<T>(registrations: usize, prepare: impl FnOnce(&mut World) -> T) -> (Scene, T) {
     let power = STAKE_SAT * VOTERS.len() as u64;
     let terms = Terms { epoch_length: EPOCH_LENGTH, voted_every: VOTED_EVERY, minimum_power_sat: power };
-    let mut world = World::with(terms, &crate::world::COVENANT, 3);
+    let mut world = World::with(terms, &palisade_world::COVENANT, 3);
     world.mine(20);
     for name in VOTERS {
         world.register_provider(&ChainId::zero(), name);

@@ -10,8 +10,9 @@ use palisade_hub::bitcoind::{RpcError, Tip};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Node, NodeError, blocks};
-use crate::world::World;
+use super::{Node, NodeError};
+use palisade_world::World;
+use palisade_world::blocks;
 
 /// What a reorganisation did.
 #[derive(Debug, Clone, PartialEq, Eq)]

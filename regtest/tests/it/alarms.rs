@@ -3,7 +3,6 @@
 mod network;
 mod page;
 
-use crate::anchors::{self, ZERO, end_of};
 use crate::views::reasons_at;
 use bitcoin::{ScriptBuf, TxOut};
 use palisade_protocol::hash::Hash32;
@@ -11,7 +10,8 @@ use palisade_protocol::message::Message;
 use palisade_protocol::units::Epoch;
 use palisade_regtest::hub_process::HubProcess;
 use palisade_regtest::in_time;
-use palisade_regtest::world::{Wish, World, transaction};
+use palisade_world::anchored::{self, ZERO, end_of};
+use palisade_world::{Wish, World, transaction};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -49,7 +49,7 @@ async fn a_hub_says_which_of_its_alarms_ring_and_nothing_when_all_is_well() {
         }),
     ];
     for (wanted, change) in stories {
-        let mut world = anchors::world(86);
+        let mut world = anchored::world(86);
         change(&mut world);
         world.close();
         let mut hub = HubProcess::start(&world).await;

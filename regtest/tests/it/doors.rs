@@ -1,6 +1,5 @@
 //! Bad input at the hub's doors, on the running network: a typed error each time, and nothing stops.
 
-use crate::anchors;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
 use palisade_protocol::finality::vote::Ballot;
@@ -14,7 +13,8 @@ use palisade_regtest::hub_process::HubProcess;
 use palisade_regtest::in_time;
 use palisade_regtest::liar::{Liar, flipped};
 use palisade_regtest::process::Daemon;
-use palisade_regtest::world::{World, provider_key, secret};
+use palisade_world::anchored;
+use palisade_world::{World, provider_key, secret};
 use reqwest::{Client, Method};
 use serde_json::Value;
 
@@ -190,8 +190,8 @@ async fn a_follower_of_another_build_profile_reproduces_every_root_and_takes_no_
 /// A world whose log holds a bit of everything: registrations, votes' certificates, an anchor, a key that is out, a
 /// reorganisation that trips the breaker, and the decision to go on.
 fn eventful() -> World {
-    let mut world = anchors::world(86);
-    anchors::anchor(&mut world, 3).unwrap();
+    let mut world = anchored::world(86);
+    anchored::anchor(&mut world, 3).unwrap();
     let leaked = LeakedKey { key: provider_key("dora"), secret: secret("dora").secret_bytes() };
     world.send(&Message::Evidence(Evidence::Key(leaked))).unwrap();
     world.close();

@@ -1,7 +1,6 @@
 //! A hub whose disk takes nothing more: each door that writes says so in a way that programs can wait for, and once there is room
 //! again the same is taken.
 
-use crate::anchors::{end_of, world};
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::engine::Hub;
 use palisade_hub::replica::{Replica, ReplicaError};
@@ -11,7 +10,8 @@ use palisade_protocol::context::ChainId;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::{Epoch, Height};
 use palisade_regtest::hub;
-use palisade_regtest::world::{World, keypair};
+use palisade_world::anchored::{end_of, world};
+use palisade_world::{World, keypair};
 use reqwest::{Client, RequestBuilder};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ async fn fail_to_make_blocks(hub: Arc<Hub>) -> ! {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hub_that_cannot_write_says_so_at_each_door_and_takes_the_same_once_it_can() {
     let (world, dir, stop) = (world(105), tempfile::tempdir().unwrap(), Shutdown::manual());
-    let hub = hub::of(&world, dir.path());
+    let hub = world.hub(dir.path());
     let url = hub::serve(&hub, &stop).await;
     let document = answer(Client::new().get(format!("{url}openapi.json"))).await.1;
     let counting = tokio::spawn(hub.clone().judge());

@@ -2,11 +2,10 @@
 //! are for `make load`.
 
 use palisade_protocol::block::MessageBytes;
-use palisade_regtest::hub;
 use palisade_regtest::load::plan::{Plan, Template};
 use palisade_regtest::load::run::{self, Options};
 use palisade_regtest::load::{scene, storm};
-use palisade_regtest::world::keypair;
+use palisade_world::keypair;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -48,7 +47,7 @@ fn altered(kind: &[Template]) -> Vec<MessageBytes> {
 fn dear_messages_with_one_wrong_signature_are_answered_before_a_block_would_take_them() {
     let (scene, plan) = scene::set(0, Plan::dear);
     let (dir, mut rules) = (tempfile::tempdir().unwrap(), BTreeSet::new());
-    let hub = hub::of(&scene.world, dir.path());
+    let hub = scene.world.hub(dir.path());
     for kind in &plan.kinds {
         let doors: Vec<_> = altered(kind).into_iter().map(|bytes| hub.submit(bytes).unwrap()).collect();
         hub.judge_waiting_messages();

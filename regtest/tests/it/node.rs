@@ -14,7 +14,7 @@ use palisade_hub::bitcoind::{Acceptance, BitcoinRpc, RpcError, Tip};
 use palisade_protocol::context::ChainId;
 use palisade_regtest::Node;
 use palisade_regtest::node::NodeError;
-use palisade_regtest::world::{Wish, World, transaction, unbonding};
+use palisade_world::{Wish, World, transaction, unbonding};
 
 const SATS: Amount = Amount::from_sat(20_000);
 

@@ -1,6 +1,5 @@
 //! The OpenAPI document against a hub that answers: each door's answer has exactly the fields that the document names.
 
-use super::anchors::{DEV, ZERO, dev, end_of, world};
 use bitcoin::Network as Bitcoin;
 use palisade_hub::api::{self, Door};
 use palisade_hub::client::HubClient;
@@ -13,9 +12,10 @@ use palisade_protocol::context::ChainId;
 use palisade_protocol::hash::{Hash32, sha256};
 use palisade_protocol::message::Message;
 use palisade_protocol::units::{Epoch, Height};
-use palisade_regtest::hub::{self, make_blocks};
+use palisade_regtest::hub::make_blocks;
 use palisade_regtest::in_time;
-use palisade_regtest::world::{COVENANT, Wish, World, keypair};
+use palisade_world::anchored::{DEV, ZERO, dev, end_of, world};
+use palisade_world::{COVENANT, Wish, World, keypair};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -138,7 +138,7 @@ fn full_world() -> World {
 impl Scene {
     async fn new() -> Self {
         let (world, dir, stop) = (full_world(), tempfile::tempdir().unwrap(), Shutdown::manual());
-        let hub = hub::of(&world, dir.path());
+        let hub = world.hub(dir.path());
         let server = Server::bind(&ListenAddr::any_loopback_port()).await.unwrap();
         let url = format!("http://{}/", server.address());
         let health = Health::new("palisade-hub", "0", Bitcoin::Regtest.into()).unwrap();

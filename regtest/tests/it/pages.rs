@@ -6,7 +6,7 @@ use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::{Epoch, Height};
 use palisade_regtest::hub_process::HubProcess;
-use palisade_regtest::world::{Wish, World};
+use palisade_world::{Wish, World};
 use serde_json::Value;
 use std::time::Duration;
 

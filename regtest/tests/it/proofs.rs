@@ -1,12 +1,12 @@
 //! Every rule of a proof from files (docs/protocol.md, section 9.4), each broken alone beside the proof that is accepted.
 
-use super::anchors::{Proof, ZERO, headers, proof};
 use palisade_protocol::anchor::{Anchor, BadAnchor};
 use palisade_protocol::finality::set::Member;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::proof::{BadBlock, BadCheckpoint, BadStep, Proven, ProvenState, Refused};
 use palisade_protocol::tree::Tree;
 use palisade_protocol::units::Epoch;
+use palisade_world::anchored::{Proof, ZERO, headers, proof};
 use std::sync::LazyLock;
 
 /// A proof with one checkpoint, of epoch 6.

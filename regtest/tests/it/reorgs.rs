@@ -2,13 +2,14 @@
 
 mod depths;
 mod network;
+mod witness;
 
 use bitcoin::Transaction;
 use palisade_protocol::stake::StakeId;
 use palisade_regtest::hub_process::{HubProcess, key_file};
 use palisade_regtest::process::{Daemon, tool};
-use palisade_regtest::world::{GOVERNANCE, Wish, World};
 use palisade_regtest::{Node, in_time};
+use palisade_world::{GOVERNANCE, Wish, World};
 use serde_json::Value;
 use std::time::Duration;
 

@@ -17,7 +17,7 @@ use forgeries::*;
 use palisade_hub::bitcoind::Acceptance;
 use palisade_protocol::outputs::Leaf;
 use palisade_regtest::Node;
-use palisade_regtest::world::pair as key_pair;
+use palisade_world::pair as key_pair;
 use parties::*;
 
 const TOO_YOUNG: &str = "non-BIP68-final";

@@ -3,7 +3,7 @@
 use palisade_regtest::demo::network::{edit, text};
 use palisade_regtest::hub_process::HubProcess;
 use palisade_regtest::process::{Daemon, json_tool};
-use palisade_regtest::world::World;
+use palisade_world::World;
 use reqwest::Client;
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -18,11 +18,11 @@ use palisade_protocol::finality::vote::Ballot;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::{Epoch, Height};
 use palisade_regtest::demo::network::edit;
-use palisade_regtest::hub::{self, make_blocks, serve};
+use palisade_regtest::hub::{make_blocks, serve};
 use palisade_regtest::liar::{Instead, Liar};
 use palisade_regtest::process::Daemon;
-use palisade_regtest::world::{Wish, World, keypair};
 use palisade_regtest::{Node, in_time};
+use palisade_world::{Wish, World, keypair};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ impl Scene {
         let (signer, client) = install(dir.path(), &world, &node, "anna").await;
         finish_an_epoch(&mut world, &client).await;
         node.follow(&world).await.unwrap();
-        let hub = hub::of(&world, &dir.path().join("hub"));
+        let hub = world.hub(&dir.path().join("hub"));
         let stop = Shutdown::manual();
         let url = serve(&hub, &stop).await;
         Self { dir, hub, url, _node: node, signer, stop }

@@ -11,7 +11,7 @@ use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Epoch;
-use palisade_regtest::world::{COVENANT, Wish, World};
+use palisade_world::{COVENANT, Wish, World};
 use stateright::{Model, Property};
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};

@@ -14,7 +14,7 @@ mod tests;
 mod view;
 mod world;
 
-use palisade_regtest::world::World;
+use palisade_world::World;
 use stateright::{Model, Property};
 use std::sync::Arc;
 use view::View;

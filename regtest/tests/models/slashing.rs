@@ -16,7 +16,7 @@ mod tests;
 use bitcoin::Transaction;
 use coins::Coin;
 use palisade_protocol::stake::StakeId;
-use palisade_regtest::world::World;
+use palisade_world::World;
 use stateright::{Model, Property};
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::{LOCK, key, keys, registration, script, try_core, world};
 use palisade_protocol::keys::CovenantKey;
-use palisade_regtest::world::{COVENANT, keypair};
+use palisade_world::{COVENANT, keypair};
 
 fn stake() -> (Contract, Presigned) {
     let (_, record) = registration(&mut world()).unwrap();

@@ -3,7 +3,7 @@ use crate::when::Moment;
 use bitcoin::Network;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::hash::Hash32;
-use palisade_regtest::world::provider_key;
+use palisade_world::provider_key;
 
 fn named(name: &str) -> Named {
     Named { key: provider_key(name), chain: Some(ChainId::zero()), operator: Some(name.into()) }

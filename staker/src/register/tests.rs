@@ -6,7 +6,7 @@ use palisade_protocol::context::Terms as ChainTerms;
 use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::Epoch;
-use palisade_regtest::world::{World, keypair, provider_key};
+use palisade_world::{World, keypair, provider_key};
 
 #[test]
 fn the_ledger_takes_our_registration_and_names_it_as_we_do() {

@@ -7,7 +7,7 @@ use palisade_protocol::governance::Action;
 use palisade_protocol::message::Message;
 use palisade_protocol::params::ParamsDocument;
 use palisade_protocol::units::BtcHeight;
-use palisade_regtest::world::{Wish, World, provider_key, transaction};
+use palisade_world::{Wish, World, provider_key, transaction};
 
 fn calendar() -> Calendar {
     Calendar::from(Moment(1_795_262_400), Network::Signet)

@@ -2,7 +2,7 @@ use super::*;
 use crate::testing::{key, registration, world};
 use palisade_protocol::message::Message;
 use palisade_protocol::units::BtcHeight;
-use palisade_regtest::world::{COVENANT, World};
+use palisade_world::{COVENANT, World};
 
 /// A world in which our stake is registered and so many members have signed.
 fn signed(members: usize) -> (World, StakeRecord) {
@@ -71,8 +71,7 @@ fn no_altered_field_of_the_log_makes_us_broadcast() {
             own.unbonding_slashing = own.slashing.clone();
         }),
         ("somebody who is no member", |stake| {
-            let stranger =
-                CovenantKey::from(palisade_regtest::world::keypair("stranger").x_only_public_key().0);
+            let stranger = CovenantKey::from(palisade_world::keypair("stranger").x_only_public_key().0);
             let [first, _] = two(stake);
             let own = stake.signatures[&first].clone();
             stake.signatures.insert(stranger, own);

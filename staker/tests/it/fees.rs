@@ -5,9 +5,9 @@ use crate::party::{Party, args, open};
 use bitcoin::FeeRate;
 use palisade_hub::daemon::exit::{Exit, Failure};
 use palisade_hub::ledger::state::StakeState::{Active, Unbonding};
-use palisade_regtest::world::World;
 use palisade_staker::stake::Stake;
 use palisade_staker::unbond::{Unbond, Unbonding as Left};
+use palisade_world::World;
 use std::path::{Path, PathBuf};
 
 /// Relays nothing below 20 sat/vB.

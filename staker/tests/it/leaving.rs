@@ -7,7 +7,7 @@ use bitcoin::Txid;
 use palisade_hub::ledger::state::StakeState::{Active, Unbonding, Withdrawable, Withdrawn};
 use palisade_regtest::demo::network::edit;
 use palisade_regtest::gate::{Gate, Hold};
-use palisade_regtest::world::provider_key;
+use palisade_world::provider_key;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

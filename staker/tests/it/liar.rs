@@ -8,13 +8,13 @@ use palisade_protocol::block::Block;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
 use palisade_regtest::liar::{Liar, leaves, versions};
-use palisade_regtest::world::provider_key;
 use palisade_staker::extend::Extend;
 use palisade_staker::providers::providers;
 use palisade_staker::session::Session;
 use palisade_staker::stake::Stake;
 use palisade_staker::status::status;
 use palisade_staker::unbond::Unbond;
+use palisade_world::provider_key;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 

@@ -7,7 +7,6 @@ use palisade_hub::bitcoind::Behind;
 use palisade_hub::daemon::exit::{Exit, Failure};
 use palisade_hub::ledger::state::StakeState::{Active, Expanded, Lapsed, Pending, Unbonding, Verified};
 use palisade_regtest::Node;
-use palisade_regtest::world::provider_key;
 use palisade_staker::backup::{self, Backup, contents};
 use palisade_staker::funds;
 use palisade_staker::recover::Recover;
@@ -17,6 +16,7 @@ use palisade_staker::stake::Stake;
 use palisade_staker::status::status;
 use palisade_staker::summary::Locked;
 use palisade_staker::unbond::Unbond;
+use palisade_world::provider_key;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 

@@ -7,7 +7,6 @@ use palisade_hub::daemon::exit::{Exit, Failure};
 use palisade_hub::ledger::stake::Stake as Known;
 use palisade_protocol::keys::CovenantKey;
 use palisade_protocol::transactions::witness::{self, CovenantSignatures};
-use palisade_regtest::world::{COVENANT, keypair, provider_key};
 use palisade_staker::cli::Withdraw;
 use palisade_staker::extend::Extend;
 use palisade_staker::funds;
@@ -15,6 +14,7 @@ use palisade_staker::stake::Stake;
 use palisade_staker::status::{StakeStatus, Status, status};
 use palisade_staker::summary::Locked;
 use palisade_staker::unbond::{Unbond, Unbonding as Left};
+use palisade_world::{COVENANT, keypair, provider_key};
 use serde_json::json;
 use std::path::Path;
 

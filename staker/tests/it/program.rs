@@ -5,7 +5,7 @@ use palisade_hub::ledger::state::StakeState::Active;
 use palisade_regtest::demo::network::edit;
 use palisade_regtest::gate::{Gate, Hold};
 use palisade_regtest::in_time;
-use palisade_regtest::world::provider_key;
+use palisade_world::provider_key;
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Output, Stdio};

@@ -9,8 +9,8 @@ use palisade_hub::daemon::exit::Exit;
 use palisade_hub::ledger::state::StakeState::Active;
 use palisade_regtest::demo::network::edit;
 use palisade_regtest::gate::Gate;
-use palisade_regtest::world::{World, address};
 use palisade_staker::purse::sign_all;
+use palisade_world::{World, address};
 use std::collections::BTreeSet;
 
 /// Fails unless the node would take it, and it pays a rate to a hundredth, never less. Gives its fee.

@@ -8,7 +8,6 @@ use palisade_hub::bitcoind::Acceptance;
 use palisade_hub::daemon::exit::Exit;
 use palisade_hub::ledger::state::StakeState::*;
 use palisade_protocol::stake::StakeId;
-use palisade_regtest::world::{address, provider_key};
 use palisade_staker::cli::Withdraw;
 use palisade_staker::extend::Extend;
 use palisade_staker::init::Init;
@@ -17,6 +16,7 @@ use palisade_staker::session::Session;
 use palisade_staker::stake::Stake;
 use palisade_staker::unbond::Unbond;
 use palisade_staker::{backup, funds, status};
+use palisade_world::{address, provider_key};
 use std::path::Path;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@ use bitcoin::{Amount, ScriptBuf, Sequence, Transaction, TxOut};
 use palisade_hub::ledger::state::StakeState;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::stake::StakeId;
-use palisade_regtest::world::{Wish, World, transaction};
+use palisade_world::{Wish, World, transaction};
 
 const WISH: Wish<'static> = Wish { holder: "alice", sat: 500_000, providers: &["anna"], lock: 300 };
 
@@ -63,7 +63,7 @@ fn a_fact_that_builds_on_another_waits_for_it_and_nothing_is_told_twice() {
 }
 
 fn tweaked() -> bitcoin::key::TweakedPublicKey {
-    let key = palisade_regtest::world::keypair("bob").x_only_public_key().0;
+    let key = palisade_world::keypair("bob").x_only_public_key().0;
     bitcoin::key::TweakedPublicKey::dangerous_assume_tweaked(key)
 }
 

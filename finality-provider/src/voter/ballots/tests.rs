@@ -5,7 +5,7 @@ use palisade_protocol::finality::tally::Tally;
 use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Epoch;
-use palisade_regtest::world::{Wish, World, provider_key, secret};
+use palisade_world::{Wish, World, provider_key, secret};
 
 /// Anna and Bert on chain zero, with nonces up to epoch 7, and a log whose newest block is `tip`.
 pub(in crate::voter) fn world(tip: u64) -> World {

@@ -2,7 +2,7 @@ use super::*;
 use palisade_protocol::context::Terms;
 use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::units::Epoch;
-use palisade_regtest::world::{Wish, World, provider_key};
+use palisade_world::{Wish, World, provider_key};
 
 fn own(world: &World, chain: &ChainId, name: &str) -> ChainKey {
     let known = world.ledger.chain(chain).unwrap();

@@ -1,7 +1,7 @@
 use super::*;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::stake::StakeId;
-use palisade_regtest::world::{Wish, World, provider_key};
+use palisade_world::{Wish, World, provider_key};
 
 fn world() -> (World, StakeId) {
     let mut world = World::new(500_000);

@@ -7,7 +7,7 @@ use palisade_protocol::context::Terms;
 use palisade_protocol::finality::certificate::Certificate;
 use palisade_protocol::finality::vote::Ballot;
 use palisade_protocol::message::Message;
-use palisade_regtest::world::{COVENANT, Wish, World, bls_secret, pair, provider_key};
+use palisade_world::{COVENANT, Wish, World, bls_secret, pair, provider_key};
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;

@@ -13,10 +13,10 @@ use palisade_protocol::finality::certificate::Certificate;
 use palisade_protocol::finality::vote::{Ballot, Vote};
 use palisade_protocol::message::Message;
 use palisade_protocol::units::BtcHeight;
-use palisade_regtest::hub::{self, make_blocks};
+use palisade_regtest::hub::make_blocks;
 use palisade_regtest::liar::{Liar, alter, leaves, versions};
-use palisade_regtest::world::{World, bls_secret, pair, provider_key};
 use palisade_regtest::{Node, in_time};
+use palisade_world::{World, bls_secret, pair, provider_key};
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -72,7 +72,7 @@ impl Scene {
         close_the_block_of_everything(&mut world, epoch);
 
         let node = Node::of(&world).await.unwrap();
-        let hub = hub::of(&world, &dir.path().join("hub"));
+        let hub = world.hub(&dir.path().join("hub"));
         tokio::spawn(hub.clone().judge());
         let (hub_url, _) = listen(api::router(Door { hub: hub.clone(), follower: false })).await;
         // Every voter begins with a copy of the log that lacks the last block.

@@ -14,8 +14,8 @@ use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::units::Epoch;
 use palisade_regtest::Node;
 use palisade_regtest::devchain::{self, DevChain};
-use palisade_regtest::hub::{self, make_blocks};
-use palisade_regtest::world::{Wish, World, bls_secret, pair};
+use palisade_regtest::hub::make_blocks;
+use palisade_world::{Wish, World, bls_secret, pair};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -115,7 +115,7 @@ impl Network {
 
     /// The same in a directory that may hold the signer's record, of a hub with this time between blocks.
     pub(super) async fn within(dir: TempDir, world: &World, every: Duration) -> Self {
-        let hub = hub::of(world, &dir.path().join("hub"));
+        let hub = world.hub(&dir.path().join("hub"));
         let lie = Arc::new(Mutex::new(None));
         let deaf = Arc::default();
         let state = Lie { hub: hub.clone(), root: lie.clone(), deaf: Arc::clone(&deaf) };

@@ -7,7 +7,7 @@ use palisade_hub::ledger::state::StakeState;
 use palisade_protocol::message::{Message, OutputSpent};
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::BtcHeight;
-use palisade_regtest::world::{Wish, World, unbonding};
+use palisade_world::{Wish, World, unbonding};
 
 /// Hub blocks in which a voter that votes would have voted twice at least.
 const A_WHILE: u64 = 15;

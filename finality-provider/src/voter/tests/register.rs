@@ -12,9 +12,9 @@ use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_protocol::context::ChainIdentity;
 use palisade_protocol::message::Message;
 use palisade_regtest::Node;
-use palisade_regtest::hub::{self, make_blocks, serve};
+use palisade_regtest::hub::{make_blocks, serve};
 use palisade_regtest::liar::{Liar, alter, versions};
-use palisade_regtest::world::{bls_secret, pair, provider_key};
+use palisade_world::{bls_secret, pair, provider_key};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ async fn register_shows_a_key_as_registered_only_when_the_log_holds_that() {
     let genesis = world.ledger.genesis().clone();
     std::fs::write(file("genesis.json"), serde_json::to_vec(genesis.document()).unwrap()).unwrap();
 
-    let hub = hub::of(&world, file("hub").as_ref());
+    let hub = world.hub(file("hub").as_ref());
     let stop = Shutdown::manual();
     let liar = Liar::start(&serve(&hub, &stop).await).await;
     tokio::spawn(make_blocks(hub.clone(), keypair("hub"), Duration::from_millis(20), stop.clone()));

@@ -3,7 +3,7 @@
 use super::network::{self, Network, Running};
 use super::*;
 use palisade_protocol::message::Message;
-use palisade_regtest::world::{Wish, World, provider_key};
+use palisade_world::{Wish, World, provider_key};
 
 /// Hub blocks in an epoch of chain zero.
 const EPOCH: u64 = 20;

@@ -8,7 +8,7 @@ use crate::voter::judge::NotJudged;
 use palisade_hub::daemon::config::parse;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::daemon::template::Template;
-use palisade_regtest::world::{World, bls_secret, pair};
+use palisade_world::{World, bls_secret, pair};
 use std::path::Path;
 use tokio::runtime::Runtime;
 

@@ -8,7 +8,7 @@ use palisade_hub::governance::{Governance, read_decision, read_params};
 use palisade_hub::init::{Init, read_base_headers};
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::governance::Action;
-use palisade_regtest::world::{GOVERNANCE, governance_key, provider_key};
+use palisade_world::{GOVERNANCE, governance_key, provider_key};
 
 /// A decision that lacks signatures, as the command that begins it prints it.
 fn decision() -> String {

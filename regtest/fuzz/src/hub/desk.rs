@@ -26,7 +26,7 @@ use palisade_protocol::governance::Action;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Epoch;
-use palisade_regtest::world::{COVENANT, Wish, keypair, provider_key, secret};
+use palisade_world::{COVENANT, Wish, keypair, provider_key, secret};
 use std::cell::RefCell;
 use std::pin::pin;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use palisade_protocol::context::{ChainId, ChainIdentity, Context, Terms};
 use palisade_protocol::hash::{Hash32, tagged};
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::units::{Epoch, Height};
-use palisade_regtest::world::{bls_secret, pair};
+use palisade_world::{bls_secret, pair};
 use rusqlite::Connection;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -224,7 +224,7 @@ pub(super) fn record() -> Vec<u8> {
 }
 
 fn own() -> (ProviderKey, Context) {
-    (palisade_regtest::world::provider_key("anna"), story().world.ledger.chains()[0].vote)
+    (palisade_world::provider_key("anna"), story().world.ledger.chains()[0].vote)
 }
 
 fn sign(record: &mut Record) {

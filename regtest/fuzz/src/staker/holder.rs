@@ -14,13 +14,13 @@ use palisade_protocol::scripts::StakeKeys;
 use palisade_protocol::stake::Contract;
 use palisade_protocol::transactions::Coin;
 use palisade_protocol::units::RelativeBlocks;
-use palisade_regtest::world::{COVENANT, World, keypair, provider_key, schnorr, transaction};
 use palisade_staker::book::Book;
 use palisade_staker::finish::bytes_of;
 use palisade_staker::journal::Journal;
 use palisade_staker::keys::{Branch, KEY_PURPOSE, Keys, staker_key};
 use palisade_staker::record::{Origin, StakeRecord};
 use palisade_staker::register::{self, BackingCoin, Terms};
+use palisade_world::{COVENANT, World, keypair, provider_key, schnorr, transaction};
 use rand::rngs::OsRng;
 use std::sync::LazyLock;
 

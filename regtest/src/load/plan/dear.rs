@@ -2,8 +2,6 @@
 
 use super::{Plan, Template};
 use crate::load::scene::{self, HOLDER, VOTERS};
-use crate::node::blocks;
-use crate::world::{COVENANT, Wish, World, address, bls_secret, schnorr};
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::{ChainId, Purpose, Terms};
 use palisade_protocol::finality::evidence::Evidence;
@@ -14,6 +12,8 @@ use palisade_protocol::message::{Headers, Message};
 use palisade_protocol::provider::ProviderRegistration;
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::{Epoch, Height};
+use palisade_world::blocks;
+use palisade_world::{COVENANT, Wish, World, address, bls_secret, schnorr};
 
 /// Chains beside zero: so many providers can a stake name.
 const OTHERS: usize = 7;

@@ -14,7 +14,7 @@ use palisade_protocol::units::Height;
 use palisade_regtest::hub_process::{HubProcess, key_file};
 use palisade_regtest::in_time;
 use palisade_regtest::process::{Daemon, tool};
-use palisade_regtest::world::{COVENANT, Wish, World};
+use palisade_world::{COVENANT, Wish, World};
 use rand::Rng as _;
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeMap;

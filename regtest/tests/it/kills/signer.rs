@@ -10,7 +10,7 @@ use palisade_protocol::units::{Epoch, Height};
 use palisade_regtest::faults::checks::signatures::{place, recorded};
 use palisade_regtest::in_time;
 use palisade_regtest::process::{Daemon, json_tool};
-use palisade_regtest::world::World;
+use palisade_world::World;
 use rand::Rng as _;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

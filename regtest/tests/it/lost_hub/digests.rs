@@ -8,8 +8,8 @@ use palisade_hub::digests::follow;
 use palisade_protocol::hash::{Hash32, sha256};
 use palisade_regtest::demo::story::Story;
 use palisade_regtest::liar::Liar;
-use palisade_regtest::world::World;
 use palisade_regtest::{hub, in_time};
+use palisade_world::World;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -70,10 +70,10 @@ async fn digests_that_do_not_give_the_root_in_the_own_log_are_not_kept() {
     world.close_until(6);
     let (there, here, stop) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), Shutdown::manual());
-    let leader = hub::of(&world, there.path());
+    let leader = world.hub(there.path());
     leader.store().keep_digests(height, &digests).unwrap();
     let liar = Liar::start(&hub::serve(&leader, &stop).await).await;
-    let own = hub::of(&world, here.path());
+    let own = world.hub(here.path());
     let sources = [HubClient::new(liar.url().parse().unwrap())];
     type Lie = fn(&mut Vec<Value>);
     let lies: [Lie; 4] = [

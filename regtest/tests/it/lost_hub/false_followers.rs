@@ -10,7 +10,7 @@ use palisade_regtest::hub;
 use palisade_regtest::hub_process::HubProcess;
 use palisade_regtest::in_time;
 use palisade_regtest::liar::{Liar, flipped};
-use palisade_regtest::world::World;
+use palisade_world::World;
 use std::time::Duration;
 
 /// Where the state root of a block begins.
@@ -31,7 +31,7 @@ struct Follower {
 impl Follower {
     async fn of(world: &World) -> Self {
         let (dir, stop) = (tempfile::tempdir().unwrap(), Shutdown::manual());
-        let url = hub::serve(&hub::of(world, dir.path()), &stop).await;
+        let url = hub::serve(&world.hub(dir.path()), &stop).await;
         Self { liar: Liar::start(&url).await, stop, _dir: dir }
     }
 }

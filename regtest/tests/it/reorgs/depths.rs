@@ -1,9 +1,9 @@
 //! Every depth from one block to ten more than k, over all that can happen to stakes.
 
-use super::Scene;
-use crate::properties::model::K;
-use crate::properties::player::{Act, Player};
+use super::{Scene, witness};
 use palisade_regtest::in_time;
+use palisade_world::player::model::K;
+use palisade_world::player::{Act, Player};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ const CARL: usize = 2;
 /// A log with everything in it that is agreed on beforehand. What happens on Bitcoin is left to the story.
 fn prepared() -> Player {
     let mut player = Player::without_sets();
-    player.signs = true;
+    player.signs = Some(witness::complete);
     let acts = [
         Act::Stake { choice: ANNA },
         Act::Stake { choice: ANNA },

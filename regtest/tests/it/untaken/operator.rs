@@ -7,8 +7,8 @@ use palisade_hub::daemon::private_file;
 use palisade_hub::daemon::secret::Secret;
 use palisade_protocol::hash::sha256;
 use palisade_regtest::process::{Daemon, json_tool};
-use palisade_regtest::world::{World, bls_secret, keypair, secret};
 use palisade_regtest::{Node, in_time};
+use palisade_world::{World, bls_secret, keypair, secret};
 use std::path::Path;
 
 /// The program.

@@ -16,7 +16,7 @@ use palisade_protocol::finality::set::{Member, Set};
 use palisade_protocol::finality::vote::{BadVote, Ballot, Vote};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::{BtcHeight, Height};
-use palisade_regtest::world::{World, pair, provider_key};
+use palisade_world::{World, pair, provider_key};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 

@@ -10,7 +10,7 @@ use palisade_protocol::hash::{Hash32, sha256};
 use palisade_protocol::message::Message;
 use palisade_protocol::nonce::{self, NonceSeed};
 use palisade_protocol::units::{Epoch, Height};
-use palisade_regtest::world::{COVENANT, Wish, World, pair, provider_key, schnorr};
+use palisade_world::{COVENANT, Wish, World, pair, provider_key, schnorr};
 
 pub(super) const NAMES: [&str; 4] = ["anna", "bert", "carl", "dora"];
 /// The first height with a set.

@@ -10,7 +10,7 @@ use palisade_protocol::finality::set::Member;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::units::{BtcHeight, Epoch};
-use palisade_regtest::world::provider_key;
+use palisade_world::provider_key;
 use std::collections::BTreeMap;
 
 type Broken = Option<&'static str>;

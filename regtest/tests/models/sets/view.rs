@@ -4,7 +4,7 @@ use super::State;
 use super::world::{K, NAMES, TERMS};
 use palisade_hub::ledger::stake::{SpendKind, Stake};
 use palisade_protocol::hash::Hash32;
-use palisade_regtest::world::provider_key;
+use palisade_world::provider_key;
 
 /// A provider: power, roots by epoch from now on, whether the ledger knows that it is out, its last vote below the tip.
 type ProviderView = (u64, Vec<u64>, bool, Option<u64>);

@@ -14,7 +14,7 @@ use palisade_protocol::message::Message;
 use palisade_protocol::params::ParamsDocument;
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::{BtcHeight, Epoch, Height, RelativeBlocks};
-use palisade_regtest::world::{COVENANT, Wish, World, provider_key, secret};
+use palisade_world::{COVENANT, Wish, World, provider_key, secret};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
 

@@ -10,7 +10,7 @@ use palisade_hub::ledger::state::StakeState;
 use palisade_protocol::message::{Message, OutputSpent, StakeIncluded};
 use palisade_protocol::stake::{Slashable, StakeId};
 use palisade_protocol::units::BtcHeight;
-use palisade_regtest::world::{World, pair, provider_key};
+use palisade_world::{World, pair, provider_key};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex};
 

@@ -6,7 +6,7 @@ use palisade_protocol::message::Message;
 use palisade_protocol::params::ParamsDocument;
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::RelativeBlocks;
-use palisade_regtest::world::{COVENANT, Wish, World};
+use palisade_world::{COVENANT, Wish, World};
 use std::sync::LazyLock;
 
 pub(super) const K: u32 = 1;

@@ -8,7 +8,7 @@ use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::hash::{Hash32, sha256};
 use palisade_protocol::message::Message;
 use palisade_protocol::units::{Epoch, Height};
-use palisade_regtest::world::{Wish, World};
+use palisade_world::{Wish, World};
 use std::collections::BTreeSet;
 
 const ZERO: [&str; 4] = ["anna", "bert", "carl", "dora"];

@@ -6,8 +6,7 @@
 //! What spends a coin of a named key is signed when it is mined. What the world cannot sign, such as a theft, is mined as
 //! it is: a ledger takes it, a node would not.
 
-use super::{World, keypair};
-use crate::node::blocks;
+use crate::{World, blocks, keypair};
 use bitcoin::hashes::Hash as _;
 use bitcoin::key::TapTweak as _;
 use bitcoin::secp256k1::{Message as Digest, SECP256K1};

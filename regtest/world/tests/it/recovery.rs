@@ -1,7 +1,6 @@
 //! Chain zero is lost and starts again under a new trust root; governance hands over; a chain opens where it is
 //! (docs/protocol.md, sections 7.1, 7.2 and 8.4).
 
-use super::anchors::{DEV, ZERO, anchor, dev, headers, stored, world};
 use super::refusals::governance::recovery;
 use bitcoin::Amount;
 use palisade_hub::ledger::Event;
@@ -14,7 +13,8 @@ use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::proof::Refused;
 use palisade_protocol::units::{Epoch, Height};
-use palisade_regtest::world::{Wish, World, governance_key, provider_key};
+use palisade_world::anchored::{DEV, ZERO, anchor, dev, headers, stored, world};
+use palisade_world::{Wish, World, governance_key, provider_key};
 
 fn zero(world: &World) -> &Chain {
     &world.ledger.chains()[0]

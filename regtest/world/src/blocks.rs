@@ -16,7 +16,7 @@ const COMMITMENT_HEADER: [u8; 6] = [0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed];
 
 /// A valid regtest block at `height` on top of `previous`, at `time`, that pays to `payout` and holds
 /// `transactions`. It claims no fees. `salt` makes it differ from every other block of the same content.
-pub(crate) fn build(
+pub fn build(
     previous: &Header,
     height: u32,
     time: u32,
@@ -48,7 +48,7 @@ pub(crate) fn build(
 
 /// The earliest time that a block may carry on top of these headers, the last of which is its parent: one second
 /// more than the median of the last eleven.
-pub(crate) fn earliest_time(ancestors: &[Header]) -> u32 {
+pub fn earliest_time(ancestors: &[Header]) -> u32 {
     let mut times: Vec<u32> = ancestors.iter().rev().take(11).map(|header| header.time).collect();
     times.sort_unstable();
     times.get(times.len() / 2).map_or(0, |median| median + 1)

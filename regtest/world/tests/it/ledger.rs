@@ -14,7 +14,7 @@ use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::{Message, StakeIncluded};
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::{Epoch, Height};
-use palisade_regtest::world::{Wish, World, provider_key, secret, transaction};
+use palisade_world::{Wish, World, provider_key, secret, transaction};
 
 const LOCK: u16 = 300;
 

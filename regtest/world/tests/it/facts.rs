@@ -7,7 +7,7 @@ use palisade_protocol::context::ChainId;
 use palisade_protocol::message::{Message, OutputSpent, StakeIncluded};
 use palisade_protocol::registration::{RegistrationProof, StakeRegistration};
 use palisade_protocol::stake::StakeId;
-use palisade_regtest::world::{COVENANT, Wish, World, provider_key};
+use palisade_world::{COVENANT, Wish, World, provider_key};
 
 const SAT: u64 = 500_000;
 

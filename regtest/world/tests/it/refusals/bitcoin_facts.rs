@@ -1,14 +1,14 @@
 //! Headers, inclusions, spends and anchors (docs/protocol.md, sections 5.3, 5.8 and 9.2).
 
 use super::{Pair, Row, beside, catch_up, raw, too_early, too_late};
-use crate::anchors::{ZERO, end_of};
 use bitcoin::Transaction;
 use bitcoin::block::Header;
 use palisade_protocol::block::MessageBytes;
 use palisade_protocol::message::{Headers, Message, OutputSpent, StakeIncluded};
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::Epoch;
-use palisade_regtest::world::{Wish, World};
+use palisade_world::anchored::{ZERO, end_of};
+use palisade_world::{Wish, World};
 
 fn wish() -> Wish<'static> {
     Wish { holder: "alice", sat: 500_000, providers: &["anna"], lock: 300 }

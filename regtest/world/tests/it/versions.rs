@@ -8,7 +8,7 @@ use palisade_protocol::context::ChainId;
 use palisade_protocol::message::Message;
 use palisade_protocol::registration::StakeRegistration;
 use palisade_protocol::stake::StakeId;
-use palisade_regtest::world::{Wish, World};
+use palisade_world::{Wish, World};
 
 const WISH: Wish<'static> = Wish { holder: "alice", sat: 500_000, providers: &["anna"], lock: 300 };
 

@@ -1,11 +1,16 @@
 //! A small world in memory: a Bitcoin chain mined here, a ledger, and every key, for stories that need few processes.
 //!
 //! Real blocks with real proof of work, real transactions and real signatures: a node that starts takes them
-//! ([`crate::Node::of`]). Only the network is missing. Each method is one act of one party.
+//! (`Node::of` of the tests on a real one). Only the network is missing. Each method is one act of one party.
 
+pub mod anchored;
 mod bitcoin;
+pub mod blocks;
+mod disk;
 mod finality;
 mod keys;
+#[allow(missing_docs, reason = "acts and facts that their names tell")]
+pub mod player;
 mod stakes;
 
 pub use self::bitcoin::{address, key_path, transaction};

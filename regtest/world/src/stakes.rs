@@ -1,6 +1,6 @@
 //! Providers and stakes of a world: registered, signed by the committee, mined, and spent.
 
-use super::{
+use crate::{
     COVENANT, World, address, bls_secret, keys::x_only, pair, provider_key, schnorr, secret, transaction,
 };
 use bitcoin::{Amount, OutPoint, Transaction, TxOut};

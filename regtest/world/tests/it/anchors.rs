@@ -1,62 +1,17 @@
 //! Stories of anchors: which of them count, what a reorg does to them, and what can be proven from them with files alone.
 
-use bitcoin::block::Header;
 use palisade_hub::ledger::{Event, Rejected};
-use palisade_hub::store::Store;
+use palisade_hub::timestamps;
 use palisade_hub::timestamps::NoFile;
-use palisade_hub::{proofs, timestamps};
 use palisade_protocol::codec::Wire as _;
-use palisade_protocol::context::{ChainId, Terms};
+use palisade_protocol::context::ChainId;
 use palisade_protocol::finality::certificate::Certificate;
-use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::hash::{Hash32, sha256};
 use palisade_protocol::message::Message;
 use palisade_protocol::proof::{BadBlock, BadStep, FinalityProof, Refused, TrustRoot};
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
-use palisade_regtest::world::{Wish, World};
-
-pub(super) const ZERO: [&str; 4] = ["anna", "bert", "carl", "dora"];
-pub(super) const DEV: [&str; 4] = ["dev anna", "dev bert", "dev carl", "dev dora"];
-const LAST: u64 = 24;
-
-pub(super) fn dev() -> ChainId {
-    "dev".parse().expect("a name")
-}
-
-/// Four operators of equal power on chain zero and on another chain, and final blocks of chain zero up to `height`.
-pub(super) fn world(height: u64) -> World {
-    world_of(World::new(4_000_000), height)
-}
-
-/// The same in a new world that opens at their power.
-pub(super) fn world_of(mut world: World, height: u64) -> World {
-    world.mine(20);
-    let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 4_000_000 };
-    let chain = NewChain { id: dev(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };
-    world.govern(Action::RegisterChain(chain)).unwrap();
-    for (zero, other) in ZERO.into_iter().zip(DEV) {
-        world.register_provider(&ChainId::zero(), zero);
-        world.register_provider(&dev(), other);
-        world.active_stake(&Wish { holder: "alice", sat: 1_000_000, providers: &[zero, other], lock: 2_000 });
-        world.commit(&ChainId::zero(), zero, 1..LAST);
-        world.commit(&dev(), other, 4..8);
-    }
-    world.finalise_until(&ZERO, height);
-    world
-}
-
-/// The header at the end of an epoch.
-pub(super) fn end_of(world: &World, epoch: u64) -> Hash32 {
-    world.ledger.own_header(Epoch(epoch)).expect("the epoch is over")
-}
-
-/// Mines the epoch's anchor and tells the ledger.
-pub(super) fn anchor(world: &mut World, epoch: u64) -> Result<Hash32, Rejected> {
-    let anchor = world.anchor(&ZERO, Epoch(epoch), end_of(world, epoch));
-    let tx = world.mine_anchor(&anchor);
-    let proof = world.proof(&tx);
-    world.send(&Message::Anchor(proof))
-}
+use palisade_world::World;
+use palisade_world::anchored::{DEV, Proof, ZERO, anchor, dev, end_of, proof, stored, world};
 
 fn rule(answer: Result<Hash32, Rejected>) -> &'static str {
     answer.unwrap_err().rule()
@@ -137,12 +92,12 @@ fn a_second_header_that_a_quorum_anchored_is_void_and_an_alarm() {
 #[test]
 fn a_batch_is_signed_by_the_hub_for_one_block_and_is_the_only_one_there() {
     let mut world = world(0);
-    let (context, hub) = (world.ledger.contexts().hub, palisade_regtest::world::keypair("hub"));
+    let (context, hub) = (world.ledger.contexts().hub, palisade_world::keypair("hub"));
     let next = world.ledger.next_height();
     let batch = |height, digests: &[Hash32], key| timestamps::batch(height, digests, &context, key);
     let digests = [Hash32([1; 32]), Hash32([2; 32])];
     let good = batch(next, &digests, &hub);
-    let stranger = palisade_regtest::world::keypair("stranger");
+    let stranger = palisade_world::keypair("stranger");
     let mut refused = |batch| rule(world.send(&Message::Batch(batch)));
     assert_eq!(refused(batch(next.next(), &digests, &hub)), "batch");
     assert_eq!(refused(batch(next, &[], &hub)), "batch");
@@ -151,21 +106,6 @@ fn a_batch_is_signed_by_the_hub_for_one_block_and_is_the_only_one_there() {
     assert_eq!(rule(world.send(&Message::Batch(batch(next, &digests[..1], &hub)))), "repeated");
     world.close();
     assert_eq!(rule(world.send(&Message::Batch(good))), "batch");
-}
-
-/// The log on disk, with the digests of the block at `height`.
-pub(super) fn stored(world: &World, height: u64, digests: &[Hash32]) -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&dir.path().join("log.sqlite")).unwrap();
-    for block in &world.log {
-        let digests = if block.header.height == Height(height) { digests } else { &[] };
-        store.append(block, &[], digests).unwrap();
-    }
-    (dir, store)
-}
-
-pub(super) fn headers(world: &World, from: BtcHeight) -> Vec<Header> {
-    world.chain[from.0 as usize..].iter().map(|block| block.header).collect()
 }
 
 #[test]
@@ -193,37 +133,6 @@ fn a_digest_leads_by_a_standard_file_to_the_block_that_holds_the_anchor() {
         }
         assert_eq!(store.find_digest(&Hash32([9; 32])).unwrap(), None);
     }
-}
-
-/// Chain zero final over many epochs, its anchors on Bitcoin, and a block of the other chain with its proof.
-pub(super) struct Proof {
-    pub(super) world: World,
-    pub(super) root: TrustRoot,
-    pub(super) proof: FinalityProof,
-    pub(super) headers: Vec<Header>,
-}
-
-/// Anchors the given epochs, mining `spread` Bitcoin blocks in each epoch, and asks for the proof of a block that is
-/// recorded in epoch 5.
-pub(super) fn proof(anchored: &[u64], spread: u32) -> Proof {
-    let mut world = world(105);
-    for epoch in 5..12 {
-        world.mine(spread);
-        if epoch == 5 {
-            let certificate = world.certificate(&dev(), &DEV, Height(200), Hash32([7; 32]));
-            world.send(&certificate).unwrap();
-        }
-        world.finalise_until(&ZERO, (epoch + 1) * 20 + 5);
-        if anchored.contains(&epoch) {
-            anchor(&mut world, epoch).unwrap();
-        }
-    }
-    world.close();
-    let (_dir, store) = stored(&world, 0, &[]);
-    let root = proofs::root(&world.ledger, None).unwrap();
-    let proof = proofs::plan(&world.ledger, &dev(), Height(200)).unwrap().fill(&store).unwrap();
-    let headers = headers(&world, proof.headers_from);
-    Proof { world, root, proof, headers }
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Plays a history against a world and a model, and compares them after every message.
 
-use super::model::{Chain, K, Known, Model, Past};
-use super::sets::{Around, Fixed, Sets, shrinks};
-use super::witness;
+pub mod model;
+pub mod sets;
+
+use crate::{COVENANT, Wish, World, provider_key, secret, transaction};
 use bitcoin::{Amount, OutPoint, Sequence, Transaction, TxOut, Txid};
+use model::{Chain, K, Known, Model, Past};
 use palisade_hub::ledger::{Ledger, Rejected};
 use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
@@ -14,7 +16,7 @@ use palisade_protocol::message::{Message, OutputSpent, StakeIncluded};
 use palisade_protocol::registration::{RegistrationProof, StakeRegistration};
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::{Epoch, Height};
-use palisade_regtest::world::{COVENANT, Wish, World, provider_key, secret, transaction};
+use sets::{Around, Fixed, Sets, shrinks};
 use std::collections::{BTreeMap, BTreeSet};
 
 const NAMES: [&str; 5] = ["anna", "bert", "carl", "dev anna", "dev bert"];
@@ -53,6 +55,20 @@ pub enum Act {
     Nonsense { stake: usize, other: usize },
 }
 
+/// A transaction that spends an output of a stake, before it has a witness.
+pub struct Spend<'a> {
+    pub id: &'a StakeId,
+    pub holder: &'a str,
+    /// The provider whose key is out.
+    pub leaked: Option<&'a str>,
+    /// The stake into which it expands.
+    pub new: Option<StakeId>,
+    pub tx: &'a Transaction,
+}
+
+/// Gives a spend its witness.
+pub type Signs = fn(&World, &Spend<'_>) -> Transaction;
+
 #[derive(Clone)]
 struct Played {
     id: StakeId,
@@ -68,13 +84,13 @@ pub struct Player {
     dev: Sets,
     set_total: Option<u64>,
     accepted: Option<u64>,
-    /// Whether transactions get their witnesses, so that a node takes them too.
-    pub signs: bool,
+    /// Gives transactions their witnesses, where a node must take them too.
+    pub signs: Option<Signs>,
 }
 
 impl Player {
     /// A world in which sets form.
-    pub fn new() -> Self {
+    pub fn with_sets() -> Self {
         let mut player = Self::without_sets();
         let world = &mut player.world;
         for name in &NAMES[..3] {
@@ -99,7 +115,7 @@ impl Player {
         }
         let sets = Sets::new(DEV_TERMS.minimum_power_sat, DEV_TERMS.epoch_length, DEV_TERMS.voted_every);
         let (model, stakes) = (Model::default(), Vec::new());
-        Self { world, model, stakes, dev: sets, set_total: None, accepted: None, signs: false }
+        Self { world, model, stakes, dev: sets, set_total: None, accepted: None, signs: None }
     }
 
     pub fn play(&mut self, act: &Act) {
@@ -292,7 +308,7 @@ impl Player {
         let there = tx.input.iter().map(|input| input.previous_output).filter(ours);
         let there = there.into_iter().all(|outpoint| chain.at.contains_key(&outpoint.txid));
         if unspent && there {
-            let tx = if self.signs { self.signed(tx) } else { tx.clone() };
+            let tx = self.signs.map_or_else(|| tx.clone(), |signs| self.signed(tx, signs));
             self.world.mempool.push(tx);
             self.world.mine(1);
             self.check();
@@ -301,7 +317,7 @@ impl Player {
     }
 
     /// A transaction that spends an output of a stake, with the witness of that.
-    fn signed(&self, tx: &Transaction) -> Transaction {
+    fn signed(&self, tx: &Transaction, signs: Signs) -> Transaction {
         let spent: BTreeSet<Txid> = tx.input.iter().map(|input| input.previous_output.txid).collect();
         let of = |stake: &&Played| {
             let unbonding = stake.registration.presigned.unbonding.compute_txid();
@@ -310,7 +326,7 @@ impl Player {
         let Some(Played { id, holder, .. }) = self.stakes.iter().find(of) else { return tx.clone() };
         let leaked = NAMES.into_iter().find(|name| self.model.exposed.contains(&provider_key(name)));
         let new = self.stakes.iter().find(|new| new.registration.outpoint().txid == tx.compute_txid());
-        witness::complete(&self.world, id, holder, leaked, new.map(|new| new.id), tx)
+        signs(&self.world, &Spend { id, holder, leaked, new: new.map(|new| new.id), tx })
     }
 
     fn broadcast(&mut self, i: usize, told: bool) {

@@ -2,19 +2,15 @@
 //! refused message changes nothing, and a log gives the same roots to everybody, also to a hub that ended in the middle of it.
 
 mod crash;
-pub mod model;
-pub mod player;
 mod reorgs;
-mod sets;
-mod witness;
 
 use crate::edits::{Edit, edit};
 use crate::refusals::{self, raw};
 use palisade_hub::ledger::Ledger;
 use palisade_protocol::block::{Block, MessageBytes};
 use palisade_protocol::message::Message;
-use palisade_regtest::world::World;
-use player::{Act, Player};
+use palisade_world::World;
+use palisade_world::player::{Act, Player};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use std::collections::BTreeMap;
@@ -110,7 +106,7 @@ proptest! {
         acts in prop::collection::vec(act(), 20..60),
         crashes in prop::collection::vec(any::<(Index, Index)>(), 0..3),
     ) {
-        let mut player = Player::new();
+        let mut player = Player::with_sets();
         acts.iter().for_each(|act| player.play(act));
         player.check_replay();
         crash::check_crashes(&player.world, &crashes);
@@ -121,7 +117,7 @@ proptest! {
         acts in prop::collection::vec(act(), 10..30),
         edits in prop::collection::vec(prop::collection::vec(edit(), 1..3), 64),
     ) {
-        let mut player = Player::new();
+        let mut player = Player::with_sets();
         acts.iter().for_each(|act| player.play(act));
         player.world.close();
         let mut ledger = Ledger::new(player.world.ledger.genesis().clone());

@@ -17,7 +17,7 @@ use palisade_protocol::provider::ProviderRegistration;
 use palisade_protocol::registration::{RegistrationProof, StakeRegistration};
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::Epoch;
-use palisade_regtest::world::{COVENANT, Wish, World, keypair, provider_key, schnorr, secret};
+use palisade_world::{COVENANT, Wish, World, keypair, provider_key, schnorr, secret};
 
 const SAT: u64 = 500_000;
 
@@ -210,7 +210,8 @@ pub(super) const ROWS: &[Row] = &[
     ("backing", |mut world| {
         let good = world.registration(&wish(&["anna"]));
         let mut broken = good.clone();
-        broken.payout = ScriptBuf::new_p2tr(secp256k1::SECP256K1, keypair("bob").x_only_public_key().0, None);
+        broken.payout =
+            ScriptBuf::new_p2tr(bitcoin::secp256k1::SECP256K1, keypair("bob").x_only_public_key().0, None);
         beside(world, &stake(good), &stake(broken))
     }),
     ("stake-chains", |world| wished(world, &wish(&["anna", "dev anna"]), &wish(&["anna", "bert"]))),

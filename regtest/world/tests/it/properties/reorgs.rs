@@ -1,7 +1,7 @@
 //! Reorganisations of each depth at each moment of a stake's life.
 
-use super::model::K;
-use super::player::{Act, Player};
+use palisade_world::player::model::K;
+use palisade_world::player::{Act, Player};
 
 /// What happens to the first stake, told by the acts that lead there.
 fn moments() -> Vec<(&'static str, Vec<Act>)> {

@@ -1,6 +1,5 @@
 //! Votes that a hub keeps, and those that it counts.
 
-use crate::anchors::{self, dev};
 use palisade_hub::engine::Hub;
 use palisade_hub::ledger::Ledger;
 use palisade_hub::store::Store;
@@ -11,7 +10,8 @@ use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::governance::{Action, Resume};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::{Epoch, Height};
-use palisade_regtest::world::{World, keypair, provider_key};
+use palisade_world::anchored::{self, dev};
+use palisade_world::{World, keypair, provider_key};
 use std::sync::Arc;
 
 #[test]
@@ -45,7 +45,7 @@ fn whoever_has_a_key_that_is_out_can_make_a_hub_keep_no_more_than_two_votes_at_a
 
 #[test]
 fn a_hub_that_ended_between_keeping_two_votes_and_comparing_them_gives_the_key_away_when_it_is_back() {
-    let world = anchors::world(86);
+    let world = anchored::world(86);
     let vote = |name: &str, block| world.vote(&dev(), name, Height(200), Hash32([block; 32]));
     let kept = [vote("dev anna", 1), vote("dev bert", 1), vote("dev anna", 2)];
     let dir = tempfile::tempdir().unwrap();
@@ -109,7 +109,7 @@ fn a_second_vote_gives_the_key_away_whatever_the_chain_is_in_and_a_key_that_is_o
     for (change, rule) in
         [(all_is_well, None), (the_set_expires, Some("set-expired")), (the_breaker_trips, Some("breaker"))]
     {
-        let mut world = anchors::world(86);
+        let mut world = anchored::world(86);
         let vote = |world: &World, name: &str, height: u64, block: u8| {
             world.vote(&dev(), name, Height(height), Hash32([block; 32]))
         };
@@ -130,7 +130,7 @@ fn a_second_vote_gives_the_key_away_whatever_the_chain_is_in_and_a_key_that_is_o
 
 #[test]
 fn a_vote_that_paused_stands_against_one_for_another_block_after_governance_has_resumed() {
-    let mut world = anchors::world(86);
+    let mut world = anchored::world(86);
     let vote = |name: &str, block: u8| world.vote(&dev(), name, Height(200), Hash32([block; 32]));
     let [other, paused, second] = [vote("dev bert", 1), vote("dev anna", 1), vote("dev anna", 2)];
     world.close();

@@ -10,7 +10,7 @@ use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::{Message, TimestampBatch};
 use palisade_protocol::params::ParamsDocument;
 use palisade_protocol::units::{BtcHeight, Epoch};
-use palisade_regtest::world::{World, governance_key, keypair};
+use palisade_world::{World, governance_key, keypair};
 
 fn chain(name: &str, voted_every: u64) -> Action {
     let terms = Terms { epoch_length: 50, voted_every, minimum_power_sat: 1 };

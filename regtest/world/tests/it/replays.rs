@@ -1,6 +1,5 @@
 //! Messages that were recorded and are sent again: to the hub that took them, and to another one with everybody's same keys.
 
-use crate::anchors::{self, ZERO, dev, world_of};
 use palisade_protocol::block::MessageBytes;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::finality::commitment::Commitment;
@@ -8,7 +7,8 @@ use palisade_protocol::governance::Action;
 use palisade_protocol::hash::sha256;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
-use palisade_regtest::world::{COVENANT, Wish, World};
+use palisade_world::anchored::{self, ZERO, dev, world_of};
+use palisade_world::{COVENANT, Wish, World};
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
@@ -25,7 +25,7 @@ fn recorded(new: World) -> World {
     let (refused, _) = world.register_stake(&wish);
     let refusal = world.refusal(COVENANT[0], &refused, "too late");
     world.send(&refusal).unwrap();
-    let certificate = world.certificate(&dev(), &anchors::DEV, Height(200), sha256(&[b"a block"]));
+    let certificate = world.certificate(&dev(), &anchored::DEV, Height(200), sha256(&[b"a block"]));
     world.send(&certificate).unwrap();
     let id = world.active_stake(&wish);
     let (outpoint, unbonding) = {
@@ -34,7 +34,7 @@ fn recorded(new: World) -> World {
     };
     world.spend(&id, outpoint, &unbonding).unwrap();
     // Last, for it is where the two hubs' Bitcoin parts.
-    anchors::anchor(&mut world, 3).unwrap();
+    anchored::anchor(&mut world, 3).unwrap();
     world.close();
     world
 }
@@ -137,7 +137,7 @@ fn votes_of_another_hub_have_no_chain_and_a_vote_counts_once() {
     }
     let vote = own.vote(&dev(), "dev anna", Height(205), block);
     let dir = tempfile::tempdir().unwrap();
-    let hub = palisade_regtest::hub::of(own, dir.path());
+    let hub = own.hub(dir.path());
     for _ in 0..3 {
         let answer = hub.vote(vote.clone()).unwrap();
         hub.count_waiting_votes();
@@ -150,8 +150,8 @@ fn votes_of_another_hub_have_no_chain_and_a_vote_counts_once() {
 fn a_share_of_another_hub_is_refused_and_an_own_one_counts_once() {
     let (other, own) = (&*OTHER, &*OWN);
     let dir = tempfile::tempdir().unwrap();
-    let hub = palisade_regtest::hub::of(own, dir.path());
-    let header = anchors::end_of(own, 3);
+    let hub = own.hub(dir.path());
+    let header = anchored::end_of(own, 3);
     let theirs = other.share("anna", Epoch(3), header);
     assert_eq!(hub.checkpoint(&theirs).unwrap_err().rule(), "share");
     let ours = own.share("anna", Epoch(3), header);

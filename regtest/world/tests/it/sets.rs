@@ -8,7 +8,7 @@ use palisade_protocol::finality::set::MAX_MEMBERS;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::{Epoch, Height};
-use palisade_regtest::world::{COVENANT, Wish, World, provider_key, schnorr};
+use palisade_world::{COVENANT, Wish, World, provider_key, schnorr};
 use std::collections::BTreeSet;
 
 /// A world whose chain zero has just fixed its first set, and the names of its providers, two more than a set holds. Each has what

@@ -2,7 +2,7 @@
 
 use palisade_hub::ledger::Ledger;
 use palisade_hub::replica::Replica;
-use palisade_regtest::world::World;
+use palisade_world::World;
 use proptest::sample::Index;
 
 /// Ends a hub in each of these places of a world's log, a block and a message in it: what it finds on its disk gives the state

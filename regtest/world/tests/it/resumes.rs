@@ -1,6 +1,5 @@
 //! How a chain goes on after a pause, and starts again after an expiry (docs/protocol.md, sections 7.2 and 8.4).
 
-use crate::anchors;
 use bitcoin::Amount;
 use palisade_hub::ledger::chains::Chain;
 use palisade_protocol::context::{ChainId, Terms};
@@ -9,7 +8,8 @@ use palisade_protocol::governance::{AcceptedPower, Action, NewChain, Resume};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::{Epoch, Height};
-use palisade_regtest::world::{Wish, World, provider_key, secret};
+use palisade_world::anchored;
+use palisade_world::{Wish, World, provider_key, secret};
 
 const SAT: u64 = 1_000_000;
 const EPOCH: u64 = 10;
@@ -110,7 +110,7 @@ fn what_governance_accepts_holds_for_one_set() {
 #[test]
 fn what_governance_accepts_ends_with_the_next_resume_and_not_with_a_set_that_is_carried_over() {
     let zero = ChainId::zero();
-    let mut world = anchors::world(20);
+    let mut world = anchored::world(20);
     let accepted = |world: &World| world.ledger.chains()[0].accepted;
     world.reorg(7, &[]).unwrap();
     resume(&mut world, &zero, &[SAT]);

@@ -6,12 +6,12 @@ mod finality;
 pub(super) mod governance;
 mod registrations;
 
-use super::anchors::world;
 use palisade_hub::ledger::Rejected;
 use palisade_protocol::block::MessageBytes;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::message::{Headers, Message};
-use palisade_regtest::world::World;
+use palisade_world::World;
+use palisade_world::anchored::world;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
@@ -118,7 +118,7 @@ fn decisions_and_batches_are_refused_for_each_reason_alone() {
 
 #[test]
 fn every_rule_of_the_specification_has_a_row() {
-    let page = include_str!("../../../docs/protocol.md");
+    let page = include_str!("../../../../docs/protocol.md");
     let section = page.split("## 5.2 Refusals").nth(1).and_then(|rest| rest.split("## 5.3").next());
     let cells = section.expect("section 5.2").lines().filter(|line| line.starts_with("| `"));
     let names = cells.flat_map(|line| line.split('|').nth(1).expect("a first cell").split(','));

@@ -1,14 +1,14 @@
 //! Commitments, certificates and evidence (docs/protocol.md, sections 7.1, 7.4 and 7.5).
 
 use super::{Pair, Row, beside, too_early, too_late};
-use crate::anchors::{DEV, ZERO, dev};
 use palisade_protocol::context::ChainId;
 use palisade_protocol::finality::certificate::Certificate;
 use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::{Epoch, Height};
-use palisade_regtest::world::{World, provider_key, schnorr, secret};
+use palisade_world::anchored::{DEV, ZERO, dev};
+use palisade_world::{World, provider_key, schnorr, secret};
 
 const BLOCK: Hash32 = Hash32([7; 32]);
 

@@ -1,6 +1,6 @@
 //! Finality in a world: nonces, votes, certificates, checkpoints and anchors of named providers.
 
-use super::{World, bls_secret, pair, provider_key, schnorr};
+use crate::{World, bls_secret, pair, provider_key, schnorr};
 use palisade_protocol::anchor::Anchor;
 use palisade_protocol::checkpoint::{self, CheckpointShare};
 use palisade_protocol::context::ChainId;

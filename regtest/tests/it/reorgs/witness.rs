@@ -2,20 +2,14 @@
 
 use bitcoin::Transaction;
 use palisade_checkpointer::watch::slash;
-use palisade_protocol::stake::{Slashable, StakeId};
+use palisade_protocol::stake::Slashable;
 use palisade_protocol::transactions::witness;
-use palisade_regtest::world::{World, pair, schnorr, unbonding};
+use palisade_world::player::Spend;
+use palisade_world::{World, pair, schnorr, unbonding};
 
-/// A transaction that spends an output of a stake, with its witness; the holder's own spends are left as they are. `leaked` is the
-/// provider whose key is out, `new` the stake into which the transaction expands.
-pub fn complete(
-    world: &World,
-    id: &StakeId,
-    holder: &str,
-    leaked: Option<&str>,
-    new: Option<StakeId>,
-    tx: &Transaction,
-) -> Transaction {
+/// The spend with its witness; the holder's own spends are left as they are.
+pub(super) fn complete(world: &World, spend: &Spend<'_>) -> Transaction {
+    let Spend { id, holder, leaked, new, tx } = *spend;
     let (stake, txid) = (world.stake(id), tx.compute_txid());
     let slashing = |output| slash::slashing(stake, output, &pair(leaked.expect("a key"))).expect("a quorum");
     if let Some(new) = new {

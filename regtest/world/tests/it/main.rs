@@ -1,0 +1,15 @@
+//! Stories and properties of the rules, in memory.
+
+mod anchors;
+#[path = "../../../../protocol/tests/it/edits.rs"]
+mod edits;
+mod facts;
+mod ledger;
+mod properties;
+mod recovery;
+mod refusals;
+mod replays;
+mod resumes;
+mod sets;
+mod versions;
+mod votes;
