@@ -27,6 +27,7 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// Purpose of the hub's key file.
 pub const KEY_PURPOSE: &str = "hub";
@@ -244,13 +245,24 @@ async fn make_blocks(
     let mut ticks = tokio::time::interval(every);
     // After a stall one block is made, not all that were missed.
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // One thread makes all blocks: who looks from outside at what it does to the disk sees one order.
+    let ((order, mut orders), (made, mut blocks)) = (mpsc::channel(1), mpsc::channel(1));
+    let (own, key) = (hub.clone(), key.clone());
+    let maker = tokio::task::spawn_blocking(move || {
+        while let Some(()) = orders.blocking_recv() {
+            if made.blocking_send(own.make_block(&key)).is_err() {
+                return;
+            }
+        }
+    });
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             () = shutdown.requested() => return Ok(()),
         }
-        let (maker, key) = (hub.clone(), key.clone());
-        let (header, events) = tokio::task::spawn_blocking(move || maker.make_block(&key)).await??;
+        let _ = order.send(()).await;
+        let Some(block) = blocks.recv().await else { return Ok(maker.await?) };
+        let (header, events) = block?;
         events.iter().for_each(|event| log(header.height.0, event));
         meters.update(hub, events.len());
     }

@@ -141,8 +141,9 @@ impl Tree {
         let (mut at, mut width) = (index, size);
         let mut path = Vec::new();
         for height in 0..levels_for(size) {
-            if (at ^ 1) < width {
-                path.push(self.node_among_first(height, at ^ 1, size)?);
+            let sibling = at ^ 1;
+            if sibling < width {
+                path.push(self.node_among_first(height, sibling, size)?);
             }
             (at, width) = (at >> 1, width.div_ceil(2));
         }
@@ -152,7 +153,7 @@ impl Tree {
     /// A node of the tree over the first `size` leaves: the one kept if all below it existed then, else made anew from below.
     fn node_among_first(&self, height: usize, at: usize, size: usize) -> Option<Hash32> {
         let first_beyond = at.checked_add(1)?.checked_shl(u32::try_from(height).ok()?)?;
-        if first_beyond <= size || height == 0 {
+        if first_beyond <= size {
             return self.levels.get(height)?.get(at).copied();
         }
         let (below, left) = (height.checked_sub(1)?, at.checked_mul(2)?);
@@ -227,11 +228,12 @@ pub fn multi_root(leaves: &[(u64, Hash32)], size: u64, missing: &[Hash32]) -> Op
         let mut above = Vec::with_capacity(known.len());
         let mut nodes = known.into_iter().peekable();
         while let Some((at, hash)) = nodes.next() {
+            let right_of_it = at.checked_add(1)?;
             let parent = if at & 1 == 1 {
                 node_hash(&missing.next()?, &hash)
-            } else if at.checked_add(1)? == width {
+            } else if right_of_it == width {
                 hash
-            } else if let Some((_, right)) = nodes.next_if(|(next, _)| *next == at | 1) {
+            } else if let Some((_, right)) = nodes.next_if(|(next, _)| *next == right_of_it) {
                 node_hash(&hash, &right)
             } else {
                 node_hash(&hash, &missing.next()?)
@@ -269,8 +271,22 @@ mod tests {
     #[test]
     fn the_accumulator_is_the_tree_of_rfc_6962() {
         for n in 0..70 {
-            assert_eq!(Tree::from_leaves(leaves(n)).root(), naive(&leaves(n)), "{n} leaves");
+            let (tree, all) = (Tree::from_leaves(leaves(n)), leaves(n));
+            assert_eq!((tree.root(), tree.len(), tree.is_empty()), (naive(&all), n, n == 0));
+            assert!((0..n).all(|at| tree.leaf(at as u64) == Some(all[at])) && tree.leaf(n as u64).is_none());
         }
+    }
+
+    #[test]
+    fn leaves_that_do_not_ascend_below_the_size_have_no_root() {
+        let [a, b] = leaves(2)[..] else { unreachable!() };
+        let root = node_hash(&a, &b);
+        assert_eq!(multi_root(&[(0, a), (1, b)], 2, &[]), Some(root));
+        assert_eq!(multi_root(&[(1, b), (0, a)], 2, &[a, b]), None);
+        assert_eq!(multi_root(&[(0, a), (0, a)], 2, &[b, b]), None);
+        assert_eq!(multi_root(&[(0, a), (0, a)], 1, &[]), None);
+        assert_eq!(multi_root(&[(0, a), (2, b)], 2, &[b, a]), None);
+        assert_eq!(multi_root(&[], 2, &[a, b]), None);
     }
 
     #[test]

@@ -112,15 +112,20 @@ pub fn read(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>, ReadRefused
         return Err(ReadRefused::NotAFile);
     }
     let file = File::open(path)?;
-    let mode = file.metadata()?.permissions().mode() & 0o7777;
+    let found = file.metadata()?;
+    let mode = found.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(ReadRefused::OpenToOthers { mode });
     }
-    // Room for all of it from the start: a vector that grows leaves unwiped copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(limit.saturating_add(64)));
-    file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > limit {
+    let length = usize::try_from(found.len()).unwrap_or(usize::MAX);
+    if length > limit {
         return Err(ReadRefused::TooLong { limit });
+    }
+    // Room for all of it from the start: a vector that grows leaves unwiped copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length.saturating_add(64)));
+    file.take(length as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() != length {
+        return Err(io::Error::other("it changed while it was read").into());
     }
     Ok(bytes)
 }
