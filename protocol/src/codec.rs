@@ -348,6 +348,19 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_string_has_its_bound() {
+        let read = |length: usize| {
+            let mut bytes = Vec::new();
+            encode_bytes(&vec![7; length], &mut bytes);
+            Reader::new(&bytes).bytes("text", 3).map(<[u8]>::to_vec)
+        };
+        for length in 0..=3 {
+            assert_eq!(read(length), Ok(vec![7; length]));
+        }
+        assert_eq!(read(4), Err(DecodeError::TooLong { what: "text", found: 4, max: 3 }));
+    }
+
+    #[test]
     fn a_list_that_claims_more_than_its_bytes_allocates_nothing() {
         let claim = [&[0x20, 0][..], &[0; 8]].concat();
         assert!(matches!(Vec::<u64>::from_bytes(&claim), Err(DecodeError::TooLong { max: 8, .. })));

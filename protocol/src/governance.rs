@@ -234,3 +234,30 @@ impl GovernanceMessage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::curve::testing::key_pair;
+
+    #[test]
+    fn governors_have_one_encoding() {
+        let mut keys = ["a", "b"].map(|name| GovernanceKey::from(key_pair(name).public()));
+        keys.sort_unstable();
+        let [a, b] = keys;
+        let read = |keys: [GovernanceKey; 2], quorum: u8| {
+            Governors::from_bytes(&[keys.to_vec().to_bytes(), vec![quorum]].concat())
+        };
+        for quorum in [1, 2] {
+            let governors = read([a, b], quorum).unwrap();
+            assert_eq!((governors.keys(), governors.quorum()), (&[a, b][..], quorum));
+            assert_eq!(Ok(governors), Governors::new(vec![b, a, b], quorum));
+        }
+        for (keys, quorum) in [([b, a], 2), ([a, a], 1)] {
+            assert_eq!(read(keys, quorum), Err(DecodeError::Invalid("order of governance keys")));
+        }
+        for quorum in [0, 3] {
+            assert_eq!(read([a, b], quorum), Err(DecodeError::Invalid("governors")));
+        }
+    }
+}

@@ -168,9 +168,8 @@ impl TimestampFile {
                 None => unknown = Some(unknown.map_or(height, |lowest| lowest.min(height))),
                 Some(header) => {
                     check_root(height, message, header.merkle_root)?;
-                    if oldest.is_none_or(|oldest| height < oldest.height) {
-                        oldest = Some(Attested { height, header });
-                    }
+                    let found = oldest.into_iter().chain([Attested { height, header }]);
+                    oldest = found.min_by_key(|found| found.height);
                 }
             }
             Ok(())

@@ -201,6 +201,12 @@ fn lengths_are_bounded_before_anything_is_hashed_or_allocated() {
         let found = bytes.len();
         assert_eq!(witness_from_bytes(bytes), Err(Bip322Invalid::WitnessMalformed { found }), "{bytes:?}");
     }
+
+    let of = |signature: usize| serialize(&Witness::from_slice(&[vec![1; signature], vec![2; KEY_LEN]]));
+    let (longest, longer) = (of(SIGNATURE_MAX), of(SIGNATURE_MAX + 1));
+    assert!(longest.len() == WITNESS_MAX && witness_from_bytes(&longest).is_ok());
+    let refused = Bip322Invalid::WitnessMalformed { found: WITNESS_MAX + 1 };
+    assert_eq!(witness_from_bytes(&longer), Err(refused));
 }
 
 /// Bitcoin Core's interpreter on the virtual spend.

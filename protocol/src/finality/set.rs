@@ -73,11 +73,11 @@ impl SetHeader {
     }
 }
 
-/// Strictly more than two thirds of `total`; no power is never a quorum.
+/// Strictly more than two thirds of `total`, and so never no power.
 pub fn exceeds_two_thirds(power: Amount, total: Amount) -> bool {
     let three = u128::from(power.to_sat()).saturating_mul(3);
     let two = u128::from(total.to_sat()).saturating_mul(2);
-    power > Amount::ZERO && three > two
+    three > two
 }
 
 /// Why members do not make a set.

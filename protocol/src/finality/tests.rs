@@ -196,8 +196,10 @@ fn a_tally_refuses_for_each_reason_alone() {
     assert_eq!(judged(unsigned, &set()), Err(VoteRefused::Bad(BadVote::Signature)));
 
     let mut tally = Tally::new(set(), TERMS);
+    assert!(!tally.has(&vote(0, BALLOT)));
     for repeated in [vote(0, BALLOT), vote(0, BALLOT), vote(1, other_block())] {
-        assert_eq!(tally.add(repeated), Ok(()));
+        assert_eq!(tally.add(repeated.clone()), Ok(()));
+        assert!(tally.has(&repeated) && !tally.has(&vote(0, other_block())));
         assert_eq!(tally.power_for(&BALLOT), Amount::from_sat(3));
     }
     let evidence = Evidence::from_votes(&vote(0, BALLOT), &vote(0, other_block())).unwrap();
@@ -239,6 +241,8 @@ fn a_leaked_key_is_the_secret_of_that_key_and_nothing_else() {
     let judged = |secret: [u8; 32]| Evidence::Key(LeakedKey { key, secret }).secret().map(|_| ());
     assert_eq!(judged(*pair.secret_bytes()), Ok(()));
     let other = *key_pair("stranger").secret_bytes();
+    let shown = format!("{:?}", LeakedKey { key, secret: *pair.secret_bytes() });
+    assert_eq!(shown, format!("LeakedKey({key})"), "the scalar is not shown");
     for secret in [other, [0; 32], ORDER, [0xff; 32]] {
         assert_eq!(judged(secret), Err(NoEvidence(key)));
     }

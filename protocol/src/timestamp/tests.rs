@@ -208,6 +208,7 @@ fn the_head_of_a_file_is_checked() {
     assert_eq!(altered(30, 0x95), Err(OtsInvalid::Magic));
     assert_eq!(altered(31, 2), Err(OtsInvalid::Version { found: 2 }));
     assert_eq!(altered(32, 0x02), Err(OtsInvalid::FileHash { found: 0x02 }));
+    assert_eq!(TimestampFile::parse(&[0; FILE_MAX]), Err(OtsInvalid::Magic));
     let long = vec![0; FILE_MAX + 1];
     assert_eq!(TimestampFile::parse(&long), Err(OtsInvalid::FileTooLong { found: FILE_MAX + 1 }));
     assert_eq!(TimestampFile::parse(TOO_DEEP), Err(OtsInvalid::TooDeep));
@@ -235,13 +236,19 @@ fn a_way_that_the_standard_client_would_not_read_is_not_written() {
         Err(PathRefused::MessageTooLong { found }) => found,
         other => panic!("{other:?}"),
     };
+    assert!(path().step(&[0; MESSAGE_MAX - 32], &[]).is_ok());
     assert_eq!(too_long(path().step(&[0; MESSAGE_MAX - 31], &[])), MESSAGE_MAX + 1);
     assert_eq!(too_long(path().step(&[0; 2000], &[0; MESSAGE_MAX - 2031])), MESSAGE_MAX + 1);
     assert_eq!(
         too_long(path().transaction(&spending(MESSAGE_MAX, &[3; 32]))),
         spending(MESSAGE_MAX, &[3; 32]).base_size()
     );
-    assert!(path().transaction(&spending(MESSAGE_MAX - 200, &[3; 32])).is_ok());
+    // Beside its script.
+    let beside = spending(MESSAGE_MAX, &[3; 32]).base_size() - MESSAGE_MAX;
+    let fits = spending(MESSAGE_MAX - beside, &[3; 32]);
+    assert_eq!(fits.base_size(), MESSAGE_MAX);
+    assert!(path().transaction(&fits).is_ok());
+    assert_eq!(too_long(path().transaction(&spending(MESSAGE_MAX - beside + 1, &[3; 32]))), MESSAGE_MAX + 1);
     assert_eq!(path().transaction(&spending(40, &[4; 32])), Err(PathRefused::NotInTransaction));
     assert_eq!(path().tagged("tag", &[4; 64]), Err(PathRefused::NotInBytes));
     assert!(path().tagged("tag", &[&[4][..], &[3; 32], &[5]].concat()).is_ok());

@@ -19,8 +19,12 @@ fn check(branch: &Branch, alter: impl Fn(&mut Header), expected: impl Fn(&Header
     alter(&mut bad);
     let bad = search(bad, true);
     assert_ne!(bad, good);
-    assert_eq!(chain.accept(&[bad]), Err(expected(&bad)));
-    assert_eq!(chain, before, "a refused batch changes nothing");
+    let refused = expected(&bad);
+    assert_eq!(refused.can_be_retried(), matches!(refused, UnknownPrevious(_)), "its parent may come");
+    assert_eq!(chain.check(&[bad]), Err(refused.clone()));
+    assert_eq!(chain.accept(&[bad]), Err(refused));
+    assert_eq!(chain.check(&[good]), Ok(()));
+    assert_eq!(chain, before, "what is refused, or only looked at, changes nothing");
     assert!(chain.accept(&[good]).is_ok());
     assert_eq!(chain.tip(), Tip { height: BtcHeight(branch.0.len() as u32), hash: good.block_hash() });
 }
@@ -94,8 +98,9 @@ fn a_batch_is_bounded_linked_and_not_empty() {
     let mut chain = branch.followed();
     branch.grow(&[1, 1, 1], 1);
     let new = &branch.0[11..];
-    let check = |chain: &mut HeaderChain, batch: &[Header], refused| {
+    let check = |chain: &mut HeaderChain, batch: &[Header], refused: HeaderRefused| {
         let before = chain.clone();
+        assert!(!refused.can_be_retried());
         assert_eq!(chain.accept(batch), Err(refused));
         assert_eq!(*chain, before);
     };

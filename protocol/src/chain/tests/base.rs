@@ -77,6 +77,7 @@ fn a_chain_from_a_later_base_follows_as_one_from_the_genesis_block_does() {
     early.accept(&branch.0[1..]).unwrap();
     late.accept(&branch.0[21..]).unwrap();
     for height in (6..=30).map(BtcHeight) {
+        assert_eq!(late.header_at(height), Some(&branch.0[height.0 as usize]));
         assert_eq!(late.header_at(height), early.header_at(height));
         assert_eq!(late.depth_of(height), early.depth_of(height));
     }

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::params::Profile;
-use crate::transactions::CannotBuild;
-use bitcoin::Sequence;
+use crate::transactions::{CannotBuild, bump};
 use bitcoin::transaction::Version;
+use bitcoin::{FeeRate, Sequence, Weight};
 
 const DUST: u64 = 330;
 
@@ -156,4 +156,46 @@ fn the_least_fee_of_presigned_transactions_pays_a_sat_for_each_vbyte_of_the_larg
         println!("{}: {vsize}", path.name);
         assert!(vsize <= crate::params::MIN_PRESIGNED_FEE, "{}: {vsize} vbytes", path.name);
     }
+}
+
+#[test]
+fn a_child_spends_the_last_output_of_a_bumpable_transaction_alone_and_pays_for_both() {
+    let parties = Parties::new(1, 1, 1);
+    let build = |profile| {
+        unbonding::build(coin(1, VALUE), &parties.keys, blocks(144), Amount::from_sat(0), profile).unwrap()
+    };
+    let parent = build(Profile::Bumpable);
+    let place = OutPoint { txid: parent.compute_txid(), vout: 1 };
+    assert_eq!(bump::handle(&parent), Some(place));
+    assert_eq!(bump::handle(&build(Profile::Compatible)), None);
+    let altered = |alter: fn(&mut Transaction)| {
+        let mut parent = parent.clone();
+        alter(&mut parent);
+        bump::handle(&parent)
+    };
+    assert_eq!(altered(|tx| tx.version = Version::TWO), None);
+    assert_eq!(altered(|tx| tx.output[1].value = Amount::from_sat(239)), None);
+    assert_eq!(
+        altered(|tx| tx.output[1].script_pubkey.push_opcode(bitcoin::opcodes::all::OP_PUSHNUM_1)),
+        None
+    );
+    assert_eq!(altered(|tx| tx.output.swap(0, 1)), None);
+    assert_eq!(altered(|tx| tx.output.clear()), None);
+
+    let child = bump::child(place, &[coin(2, VALUE).outpoint], pay_to_anchor());
+    let spent: Vec<_> = child.input.iter().map(|input| input.previous_output).collect();
+    assert_eq!((spent, child.version), (vec![place, coin(2, VALUE).outpoint], Version(3)));
+    let rate = FeeRate::from_sat_per_vb_u32(5);
+    let fee = |paid| {
+        bump::child_fee(
+            rate,
+            Weight::from_vb_unchecked(200),
+            Amount::from_sat(paid),
+            Weight::from_vb_unchecked(100),
+        )
+    };
+    // Whatever the parent has paid is taken off, and a child never pays less than nothing.
+    assert_eq!([0, 300, 1_500, 1_501].map(fee), [1_500, 1_200, 0, 0].map(|sat| Some(Amount::from_sat(sat))));
+    let endless = bump::child_fee(rate, Weight::MAX, Amount::ZERO, Weight::from_wu(1));
+    assert_eq!(endless, None);
 }

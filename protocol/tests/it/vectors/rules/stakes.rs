@@ -73,6 +73,7 @@ fn provider(name: &str) -> ProviderKey {
 fn the_keys_of_a_stake_break_each_rule_alone() {
     assert_eq!(after(|_| ()), Ok(()));
     assert_eq!(after(|made| made.providers.swap(0, 1)), Err(StakeRefused::Order));
+    assert_eq!(spoilt(|made| made.providers[1] = made.providers[0]), Err(StakeRefused::Order));
     let former = |names: [&str; 2], reversed: bool| {
         after(|made| {
             made.former = names.map(provider).to_vec();
