@@ -64,6 +64,7 @@ use palisade_protocol::params::{self, Params};
 use palisade_protocol::state::{Section, StateTree};
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
 use providers::Providers;
+use stake::Transition;
 use stakes::{Now, Stakes};
 use std::sync::Arc;
 
@@ -365,15 +366,8 @@ impl Ledger {
     }
 
     fn note_transitions(&mut self) {
-        for index in self.stakes.take_transitions() {
-            let Some(stake) = self.stakes.get(index) else { continue };
-            let Some(last) = stake.history.last() else { continue };
-            self.events.push(Event::Stake {
-                id: stake.id,
-                state: last.state,
-                btc_height: last.btc_height,
-                cause: last.cause.clone(),
-            });
+        for (id, Transition { state, btc_height, cause, .. }) in self.stakes.take_transitions() {
+            self.events.push(Event::Stake { id, state, btc_height, cause });
         }
     }
 

@@ -7,7 +7,7 @@
 use super::judging::Under;
 use super::stake::Place;
 use super::{Event, Ledger, Rejected};
-use bitcoin::{BlockHash, OutPoint, Transaction, Txid};
+use bitcoin::{BlockHash, OutPoint, Transaction};
 use palisade_protocol::anchor::{Anchor, BadAnchor, Signer};
 use palisade_protocol::block::HubHeader;
 use palisade_protocol::codec::Wire as _;
@@ -123,7 +123,7 @@ impl Ledger {
         let (vout, anchor) = Anchor::find(&proof.transaction)?;
         let place = self.place_of(proof.block_hash)?;
         let outpoint = OutPoint { txid: proof.transaction.compute_txid(), vout };
-        self.check_new(&anchor, place, proof.index, outpoint.txid)?;
+        self.check_new(&anchor, place, proof.index)?;
         let (set, context) = self.set_of_anchor(&anchor, place.height)?;
         self.prove(proof)?;
         let signers = match known {
@@ -152,7 +152,7 @@ impl Ledger {
         let judge = || -> Result<_, Rejected> {
             let (_, anchor) = Anchor::find(transaction)?;
             let place = self.place_of(block)?;
-            self.check_new(&anchor, place, index, transaction.compute_txid())?;
+            self.check_new(&anchor, place, index)?;
             let set = self.set_of_anchor(&anchor, place.height)?;
             self.verify_anchor(&anchor, set)
         };
@@ -166,18 +166,15 @@ impl Ledger {
     }
 
     /// Whether an anchor in this place would say anything new.
-    fn check_new(&self, anchor: &Anchor, place: Place, index: u32, txid: Txid) -> Result<(), Rejected> {
+    fn check_new(&self, anchor: &Anchor, place: Place, index: u32) -> Result<(), Rejected> {
         let Some(own) = self.anchors.epochs.get(&anchor.epoch) else { return Ok(()) };
         let Some(first) = &own.first else { return Ok(()) };
-        if first.outpoint.txid == txid && first.place == place {
-            return Err(Rejected::Repeated("the anchor is recorded"));
-        }
         // What stands before the recorded one in Bitcoin's order takes its place, whatever was told before.
         if (place.height, index) < (first.place.height, first.index) {
             return Ok(());
         }
         if first.header == anchor.header {
-            return Err(Rejected::Repeated("an earlier transaction anchors the same header"));
+            return Err(Rejected::Repeated("this transaction or an earlier one anchors the header"));
         }
         if own.void.contains(&anchor.header) {
             return Err(Rejected::Repeated("the anchor is known to be void"));

@@ -50,7 +50,8 @@ pub struct Stakes {
     breached: BTreeSet<usize>,
     contributions: BTreeMap<usize, Vec<(ProviderKey, Amount)>>,
     changed: BTreeSet<usize>,
-    transitions: Vec<usize>,
+    /// Stakes whose state changed, and the places of those steps in their histories.
+    transitions: Vec<(usize, usize)>,
 }
 
 impl Stakes {
@@ -225,9 +226,14 @@ impl Stakes {
         std::mem::take(&mut self.changed)
     }
 
-    /// Places of the stakes whose state changed since the last call, in order.
-    pub fn take_transitions(&mut self) -> Vec<usize> {
-        std::mem::take(&mut self.transitions)
+    /// The steps that stakes took since the last call, in order.
+    pub fn take_transitions(&mut self) -> Vec<(StakeId, Transition)> {
+        let taken = std::mem::take(&mut self.transitions).into_iter();
+        let step = |(index, step): (usize, usize)| {
+            let stake = self.records.get(index)?;
+            Some((stake.id, stake.history.get(step)?.clone()))
+        };
+        taken.filter_map(step).collect()
     }
 
     fn evaluate(&mut self, index: usize, now: Now<'_>, providers: &mut Providers) {
@@ -243,13 +249,13 @@ impl Stakes {
         let state = stake.evaluate(now.tip);
         if state != stake.state || stake.history.is_empty() {
             stake.state = state;
+            self.transitions.push((index, stake.history.len()));
             stake.history.push(Transition {
                 state,
                 btc_height: now.tip,
                 hub_height: now.hub,
                 cause: now.cause.to_owned(),
             });
-            self.transitions.push(index);
             if state == StakeState::Breached {
                 self.breached.insert(index);
             } else {

@@ -7,6 +7,7 @@ use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::finality::certificate::Certificate;
 use palisade_protocol::hash::{Hash32, sha256};
+use palisade_protocol::inclusion::InclusionProof;
 use palisade_protocol::message::Message;
 use palisade_protocol::proof::{BadBlock, BadStep, FinalityProof, Refused, TrustRoot};
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
@@ -24,7 +25,12 @@ fn the_first_anchor_in_bitcoins_order_is_the_checkpoint_whichever_is_told_first(
     let payload = world.anchor(&ZERO, Epoch(3), header);
     let (first, second) = (world.mine_anchor(&payload), world.mine_anchor(&payload));
     let (first, second) = (world.proof(&first), world.proof(&second));
+    let wanted = |world: &World, proof: &InclusionProof| {
+        world.ledger.wants_anchor(&proof.transaction, proof.block_hash, proof.index)
+    };
+    assert!(wanted(&world, &first) && wanted(&world, &second));
     world.send(&Message::Anchor(second.clone())).unwrap();
+    assert!(wanted(&world, &first) && !wanted(&world, &second));
     let told = world.ledger.anchors().get(Epoch(3)).unwrap().clone();
     assert_eq!(told.outpoint.txid, second.transaction.compute_txid());
     world.send(&Message::Anchor(first.clone())).unwrap();
@@ -68,6 +74,9 @@ fn a_reorg_takes_an_anchor_away_and_it_can_come_back() {
     let proof = world.proof(&tx);
     world.send(&Message::Anchor(proof)).unwrap();
     assert_eq!(world.ledger.anchors().get(Epoch(3)).unwrap().place.height, BtcHeight(world.btc_height()));
+    world.mine(1);
+    world.reorg(1, &[]).unwrap();
+    assert!(world.ledger.anchors().get(Epoch(3)).is_some(), "a reorg above it leaves it");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Stories of the ledger: stakes, power, sets, finality, equivocation, reorgs. In memory, with real keys and blocks.
 
-use bitcoin::{Amount, OutPoint, Sequence, TxOut};
+use bitcoin::hashes::Hash as _;
+use bitcoin::{Amount, BlockHash, OutPoint, Sequence, TxOut};
 use palisade_hub::ledger::state::StakeState::{self, *};
-use palisade_hub::ledger::{Ledger, Rejected};
-use palisade_protocol::block::Block;
+use palisade_hub::ledger::{BadBlock, Event, Ledger, Rejected};
+use palisade_protocol::block::{Block, HubHeader};
 use palisade_protocol::codec::Wire as _;
-use palisade_protocol::context::{ChainId, Terms};
+use palisade_protocol::context::{ChainId, ChainIdentity, Purpose, Terms};
 use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
 use palisade_protocol::finality::tally::{Tally, VoteRefused};
 use palisade_protocol::finality::vote::Vote;
@@ -13,8 +14,8 @@ use palisade_protocol::governance::{Action, NewChain, Resume};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::{Message, StakeIncluded};
 use palisade_protocol::stake::StakeId;
-use palisade_protocol::units::{Epoch, Height};
-use palisade_world::{Wish, World, provider_key, secret, transaction};
+use palisade_protocol::units::{BtcHeight, Epoch, Height};
+use palisade_world::{Wish, World, provider_key, schnorr, secret, transaction};
 
 const LOCK: u16 = 300;
 
@@ -303,6 +304,15 @@ fn another_chain_opens_at_its_minimum_and_gets_its_next_set_with_its_first_certi
 }
 
 #[test]
+fn a_registered_chain_is_signed_for_under_its_own_name_and_genesis() {
+    let world = palisade_world::anchored::world(20);
+    let zero = world.ledger.genesis().zero();
+    let dev = ChainIdentity { id: "dev".parse().unwrap(), genesis: Hash32([5; 32]), ..zero };
+    assert_eq!(world.identity(&dev.id), dev);
+    assert_eq!(world.ledger.chain(&dev.id).unwrap().vote, dev.context(Purpose::Vote));
+}
+
+#[test]
 fn a_chain_whose_set_expires_while_it_waits_for_governance_starts_again() {
     let mut world = World::new(1_000_000);
     world.mine(1);
@@ -359,6 +369,62 @@ fn the_same_log_gives_the_same_roots_and_an_altered_one_does_not() {
     let mut altered = world.log[0].clone();
     altered.messages.pop();
     assert!(liar.replay(&altered).is_err());
+}
+
+#[test]
+fn each_claim_of_a_signed_header_is_checked_and_the_wrong_one_is_named() {
+    type Alter = fn(&mut HubHeader);
+    let mut world = world_with_provider();
+    world.close();
+    world.mine(1);
+    let (header, _) = world.close();
+    assert_eq!(world.ledger.tip(), Some((header.height, header.hash())));
+    let replayed = |alter: Alter| {
+        let mut ledger = Ledger::new(world.ledger.genesis().clone());
+        ledger.replay(&world.log[0]).unwrap();
+        let mut block = world.log[1].clone();
+        alter(&mut block.header);
+        let message = HubHeader::signing_message(&ledger.contexts().hub, &block.header.hash());
+        block.signature = schnorr("hub", &message);
+        ledger.replay(&block).map(drop)
+    };
+    assert!(replayed(|_| ()).is_ok());
+    let places: [Alter; 2] = [|header| header.height = Height(5), |header| header.previous = Hash32::ZERO];
+    for alter in places {
+        assert!(matches!(replayed(alter), Err(BadBlock::NotNext(_))));
+    }
+    let claims: [(&str, Alter); 4] = [
+        ("message root", |header| header.message_root = Hash32::ZERO),
+        ("state root", |header| header.state_root = Hash32::ZERO),
+        ("Bitcoin tip", |header| header.btc_tip = BlockHash::all_zeros()),
+        ("Bitcoin height", |header| header.btc_height = BtcHeight(0)),
+    ];
+    for (name, alter) in claims {
+        let said = replayed(alter).unwrap_err().to_string();
+        for (other, _) in claims {
+            assert_eq!(said.contains(&format!("{other} ")), other == name, "{said}");
+        }
+    }
+}
+
+#[test]
+fn each_step_of_a_stake_is_an_event_of_its_block() {
+    let mut world = world_with_provider();
+    let (id, tx) = world.register_stake(&wish(500_000, &["anna"]));
+    world.sign_quorum(&id);
+    world.include(&id, &tx);
+    world.mine(6);
+    let (_, events) = world.close();
+    let steps = events.iter().filter_map(|event| match event {
+        Event::Stake { id: own, state, btc_height, cause } if *own == id => {
+            Some((*state, *btc_height, cause))
+        }
+        _ => None,
+    });
+    let history = world.stake(&id).history.iter().map(|step| (step.state, step.btc_height, &step.cause));
+    assert_eq!(steps.collect::<Vec<_>>(), history.collect::<Vec<_>>());
+    assert_eq!(states(&world, &id), [Pending, Verified, Active]);
+    assert!(world.close().1.iter().all(|event| !matches!(event, Event::Stake { .. })), "told once");
 }
 
 #[test]
