@@ -50,8 +50,7 @@ pub struct Stakes {
     breached: BTreeSet<usize>,
     contributions: BTreeMap<usize, Vec<(ProviderKey, Amount)>>,
     changed: BTreeSet<usize>,
-    /// Stakes whose state changed, and the places of those steps in their histories.
-    transitions: Vec<(usize, usize)>,
+    transitions: Vec<(StakeId, Transition)>,
 }
 
 impl Stakes {
@@ -228,12 +227,7 @@ impl Stakes {
 
     /// The steps that stakes took since the last call, in order.
     pub fn take_transitions(&mut self) -> Vec<(StakeId, Transition)> {
-        let taken = std::mem::take(&mut self.transitions).into_iter();
-        let step = |(index, step): (usize, usize)| {
-            let stake = self.records.get(index)?;
-            Some((stake.id, stake.history.get(step)?.clone()))
-        };
-        taken.filter_map(step).collect()
+        std::mem::take(&mut self.transitions)
     }
 
     fn evaluate(&mut self, index: usize, now: Now<'_>, providers: &mut Providers) {
@@ -249,13 +243,10 @@ impl Stakes {
         let state = stake.evaluate(now.tip);
         if state != stake.state || stake.history.is_empty() {
             stake.state = state;
-            self.transitions.push((index, stake.history.len()));
-            stake.history.push(Transition {
-                state,
-                btc_height: now.tip,
-                hub_height: now.hub,
-                cause: now.cause.to_owned(),
-            });
+            let cause = now.cause.to_owned();
+            let step = Transition { state, btc_height: now.tip, hub_height: now.hub, cause };
+            self.transitions.push((stake.id, step.clone()));
+            stake.history.push(step);
             if state == StakeState::Breached {
                 self.breached.insert(index);
             } else {

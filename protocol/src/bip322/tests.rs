@@ -115,9 +115,12 @@ fn a_p2wpkh_witness_has_one_form() {
     check(&script, &[signature, key, &[]], Bip322Invalid::WitnessItems { found: 3, wanted: 2 });
     check(&script, &[&[], key], Bip322Invalid::SignatureLength { found: 0 });
     check(&script, &[&[1; SIGNATURE_MAX], key], Bip322Invalid::SignatureEncoding);
-    for found in [SIGNATURE_MAX + 1, 100_000] {
-        check(&script, &[&vec![1; found], key], Bip322Invalid::SignatureLength { found });
-    }
+    check(
+        &script,
+        &[&[1; SIGNATURE_MAX + 1], key],
+        Bip322Invalid::SignatureLength { found: SIGNATURE_MAX + 1 },
+    );
+    check(&script, &[&[0x30; 100_000], key], Bip322Invalid::SignatureLength { found: 100_000 });
 
     let der = &signature[..signature.len() - 1];
     for found in [0, 2, 3, 4, 0x41, 0x81, 0x82, 0x83, 0xff] {

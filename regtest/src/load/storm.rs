@@ -153,7 +153,7 @@ impl Coast {
         let heights = [(reporter, "palisade_report_told_height"), (watcher, "palisade_watch_btc_height")];
         let (began, tip) = (Instant::now(), u64::from(world.btc_height()));
         for (address, name) in heights {
-            while metric(address, name).await? != Some(tip) {
+            while metric(address, name).await?.with_context(|| format!("no {name}"))? != tip {
                 ensure!(began.elapsed() < PATIENCE, "{name} does not reach the node's tip");
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
@@ -204,7 +204,8 @@ impl Coast {
         self.hub.daemon.check()?;
         self.reporter.0.check()?;
         self.watcher.0.check()?;
-        watch.pass_ms = watch.pass_ms.max(metric(&self.watcher.1, "palisade_pass_ms").await?.unwrap_or(0));
+        let pass_ms = metric(&self.watcher.1, "palisade_pass_ms").await?.context("no palisade_pass_ms")?;
+        watch.pass_ms = watch.pass_ms.max(pass_ms);
         let status: Value = self.hub.client.get_json("status", &[]).await?;
         let (height, now) = (status["height"].as_u64().context("a height")?, Instant::now());
         match watch.newest {

@@ -17,7 +17,7 @@ use palisade_regtest::demo::holders::Holder;
 use palisade_regtest::demo::network::{COVENANT, Network, string, text};
 use palisade_regtest::demo::story::Story;
 use palisade_regtest::in_time;
-use palisade_regtest::process::{Daemon, Failed, json_tool, tool};
+use palisade_regtest::process::{Daemon, Failed, json_tool, metric, tool};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -253,10 +253,10 @@ async fn leak(story: &Story, operator: usize) {
     story.network().hub.submit(&Message::Evidence(Evidence::Key(leaked))).await.unwrap();
 }
 
-/// The line of the anchorer's metrics that counts anchors which replaced another.
-async fn replaced(checkpointer: &Path) -> Option<String> {
-    let metrics = serves(&checkpointer.join("anchor.address"), "metrics").await;
-    metrics.lines().find(|line| line.starts_with("palisade_anchors_replaced_total ")).map(str::to_owned)
+/// How many anchors replaced another, as the anchorer counts.
+async fn replaced(checkpointer: &Path) -> Option<u64> {
+    let address = fs::read_to_string(checkpointer.join("anchor.address")).unwrap();
+    metric(address.trim(), "palisade_anchors_replaced_total").await.unwrap()
 }
 
 /// Waits until the newest anchor is that of a later epoch, and gives its epoch.

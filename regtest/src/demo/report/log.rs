@@ -1,6 +1,7 @@
 //! The hub's log, as anybody gets it from `GET /blocks`: kept beside the report as one file, and replayed, so that every
 //! state, set and certificate in the report is a function of that file.
 
+use super::hub::hub;
 use crate::demo::network::text;
 use crate::process::tool_of_profile;
 use anyhow::{Context as _, ensure};
@@ -61,8 +62,7 @@ impl Log {
         let tip = self.tip()?;
         self.write_genesis(&dir.join("hub.genesis"))?;
         self.write(&dir.join("hub.log.blocks"))?;
-        let header = json!({ "hash": tip.hash().to_string(), "state_root": tip.state_root.to_string() });
-        let told = json!({ "hub": { "genesis": "hub.genesis", "log": "hub.log.blocks", "header": header } });
+        let told = json!({ "hub": hub(self, "hub.genesis", "hub.log.blocks")? });
         let report = dir.join("replay.json");
         std::fs::write(&report, told.to_string())?;
         let other = if cfg!(debug_assertions) { "release" } else { "debug" };

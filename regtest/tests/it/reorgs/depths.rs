@@ -1,6 +1,7 @@
 //! Every depth from one block to ten more than k, over all that can happen to stakes.
 
 use super::{Scene, witness};
+use crate::views::serves;
 use palisade_regtest::in_time;
 use palisade_world::player::model::K;
 use palisade_world::player::{Act, Player};
@@ -107,8 +108,8 @@ async fn after_reorganisations_of_each_depth_the_shipped_hub_shows_the_power_tha
         }
         let why = scene.view("status").await["breaker"].as_str().unwrap().to_owned();
         assert!(why.contains(&format!("{depth} blocks")), "{why}");
-        let metrics = reqwest::get(scene.hub.client.url().join("metrics").unwrap()).await.unwrap();
-        assert!(metrics.text().await.unwrap().contains("\npalisade_breaker_tripped 1\n"));
+        let metrics = serves(&scene.hub.at("hub.address"), "metrics").await;
+        assert!(metrics.contains("\npalisade_breaker_tripped 1\n"));
         // Exits and slashings go on, and nobody gains power.
         everything_happens(&mut player);
         agree(&mut scene, &player, &format!("while the breaker is tripped by {depth} blocks")).await;

@@ -8,16 +8,11 @@ use palisade_protocol::governance::{AcceptedPower, Action, NewChain, Resume};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::{Epoch, Height};
-use palisade_world::anchored;
+use palisade_world::anchored::{self, DEV, dev};
 use palisade_world::{Wish, World, provider_key, secret};
 
 const SAT: u64 = 1_000_000;
 const EPOCH: u64 = 10;
-const NAMES: [&str; 4] = ["dev anna", "dev bert", "dev carl", "dev dora"];
-
-fn dev() -> ChainId {
-    "dev".parse().expect("a name")
-}
 
 fn chain(world: &World) -> &Chain {
     world.ledger.chain(&dev()).expect("registered")
@@ -66,8 +61,8 @@ fn resume(world: &mut World, chain: &ChainId, accepted: &[u64]) {
 
 /// A chain with sets of epoch 1 only, which waits for governance because half of its power is lost.
 fn paused() -> World {
-    let mut world = world(&NAMES.map(|name| (name, [1, 2, 3].as_slice())));
-    pause(&mut world, 1, &NAMES, &NAMES[..2]);
+    let mut world = world(&DEV.map(|name| (name, [1, 2, 3].as_slice())));
+    pause(&mut world, 1, &DEV, &DEV[..2]);
     world
 }
 
@@ -91,7 +86,7 @@ fn governance_accepts_a_weaker_set_of_at_least_the_power_that_it_names_first() {
 #[test]
 fn governance_cannot_accept_a_set_of_nobody() {
     let mut world = paused();
-    leak(&mut world, &NAMES[2..]);
+    leak(&mut world, &DEV[2..]);
     resume(&mut world, &dev(), &[0]);
     world.close();
     assert!(chain(&world).paused);
@@ -104,7 +99,7 @@ fn what_governance_accepts_holds_for_one_set() {
     world.close();
     assert_eq!((chain(&world).newest().unwrap().0, chain(&world).accepted), (Epoch(2), None));
     // As much as was accepted is left, and that is too little now.
-    pause(&mut world, 2, &NAMES[2..], &NAMES[2..3]);
+    pause(&mut world, 2, &DEV[2..], &DEV[2..3]);
 }
 
 #[test]
@@ -153,12 +148,12 @@ fn nonces_that_come_by_the_end_of_the_block_with_the_first_certificate_make_a_me
         world(&[("dev anna", &[1, 2]), ("dev bert", &[1]), ("dev carl", &[1]), ("dev dora", &[1])]);
     world.commit(&dev(), "dev bert", 2..3);
     world.close();
-    let certificate = world.certificate(&dev(), &NAMES, Height(EPOCH), Hash32([7; 32]));
+    let certificate = world.certificate(&dev(), &DEV, Height(EPOCH), Hash32([7; 32]));
     world.send(&certificate).unwrap();
     world.commit(&dev(), "dev carl", 2..3);
     world.close();
     let late = world.commitment(&dev(), "dev dora", Epoch(2));
     assert_eq!(world.send(&late).unwrap_err().rule(), "commitment-epoch");
     let set = &chain(&world).sets[&Epoch(2)].set;
-    assert_eq!(NAMES.map(|name| set.find(&provider_key(name)).is_some()), [true, true, true, false]);
+    assert_eq!(DEV.map(|name| set.find(&provider_key(name)).is_some()), [true, true, true, false]);
 }
