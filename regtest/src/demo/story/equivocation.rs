@@ -6,8 +6,9 @@ use crate::demo::network::text;
 use crate::demo::tell::{Waiting, btc};
 use crate::devchain::rival;
 use crate::process::tool;
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use bitcoin::Txid;
+use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::units::Height;
 use serde_json::Value;
 
@@ -71,15 +72,7 @@ impl Story {
     /// signer has voted at.
     pub async fn equivocate(&mut self) -> anyhow::Result<String> {
         self.operators[GUILTY].stop().await?;
-        let chains = self.network.view("chains").await?;
-        let all = chains.as_array().context("a list of chains")?;
-        let own = all.iter().find(|own| own["id"] == *self.chain.id).context("the chain")?;
-        let newest = own["newest_set"].as_u64().context("a set")?;
-        let from = Height(newest.saturating_sub(1) * self.chain.epoch_length);
-        let votes = self.network.hub.votes(&self.chain.id, from).await?;
-        let key = &self.operators[GUILTY].other;
-        let voted =
-            votes.iter().rfind(|vote| vote.key.to_string() == *key).context("a vote of the operator's")?;
+        let voted = self.last_vote_of(GUILTY).await?;
         let height = voted.ballot.height.0;
         self.tell.line(format!(
             "operator {} has voted for block {} at height {height} of chain {}, and votes for another one there",
@@ -106,6 +99,23 @@ impl Story {
             ["--block", &rival],
         ];
         tool("palisade-equivocate", &args.concat()).await
+    }
+
+    /// The newest vote for the development chain that the hub holds of an operator's. One that stopped has none in later epochs.
+    async fn last_vote_of(&self, operator: usize) -> anyhow::Result<Vote> {
+        let chains = self.network.view("chains").await?;
+        let all = chains.as_array().context("a list of chains")?;
+        let own = all.iter().find(|own| own["id"] == *self.chain.id).context("the chain")?;
+        let newest = own["newest_set"].as_u64().context("a set")?;
+        let key = &self.operators[operator].other;
+        for epoch in (0..=newest).rev() {
+            let from = Height(epoch * self.chain.epoch_length);
+            let votes = self.network.hub.votes(&self.chain.id, from).await?;
+            if let Some(own) = votes.into_iter().rfind(|vote| vote.key.to_string() == *key) {
+                return Ok(own);
+            }
+        }
+        bail!("the hub holds no vote of {}", self.operators[operator].name)
     }
 
     /// Waits until the watcher's slashing transaction of a stake is in the node's mempool.
