@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help deps bitcoind build binaries check test fuzz nightly load demo report replay up down bench clean
+.PHONY: help deps bitcoind build binaries check test fuzz mutants nightly load demo report replay up down bench clean
 
 # An empty BITCOIND is the same as none. See regtest/bitcoind/provision.sh for where a bitcoind comes from.
 find-bitcoind = BITCOIND="$$(regtest/bitcoind/provision.sh)"; export BITCOIND
@@ -56,6 +56,9 @@ fuzz: deps ## hostile bytes for every decoder and endpoint, for MINUTES in all (
 	  --features palisade-fuzz/libfuzzer --bin palisade-fuzz-target
 	exec "$(fuzz-programs)/palisade-fuzz" --program "$(fuzz-programs)/palisade-fuzz-target" --dir "$(fuzz-programs)/../fuzz" \
 	  --only "$(ONLY)" --seconds "$$(awk 'BEGIN { print int(60 * $(or $(MINUTES),30)) }')"
+
+mutants: deps ## change the rules one place at a time, for hours: each change must fail a test; FILES="..." for some, KEEP=1 after new tests
+	@regtest/mutants.sh $(FILES)
 
 nightly: binaries ## what takes hours: the larger models, hostile bytes, faults at points that SEEDS seeds draw (200 by default), loads
 	@$(find-bitcoind)

@@ -4,39 +4,17 @@
 #   deny.sh              the whole lock file, and that of bitcoind's source
 #   deny.sh --self-test  also, that a fault of each kind is found
 #   deny.sh --provision  only fetches what the others need: cargo-deny where it is missing, the packages of the second lock file
-#
-# cargo-deny is built once into ${PALISADE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/palisade}/cargo-deny-VERSION.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-version=0.20.2
-cache=${PALISADE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/palisade}
-home=$cache/cargo-deny-$version
-
 say() { printf 'deny: %s\n' "$*" >&2; }
 fail() { say "$@"; exit 1; }
-
-# Unoptimised: that takes half the time to build, and two seconds to look at everything.
-provision() {
-  [ ! -x "$home/bin/cargo-deny" ] || return 0
-  mkdir -p "$cache"
-  exec 9>"$home.lock"
-  flock --nonblock 9 || { say "another run is building it; waiting for that one"; flock 9; }
-  [ ! -x "$home/bin/cargo-deny" ] || return 0
-  say "building cargo-deny $version once, for about two minutes on two cores; log: $home.log"
-  env -u MAKEFLAGS -u MAKELEVEL CARGO_TARGET_DIR="$home.work" CARGO_PROFILE_DEV_DEBUG=0 \
-    cargo install cargo-deny --version "=$version" --locked --debug --no-track --root "$home.done" >"$home.log" 2>&1 ||
-    { tail -n 20 "$home.log" >&2; fail "cannot be built; without the network it must have been before: \`make build\`"; }
-  rm -rf "$home" "$home.work"
-  mv -T "$home.done" "$home"
-  say "built in $SECONDS s"
-}
 
 # A warning is about a line of deny.toml that nothing needs any more, so it fails too.
 judge() { # FOLDER CONFIG CHECK...
   local manifest=$1/Cargo.toml config=$2
   shift 2
-  "$home/bin/cargo-deny" --locked --offline --all-features --log-level error --manifest-path "$manifest" \
+  "$deny" --locked --offline --all-features --log-level error --manifest-path "$manifest" \
     --config "$config" check --hide-inclusion-graph --deny warnings "$@"
 }
 
@@ -65,7 +43,7 @@ self_test() {
   say "self-test: $faults faults of deny.toml, all noticed"
 }
 
-provision
+deny=$(regtest/tool.sh cargo-deny 0.20.2)
 case "${1:-}" in
   --provision)
     cargo fetch --quiet --locked --manifest-path regtest/bitcoind/Cargo.toml

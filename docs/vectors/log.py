@@ -38,8 +38,11 @@ class Log:
         while len(self.hashes) < height:
             self.close()
 
-    def mined(self, headers):
-        """Bitcoin's tip moves; gives the message."""
+    def mined(self, headers, fork=None):
+        """Bitcoin's tip moves, from a fork if one is named; gives the message."""
+        if fork is not None:
+            self.tip = None, fork
+            del self.sections[1][fork:]
         for header in headers:
             self.tip = double(header), self.tip[1] + 1
             self.sections[1].append(self.tip[0])
@@ -90,7 +93,9 @@ def log():
     registered(made, sample, [zero2, zero3, demo9])
     active(made, sample, headers, included, [zero2, zero3, demo9])
     final(made, zero2, zero3)
-    exposed(made, sample, zero2, zero3, included)
+    exposed(made, sample, zero2, included)
+    anchored(made, zero2, headers[-1])
+    tripped(made)
     return [block.hex() for block in made.blocks]
 
 
@@ -169,14 +174,52 @@ def batch(height, digests):
     return b"\x0c" + what + bip340(secret("hub"), tagged("palisade/1/batch", zero(7) + what))
 
 
-def exposed(made, sample, zero2, zero3, included):
-    """Block 42: the only provider of chain zero equivocates, and two digests are recorded. Block 60: S(4) would be empty, so the breaker trips and S(3) is
-    carried over without roots. Block 61: governance resumes."""
+def exposed(made, sample, zero2, included):
+    """Block 42: the only provider of chain zero equivocates, and two digests are recorded."""
     made.provider(0, 0, exposed=42)
     made.provider(1, 0)
     made.stake(sample, 5, included=included[:32], activated=True)
     made.close([b"\x0a" + zero2.evidence("fp 0"), batch(42, [sha256(b"a"), sha256(b"b")])])
-    made.close_until(60)
+
+
+class Anchored:
+    """A transaction that anchors a header of epoch 2, signed by the set's one member."""
+
+    def __init__(self, header, place):
+        checkpoint = tagged("palisade/1/checkpoint", zero(3) + u64(2) + header)
+        payload = b"plsd\x01" + u64(2) + header + b"\x80" + bls.sign(BLS_SECRET, checkpoint)
+        script = b"\x6a\x4c" + u8(len(payload)) + payload
+        self.header, self.tx = header, spend(sha256(b"the anchorer's"), place, [(900, b"\x51"), (0, script)])
+
+    def mine(self, parent, height):
+        """The block's header; and the message that tells of the anchor."""
+        header, block = next_block(parent, height, [self.tx])
+        return header, b"\x0b" + inclusion(header, block, 1)
+
+    def first(self, block):
+        return maybe(self.header + double(block) + self.tx.txid + u32(1))
+
+
+def anchored(made, zero2, parent):
+    """Block 57: the header at height 55 is anchored, and a false one after it. Block 58: a reorg takes both away. Block 59: only
+    the false one comes again."""
+    made.close_until(57)
+    true, false = Anchored(made.hashes[55], 0), Anchored(sha256(b"a false header"), 1)
+    ninth, told = true.mine(parent, 9)
+    tenth, told_false = false.mine(ninth, 10)
+    made.put(8, 0, u64(2) + true.first(ninth) + items([false.header]))
+    made.close([made.mined([ninth, tenth]), told, told_false])
+    others = [next_block(parent, 9, [])[0]]
+    others.append(next_block(others[0], 10, [])[0])
+    eleventh, told_false = false.mine(others[1], 11)
+    made.put(8, 0, u64(2) + maybe(None) + items([false.header]))
+    made.close([made.mined(others + [eleventh], fork=8)])
+    made.put(8, 0, u64(2) + false.first(eleventh) + items([]))
+    made.close([told_false])
+
+
+def tripped(made):
+    """Block 60: S(4) would be empty, so the breaker trips and S(3) is carried over without roots. Block 61: governance resumes."""
     member = leaf(key("fp 0") + u64(WHOLE) + sha256(BLS_KEY))
     carried = zero(1) + u64(4) + u32(108) + u16(1) + u64(WHOLE) + root([member]) + root([leaf(bytes(32))])
     made.set(3, carried)

@@ -10,7 +10,7 @@ use bitcoin::hex::FromHex as _;
 use palisade_protocol::anchor::Anchor;
 use palisade_protocol::block::{Block, HubHeader, MessageBytes};
 use palisade_protocol::checkpoint::CheckpointShare;
-use palisade_protocol::codec::Wire;
+use palisade_protocol::codec::{DecodeError, Wire};
 use palisade_protocol::finality::certificate::Certificate;
 use palisade_protocol::finality::evidence::Evidence;
 use palisade_protocol::finality::set::SetHeader;
@@ -18,9 +18,9 @@ use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::genesis::{Genesis, GenesisDocument};
 use palisade_protocol::governance::GovernanceMessage;
 use palisade_protocol::inclusion::InclusionProof;
-use palisade_protocol::message::Message;
+use palisade_protocol::message::{MAX_MESSAGE, Message};
 use palisade_protocol::params::{Params, ParamsDocument};
-use palisade_protocol::proof::{FinalityProof, TrustRoot};
+use palisade_protocol::proof::{FinalityProof, MAX_PROOF, TrustRoot};
 use palisade_protocol::provider::ProviderRegistration;
 use palisade_protocol::registration::StakeRegistration;
 use palisade_protocol::timestamp::TimestampFile;
@@ -149,6 +149,17 @@ fn every_door_has_valid_bytes_that_are_edited() {
     for (door, valid) in doors().zip(VALID.iter()) {
         assert!(!valid.is_empty(), "{}", door.name);
     }
+}
+
+#[test]
+fn bytes_of_the_greatest_length_are_read_and_one_more_is_refused_for_its_length() {
+    let bytes = vec![0xff; MAX_PROOF + 1];
+    assert!(MessageBytes::unread(&bytes[..MAX_MESSAGE]).is_ok());
+    let message = MessageBytes::unread(&bytes[..=MAX_MESSAGE]);
+    assert!(matches!(message, Err(DecodeError::TooLong { what: "message", .. })));
+    let proof = |length| FinalityProof::parse(&bytes[..length]).unwrap_err();
+    assert!(!matches!(proof(MAX_PROOF), DecodeError::TooLong { what: "proof", .. }));
+    assert!(matches!(proof(MAX_PROOF + 1), DecodeError::TooLong { what: "proof", .. }));
 }
 
 proptest! {

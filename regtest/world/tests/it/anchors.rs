@@ -61,6 +61,34 @@ fn an_anchor_without_quorum_or_of_no_set_or_too_late_is_no_checkpoint() {
 }
 
 #[test]
+fn an_anchor_that_is_not_on_bitcoin_yet_is_judged_by_the_same_rules() {
+    let world = world(85);
+    let header = end_of(&world, 3);
+    let judged = |names: &[&str], epoch: u64| {
+        let anchor = world.anchor(names, Epoch(epoch), header);
+        world.ledger.judge_anchor(&anchor).map_err(|why| why.rule())
+    };
+    assert_eq!(judged(&ZERO, 3), Ok(()));
+    assert_eq!(judged(&ZERO[..2], 3), Err("anchor"));
+    assert_eq!(judged(&ZERO, 4), Err("not-in-order"));
+}
+
+#[test]
+fn blocks_without_an_anchor_are_counted_from_the_first_set_and_then_from_the_newest_anchor() {
+    let mut world = World::new(4_000_000);
+    world.mine(20);
+    assert_eq!(world.ledger.blocks_without_anchor(), None, "chain zero has no set");
+    let mut world = palisade_world::anchored::world_of(world, 85);
+    let first = world.ledger.blocks_without_anchor().unwrap();
+    world.mine(3);
+    assert_eq!(world.ledger.blocks_without_anchor(), Some(first + 3));
+    anchor(&mut world, 3).unwrap();
+    assert_eq!(world.ledger.blocks_without_anchor(), Some(0));
+    world.mine(2);
+    assert_eq!(world.ledger.blocks_without_anchor(), Some(2));
+}
+
+#[test]
 fn a_reorg_takes_an_anchor_away_and_it_can_come_back() {
     let mut world = world(85);
     anchor(&mut world, 3).unwrap();

@@ -11,5 +11,6 @@ mod refusals;
 mod replays;
 mod resumes;
 mod sets;
+mod vectors;
 mod versions;
 mod votes;

@@ -1,3 +1,0 @@
-//! The ledger beside a second implementation of the specification.
-
-mod vectors;
