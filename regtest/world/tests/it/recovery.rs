@@ -7,6 +7,7 @@ use palisade_hub::ledger::Event;
 use palisade_hub::ledger::chains::Chain;
 use palisade_hub::proofs::{self, NoProof};
 use palisade_hub::votes;
+use palisade_protocol::anchor::Anchor;
 use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::governance::{Action, Governors, NewChain, Resume};
 use palisade_protocol::hash::Hash32;
@@ -56,6 +57,7 @@ fn chain_zero_that_is_lost_starts_again_and_its_final_blocks_stay_final() {
     let (height, block) = zero(&before).last_final().unwrap();
     let old = before.certificate(&ChainId::zero(), &ZERO, height.plus(5), Hash32([1; 32]));
     let vote = before.vote(&ChainId::zero(), "anna", height.plus(5), Hash32([1; 32]));
+    assert_eq!(zero(&before).awaited(), Some(height.plus(5)));
     let mut world = restarted(recovered(before));
     // What was signed for the incarnation before counts nowhere.
     assert_eq!(world.send(&old).unwrap_err().rule(), "certificate");
@@ -64,12 +66,30 @@ fn chain_zero_that_is_lost_starts_again_and_its_final_blocks_stay_final() {
     // The first voted block of the new first set needs none before it, and those in between become final with it.
     let first = zero(&world).terms.first_height(zero(&world).opened_at.unwrap());
     assert!(first > height.plus(5));
+    assert_eq!(zero(&world).awaited(), Some(first));
     world.finalise_until(&ZERO, first.0 + 12);
     assert_eq!(zero(&world).last_final().unwrap().0, first.plus(10));
     assert_eq!(zero(&world).certified[&height], block);
     // It cannot be lost while the new set lives.
     assert!(!zero(&world).is_lost(world.ledger.btc_height()));
     assert_eq!(world.govern(Action::RecoveryRoot(recovery(&world))).unwrap_err().rule(), "decision");
+}
+
+#[test]
+fn what_a_set_anchored_before_the_recovery_counts_after_it_and_under_its_old_incarnation_only() {
+    let mut before = world(85);
+    let header = before.ledger.own_header(Epoch(3)).unwrap();
+    let old = before.anchor(&ZERO, Epoch(3), header);
+    let shares = ZERO.map(|name| recovered(before.clone()).share(name, Epoch(3), header));
+    let new = Anchor::assemble(&zero(&before).sets[&Epoch(3)].set, header, &shares).unwrap();
+    // Both are on Bitcoin before the set expires, and told after the recovery.
+    let mined = [new, old].map(|anchor| before.mine_anchor(&anchor));
+    let mut world = recovered(before);
+    let told = mined.map(|tx| {
+        let proof = world.proof(&tx);
+        world.send(&Message::Anchor(proof)).map(|_| ()).map_err(|why| why.rule())
+    });
+    assert_eq!(told, [Err("anchor"), Ok(())]);
 }
 
 #[test]
