@@ -1,5 +1,5 @@
 # Each target installs or builds what it misses; `make build` fetches all that the others need, and after it they run
-# with no network but loopback.
+# with no network but loopback (but `make mutants`, which builds its program on first use).
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

@@ -1,10 +1,13 @@
 //! Stories of facts: what backs a registration, what an expansion moves, what a reorganisation takes and gives back.
 
 use bitcoin::Transaction;
+use bitcoin::hashes::Hash as _;
+use bitcoin::sighash::{Prevouts, SighashCache, TapSighashType};
 use palisade_hub::ledger::Rejected;
 use palisade_hub::ledger::state::StakeState::*;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::message::{Message, OutputSpent, StakeIncluded};
+use palisade_protocol::outputs::Leaf;
 use palisade_protocol::registration::{RegistrationProof, StakeRegistration};
 use palisade_protocol::stake::StakeId;
 use palisade_world::{COVENANT, Wish, World, provider_key};
@@ -107,6 +110,7 @@ fn heights_that_a_reorganisation_brings_count_like_others() {
 
 /// An active stake of anna's and its signed expansion by 100,000 sat for these providers, which is mined but not told of.
 fn expanding(world: &mut World, providers: &[&str], former: &[&str]) -> (StakeId, StakeId, Transaction) {
+    world.register_stake(&Wish { holder: "another", ..wish(&["bert"]) });
     let old = world.active_stake(&wish(&["anna"]));
     let registration = world.expansion(&old, &Wish { sat: SAT + 100_000, ..wish(providers) }, former);
     let new = StakeId(world.send(&Message::Stake(Box::new(registration.clone()))).unwrap());
@@ -116,6 +120,22 @@ fn expanding(world: &mut World, providers: &[&str], former: &[&str]) -> (StakeId
         world.send(&consent).unwrap();
     }
     (old, new, registration.staking_tx)
+}
+
+#[test]
+fn members_consent_to_an_expansion_by_what_bitcoin_asks_of_the_old_stakes_unbonding_leaf() {
+    let mut world = world();
+    let (old, new, tx) = expanding(&mut world, &["anna"], &[]);
+    let (old, new) = (world.stake(&old), world.stake(&new));
+    let spent = [old.contract.txout(), new.expansion.as_ref().unwrap().funding.clone()];
+    let leaf = old.contract.output().leaf(Leaf::Unbonding).unwrap().tapscript_leaf_hash();
+    let sighash = SighashCache::new(&tx).taproot_script_spend_signature_hash(
+        0,
+        &Prevouts::All(&spent),
+        leaf,
+        TapSighashType::Default,
+    );
+    assert_eq!(world.ledger.expansion_sighash(&new.id).unwrap(), sighash.unwrap().to_byte_array());
 }
 
 fn mine(world: &mut World, tx: &Transaction) {
@@ -135,7 +155,7 @@ fn spend(world: &World, old: &StakeId, tx: &Transaction) -> Message {
 #[test]
 fn coins_that_an_expansion_moves_count_once_whichever_side_is_told() {
     for side in [inclusion, |world: &World, _: &StakeId, tx: &Transaction| {
-        spend(world, &world.ledger.stakes().iter().next().unwrap().id, tx)
+        spend(world, &world.ledger.stakes().iter().nth(1).unwrap().id, tx)
     }] {
         let mut world = world();
         let (old, new, tx) = expanding(&mut world, &["anna"], &[]);

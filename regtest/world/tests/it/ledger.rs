@@ -98,6 +98,67 @@ fn leaving_early_ends_power_at_the_first_confirmed_spend() {
 }
 
 #[test]
+fn it_is_known_from_which_block_on_coins_can_be_withdrawn_wherever_they_lie() {
+    let mut world = world_with_provider();
+    let (id, tx) = world.register_stake(&wish(500_000, &["anna"]));
+    let due = |world: &World| world.stake(&id).withdrawable_at().map(|height| height.0);
+    assert_eq!(due(&world), None, "it is not on Bitcoin");
+    world.sign_quorum(&id);
+    world.include(&id, &tx);
+    assert_eq!(due(&world), Some(world.btc_height() + u32::from(LOCK)));
+    world.mine(6);
+    let stake = world.stake(&id).clone();
+    let coin = stake.contract.coin.outpoint;
+    let unbonding = OutPoint { txid: stake.presigned.unbonding.compute_txid(), vout: 0 };
+    let mut slashed = world.clone();
+    slashed.spend(&id, coin, &stake.presigned.slashing).unwrap();
+    assert_eq!(due(&slashed), Some(slashed.btc_height() + 144), "what a slashing leaves");
+    world.spend(&id, coin, &stake.presigned.unbonding).unwrap();
+    assert_eq!(due(&world), Some(world.btc_height() + 144));
+    world.mine(3);
+    let mut slashed = world.clone();
+    slashed.spend(&id, unbonding, &stake.presigned.unbonding_slashing).unwrap();
+    assert_eq!(due(&slashed), Some(slashed.btc_height() + 144), "what a slashing of the rest leaves");
+    let elsewhere = TxOut { value: Amount::from_sat(1_000), script_pubkey: stake.payout.clone() };
+    world.spend(&id, unbonding, &transaction(vec![unbonding], vec![elsewhere])).unwrap();
+    assert_eq!((world.stake(&id).state, due(&world)), (Breached, None));
+    assert!(world.ledger.stakes().breached().map(|stake| stake.id).eq([id]));
+}
+
+#[test]
+fn a_stake_that_is_leaving_is_exposed_until_it_can_be_withdrawn_if_the_key_gets_out() {
+    let mut world = world_with_provider();
+    let id = world.active_stake(&wish(500_000, &["anna"]));
+    let stake = world.stake(&id).clone();
+    world.spend(&id, stake.contract.coin.outpoint, &stake.presigned.unbonding).unwrap();
+    let leaked = LeakedKey { key: provider_key("anna"), secret: secret("anna").secret_bytes() };
+    world.send(&Message::Evidence(Evidence::Key(leaked))).unwrap();
+    assert_eq!(world.stake(&id).state, Exposed);
+    world.mine(142);
+    assert_eq!(world.stake(&id).state, Exposed);
+    world.mine(1);
+    assert_eq!(world.stake(&id).state, Withdrawable);
+}
+
+#[test]
+fn stakes_and_providers_are_counted_and_stakes_found_by_the_transaction_that_makes_them() {
+    let mut world = world_with_provider();
+    assert_eq!((world.ledger.stakes().len(), world.ledger.stakes().is_empty()), (0, true));
+    let stakes = [500_000, 600_000].map(|sat| world.register_stake(&wish(sat, &["anna"])));
+    assert_eq!((world.ledger.stakes().len(), world.ledger.stakes().is_empty()), (2, false));
+    for (id, tx) in stakes {
+        let txid = tx.compute_txid();
+        let made = world.ledger.stakes().of_transaction(&txid);
+        assert!(made.map(|stake| stake.id).eq([id]));
+    }
+    world.register_provider(&ChainId::zero(), "bert");
+    let providers = world.ledger.providers();
+    assert!(providers.iter().map(|own| own.key).eq([provider_key("anna"), provider_key("bert")]));
+    assert_eq!((providers.len(), providers.is_empty()), (2, false));
+    assert!(World::new(1_000_000).ledger.providers().is_empty());
+}
+
+#[test]
 fn a_spend_that_nobody_agreed_on_is_a_breach() {
     let mut world = world_with_provider();
     let id = world.active_stake(&wish(500_000, &["anna"]));
@@ -196,7 +257,15 @@ fn the_first_set_is_fixed_at_the_first_block_of_an_epoch_and_makes_blocks_final(
         certify(&mut world, &["anna", "carl", "dora"], 25),
         Err(Rejected::Repeated("the block is final"))
     );
-    assert_eq!(world.ledger.chains()[0].last_final().unwrap().0, Height(25));
+    let zero = |world: &World| world.ledger.chains()[0].clone();
+    assert_eq!((zero(&world).last_final().unwrap().0, zero(&world).last_ended()), (Height(25), None));
+    world.close_until(46);
+    for height in [30, 35] {
+        certify(&mut world, &["anna", "bert", "carl"], height).unwrap();
+    }
+    assert_eq!(zero(&world).last_ended(), Some(Epoch(1)));
+    certify(&mut world, &["anna", "bert", "carl"], 40).unwrap();
+    assert_eq!(zero(&world).last_ended(), Some(Epoch(1)));
 }
 
 #[test]
@@ -283,11 +352,11 @@ fn another_chain_opens_at_its_minimum_and_gets_its_next_set_with_its_first_certi
     let chain = NewChain { id: id.clone(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };
     world.govern(Action::RegisterChain(chain)).unwrap();
     world.register_provider(&id, "dev anna");
-    let (stake, tx) = world.register_stake(&wish(200_000, &["anna", "dev anna"]));
-    world.sign_quorum(&stake);
-    world.include(&stake, &tx);
-    world.mine(6);
+    world.active_stake(&wish(100_000, &["anna", "dev anna"]));
     world.commit(&id, "dev anna", 4..8);
+    world.close();
+    assert!(world.ledger.chain(&id).unwrap().newest().is_none(), "less than the minimum");
+    world.active_stake(&wish(100_000, &["anna", "dev anna"]));
     world.close();
     let dev = world.ledger.chain(&id).unwrap();
     assert_eq!(dev.sets.keys().collect::<Vec<_>>(), [&Epoch(4)]);
@@ -301,6 +370,29 @@ fn another_chain_opens_at_its_minimum_and_gets_its_next_set_with_its_first_certi
     let dev = world.ledger.chain(&id).unwrap();
     assert_eq!(dev.sets.keys().collect::<Vec<_>>(), [&Epoch(4), &Epoch(5)]);
     assert_eq!(dev.last_final(), Some((Height(200), block)));
+}
+
+#[test]
+fn while_the_breaker_is_tripped_no_other_chain_opens() {
+    let mut world = world_with_set();
+    let id: ChainId = "dev".parse().unwrap();
+    let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 150_000 };
+    let chain = NewChain { id: id.clone(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };
+    world.govern(Action::RegisterChain(chain)).unwrap();
+    world.register_provider(&id, "dev anna");
+    world.active_stake(&wish(200_000, &["anna", "dev anna"]));
+    for name in ["bert", "carl", "dora"] {
+        let leaked = LeakedKey { key: provider_key(name), secret: secret(name).secret_bytes() };
+        world.send(&Message::Evidence(Evidence::Key(leaked))).unwrap();
+    }
+    world.close_until(41);
+    assert!(world.ledger.breaker().is_some());
+    world.commit(&id, "dev anna", 4..8);
+    world.close();
+    assert!(world.ledger.chain(&id).unwrap().newest().is_none());
+    world.govern(Action::Resume(Resume { accepted: vec![] })).unwrap();
+    world.close();
+    assert!(world.ledger.chain(&id).unwrap().newest().is_some());
 }
 
 #[test]
@@ -343,6 +435,11 @@ fn a_chain_whose_set_expires_while_it_waits_for_governance_starts_again() {
     world.send(&Message::Evidence(Evidence::Key(leaked))).unwrap();
     world.close();
     assert!(world.ledger.chain(&id).unwrap().paused);
+    // Also when the power has come back.
+    world.active_stake(&wish(400_000, &["anna", "dev anna"]));
+    world.close();
+    assert!(world.ledger.chain(&id).unwrap().paused);
+    assert_eq!(world.ledger.chain(&id).unwrap().newest().unwrap().0, Epoch(4));
     world.mine(101);
     world.close();
     assert_eq!(world.ledger.chain(&id).unwrap().newest().unwrap().0, Epoch(4));

@@ -10,9 +10,10 @@ use palisade_hub::ledger::Rejected;
 use palisade_protocol::block::MessageBytes;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::message::{Headers, Message};
+use palisade_protocol::units::Epoch;
 use palisade_world::World;
 use palisade_world::anchored::world;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 /// Four operators on two chains, final blocks, and Bitcoin deep above everything.
@@ -84,11 +85,30 @@ pub(super) fn accepted((_, make): &Row) -> (World, MessageBytes) {
     make(WORLD.clone()).accepted
 }
 
+/// The rules of section 5.2 of the specification, each with what it says of the same bytes: whether they may be accepted later.
+fn specified() -> BTreeMap<&'static str, &'static str> {
+    let page = include_str!("../../../../docs/protocol.md");
+    let section = page.split("## 5.2 Refusals").nth(1).and_then(|rest| rest.split("## 5.3").next());
+    let lines = section.expect("section 5.2").lines().filter(|line| line.starts_with("| `"));
+    let mut rules = BTreeMap::new();
+    for line in lines {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let names = cells[1].split(',').map(|name| name.trim().trim_matches('`'));
+        // One for all, or one for each.
+        let again = cells[3].split(';').map(str::trim).cycle();
+        rules.extend(names.zip(again));
+    }
+    rules
+}
+
 fn check(rows: &[Row]) {
+    let rules = specified();
     for (place, (rule, make)) in rows.iter().enumerate() {
         let Pair { accepted: (mut world, good), refused: (mut elsewhere, broken) } = make(WORLD.clone());
         let why = refusal(&mut elsewhere, broken);
         assert_eq!(why.rule(), *rule, "row {place}: {why}");
+        let again = rules[rule];
+        assert!(again.starts_with("if") || why.can_be_retried() == (again == "yes"), "row {place}: {why}");
         let answer = world.send_bytes(good.clone());
         assert!(answer.is_ok(), "row {place}, {rule}: {answer:?}");
         // No message counts twice.
@@ -118,14 +138,24 @@ fn decisions_and_batches_are_refused_for_each_reason_alone() {
 
 #[test]
 fn every_rule_of_the_specification_has_a_row() {
-    let page = include_str!("../../../../docs/protocol.md");
-    let section = page.split("## 5.2 Refusals").nth(1).and_then(|rest| rest.split("## 5.3").next());
-    let cells = section.expect("section 5.2").lines().filter(|line| line.starts_with("| `"));
-    let names = cells.flat_map(|line| line.split('|').nth(1).expect("a first cell").split(','));
-    let names: BTreeSet<_> = names.map(|name| name.trim().trim_matches('`')).collect();
+    let names: BTreeSet<_> = specified().into_keys().collect();
     let provoked: BTreeSet<_> = rows().map(|(rule, _)| *rule).collect();
     assert!(names.len() >= 35, "{names:?}");
     assert_eq!(provoked, names);
+}
+
+#[test]
+fn a_decision_may_be_sent_again_while_its_turn_is_to_come_and_not_when_it_has_passed() {
+    for (found, again) in [(6, true), (5, false), (4, false)] {
+        assert_eq!(Rejected::Sequence { found, next: 5 }.can_be_retried(), again, "{found}");
+    }
+}
+
+#[test]
+fn a_refused_commitment_names_the_epochs_that_are_open() {
+    let refused = |last| Rejected::Epoch { found: Epoch(2), first: Epoch(3), last }.to_string();
+    assert_eq!(refused(Epoch(9)), "commitments are open for epochs 3 to 9, not 2");
+    assert_eq!(refused(Epoch(u64::MAX)), "commitments are open for epochs 3 on, not 2");
 }
 
 #[test]

@@ -79,6 +79,38 @@ fn of_more_nonce_roots_than_are_held_the_lowest_epochs_is_dropped() {
 }
 
 #[test]
+fn nonces_may_be_committed_for_a_lower_epoch_after_a_higher_one() {
+    let mut world = World::new(1_000_000);
+    world.register_provider(&ChainId::zero(), "anna");
+    world.commit(&ChainId::zero(), "anna", 5..6);
+    world.commit(&ChainId::zero(), "anna", 3..4);
+    let roots = &world.ledger.providers().get(&provider_key("anna")).unwrap().roots;
+    assert!(roots.keys().eq(&[Epoch(3), Epoch(5)]));
+}
+
+#[test]
+fn whoever_has_lost_all_power_is_not_told_why_it_is_in_no_set() {
+    let mut world = World::new(100_000);
+    world.mine(1);
+    for name in ["anna", "bert", "carl"] {
+        world.register_provider(&ChainId::zero(), name);
+        world.commit(&ChainId::zero(), name, 1..2);
+        let id = world.active_stake(&Wish { holder: "alice", sat: 100_000, providers: &[name], lock: 2_000 });
+        if name == "bert" {
+            let stake = world.stake(&id).clone();
+            world.spend(&id, stake.contract.coin.outpoint, &stake.presigned.unbonding).unwrap();
+        }
+    }
+    world.register_provider(&ChainId::zero(), "dora");
+    let wish = Wish { holder: "alice", sat: 100_000, providers: &["dora"], lock: 2_000 };
+    world.active_stake(&wish);
+    world.close();
+    let fixed = &world.ledger.chains()[0].sets[&Epoch(1)];
+    assert_eq!(fixed.set.members().len(), 2);
+    assert_eq!(fixed.left_out, [(provider_key("dora"), "no nonce root for the epoch")]);
+}
+
+#[test]
 fn a_root_that_was_replaced_never_comes_back_and_few_can_be_replaced() {
     let zero = ChainId::zero();
     let mut world = World::new(1_000_000);

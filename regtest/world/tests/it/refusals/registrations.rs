@@ -160,6 +160,14 @@ pub(super) const ROWS: &[Row] = &[
             world.send(&stake(first)).expect("the first");
         })
     }),
+    ("backing-used", |mut world| {
+        let first = provider(&mut world);
+        let coin = (first.backing.outpoint(), first.backing.proof.clone());
+        let (second, _) = world.registration_with(&Wish { holder: "eva", ..wish(&["anna"]) }, coin);
+        too_late(world, &stake(second), |world| {
+            world.send(&Message::Provider(Box::new(first))).expect("the first");
+        })
+    }),
     ("repeated", |mut world| {
         let first = world.provider_registration(&ChainId::zero(), "eva");
         let second = world.provider_registration(&ChainId::zero(), "eva");
