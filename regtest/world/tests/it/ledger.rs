@@ -14,6 +14,7 @@ use palisade_protocol::governance::{Action, NewChain, Resume};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::{Message, StakeIncluded};
 use palisade_protocol::stake::StakeId;
+use palisade_protocol::state::Section;
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
 use palisade_world::{Wish, World, provider_key, schnorr, secret, transaction};
 
@@ -156,6 +157,39 @@ fn stakes_and_providers_are_counted_and_stakes_found_by_the_transaction_that_mak
     assert!(providers.iter().map(|own| own.key).eq([provider_key("anna"), provider_key("bert")]));
     assert_eq!((providers.len(), providers.is_empty()), (2, false));
     assert!(World::new(1_000_000).ledger.providers().is_empty());
+}
+
+#[test]
+fn a_change_of_any_stake_changes_the_state_that_the_block_commits_to() {
+    let mut world = world_with_provider();
+    let stakes = [1, 2, 3].map(|n| world.register_stake(&wish(500_000 + n, &["anna"])).0);
+    let root = |world: &mut World| {
+        world.close();
+        world.ledger.tree().section(Section::Stakes).root()
+    };
+    let mut before = root(&mut world);
+    for id in stakes {
+        assert_eq!(root(&mut world), before);
+        world.sign_quorum(&id);
+        let after = root(&mut world);
+        assert_ne!(after, before);
+        before = after;
+    }
+}
+
+#[test]
+fn a_stake_that_comes_to_depth_k_while_the_breaker_is_tripped_gains_power_when_governance_resumes() {
+    let mut world = world_with_provider();
+    world.mine(10);
+    world.reorg(7, &[]).unwrap();
+    assert!(world.ledger.breaker().is_some());
+    let (id, tx) = world.register_stake(&wish(500_000, &["anna"]));
+    world.sign_quorum(&id);
+    world.include(&id, &tx);
+    world.mine(8);
+    assert_eq!((world.stake(&id).state, power(&world, "anna")), (Verified, 0));
+    world.govern(Action::Resume(Resume { accepted: vec![] })).unwrap();
+    assert_eq!((world.stake(&id).state, power(&world, "anna")), (Active, 500_000));
 }
 
 #[test]
