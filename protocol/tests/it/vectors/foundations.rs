@@ -53,6 +53,7 @@ fn small_values_are_spelt_as_the_specification_says() {
     let vector = vectors("encodings");
     assert_eq!(decoded::<String>(&vector["text"]), "a ‖ b");
     assert_eq!(decoded::<ChainId>(&vector["chain_id"]).as_str(), "a-chain-0");
+    assert_eq!(String::from(decoded::<ChainId>(&vector["chain_id"])), "a-chain-0");
     assert_eq!(decoded::<Option<u64>>(&vector["none"]), None);
     assert_eq!(decoded::<Option<u64>>(&vector["some_u64"]), Some(5));
     assert_eq!(decoded::<Vec<u16>>(&vector["list_u16"]), [1, 65_535]);

@@ -28,9 +28,11 @@ fn check_output(expected: &Value, output: &Output) {
             continue;
         };
         assert_eq!(output.leaf(leaf).unwrap().as_bytes(), bytes(&expected["script"]));
+        assert_eq!(output.leaf_of_script(&bytes(&expected["script"])), Some(leaf));
         assert_eq!(serialize(&output.leaf_hash(leaf).unwrap()), bytes(&expected["hash"]));
         assert_eq!(output.control_block(leaf).unwrap().serialize(), bytes(&expected["control"]));
     }
+    assert_eq!(output.leaf_of_script(&[0x51]), None);
 }
 
 #[test]

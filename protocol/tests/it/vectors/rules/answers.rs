@@ -41,18 +41,26 @@ fn refusal(signer: &str, reason: &str) -> CovenantAnswer {
     CovenantAnswer { stake, member: pair(signer).public().into(), verdict }
 }
 
+/// Whoever answers judges its own answer by its own key, and as strictly as others.
 fn judged(answer: &CovenantAnswer) -> Result<(), BadAnswer> {
     let (_, Judged { contract, sighashes }) = stake();
-    answer.verify(&contract, &sighashes, &zero(Purpose::Covenant))
+    let context = zero(Purpose::Covenant);
+    let own = [MEMBER, STRANGER].map(|name| answer.verify_own(&pair(name), &contract, &sighashes, &context));
+    let not_own = Err(BadAnswer::NotMember(answer.member));
+    let found = answer.verify(&contract, &sighashes, &context);
+    let by_member = answer.member.point() == pair(MEMBER).public();
+    assert_eq!(own, if by_member { [found.clone(), not_own] } else { [not_own, found.clone()] });
+    found
 }
 
 const MEMBER: &str = "covenant 1";
+const STRANGER: &str = "stranger";
 
 #[test]
 fn a_members_signatures_break_each_rule_alone() {
     let after = |change: fn(&mut StakeSignatures)| judged(&answer(MEMBER, change));
     assert_eq!(after(|_| ()), Ok(()));
-    let stranger = answer("stranger", |_| ());
+    let stranger = answer(STRANGER, |_| ());
     assert_eq!(judged(&stranger), Err(BadAnswer::NotMember(stranger.member)));
     for (output, list) in [
         (Slashable::Staking, (|made| &mut made.slashing) as fn(&mut StakeSignatures) -> &mut Vec<_>),
@@ -78,7 +86,7 @@ fn a_refusal_breaks_each_rule_alone() {
     let reason = "r".repeat(MAX_REASON + 1);
     assert_eq!(judged(&refusal(MEMBER, &reason[1..])), Ok(()));
     assert_eq!(judged(&refusal(MEMBER, &reason)), Err(BadAnswer::ReasonTooLong(MAX_REASON + 1)));
-    let stranger = refusal("stranger", "no");
+    let stranger = refusal(STRANGER, "no");
     assert_eq!(judged(&stranger), Err(BadAnswer::NotMember(stranger.member)));
     let mut altered = refusal(MEMBER, "no");
     if let Verdict::Refused(refusal) = &mut altered.verdict {
