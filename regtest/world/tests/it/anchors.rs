@@ -1,7 +1,6 @@
 //! Stories of anchors: which of them count, what a reorg does to them, and what can be proven from them with files alone.
 
 use palisade_hub::ledger::{Event, Rejected};
-use palisade_hub::proofs;
 use palisade_hub::timestamps;
 use palisade_hub::timestamps::NoFile;
 use palisade_protocol::codec::Wire as _;
@@ -10,10 +9,10 @@ use palisade_protocol::finality::certificate::Certificate;
 use palisade_protocol::hash::{Hash32, sha256};
 use palisade_protocol::inclusion::InclusionProof;
 use palisade_protocol::message::Message;
-use palisade_protocol::proof::{BadBlock, BadCheckpoint, BadStep, FinalityProof, Refused, TrustRoot};
+use palisade_protocol::proof::{BadBlock, BadStep, FinalityProof, Refused, TrustRoot};
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
 use palisade_world::World;
-use palisade_world::anchored::{self, DEV, Proof, ZERO, anchor, dev, end_of, proof, stored, world};
+use palisade_world::anchored::{DEV, Proof, ZERO, anchor, dev, end_of, proof, stored, world};
 
 fn rule(answer: Result<Hash32, Rejected>) -> &'static str {
     answer.unwrap_err().rule()
@@ -188,44 +187,6 @@ fn a_block_of_another_chain_is_proven_final_and_anchored_from_files_alone() {
     assert_eq!(proof.verify(&root, fewer).unwrap().depth, proven.depth - 2);
     let without = headers.len() - proven.depth as usize - 1;
     assert!(matches!(proof.verify(&root, &headers[..without]), Err(Refused::Checkpoint { .. })));
-}
-
-#[test]
-fn a_proof_with_a_part_from_elsewhere_is_refused_for_that_part() {
-    let Proof { root, proof: good, headers, .. } = proof(&[3, 6, 8], 3);
-    let broken = |change: fn(&mut FinalityProof)| {
-        let mut broken = good.clone();
-        change(&mut broken);
-        broken.verify(&root, &headers).unwrap_err()
-    };
-    let why = broken(|proof| proof.steps[0].state.sections[0].0[0] ^= 1);
-    assert!(matches!(why, Refused::Step { why: BadStep::State, .. }), "{why}");
-    let why = broken(|proof| proof.steps[0].place = proof.steps[1].place.clone());
-    assert!(matches!(why, Refused::Step { why: BadStep::NextSet, .. }), "{why}");
-    let why = broken(|proof| proof.checkpoints[0].state.sections[0].0[0] ^= 1);
-    assert!(matches!(why, Refused::Checkpoint { why: BadCheckpoint::State, .. }), "{why}");
-    let why = broken(|proof| proof.block.set_place = proof.steps[0].place.clone());
-    assert!(matches!(why, Refused::Block { why: BadBlock::Set, .. }), "{why}");
-    let why = broken(|proof| proof.block.record.among_headers = None);
-    assert!(matches!(why, Refused::Block { why: BadBlock::Record, .. }), "{why}");
-}
-
-#[test]
-fn a_block_whose_certificate_is_in_the_very_block_that_an_anchor_names_is_proven_without_a_way_to_that_block()
-{
-    let mut world = world(105);
-    world.finalise_until(&ZERO, 115);
-    let certificate = world.certificate(&dev(), &DEV, Height(200), Hash32([7; 32]));
-    world.send(&certificate).unwrap();
-    world.finalise_until(&ZERO, 125);
-    anchor(&mut world, 5).unwrap();
-    world.close();
-    let (_dir, store) = stored(&world, 0, &[]);
-    let root = proofs::root(&world.ledger, None).unwrap();
-    let proof = proofs::plan(&world.ledger, &dev(), Height(200)).unwrap().fill(&store).unwrap();
-    assert_eq!((proof.block.record.header.height, &proof.block.record.among_headers), (Height(115), &None));
-    let headers = anchored::headers(&world, proof.headers_from);
-    assert_eq!(proof.verify(&root, &headers).unwrap().height, Height(200));
 }
 
 #[test]

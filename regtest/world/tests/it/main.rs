@@ -5,6 +5,7 @@ mod anchors;
 mod edits;
 mod facts;
 mod ledger;
+mod proofs;
 mod properties;
 mod recovery;
 mod refusals;
