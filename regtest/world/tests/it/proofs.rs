@@ -12,15 +12,17 @@ use palisade_protocol::units::{BtcHeight, Epoch, Height};
 use palisade_world::World;
 use palisade_world::anchored::{DEV, Proof, ZERO, anchor, dev, end_of, headers, proof, stored, world};
 
+type Change = fn(&mut FinalityProof);
+
 #[test]
 fn a_proof_with_a_part_from_elsewhere_is_refused_for_that_part() {
     let Proof { root, proof: good, headers, .. } = proof(&[3, 6, 8], 3);
-    let broken = |change: fn(&mut FinalityProof)| {
+    let broken = |change: Change| {
         let mut broken = good.clone();
         change(&mut broken);
         broken.verify(&root, &headers).unwrap_err()
     };
-    let steps: [(BadStep, fn(&mut FinalityProof)); 4] = [
+    let steps: [(BadStep, Change); 4] = [
         (BadStep::State, |proof| proof.steps[0].state.sections[0].0[0] ^= 1),
         (BadStep::NextSet, |proof| proof.steps[0].place = proof.steps[1].place.clone()),
         (BadStep::OtherBlock, |proof| proof.steps[0].certificate.set = proof.steps[1].certificate.set),
@@ -30,16 +32,17 @@ fn a_proof_with_a_part_from_elsewhere_is_refused_for_that_part() {
         let found = broken(change);
         assert!(matches!(&found, Refused::Step { why, .. } if *why == wanted), "{place}: {found}");
     }
-    let checkpoints: [(BadCheckpoint, fn(&mut FinalityProof)); 3] = [
+    let checkpoints: [(BadCheckpoint, Change); 3] = [
         (BadCheckpoint::State, |proof| proof.checkpoints[0].state.sections[0].0[0] ^= 1),
         (BadCheckpoint::NotMembers, |proof| proof.checkpoints[0].signers.swap(0, 1)),
-        (BadCheckpoint::NotMembers, |proof| drop(proof.checkpoints[0].signers.pop())),
+        (BadCheckpoint::NotMembers, |proof| proof.checkpoints[0].signers.truncate(1)),
     ];
     for (place, (wanted, change)) in checkpoints.into_iter().enumerate() {
         let found = broken(change);
         assert!(matches!(&found, Refused::Checkpoint { why, .. } if *why == wanted), "{place}: {found}");
     }
-    let blocks: [(BadBlock, fn(&mut FinalityProof)); 2] = [
+    let blocks: [(BadBlock, Change); 3] = [
+        (BadBlock::OtherChain, |proof| proof.block.incarnation = 1),
         (BadBlock::Set, |proof| proof.block.set_place = proof.steps[0].place.clone()),
         (BadBlock::Record, |proof| proof.block.record.among_headers = None),
     ];
@@ -47,6 +50,9 @@ fn a_proof_with_a_part_from_elsewhere_is_refused_for_that_part() {
         let found = broken(change);
         assert!(matches!(&found, Refused::Block { why, .. } if *why == wanted), "{place}: {found}");
     }
+    let few = |count| good.verify(&root, &headers[..count]).unwrap_err();
+    assert!(matches!(few(10), Refused::TooFewHeaders(10)));
+    assert!(!matches!(few(11), Refused::TooFewHeaders(_)));
 }
 
 #[test]
