@@ -20,7 +20,7 @@ provision() {
   env -u MAKEFLAGS -u MAKELEVEL CARGO_TARGET_DIR="$home.work" CARGO_PROFILE_DEV_DEBUG=0 \
     cargo install "$name" --version "=$version" --locked --debug --no-track --root "$home.done" >"$home.log" 2>&1 || {
     tail -n 20 "$home.log" >&2
-    say "cannot be built; without the network it must have been before: \`make build\`"
+    say "cannot be built: that takes the network, once"
     exit 1
   }
   rm -rf "$home" "$home.work"

@@ -9,7 +9,7 @@ use palisade_hub::store::{FILE, Store};
 use palisade_hub::{proofs, timestamps};
 use palisade_protocol::block::{Block, MessageBytes};
 use palisade_protocol::context::{ChainId, Terms};
-use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
+use palisade_protocol::finality::evidence::Evidence;
 use palisade_protocol::governance::{Action, Governors, NewChain, Resume};
 use palisade_protocol::hash::{Hash32, sha256};
 use palisade_protocol::message::Message;
@@ -19,7 +19,7 @@ use palisade_protocol::stake::StakeId;
 use palisade_protocol::timestamp::TimestampFile;
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
 use palisade_world::{
-    COVENANT, GOVERNANCE, Wish, World, governance_key, provider_key, secret, transaction, unbonding,
+    COVENANT, GOVERNANCE, Wish, World, governance_key, provider_key, transaction, unbonding,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -186,8 +186,7 @@ fn finality(world: &mut World, digests: &[Hash32]) {
 
 /// Keys that are out, a theft, a deep reorganisation, and what governance does.
 fn trouble(world: &mut World) {
-    let leaked = LeakedKey { key: provider_key("dora"), secret: secret("dora").secret_bytes() };
-    world.send(&Message::Evidence(Evidence::Key(leaked))).expect("a key");
+    world.leak("dora");
     let height = world.ledger.chains()[0].terms.last_voted(Epoch(8));
     let votes = [1, 2].map(|block| world.vote(&ChainId::zero(), "carl", height, Hash32([block; 32])));
     let evidence = Evidence::from_votes(&votes[0], &votes[1]).expect("two votes");

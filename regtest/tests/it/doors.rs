@@ -1,7 +1,6 @@
 //! Bad input at the hub's doors, on the running network: a typed error each time, and nothing stops.
 
 use palisade_protocol::codec::Wire as _;
-use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
 use palisade_protocol::finality::vote::Ballot;
 use palisade_protocol::governance::{Action, Resume};
 use palisade_protocol::hash::Hash32;
@@ -14,7 +13,7 @@ use palisade_regtest::in_time;
 use palisade_regtest::liar::{Liar, flipped};
 use palisade_regtest::process::Daemon;
 use palisade_world::anchored;
-use palisade_world::{World, provider_key, secret};
+use palisade_world::{World, provider_key};
 use reqwest::{Client, Method};
 use serde_json::Value;
 
@@ -192,8 +191,7 @@ async fn a_follower_of_another_build_profile_reproduces_every_root_and_takes_no_
 fn eventful() -> World {
     let mut world = anchored::world(86);
     anchored::anchor(&mut world, 3).unwrap();
-    let leaked = LeakedKey { key: provider_key("dora"), secret: secret("dora").secret_bytes() };
-    world.send(&Message::Evidence(Evidence::Key(leaked))).unwrap();
+    world.leak("dora");
     world.close();
     world.reorg(7, &[]).unwrap();
     world.close();

@@ -6,7 +6,6 @@ use palisade_hub::ledger::Rejected;
 use palisade_hub::proofs;
 use palisade_hub::store::Store;
 use palisade_protocol::context::{ChainId, Terms};
-use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::proof::{FinalityProof, TrustRoot};
@@ -32,8 +31,7 @@ pub fn world(height: u64) -> World {
 pub fn world_of(mut world: World, height: u64) -> World {
     world.mine(20);
     let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 4_000_000 };
-    let chain = NewChain { id: dev(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };
-    world.govern(Action::RegisterChain(chain)).unwrap();
+    world.register_chain(&dev(), terms);
     for (zero, other) in ZERO.into_iter().zip(DEV) {
         world.register_provider(&ChainId::zero(), zero);
         world.register_provider(&dev(), other);

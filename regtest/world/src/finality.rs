@@ -1,12 +1,13 @@
 //! Finality in a world: nonces, votes, certificates, checkpoints and anchors of named providers.
 
-use crate::{World, bls_secret, pair, provider_key, schnorr};
+use crate::{World, bls_secret, pair, provider_key, schnorr, secret};
 use palisade_protocol::anchor::Anchor;
 use palisade_protocol::checkpoint::{self, CheckpointShare};
 use palisade_protocol::context::ChainId;
 use palisade_protocol::eots::{self, SecretNonce};
 use palisade_protocol::finality::certificate::Certificate;
 use palisade_protocol::finality::commitment::{self, Commitment, nonce_tree};
+use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
 use palisade_protocol::finality::vote::{Ballot, Vote};
 use palisade_protocol::hash::{Hash32, sha256};
 use palisade_protocol::message::Message;
@@ -14,7 +15,17 @@ use palisade_protocol::nonce::{self, NonceSeed};
 use palisade_protocol::tree::Tree;
 use palisade_protocol::units::{Epoch, Height};
 
+/// Evidence that a named provider's key is out: the key of the same name, or a wrong one.
+pub fn leaked_key(name: &str, of: &str) -> Message {
+    Message::Evidence(Evidence::Key(LeakedKey { key: provider_key(name), secret: secret(of).secret_bytes() }))
+}
+
 impl World {
+    /// A named provider's key gets out.
+    pub fn leak(&mut self, name: &str) {
+        self.send(&leaked_key(name, name)).expect("a key that was not out");
+    }
+
     /// The nonces of a named provider for an epoch of a chain.
     pub fn nonces(&self, chain: &ChainId, name: &str, epoch: Epoch) -> (Vec<SecretNonce>, Tree) {
         let chain = self.ledger.chain(chain).expect("a registered chain");

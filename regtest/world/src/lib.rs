@@ -14,6 +14,7 @@ pub mod player;
 mod stakes;
 
 pub use self::bitcoin::{address, key_path, transaction};
+pub use finality::leaked_key;
 pub use keys::{bls_secret, governance_key, keypair, pair, provider_key, schnorr, secret};
 pub use stakes::{Wish, answer, unbonding};
 
@@ -26,13 +27,13 @@ use palisade_hub::timestamps;
 use palisade_protocol::block::{Block as HubBlock, HubHeader, MessageBytes};
 use palisade_protocol::context::{ChainId, ChainIdentity, Terms};
 use palisade_protocol::genesis::{Genesis, GenesisDocument, HeaderHex, Magic};
-use palisade_protocol::governance::{self, Action, GovernanceMessage, GovernanceSignature};
+use palisade_protocol::governance::{self, Action, GovernanceMessage, GovernanceSignature, NewChain};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::inclusion::InclusionProof;
 use palisade_protocol::keys::{CovenantKey, HubKey};
 use palisade_protocol::message::{Message, TimestampBatch};
 use palisade_protocol::params::{ParamsDocument, Profile};
-use palisade_protocol::units::{BtcHeight, Height};
+use palisade_protocol::units::{BtcHeight, Epoch, Height};
 use std::sync::Arc;
 
 /// Committee members of the world.
@@ -152,6 +153,12 @@ impl World {
     pub fn govern(&mut self, action: Action) -> Result<Hash32, Rejected> {
         let decision = self.decision(action);
         self.send(&Message::Governance(decision))
+    }
+
+    /// Registers a chain that is in its first epoch.
+    pub fn register_chain(&mut self, id: &ChainId, terms: Terms) {
+        let chain = NewChain { id: id.clone(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };
+        self.govern(Action::RegisterChain(chain)).expect("a good decision");
     }
 
     /// The next decision, signed by two of the three governance members.

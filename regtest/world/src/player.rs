@@ -3,13 +3,12 @@
 pub mod model;
 pub mod sets;
 
-use crate::{COVENANT, Wish, World, provider_key, secret, transaction};
+use crate::{COVENANT, Wish, World, leaked_key, provider_key, transaction};
 use bitcoin::{Amount, OutPoint, Sequence, Transaction, TxOut, Txid};
 use model::{Chain, K, Known, Model, Past};
 use palisade_hub::ledger::{Ledger, Rejected};
 use palisade_protocol::context::{ChainId, Terms};
-use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
-use palisade_protocol::governance::{AcceptedPower, Action, NewChain, Resume};
+use palisade_protocol::governance::{AcceptedPower, Action, Resume};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::message::{Message, OutputSpent, StakeIncluded};
@@ -106,9 +105,7 @@ impl Player {
         let mut world = World::new(MINIMUM);
         world.mine(12);
         let dev: ChainId = DEV.parse().unwrap();
-        let chain =
-            NewChain { id: dev.clone(), genesis: Hash32([5; 32]), terms: DEV_TERMS, first_epoch: Epoch(0) };
-        world.govern(Action::RegisterChain(chain)).unwrap();
+        world.register_chain(&dev, DEV_TERMS);
         for name in NAMES {
             let chain = if name.starts_with("dev") { &dev } else { &ChainId::zero() };
             world.register_provider(chain, name);
@@ -392,11 +389,8 @@ impl Player {
     }
 
     fn leak(&mut self, name: &str) {
-        let key = provider_key(name);
-        let evidence =
-            Message::Evidence(Evidence::Key(LeakedKey { key, secret: secret(name).secret_bytes() }));
-        let news = self.model.exposed.insert(key);
-        assert_eq!(self.tell(&evidence).is_ok(), news);
+        let news = self.model.exposed.insert(provider_key(name));
+        assert_eq!(self.tell(&leaked_key(name, name)).is_ok(), news);
         self.check();
     }
 

@@ -21,12 +21,11 @@ use palisade_hub::engine::Hub;
 use palisade_hub::store::Store;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
-use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
 use palisade_protocol::governance::Action;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Epoch;
-use palisade_world::{COVENANT, Wish, keypair, provider_key, secret};
+use palisade_world::{COVENANT, Wish, keypair, leaked_key};
 use std::cell::RefCell;
 use std::pin::pin;
 use std::sync::Arc;
@@ -199,8 +198,7 @@ fn messages() -> Vec<Vec<u8>> {
     let commitment = world.commitment(&ChainId::zero(), "anna", Epoch(24));
     let rotation = Action::RotateKeys(world.ledger.governors().clone());
     let decision = Message::Governance(world.decision(rotation));
-    let leaked = LeakedKey { key: provider_key("dora"), secret: secret("dora").secret_bytes() };
-    let evidence = Message::Evidence(Evidence::Key(leaked));
+    let evidence = leaked_key("dora", "dora");
     // Their coins are there already: these need no headers first.
     let wish = Wish { holder: NEWCOMERS[0].0, sat: NEWCOMERS[0].1 - 1_000, providers: &["anna"], lock: 400 };
     let registration = Message::Stake(Box::new(world.registration(&wish)));

@@ -12,7 +12,7 @@ use palisade_protocol::message::Message;
 use palisade_protocol::proof::{BadBlock, BadStep, FinalityProof, Refused, TrustRoot};
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
 use palisade_world::World;
-use palisade_world::anchored::{DEV, Proof, ZERO, anchor, dev, end_of, proof, stored, world};
+use palisade_world::anchored::{DEV, Proof, ZERO, anchor, dev, end_of, proof, stored, world, world_of};
 
 fn rule(answer: Result<Hash32, Rejected>) -> &'static str {
     answer.unwrap_err().rule()
@@ -78,7 +78,7 @@ fn blocks_without_an_anchor_are_counted_from_the_first_set_and_then_from_the_new
     let mut world = World::new(4_000_000);
     world.mine(20);
     assert_eq!(world.ledger.blocks_without_anchor(), None, "chain zero has no set");
-    let mut world = palisade_world::anchored::world_of(world, 85);
+    let mut world = world_of(world, 85);
     let first = world.ledger.blocks_without_anchor().unwrap();
     world.mine(3);
     assert_eq!(world.ledger.blocks_without_anchor(), Some(first + 3));

@@ -122,6 +122,20 @@ fn expanding(world: &mut World, providers: &[&str], former: &[&str]) -> (StakeId
     (old, new, registration.staking_tx)
 }
 
+fn mine(world: &mut World, tx: &Transaction) {
+    world.mempool.push(tx.clone());
+    world.mine(1);
+}
+
+fn inclusion(world: &World, new: &StakeId, tx: &Transaction) -> Message {
+    Message::Included(StakeIncluded { stake: *new, proof: world.proof(tx) })
+}
+
+fn spend(world: &World, old: &StakeId, tx: &Transaction) -> Message {
+    let outpoint = world.stake(old).contract.coin.outpoint;
+    Message::Spent(OutputSpent { stake: *old, outpoint, proof: world.proof(tx) })
+}
+
 #[test]
 fn members_consent_to_an_expansion_by_what_bitcoin_asks_of_the_old_stakes_unbonding_leaf() {
     let mut world = world();
@@ -136,20 +150,6 @@ fn members_consent_to_an_expansion_by_what_bitcoin_asks_of_the_old_stakes_unbond
         TapSighashType::Default,
     );
     assert_eq!(world.ledger.expansion_sighash(&new.id).unwrap(), sighash.unwrap().to_byte_array());
-}
-
-fn mine(world: &mut World, tx: &Transaction) {
-    world.mempool.push(tx.clone());
-    world.mine(1);
-}
-
-fn inclusion(world: &World, new: &StakeId, tx: &Transaction) -> Message {
-    Message::Included(StakeIncluded { stake: *new, proof: world.proof(tx) })
-}
-
-fn spend(world: &World, old: &StakeId, tx: &Transaction) -> Message {
-    let outpoint = world.stake(old).contract.coin.outpoint;
-    Message::Spent(OutputSpent { stake: *old, outpoint, proof: world.proof(tx) })
 }
 
 #[test]

@@ -7,16 +7,17 @@ use palisade_hub::ledger::{BadBlock, Event, Ledger, Rejected};
 use palisade_protocol::block::{Block, HubHeader};
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::{ChainId, ChainIdentity, Purpose, Terms};
-use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
+use palisade_protocol::finality::evidence::Evidence;
 use palisade_protocol::finality::tally::{Tally, VoteRefused};
 use palisade_protocol::finality::vote::Vote;
-use palisade_protocol::governance::{Action, NewChain, Resume};
+use palisade_protocol::governance::{Action, Resume};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::{Message, StakeIncluded};
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::state::Section;
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
-use palisade_world::{Wish, World, provider_key, schnorr, secret, transaction};
+use palisade_world::anchored::dev;
+use palisade_world::{Wish, World, provider_key, schnorr, transaction};
 
 const LOCK: u16 = 300;
 
@@ -132,8 +133,7 @@ fn a_stake_that_is_leaving_is_exposed_until_it_can_be_withdrawn_if_the_key_gets_
     let id = world.active_stake(&wish(500_000, &["anna"]));
     let stake = world.stake(&id).clone();
     world.spend(&id, stake.contract.coin.outpoint, &stake.presigned.unbonding).unwrap();
-    let leaked = LeakedKey { key: provider_key("anna"), secret: secret("anna").secret_bytes() };
-    world.send(&Message::Evidence(Evidence::Key(leaked))).unwrap();
+    world.leak("anna");
     assert_eq!(world.stake(&id).state, Exposed);
     world.mine(142);
     assert_eq!(world.stake(&id).state, Exposed);
@@ -378,13 +378,17 @@ fn a_set_with_two_thirds_or_less_of_the_one_before_trips_the_breaker_and_chain_z
     assert_eq!(carried.set.header().expiry, before.set.header().expiry);
 }
 
+/// Another chain, which opens at 150,000 sat.
+fn registered_dev(world: &mut World) -> ChainId {
+    let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 150_000 };
+    world.register_chain(&dev(), terms);
+    dev()
+}
+
 #[test]
 fn another_chain_opens_at_its_minimum_and_gets_its_next_set_with_its_first_certificate() {
     let mut world = world_with_set();
-    let id: ChainId = "dev".parse().unwrap();
-    let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 150_000 };
-    let chain = NewChain { id: id.clone(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };
-    world.govern(Action::RegisterChain(chain)).unwrap();
+    let id = registered_dev(&mut world);
     world.register_provider(&id, "dev anna");
     world.active_stake(&wish(100_000, &["anna", "dev anna"]));
     world.commit(&id, "dev anna", 4..8);
@@ -409,16 +413,10 @@ fn another_chain_opens_at_its_minimum_and_gets_its_next_set_with_its_first_certi
 #[test]
 fn while_the_breaker_is_tripped_no_other_chain_opens() {
     let mut world = world_with_set();
-    let id: ChainId = "dev".parse().unwrap();
-    let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 150_000 };
-    let chain = NewChain { id: id.clone(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };
-    world.govern(Action::RegisterChain(chain)).unwrap();
+    let id = registered_dev(&mut world);
     world.register_provider(&id, "dev anna");
     world.active_stake(&wish(200_000, &["anna", "dev anna"]));
-    for name in ["bert", "carl", "dora"] {
-        let leaked = LeakedKey { key: provider_key(name), secret: secret(name).secret_bytes() };
-        world.send(&Message::Evidence(Evidence::Key(leaked))).unwrap();
-    }
+    ["bert", "carl", "dora"].iter().for_each(|name| world.leak(name));
     world.close_until(41);
     assert!(world.ledger.breaker().is_some());
     world.commit(&id, "dev anna", 4..8);
@@ -442,10 +440,7 @@ fn a_registered_chain_is_signed_for_under_its_own_name_and_genesis() {
 fn a_chain_whose_set_expires_while_it_waits_for_governance_starts_again() {
     let mut world = World::new(1_000_000);
     world.mine(1);
-    let id: ChainId = "dev".parse().unwrap();
-    let terms = Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 150_000 };
-    let chain = NewChain { id: id.clone(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };
-    world.govern(Action::RegisterChain(chain)).unwrap();
+    let id = registered_dev(&mut world);
     for (zero, dev) in [("anna", "dev anna"), ("bert", "dev bert")] {
         world.register_provider(&ChainId::zero(), zero);
         world.register_provider(&id, dev);
@@ -464,9 +459,7 @@ fn a_chain_whose_set_expires_while_it_waits_for_governance_starts_again() {
     };
     certified(&mut world, &["dev anna", "dev bert"], 4).unwrap();
     // Half of the power goes in the block that wants the next set: the chain waits, for longer than its set lives.
-    let key = provider_key("dev bert");
-    let leaked = LeakedKey { key, secret: secret("dev bert").secret_bytes() };
-    world.send(&Message::Evidence(Evidence::Key(leaked))).unwrap();
+    world.leak("dev bert");
     world.close();
     assert!(world.ledger.chain(&id).unwrap().paused);
     // Also when the power has come back.

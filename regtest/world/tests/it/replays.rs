@@ -3,13 +3,12 @@
 use palisade_protocol::block::MessageBytes;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::finality::commitment::Commitment;
-use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
 use palisade_protocol::governance::Action;
 use palisade_protocol::hash::sha256;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
 use palisade_world::anchored::{self, ZERO, dev, world_of};
-use palisade_world::{COVENANT, Wish, World, provider_key, secret};
+use palisade_world::{COVENANT, Wish, World, leaked_key};
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
@@ -83,10 +82,7 @@ fn what_was_found_of_one_message_says_nothing_of_another() {
     let proven = world.ledger.judge(&good).unwrap();
     assert_eq!(world.ledger.apply_proven(&bad, Some(&proven)).unwrap_err().rule(), "commitment");
     world.ledger.apply_proven(&good, Some(&proven)).unwrap();
-    let [good, bad] = [("anna", "anna"), ("bert", "anna")].map(|(name, whose)| {
-        let leaked = LeakedKey { key: provider_key(name), secret: secret(whose).secret_bytes() };
-        MessageBytes::of(&Message::Evidence(Evidence::Key(leaked)))
-    });
+    let [good, bad] = ["anna", "bert"].map(|name| MessageBytes::of(&leaked_key(name, "anna")));
     let proven = world.ledger.judge(&good).unwrap();
     assert_eq!(world.ledger.apply_proven(&bad, Some(&proven)).unwrap_err().rule(), "evidence");
     world.ledger.apply_proven(&good, Some(&proven)).unwrap();

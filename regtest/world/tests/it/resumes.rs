@@ -3,13 +3,11 @@
 use bitcoin::Amount;
 use palisade_hub::ledger::chains::Chain;
 use palisade_protocol::context::{ChainId, Terms};
-use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
-use palisade_protocol::governance::{AcceptedPower, Action, NewChain, Resume};
+use palisade_protocol::governance::{AcceptedPower, Action, Resume};
 use palisade_protocol::hash::Hash32;
-use palisade_protocol::message::Message;
 use palisade_protocol::units::{Epoch, Height};
 use palisade_world::anchored::{self, DEV, dev};
-use palisade_world::{Wish, World, provider_key, secret};
+use palisade_world::{Wish, World, provider_key};
 
 const SAT: u64 = 1_000_000;
 const EPOCH: u64 = 10;
@@ -25,8 +23,7 @@ fn world(members: &[(&str, &[u64])]) -> World {
     world.register_provider(&ChainId::zero(), "anna");
     let minimum_power_sat = SAT * members.len() as u64;
     let terms = Terms { epoch_length: EPOCH, voted_every: EPOCH, minimum_power_sat };
-    let new = NewChain { id: dev(), genesis: Hash32([5; 32]), terms, first_epoch: Epoch(0) };
-    world.govern(Action::RegisterChain(new)).unwrap();
+    world.register_chain(&dev(), terms);
     for (name, epochs) in members {
         world.register_provider(&dev(), name);
         world.active_stake(&Wish { holder: "alice", sat: SAT, providers: &["anna", name], lock: 2_000 });
@@ -37,18 +34,11 @@ fn world(members: &[(&str, &[u64])]) -> World {
     world
 }
 
-fn leak(world: &mut World, names: &[&str]) {
-    for name in names {
-        let leaked = LeakedKey { key: provider_key(name), secret: secret(name).secret_bytes() };
-        world.send(&Message::Evidence(Evidence::Key(leaked))).unwrap();
-    }
-}
-
 /// The first block of an epoch becomes final, keys get out, and the set that is wanted then is too weak.
 fn pause(world: &mut World, epoch: u64, signers: &[&str], lost: &[&str]) {
     let certificate = world.certificate(&dev(), signers, Height(epoch * EPOCH), Hash32([7; 32]));
     world.send(&certificate).unwrap();
-    leak(world, lost);
+    lost.iter().for_each(|name| world.leak(name));
     world.close();
     assert!(chain(world).paused && chain(world).newest().unwrap().0 == Epoch(epoch));
 }
@@ -86,7 +76,7 @@ fn governance_accepts_a_weaker_set_of_at_least_the_power_that_it_names_first() {
 #[test]
 fn governance_cannot_accept_a_set_of_nobody() {
     let mut world = paused();
-    leak(&mut world, &DEV[2..]);
+    DEV[2..].iter().for_each(|name| world.leak(name));
     resume(&mut world, &dev(), &[0]);
     world.close();
     assert!(chain(&world).paused);
@@ -135,7 +125,7 @@ fn a_chain_starts_again_with_more_than_two_thirds_of_what_its_members_hold_now()
     let start = world(&[("dev anna", &[1, 2, 3]), ("dev bert", &[1, 2, 3]), ("dev carl", &[1, 3])]);
     for (lost, epoch) in [(&[] as &[&str], 3), (&["dev carl"], 2)] {
         let mut world = start.clone();
-        leak(&mut world, lost);
+        lost.iter().for_each(|name| world.leak(name));
         world.mine(101);
         world.close();
         assert_eq!(chain(&world).newest().unwrap().0, Epoch(epoch), "{lost:?}");

@@ -3,12 +3,12 @@
 use super::{Pair, Row, beside, too_early, too_late};
 use palisade_protocol::context::ChainId;
 use palisade_protocol::finality::certificate::Certificate;
-use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
+use palisade_protocol::finality::evidence::Evidence;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::{Epoch, Height};
 use palisade_world::anchored::{DEV, ZERO, dev};
-use palisade_world::{World, provider_key, schnorr, secret};
+use palisade_world::{World, leaked_key, schnorr};
 
 const BLOCK: Hash32 = Hash32([7; 32]);
 
@@ -24,11 +24,6 @@ fn certificates(world: World, change: impl FnOnce(&mut Certificate)) -> Pair {
         change(certificate);
     }
     beside(world, &good, &broken)
-}
-
-fn leaked(name: &str, of: &str) -> Message {
-    let leaked = LeakedKey { key: provider_key(name), secret: secret(of).secret_bytes() };
-    Message::Evidence(Evidence::Key(leaked))
 }
 
 fn commitments(world: World, good: u64, broken: u64) -> Pair {
@@ -58,7 +53,7 @@ pub(super) const ROWS: &[Row] = &[
         world.register_provider(&ChainId::zero(), "eva");
         let message = world.commitment(&ChainId::zero(), "eva", Epoch(9));
         too_late(world, &message, |world| {
-            world.send(&leaked("eva", "eva")).expect("the key");
+            world.leak("eva");
         })
     }),
     ("certificate", |world| certificates(world, |made| made.voters[0].path[0] = Hash32::ZERO)),
@@ -104,7 +99,7 @@ pub(super) const ROWS: &[Row] = &[
         world.send(&first).expect("the first");
         too_late(world, &message, |world| {
             for name in &DEV[..2] {
-                world.send(&leaked(name, name)).expect("the key");
+                world.leak(name);
             }
             world.close();
             let paused = world.ledger.chain(&dev()).expect("registered").paused;
@@ -118,15 +113,15 @@ pub(super) const ROWS: &[Row] = &[
             world.send(&first).expect("the first");
         })
     }),
-    ("evidence", |world| beside(world, &leaked("anna", "anna"), &leaked("anna", "bert"))),
-    ("unknown-provider", |world| beside(world, &leaked("anna", "anna"), &leaked("eva", "eva"))),
+    ("evidence", |world| beside(world, &leaked_key("anna", "anna"), &leaked_key("anna", "bert"))),
+    ("unknown-provider", |world| beside(world, &leaked_key("anna", "anna"), &leaked_key("eva", "eva"))),
     ("repeated", |world| {
         let zero = ChainId::zero();
         let votes = [BLOCK, Hash32([8; 32])].map(|block| world.vote(&zero, "anna", Height(85), block));
         let evidence = Evidence::from_votes(&votes[0], &votes[1]).expect("two votes");
         let again = Message::Evidence(evidence);
         too_late(world, &again, |world| {
-            world.send(&leaked("anna", "anna")).expect("the key");
+            world.leak("anna");
         })
     }),
 ];

@@ -8,7 +8,6 @@ use palisade_protocol::bip322;
 use palisade_protocol::block::MessageBytes;
 use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::covenant::Verdict;
-use palisade_protocol::finality::evidence::{Evidence, LeakedKey};
 use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::{ExpansionConsent, Message};
@@ -17,7 +16,7 @@ use palisade_protocol::provider::ProviderRegistration;
 use palisade_protocol::registration::{RegistrationProof, StakeRegistration};
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::Epoch;
-use palisade_world::{COVENANT, Wish, World, keypair, provider_key, schnorr, secret};
+use palisade_world::{COVENANT, Wish, World, keypair, schnorr, secret};
 
 const SAT: u64 = 500_000;
 
@@ -38,11 +37,6 @@ fn provider(world: &mut World) -> ProviderRegistration {
     let message = world.provider_registration(&ChainId::zero(), "eva");
     let Message::Provider(made) = message else { panic!("another message") };
     *made
-}
-
-fn leak(world: &mut World, name: &str) {
-    let leaked = LeakedKey { key: provider_key(name), secret: secret(name).secret_bytes() };
-    world.send(&Message::Evidence(Evidence::Key(leaked))).expect("the key");
 }
 
 /// A registration beside one that is changed and not signed anew.
@@ -202,7 +196,7 @@ pub(super) const ROWS: &[Row] = &[
     }),
     ("exposed", |mut world| {
         let made = world.registration(&wish(&["anna"]));
-        too_late(world, &stake(made), |world| leak(world, "anna"))
+        too_late(world, &stake(made), |world| world.leak("anna"))
     }),
     ("stake", |world| {
         wished(world, &Wish { lock: 200, ..wish(&["anna"]) }, &Wish { lock: 199, ..wish(&["anna"]) })
