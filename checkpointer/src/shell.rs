@@ -212,6 +212,10 @@ pub(crate) trait Work {
     fn lack(&self) -> Option<Lack> {
         None
     }
+    /// Which slashings it cannot send, or not so that they are mined, if any.
+    fn stranded(&self) -> Option<String> {
+        None
+    }
     /// One look at everything.
     async fn pass(&mut self) -> Result<Pass, PassError>;
 }
@@ -227,11 +231,15 @@ async fn watch_node<W: Work>(work: &W, health: &Health) {
     }
 }
 
-/// A wallet that is too small for high fees is told before they come.
-fn watch_wallet<W: Work>(work: &W, health: &Health) {
+/// A wallet that is too small for high fees is told before they come, a slashing that does not go out at once.
+fn watch_sending<W: Work>(work: &W, health: &Health) {
     match work.lack() {
         Some(lack) => health.degrade("wallet", lack),
         None => health.recover("wallet"),
+    }
+    match work.stranded() {
+        Some(why) => health.degrade("slashings", why),
+        None => health.recover("slashings"),
     }
 }
 
@@ -258,7 +266,7 @@ async fn repeat<W: Work>(
                 met = true;
                 SEEN_BY_PASSES.iter().for_each(|part| health.recover(part));
                 watch_node(work, health).await;
-                watch_wallet(work, health);
+                watch_sending(work, health);
                 backoff = poll;
                 if pass == Pass::Idle {
                     tokio::time::sleep(poll).await;
@@ -266,7 +274,7 @@ async fn repeat<W: Work>(
             }
             Err(why) if why.is_fatal() => return Err(why.into()),
             Err(why) => {
-                watch_wallet(work, health);
+                watch_sending(work, health);
                 health.degrade(why.part(), &why);
                 tracing::warn!(part = why.part(), %why, retry_ms = backoff.as_millis() as u64, "waiting");
                 tokio::time::sleep(backoff).await;

@@ -59,6 +59,7 @@ impl Watcher {
         self.fill_purse().await?;
         let mut stuck = 0;
         self.meters.unpaid.set(0);
+        self.stranded.clear();
         for id in &open {
             stuck += i64::from(!self.step_job(id, BtcHeight(tip.height)).await?);
         }
@@ -175,6 +176,7 @@ impl Watcher {
             Ok(Sent::Alone) => {}
             Err(RpcError::Refused { message, .. }) => {
                 tracing::warn!(stake = %id, ?output, why = message, "slashing not taken, trying again");
+                self.stranded.push(format!("the node does not take {txid}, of stake {id}: {message}"));
             }
             Err(why) => return Err(why.into()),
         }
@@ -189,8 +191,10 @@ impl Watcher {
                 Err(NoChild::Rpc(why)) => return Err(why),
                 Err(NoChild::Compatible) => {}
                 Err(why) => {
+                    let txid = parent.transaction.compute_txid();
                     self.meters.unpaid.inc();
-                    tracing::warn!(txid = %parent.transaction.compute_txid(), %why, "nothing is paid for a slashing");
+                    tracing::warn!(%txid, %why, "nothing is paid for a slashing");
+                    self.stranded.push(format!("nothing is paid for {txid}: {why}"));
                 }
             }
         }

@@ -99,6 +99,8 @@ pub struct Watcher {
     pub(super) seen: BTreeSet<Txid>,
     /// Slashings that were sent since the start.
     pub(super) sent: BTreeSet<Txid>,
+    /// Why slashings did not go out, or nothing was paid for them, when the jobs were last looked at.
+    pub(super) stranded: Vec<String>,
     /// Who pays for slashings, if anybody does.
     pub(super) payer: Option<Payer>,
     /// When, and at which tip, the jobs were last looked at.
@@ -120,6 +122,10 @@ impl Work for Watcher {
 
     fn lack(&self) -> Option<Lack> {
         Self::lack(self)
+    }
+
+    fn stranded(&self) -> Option<String> {
+        Self::stranded(self)
     }
 
     async fn pass(&mut self) -> Result<Pass, PassError> {
@@ -150,6 +156,7 @@ impl Watcher {
             votes: BTreeMap::new(),
             seen: BTreeSet::new(),
             sent: BTreeSet::new(),
+            stranded: Vec::new(),
             payer,
             stepped: None,
             meters: Meters::new()?,
@@ -175,6 +182,12 @@ impl Watcher {
     pub fn lack(&self) -> Option<Lack> {
         let can_be_paid = self.ledger().params().iter().any(|params| params.profile() == Profile::Bumpable);
         self.payer.as_ref().filter(|_| can_be_paid)?.lack()
+    }
+
+    /// How many slashings are not on their way into a block, and why the first is not.
+    pub fn stranded(&self) -> Option<String> {
+        let first = self.stranded.first()?;
+        Some(format!("{} of the slashings that are due are not on their way: {first}", self.stranded.len()))
     }
 
     /// One look at everything, Bitcoin first: what the hub does comes last, and its failing is told last.

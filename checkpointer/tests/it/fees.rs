@@ -102,13 +102,18 @@ async fn a_full_mempool_strands_no_slashing_of_a_stake_or_of_an_unbonding_output
     scene.party.node.restart_with(&["-maxmempool=5"]).await.unwrap();
     scene.party.node.crowd(MARKET).await.unwrap();
     scene.key_is_out().await;
-    // Nobody pays: the node takes neither.
-    watch(&mut watcher(&scene.party, &scene.hub())).await;
+    // Nobody pays: the node takes neither, and the watcher says so.
+    let mut poor = watcher(&scene.party, &scene.hub());
+    watch(&mut poor).await;
+    let told = poor.stranded().unwrap();
+    assert!(told.starts_with("2 of the slashings that are due are not on their way: the node does not take "));
+    drop(poor);
     for tx in scene.slashings() {
         assert!(!scene.waits(&tx).await);
     }
     let mut watcher = watcher_with(&scene.party, &scene.hub(), scene.payer());
     watch(&mut watcher).await;
+    assert_eq!(watcher.stranded(), None);
     for tx in scene.slashings() {
         assert!(scene.waits(&tx).await && scene.paid_for(&tx).await.is_some());
     }

@@ -146,8 +146,10 @@ async fn a_follower_of_another_build_profile_reproduces_every_root_and_takes_no_
     let path = format!("blocks?from={height}");
     let [own, leaders] = [&url, &leader_url].map(|url| ask(url, Method::GET, &path, vec![]));
     assert_eq!(own.await.1["blocks"][0], leaders.await.1["blocks"][0]);
-    let (status, answer) = ask(&url, Method::POST, "messages", vec![1, 0, 0]).await;
-    assert_eq!((status, answer["error"]["rule"].as_str()), (403, Some("follower")));
+    for door in ["messages", "votes", "checkpoints", "timestamps"] {
+        let (status, answer) = ask(&url, Method::POST, door, vec![1, 0, 0]).await;
+        assert_eq!((status, answer["error"]["rule"].as_str()), (403, Some("follower")), "{door}");
+    }
 
     // The leader's place is taken by one that alters each block: what was replayed stays on show, with the reason.
     follower.stop().await.unwrap();

@@ -16,7 +16,7 @@ const PROVIDER: &str = "palisade-finality-provider";
 const CHECKPOINTER: &str = "palisade-checkpointer";
 
 /// Alarms of a network's programs.
-pub const OF_THE_NETWORK: [(&str, &str); 16] = [
+pub const OF_THE_NETWORK: [(&str, &str); 17] = [
     (HUB, "leader"),
     (COVENANT, "log"),
     (COVENANT, "committee"),
@@ -33,6 +33,7 @@ pub const OF_THE_NETWORK: [(&str, &str); 16] = [
     (CHECKPOINTER, "bitcoind"),
     (CHECKPOINTER, "bitcoin"),
     (CHECKPOINTER, "wallet"),
+    (CHECKPOINTER, "slashings"),
 ];
 
 /// What was rung, checked against what is said to be.
@@ -99,7 +100,12 @@ async fn each_alarm_of_a_network_rings_when_its_cause_is_there_and_not_before() 
     story.operators_mut()[1].daemons_mut().next().unwrap().start_again(None).unwrap();
 
     lies(&mut story, &mut bells).await;
+    // What the slashing pays is less than nodes relay, and in this profile nobody can pay more.
+    story.network_mut().node.restart_with(&["-minrelaytxfee=0.01"]).await.unwrap();
     story.equivocate().await.unwrap();
+    bells.ring(CHECKPOINTER, &at("checkpointer/watch"), "slashings").await;
+    story.network_mut().node.restart_with(&[]).await.unwrap();
+    until_reasons(&at("checkpointer/watch"), "the slashing goes out", |all| all.is_empty()).await;
     let guilty = story.operators_mut().iter_mut().position(|own| own.daemons_mut().next().is_none()).unwrap();
     story.operators_mut()[guilty].start().await.unwrap();
     bells.ring(PROVIDER, &voter(&names[guilty]), "keys").await;

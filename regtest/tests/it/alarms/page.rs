@@ -47,6 +47,16 @@ fn named(source: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
+fn the_page_says_what_to_do_for_each_rule_for_prometheus_and_names_no_other() {
+    let rules = include_str!("../../../../docs/operations/alerts.yml").lines();
+    let rules: BTreeSet<_> = rules.filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let table = PAGE.split("## palisade-hub").next().unwrap();
+    let named: BTreeSet<_> = table.split('`').filter(|word| word.starts_with("Palisade")).collect();
+    assert!(!rules.is_empty());
+    assert_eq!(named, rules);
+}
+
+#[test]
 fn the_page_of_alarms_has_a_section_for_each_that_rings_and_the_programs_have_no_other() {
     let of_the_hub = OF_THE_RECORD.into_iter().chain(OF_THE_START).map(|part| ("palisade-hub", part));
     let rung: BTreeSet<_> = of_the_hub.chain(OF_THE_NETWORK).chain([OF_BRANCHES, OF_ANSWERS]).collect();
