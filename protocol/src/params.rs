@@ -156,11 +156,6 @@ impl Params {
         self.document.k
     }
 
-    /// Depth at which an anchor is final.
-    pub fn w(&self) -> u32 {
-        self.document.w
-    }
-
     /// How long coins wait after an early exit.
     pub fn unbonding_time(&self) -> RelativeBlocks {
         self.document.unbonding_blocks

@@ -67,11 +67,6 @@ impl StateTree {
         self.top().root()
     }
 
-    /// Path of a leaf up to the state root: first inside its section, then from the section up.
-    pub fn path(&self, section: Section, index: usize) -> Option<(Vec<Hash32>, Vec<Hash32>)> {
-        Some((self.section(section).path(index)?, self.top().path(section as usize)?))
-    }
-
     /// Roots of all sections, in the order of their leaves.
     pub fn section_roots(&self) -> [Hash32; SECTIONS] {
         self.sections.each_ref().map(Tree::root)
