@@ -24,6 +24,7 @@ look_for_all() {
   look git git --version
   look g++ c++ --version                        # SQLite, libsecp256k1, blst and Core's interpreter are compiled
   look strace strace --version                  # faults are injected by it
+  look faketime faketime --version              # clocks are stopped by it
   look python3-venv python3 -c 'import ensurepip' # the OpenTimestamps client of the tests lives in a venv
   if ! regtest/bitcoind/provision.sh --find >/dev/null 2>&1; then
     look cmake cmake --version

@@ -31,9 +31,12 @@ pub enum PassError {
     /// Our Bitcoin node gives none.
     #[error(transparent)]
     Bitcoin(#[from] RpcError),
-    /// The hub's log is not valid.
+    /// The hub's log is not valid. A hub that tells the truth again, or another address, makes it well.
+    #[error("{0}. What was replayed before stays true, and nothing behind it is believed")]
+    Log(String),
+    /// The own copy of the log gives no state any more.
     #[error(transparent)]
-    Log(ReplicaError),
+    Copy(ReplicaError),
     /// Our own files.
     #[error(transparent)]
     Files(#[from] FileError),
@@ -86,7 +89,8 @@ impl From<ReplicaError> for PassError {
         match why {
             ReplicaError::Hub(why) => Self::Hub(why),
             ReplicaError::Store(why) => Self::Files(why.into()),
-            ReplicaError::Invalid(_) | ReplicaError::Unusable { .. } => Self::Log(why),
+            ReplicaError::Invalid(_) => Self::Log(why.to_string()),
+            ReplicaError::Unusable { .. } => Self::Copy(why),
         }
     }
 }
@@ -98,7 +102,7 @@ impl PassError {
             Self::Hub(_) | Self::OtherHub { .. } => "hub",
             Self::Bitcoin(_) => "bitcoind",
             Self::Log(_) => "log",
-            Self::Files(_) => "files",
+            Self::Files(_) | Self::Copy(_) => "files",
             Self::Apart(_) => "bitcoin",
             Self::Wallet(_) => "wallet",
         }
@@ -107,15 +111,15 @@ impl PassError {
     /// Whether the process must end: trying again cannot help, and going on could hide it.
     fn is_fatal(&self) -> bool {
         match self {
-            Self::Log(_) | Self::Files(_) | Self::OtherHub { .. } => true,
+            Self::Copy(_) | Self::Files(_) | Self::OtherHub { .. } => true,
             Self::Bitcoin(why) => matches!(why, RpcError::WrongNetwork { .. } | RpcError::OtherChain { .. }),
-            Self::Hub(_) | Self::Apart(_) | Self::Wallet(_) => false,
+            Self::Hub(_) | Self::Log(_) | Self::Apart(_) | Self::Wallet(_) => false,
         }
     }
 }
 
 /// Parts that are well when a pass has come to its end. Node and wallet are looked at besides.
-const SEEN_BY_PASSES: [&str; 2] = ["hub", "bitcoin"];
+const SEEN_BY_PASSES: [&str; 3] = ["hub", "log", "bitcoin"];
 
 /// What one look brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! The hub's HTTP API. Every door bounds and parses what comes before anything is done with it.
 
 mod anchoring;
+mod large;
 
 use crate::daemon::api::{Api, ApiError};
 use crate::daemon::serve;
@@ -9,6 +10,7 @@ use crate::view;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -36,13 +38,18 @@ use crate::votes::VoteError;
 
 /// Longest wait for a block that a request may ask for.
 const MAX_WAIT: Duration = Duration::from_secs(20);
-/// Most blocks, votes or events in one answer.
+/// Most blocks or votes in one answer.
 const PAGE: u32 = 500;
 /// Providers or stakes in one answer.
 const LISTED: usize = 1_000;
 
+/// Events that are read at a time for a listener.
+const EVENTS: u32 = 100;
+
 /// Listeners to the stream of events: each holds a connection for as long as it likes.
 static LISTENERS: Semaphore = Semaphore::const_new(128);
+/// Readers that wait for the next block. With the listeners they leave a part of all connections to those who send something.
+static WAITING: Semaphore = Semaphore::const_new(256);
 
 /// The hub behind the API, and whether it takes messages.
 #[derive(Debug, Clone)]
@@ -178,12 +185,15 @@ struct VotesQuery {
     from: Height,
 }
 
-async fn votes(State(door): State<Door>, Api(query): Api<Query<VotesQuery>>) -> Answer<Vec<String>> {
-    let ledger = door.hub.ledger();
-    let context = ledger.chain(&query.chain).ok_or_else(|| no_chain(&ledger))?.vote;
-    drop(ledger);
-    let votes = door.hub.store().votes(&context, query.from, PAGE).map_err(broken)?;
-    Ok(Json(votes.iter().map(|vote| hex::encode(vote.to_bytes())).collect()))
+async fn votes(State(door): State<Door>, Api(query): Api<Query<VotesQuery>>) -> Result<Response, ApiError> {
+    let page = move || {
+        let ledger = door.hub.ledger();
+        let context = ledger.chain(&query.chain).ok_or_else(|| no_chain(&ledger))?.vote;
+        drop(ledger);
+        let votes = door.hub.store().votes(&context, query.from, PAGE).map_err(broken)?;
+        Ok::<Vec<_>, ApiError>(votes.iter().map(|vote| hex::encode(vote.to_bytes())).collect())
+    };
+    large::page(page).await
 }
 
 #[derive(Deserialize)]
@@ -195,16 +205,28 @@ struct BlocksQuery {
     wait_ms: u64,
 }
 
-async fn blocks(State(door): State<Door>, Api(query): Api<Query<BlocksQuery>>) -> Answer<LogPage> {
-    let mut heights = door.hub.heights();
+async fn blocks(State(door): State<Door>, Api(query): Api<Query<BlocksQuery>>) -> Result<Response, ApiError> {
     let wait = Duration::from_millis(query.wait_ms).min(MAX_WAIT);
-    let there = heights.wait_for(|tip| tip.is_some_and(|tip| tip >= query.from));
-    // Nothing new in time is an empty page, not an error.
-    let _ = tokio::time::timeout(wait, there).await;
-    let from = query.from;
-    let read = tokio::task::spawn_blocking(move || door.hub.store().blocks(from, PAGE));
-    let blocks = read.await.map_err(broken)?.map_err(broken)?;
-    Ok(Json(LogPage { blocks: blocks.iter().map(|block| hex::encode(block.to_bytes())).collect() }))
+    wait_for(&door.hub, query.from, wait).await?;
+    let page = move || {
+        let blocks = door.hub.store().block_bytes(query.from, PAGE).map_err(broken)?;
+        Ok::<_, ApiError>(LogPage { blocks: blocks.iter().map(hex::encode).collect() })
+    };
+    large::page(page).await
+}
+
+/// Waits for a block. None in time is no error: what is asked for is then empty.
+async fn wait_for(hub: &Hub, height: Height, wait: Duration) -> Result<(), ApiError> {
+    let mut heights = hub.heights();
+    let there = |tip: &Option<Height>| tip.is_some_and(|tip| tip >= height);
+    let is_there = there(&heights.borrow_and_update());
+    if is_there || wait.is_zero() {
+        return Ok(());
+    }
+    let many = |_| busy("too many wait for the next block already: ask without `wait_ms`, or try again");
+    let _seat = WAITING.try_acquire().map_err(many)?;
+    let _ = tokio::time::timeout(wait, heights.wait_for(there)).await;
+    Ok(())
 }
 
 #[derive(Deserialize)]
@@ -238,7 +260,7 @@ async fn events(
         let mut heights = door.hub.heights();
         while !sender.is_closed() {
             heights.mark_unchanged();
-            let Ok(page) = door.hub.store().events(cursor, PAGE) else { return };
+            let Ok(page) = door.hub.store().events(cursor, EVENTS) else { return };
             let done = page.is_empty();
             for (seq, height, event) in page {
                 cursor = seq;
@@ -293,17 +315,27 @@ struct PageQuery {
     offset: usize,
 }
 
-async fn providers(State(door): State<Door>, Api(query): Api<Query<PageQuery>>) -> Json<Value> {
-    let ledger = door.hub.ledger();
-    let all = ledger.providers();
-    let page: Vec<_> = all.iter().skip(query.offset).take(LISTED).map(view::provider).collect();
-    Json(json!({ "offset": query.offset, "total": all.len(), "providers": page }))
+async fn providers(
+    State(door): State<Door>,
+    Api(query): Api<Query<PageQuery>>,
+) -> Result<Response, ApiError> {
+    let page = move || {
+        let ledger = door.hub.ledger();
+        let all = ledger.providers();
+        let page: Vec<_> = all.iter().skip(query.offset).take(LISTED).map(view::provider).collect();
+        Ok::<_, ApiError>(json!({ "offset": query.offset, "total": all.len(), "providers": page }))
+    };
+    large::page(page).await
 }
 
-async fn stakes(State(door): State<Door>, Api(query): Api<Query<PageQuery>>) -> Json<Value> {
-    let ledger = door.hub.ledger();
-    let page: Vec<_> = ledger.stakes().iter().skip(query.offset).take(LISTED).map(view::stake).collect();
-    Json(json!({ "offset": query.offset, "total": ledger.stakes().len(), "stakes": page }))
+async fn stakes(State(door): State<Door>, Api(query): Api<Query<PageQuery>>) -> Result<Response, ApiError> {
+    let page = move || {
+        let ledger = door.hub.ledger();
+        let all = ledger.stakes();
+        let page: Vec<_> = all.iter().skip(query.offset).take(LISTED).map(view::stake).collect();
+        Ok::<_, ApiError>(json!({ "offset": query.offset, "total": all.len(), "stakes": page }))
+    };
+    large::page(page).await
 }
 
 async fn stake(State(door): State<Door>, Api(path): Api<Path<StakeId>>) -> Answer<Value> {

@@ -84,7 +84,7 @@ pub fn run(config_file: &Path, to: &Path) -> Result<HubBackup, Failure> {
         backup.file(key, KEY)?;
     }
     let saved = backup.finish(CONFIG, &text)?;
-    let forgets = config.follow.is_none() && config.followers.is_empty();
+    let forgets = config.follow.is_none() && config.followers().is_empty();
     Ok(HubBackup { bytes: saved.bytes(), saved, blocks, height, forgets })
 }
 

@@ -24,7 +24,7 @@ use std::convert::Infallible;
 use std::num::NonZero;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Most messages of a block.
 const BLOCK: Bounds = Bounds { items: 2_000, bytes: 16 << 20 };
@@ -42,12 +42,35 @@ const VOTES: Bounds = Bounds { items: 250, bytes: usize::MAX };
 const JUDGED: usize = 16;
 /// Most votes that wait.
 const WAITING_VOTES: Bounds = Bounds { items: 10_000, bytes: 64 << 20 };
+/// Most shares of checkpoints that wait: each costs a pairing.
+const WAITING_SHARES: Bounds = Bounds { items: 500, bytes: usize::MAX };
+const ONE: Bounds = Bounds { items: 1, bytes: usize::MAX };
 
 /// What became of a message: where it is, or why not.
 pub type Answer = Result<(Hash32, Height), Rejected>;
 
 type VoteAnswer = Result<(), VoteError>;
 type VoteDoor = oneshot::Sender<VoteAnswer>;
+type ShareAnswer = Result<(), ShareError>;
+
+/// Works whenever something came, always in one thread: who looks from outside at what it does to the disk sees one order.
+async fn at_one_desk<F: Future<Output = ()>>(
+    came: impl Fn() -> F,
+    work: impl Fn() + Clone + Send + 'static,
+) -> Infallible {
+    loop {
+        let ((order, mut orders), work) = (mpsc::channel(1), work.clone());
+        let desk = tokio::task::spawn_blocking(move || {
+            while let Some(()) = orders.blocking_recv() {
+                work();
+            }
+        });
+        while order.send(came().await).await.is_ok() {}
+        if let Err(why) = desk.await {
+            tracing::error!(%why, "what came was not judged to its end");
+        }
+    }
+}
 
 fn reply(door: VoteDoor, answer: VoteAnswer) {
     // Whoever hung up sends the vote again.
@@ -61,6 +84,7 @@ pub struct Hub {
     messages: Mempool,
     digests: Queue<Hash32, Height>,
     votes: Queue<Vote, VoteAnswer>,
+    shares: Queue<CheckpointShare, ShareAnswer>,
     tally: Mutex<VoteBook>,
     height: watch::Sender<Option<Height>>,
 }
@@ -81,6 +105,7 @@ impl Hub {
             messages: Mempool::new(WAITING),
             digests: Queue::new(WAITING_DIGESTS),
             votes: Queue::new(WAITING_VOTES),
+            shares: Queue::new(WAITING_SHARES),
             tally: Mutex::default(),
             height,
         })
@@ -106,21 +131,13 @@ impl Hub {
         self.messages.put(bytes)
     }
 
-    /// Judges what comes, messages and votes, for as long as it is polled. Nothing else does.
+    /// Judges what comes, messages, votes and shares, for as long as it is polled. Nothing else does.
     pub async fn judge(self: Arc<Self>) -> Infallible {
+        let [messages, votes, shares] = [self.clone(), self.clone(), self.clone()];
         tokio::select! {
-            never = self.clone().judge_messages() => match never {},
-            never = self.count_votes() => match never {},
-        }
-    }
-
-    async fn judge_messages(self: Arc<Self>) -> Infallible {
-        loop {
-            self.messages.came().await;
-            let hub = self.clone();
-            if let Err(why) = tokio::task::spawn_blocking(move || hub.judge_waiting_messages()).await {
-                tracing::error!(%why, "messages were not judged");
-            }
+            never = at_one_desk(|| self.messages.came(), move || messages.judge_waiting_messages()) => match never {},
+            never = at_one_desk(|| self.votes.came(), move || votes.count_waiting_votes()) => match never {},
+            never = at_one_desk(|| self.shares.came(), move || shares.judge_waiting_shares()) => match never {},
         }
     }
 
@@ -160,31 +177,21 @@ impl Hub {
         self.votes.put(vote, size)
     }
 
-    async fn count_votes(self: Arc<Self>) -> Infallible {
-        loop {
-            self.votes.came().await;
-            let hub = self.clone();
-            if let Err(why) = tokio::task::spawn_blocking(move || hub.count_waiting_votes()).await {
-                tracing::error!(%why, "votes were not counted");
-            }
-        }
-    }
-
     /// Judges the votes that wait, keeps the good ones on disk and counts them, until none waits. While some are being written,
     /// the next are judged; all that are judged by then are written at once, for it is the disk's flush that takes time.
     pub fn count_waiting_votes(&self) {
         std::thread::scope(|scope| {
             let (judged, to_count) = sync_channel::<Vec<_>>(JUDGED);
             scope.spawn(move || {
-                while let Ok(first) = to_count.recv() {
-                    self.keep_and_count(first.into_iter().chain(to_count.try_iter().flatten()).collect());
+                loop {
+                    let waiting = self.votes.take(VOTES);
+                    if waiting.is_empty() || judged.send(self.judge_votes(waiting)).is_err() {
+                        return;
+                    }
                 }
             });
-            loop {
-                let waiting = self.votes.take(VOTES);
-                if waiting.is_empty() || judged.send(self.judge_votes(waiting)).is_err() {
-                    return drop(judged);
-                }
+            while let Ok(first) = to_count.recv() {
+                self.keep_and_count(first.into_iter().chain(to_count.try_iter().flatten()).collect());
             }
         });
     }
@@ -237,10 +244,20 @@ impl Hub {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Judges a share of a checkpoint and keeps it on disk. The ledger is free while the pairing is computed.
-    pub fn checkpoint(&self, share: &CheckpointShare) -> Result<(), ShareError> {
-        let signer = checkpoints::signer(share, &self.ledger(), &self.store)?;
-        checkpoints::keep(share, &signer, &self.store)
+    /// Queues a share of a checkpoint to be judged; the answer comes when a good one is on disk.
+    pub fn share(&self, share: CheckpointShare) -> Result<oneshot::Receiver<ShareAnswer>, Full> {
+        self.shares.put(share, size_of::<CheckpointShare>())
+    }
+
+    /// Judges the shares that wait, one by one, and keeps the good ones on disk. The ledger is free while a pairing is computed.
+    pub fn judge_waiting_shares(&self) {
+        while let Some(waiting) = self.shares.take(ONE).pop() {
+            let (share, door) = waiting.split();
+            let signer = checkpoints::signer(&share, &self.ledger(), &self.store);
+            let kept = signer.and_then(|signer| checkpoints::keep(&share, &signer, &self.store));
+            // Whoever hung up sends the share again.
+            let _ = door.send(kept);
+        }
     }
 
     /// Makes one block of what waits, signs it, keeps it, and only then answers. On an error the state in memory is ahead

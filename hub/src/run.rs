@@ -15,14 +15,14 @@ use crate::daemon::shutdown::Shutdown;
 use crate::digests;
 use crate::engine::Hub;
 use crate::learning;
-use crate::ledger::{Event, Ledger};
+use crate::ledger::{Event, Ledger, Trip};
 use crate::replica::{Replica, ReplicaError};
 use anyhow::{Context as _, ensure};
 use bitcoin::secp256k1::{Keypair, SECP256K1};
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::keys::HubKey;
 use palisade_protocol::units::Height;
-use prometheus::{IntCounter, IntGauge};
+use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts};
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     let role = match &config.follow {
         Some(leader) => Role::Follower(HubClient::new(leader.url().clone())),
         None => {
-            let followers = config.followers.iter().map(|follower| HubClient::new(follower.url().clone()));
+            let followers = config.followers().iter().map(|follower| HubClient::new(follower.url().clone()));
             Role::Maker(Arc::new(open_key(&config, &genesis)?), followers.collect())
         }
     };
@@ -103,7 +103,7 @@ enum Role {
 struct Meters {
     height: IntGauge,
     btc_height: IntGauge,
-    tripped: IntGauge,
+    tripped: IntGaugeVec,
     unanchored: IntGauge,
     breached: IntGauge,
     events: IntCounter,
@@ -115,7 +115,10 @@ impl Meters {
         let meters = Self {
             height: IntGauge::new("height", "Height of the newest hub block.")?,
             btc_height: IntGauge::new("btc_height", "Height of Bitcoin's tip as the ledger knows it.")?,
-            tripped: IntGauge::new("breaker_tripped", "1 while the circuit breaker is tripped.")?,
+            tripped: IntGaugeVec::new(
+                Opts::new("breaker_tripped", "1 while the circuit breaker is tripped, by why it is."),
+                &["why"],
+            )?,
             unanchored: IntGauge::new("blocks_without_anchor", "Bitcoin blocks since the newest anchor.")?,
             breached: IntGauge::new("breached_stakes", "Stakes that the covenant let go against its rules.")?,
             events: IntCounter::new("events_total", "Changes recorded since the process started.")?,
@@ -135,7 +138,10 @@ impl Meters {
         let ledger = hub.ledger();
         self.height.set(ledger.tip().map_or(0, |(height, _)| height.0 as i64));
         self.btc_height.set(ledger.btc_height().0.into());
-        self.tripped.set(ledger.breaker().is_some().into());
+        let why = ledger.breaker().map(Trip::why);
+        for word in Trip::WHYS {
+            self.tripped.with_label_values(&[word]).set((why == Some(word)).into());
+        }
         self.events.inc_by(events as u64);
         match ledger.breaker() {
             Some(trip) => self.health.degrade("breaker", trip),

@@ -84,8 +84,8 @@ const DOUBLE_VOTES: &str = "
     CROSS JOIN vote AS one USING (context, height, voter)
     WHERE other.second = 1 AND one.second = 0";
 
-/// Bytes of blocks after which a page ends: what is answered at once, and read by others at once, stays small.
-const PAGE_BYTES: usize = 8 << 20;
+/// Most bytes of a page of several blocks: what is answered at once, and read by others at once, stays small.
+const PAGE_BYTES: usize = 1 << 20;
 
 /// Why the log cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -187,17 +187,23 @@ impl Store {
 
     /// Blocks from a height on, at most `limit`; fewer when they are large, but never none while there is one.
     pub fn blocks(&self, from: Height, limit: u32) -> Result<Vec<Block>, StoreError> {
+        self.block_bytes(from, limit)?.iter().map(|bytes| Ok(Block::from_bytes(bytes)?)).collect()
+    }
+
+    /// The bytes of the same.
+    pub fn block_bytes(&self, from: Height, limit: u32) -> Result<Vec<Vec<u8>>, StoreError> {
         let connection = self.read();
         let mut statement = connection
             .prepare_cached("SELECT bytes FROM block WHERE height >= ?1 ORDER BY height LIMIT ?2")?;
         let mut rows = statement.query(params![number(from.0), limit])?;
         let (mut blocks, mut size) = (Vec::new(), 0);
-        while size < PAGE_BYTES
-            && let Some(row) = rows.next()?
-        {
-            let bytes: Vec<u8> = row.get(0)?;
+        while let Some(row) = rows.next()? {
+            let bytes = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
             size += bytes.len();
-            blocks.push(Block::from_bytes(&bytes)?);
+            if size > PAGE_BYTES && !blocks.is_empty() {
+                break;
+            }
+            blocks.push(bytes.to_vec());
         }
         Ok(blocks)
     }

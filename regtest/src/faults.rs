@@ -4,6 +4,7 @@
 //! docs/operations/faults.md.
 
 pub mod checks;
+pub mod clock;
 pub mod field;
 pub mod link;
 pub mod plan;

@@ -39,6 +39,7 @@ pub struct Meters {
     lag: IntGauge,
     told: IntGauge,
     sent: IntCounter,
+    repeated: IntCounter,
     refused: IntCounter,
 }
 
@@ -48,6 +49,7 @@ impl Meters {
             lag: IntGauge::new("report_lag_blocks", "Bitcoin blocks of our node that are not told yet.")?,
             told: IntGauge::new("report_told_height", "Bitcoin height up to which everything is told.")?,
             sent: IntCounter::new("report_messages_total", "Messages that the hub took.")?,
+            repeated: IntCounter::new("report_repeated_total", "Messages that the hub's log had already.")?,
             refused: IntCounter::new("report_refused_total", "Messages that the hub refused for good.")?,
         })
     }
@@ -345,7 +347,10 @@ impl Reporter {
                 Ok(Some(receipt.height))
             }
             // Somebody else told it first; the log has it.
-            Err(why) if why.rule() == Some("repeated") => Ok(None),
+            Err(why) if why.rule() == Some("repeated") => {
+                self.meters.repeated.inc();
+                Ok(None)
+            }
             // The same, or the ledger's chain has moved: whether it moved shows in the log.
             Err(why @ HubError::Refused { .. }) if matches!(message, Message::Headers(_)) => {
                 tracing::debug!(%why, "headers");

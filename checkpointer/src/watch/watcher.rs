@@ -234,13 +234,13 @@ impl Watcher {
     /// Follows the log, looks at votes, and tells the hub what it does not know. Bounded in time.
     async fn visit_hub(&mut self) -> Result<Pass, PassError> {
         if let Some(why) = &self.distrust {
-            return Err(HubError::Malformed(format!("its log is not valid: {why}")).into());
+            return Err(PassError::Log(why.clone()));
         }
         let before = self.ledger().next_height();
         let visit = async {
             match self.replica.catch_up(&self.hub).await {
                 // What follows from the valid part goes on.
-                Err(ReplicaError::Invalid(why)) => self.distrust = Some(why.to_string()),
+                Err(why @ ReplicaError::Invalid(_)) => self.distrust = Some(why.to_string()),
                 followed => followed?,
             }
             self.tell_keys().await?;

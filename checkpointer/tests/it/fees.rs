@@ -106,7 +106,9 @@ async fn a_full_mempool_strands_no_slashing_of_a_stake_or_of_an_unbonding_output
     let mut poor = watcher(&scene.party, &scene.hub());
     watch(&mut poor).await;
     let told = poor.stranded().unwrap();
-    assert!(told.starts_with("2 of the slashings that are due are not on their way: the node does not take "));
+    assert!(
+        told.starts_with("2 of the slashings that are due are not on their way: the node does not take ")
+    );
     drop(poor);
     for tx in scene.slashings() {
         assert!(!scene.waits(&tx).await);

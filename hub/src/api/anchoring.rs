@@ -1,7 +1,7 @@
 //! Doors around anchors: shares of checkpoints, timestamps, proofs from files.
 
 use super::{
-    Answer, Door, broken, busy, no_chain, no_set, not_found, only_makers, refused, stopping, unreadable,
+    Answer, Door, broken, large, no_chain, no_set, not_found, only_makers, refused, stopping, unreadable,
 };
 use crate::checkpoints::{self, ShareError};
 use crate::client::BatchDigests;
@@ -13,6 +13,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use axum::response::Response;
 use palisade_protocol::checkpoint::CheckpointShare;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::ChainId;
@@ -20,29 +21,6 @@ use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::{Epoch, Height};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
-
-/// Files that are made at a time: making one costs much and asking for one nothing.
-static MAKERS: Semaphore = Semaphore::const_new(2);
-
-/// Shares that are judged at a time: each costs a pairing. The others wait in the order in which they came.
-static JUDGES: Semaphore = Semaphore::const_new(1);
-
-/// Makes a file in a thread of its own, unless too many are being made.
-async fn make<E: Into<ApiError> + Send + 'static>(
-    file: impl FnOnce() -> Result<Vec<u8>, E> + Send + 'static,
-) -> Result<Octets, ApiError> {
-    // The permit goes along: a client that hangs up does not make room while its file is still being made.
-    let permit =
-        MAKERS.try_acquire().map_err(|_| busy("other files are being made: try again in a moment"))?;
-    let work = move || {
-        let made = file();
-        drop(permit);
-        made
-    };
-    let made = tokio::task::spawn_blocking(work).await.map_err(broken)?;
-    Ok(octets(made.map_err(Into::into)?))
-}
 
 type Octets = ([(&'static str, &'static str); 1], Vec<u8>);
 
@@ -53,23 +31,22 @@ fn octets(bytes: Vec<u8>) -> Octets {
 pub(super) async fn share(State(door): State<Door>, Api(body): Api<Bytes>) -> Answer<Value> {
     only_makers(&door)?;
     let share = CheckpointShare::from_bytes(&body).map_err(|why| unreadable("share of a checkpoint", why))?;
-    let turn = JUDGES.acquire().await.map_err(broken)?;
-    let judge = move || {
-        let kept = door.hub.checkpoint(&share);
-        // It goes along: a client that hangs up makes no room while its share is being judged.
-        drop(turn);
-        kept
-    };
-    tokio::task::spawn_blocking(judge).await.map_err(broken)??;
+    door.hub.share(share)?.await.map_err(|_| stopping())??;
     Ok(Json(json!({ "kept": true })))
 }
 
-pub(super) async fn checkpoint(State(door): State<Door>, Api(path): Api<Path<u64>>) -> Answer<Value> {
+pub(super) async fn checkpoint(
+    State(door): State<Door>,
+    Api(path): Api<Path<u64>>,
+) -> Result<Response, ApiError> {
     let epoch = Epoch(path.0);
-    let ledger = door.hub.ledger();
-    let shares = checkpoints::add_up(epoch, &ledger, door.hub.store()).map_err(broken)?;
-    let zero = ledger.chains().first().ok_or_else(|| no_chain(&ledger))?;
-    Ok(Json(view::checkpoint(&ledger, epoch, &shares.ok_or_else(|| no_set(zero))?)))
+    let page = move || {
+        let ledger = door.hub.ledger();
+        let shares = checkpoints::add_up(epoch, &ledger, door.hub.store()).map_err(broken)?;
+        let zero = ledger.chains().first().ok_or_else(|| no_chain(&ledger))?;
+        Ok::<_, ApiError>(view::checkpoint(&ledger, epoch, &shares.ok_or_else(|| no_set(zero))?))
+    };
+    large::page(page).await
 }
 
 #[derive(Deserialize)]
@@ -126,13 +103,16 @@ impl From<NoFile> for ApiError {
     }
 }
 
-pub(super) async fn ots(State(door): State<Door>, Api(path): Api<Path<Hash32>>) -> Result<Octets, ApiError> {
+pub(super) async fn ots(
+    State(door): State<Door>,
+    Api(path): Api<Path<Hash32>>,
+) -> Result<Response, ApiError> {
     let read = move || {
         let found = door.hub.store().find_digest(&path.0)?.ok_or(NoFile::Unknown)?;
         let plan = timestamps::plan(path.0, found, &door.hub.ledger())?;
         Ok::<_, NoFile>(plan.fill(door.hub.store())?.serialize())
     };
-    make(read).await
+    large::file(read).await
 }
 
 impl From<NoProof> for ApiError {
@@ -168,11 +148,11 @@ pub(super) async fn root(
 pub(super) async fn proof(
     State(door): State<Door>,
     Api(path): Api<Path<(ChainId, u64)>>,
-) -> Result<Octets, ApiError> {
+) -> Result<Response, ApiError> {
     let Path((chain, height)) = path;
     let read = move || {
         let plan = proofs::plan(&door.hub.ledger(), &chain, Height(height))?;
         Ok::<_, NoProof>(plan.fill(door.hub.store())?.to_bytes())
     };
-    make(read).await
+    large::file(read).await
 }

@@ -46,10 +46,16 @@ struct Crowd {
     head_time: Duration,
     /// Longest time that bytes may lie here because the client does not take them.
     stall_time: Duration,
+    /// Most bytes of a connection that lie here, come in or to go out.
+    buffer: usize,
 }
 
-const CROWD: Crowd =
-    Crowd { connections: 512, head_time: Duration::from_secs(10), stall_time: Duration::from_secs(20) };
+const CROWD: Crowd = Crowd {
+    connections: 512,
+    head_time: Duration::from_secs(10),
+    stall_time: Duration::from_secs(20),
+    buffer: 64 << 10,
+};
 /// The part of `/health` that a start is.
 pub const STARTING: &str = "start";
 /// Pause when the system has no room for another connection.
@@ -228,7 +234,7 @@ impl Server {
     async fn serve(self, router: Router, shutdown: &Shutdown, crowd: Crowd) {
         let (seats, open) = (Arc::new(Semaphore::new(crowd.connections)), GracefulShutdown::new());
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(crowd.head_time);
+        http.timer(TokioTimer::new()).header_read_timeout(crowd.head_time).max_buf_size(crowd.buffer);
         while let Some((stream, seat)) = self.next(&seats, shutdown).await {
             // The system closes a connection whose client does not read.
             if let Err(why) = SockRef::from(&stream).set_tcp_user_timeout(Some(crowd.stall_time)) {

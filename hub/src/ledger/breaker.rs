@@ -33,6 +33,19 @@ pub enum Trip {
     },
 }
 
+impl Trip {
+    /// One word for each reason, for those that count.
+    pub const WHYS: [&str; 2] = ["rollback", "set"];
+
+    /// The word for this one.
+    pub fn why(&self) -> &'static str {
+        match self {
+            Self::DeepRollback { .. } => "rollback",
+            Self::ShrinkingSet { .. } => "set",
+        }
+    }
+}
+
 /// These words are state, in the form that docs/protocol.md, section 8.3, gives them: a change of them changes roots.
 impl fmt::Display for Trip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -177,6 +177,24 @@ impl Network {
         self.run("palisade-covenant", &["run"], &config, &address).await
     }
 
+    /// Starts a hub that follows the network's, as the guide has it. Gives its URL, which stays.
+    pub async fn run_follower(&mut self) -> anyhow::Result<String> {
+        let dir = self.dir.join("follower");
+        std::fs::create_dir(&dir)?;
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let config = format!(
+            "network = \"regtest\"\ndata_dir = {:?}\ngenesis_file = {:?}\n[listen]\naddress = {address:?}\naddress_file = {:?}\n\
+             [follow]\nurl = {:?}\n",
+            dir.join("data"),
+            self.genesis(),
+            dir.join("follower.address"),
+            self.hub_url
+        );
+        std::fs::write(dir.join("follower.toml"), config)?;
+        self.run("palisade-hub", &["run"], "follower/follower.toml", "follower/follower.address").await?;
+        Ok(format!("http://{address}"))
+    }
+
     /// Kills a daemon, named by the place of its address without the ending.
     pub async fn kill(&mut self, name: &str) -> anyhow::Result<()> {
         self.daemon(name)?.kill().await

@@ -8,7 +8,7 @@ use super::link::{Cut, Link};
 use super::plan::{Act, Fault};
 use super::points::Part;
 use super::strace::Injection;
-use super::{strace, torn};
+use super::{clock, strace, torn};
 use crate::demo::network::edit;
 use crate::demo::operators::Operator;
 use crate::demo::story::Story;
@@ -26,6 +26,8 @@ use tokio::task::JoinHandle;
 const SIGKILL: i32 = 9;
 /// How long a part whose disk takes nothing any more is left alone before somebody comes and starts it again.
 const LEFT_ALONE: Duration = Duration::from_secs(2);
+/// So often a part makes something durable after a fault, and has shown that it works on.
+const WORKS_ON: usize = 5;
 
 /// The network, and what is to happen to it.
 pub struct Field {
@@ -43,8 +45,11 @@ struct Armed {
     fault: Fault,
     trace: PathBuf,
     came: Option<Duration>,
-    /// What a power cut did.
-    torn: Option<String>,
+    /// What power cuts did.
+    torn: Vec<String>,
+    /// It was killed, and is to be killed once more while it recovers.
+    recovering: bool,
+    came_again: Option<Duration>,
     /// Somebody started the part again, without the fault.
     over: bool,
     trap: Option<JoinHandle<()>>,
@@ -58,8 +63,47 @@ pub struct Outcome {
     pub fault: Fault,
     /// After how long it came, if it did.
     pub came: Option<Duration>,
-    /// What a power cut did to a file.
-    pub torn: Option<String>,
+    /// The same of the second kill.
+    pub came_again: Option<Duration>,
+    /// What power cuts did to files.
+    pub torn: Vec<String>,
+}
+
+impl Outcome {
+    /// Whether all of it came: otherwise it shows nothing about what did not.
+    pub fn is_complete(&self) -> bool {
+        match self.fault.act {
+            Act::Kill { torn, again, .. } => {
+                let cut = torn.is_none() || !self.torn.is_empty();
+                self.came.is_some() && cut && (again.is_none() || self.came_again.is_some())
+            }
+            _ => self.came.is_some(),
+        }
+    }
+}
+
+impl Armed {
+    fn traced(&self) -> anyhow::Result<String> {
+        // Before the part has begun there is none.
+        Ok(std::fs::read_to_string(&self.trace).unwrap_or_default())
+    }
+
+    /// The words of the trace by which the fault has come.
+    fn mark(&self) -> anyhow::Result<&'static str> {
+        Ok(self.fault.injection().context("a fault that strace injects")?.mark())
+    }
+
+    /// Whether the part has made something durable since a fault that does not end it; others need not.
+    fn works_on(&self) -> anyhow::Result<bool> {
+        let passes = matches!(self.fault.act, Act::Fail { lasting: false, .. } | Act::Stop(_));
+        if !passes || self.over || self.came.is_none() || self.fault.part == Part::Bitcoind {
+            return Ok(true);
+        }
+        let (traced, mark) = (self.traced()?, self.mark()?);
+        let since = traced.lines().skip_while(|line| !line.contains(mark)).skip(1);
+        let durable = since.filter(|line| !line.contains(mark)).filter_map(strace::begun);
+        Ok(durable.filter(|(_, call, _)| ["fsync", "fdatasync"].contains(call)).count() >= WORKS_ON)
+    }
 }
 
 impl Drop for Armed {
@@ -82,9 +126,10 @@ impl Field {
     /// What came of each fault.
     pub fn outcomes(&self) -> Vec<Outcome> {
         let all = self.armed.iter();
-        all.map(|Armed { fault, came, torn, .. }| Outcome {
+        all.map(|Armed { fault, came, came_again, torn, .. }| Outcome {
             fault: fault.clone(),
             came: *came,
+            came_again: *came_again,
             torn: torn.clone(),
         })
         .collect()
@@ -98,7 +143,9 @@ impl Field {
                 fault: fault.clone(),
                 trace,
                 came: None,
-                torn: None,
+                torn: Vec::new(),
+                recovering: false,
+                came_again: None,
                 over: false,
                 trap: None,
                 link: None,
@@ -113,6 +160,10 @@ impl Field {
                     let wrapper = strace::injecting(&armed.trace, &fault.call, fault.nth, what);
                     let process = self.start_again_under(part, &wrapper).await?;
                     armed.trap = process.and_then(|process| trap(process, act, what, armed.trace.clone()));
+                }
+                (None, Act::Clock) => {
+                    self.start_again_under(part, &clock::standing_still()?).await?;
+                    (armed.came, armed.over) = (Some(self.began.elapsed()), true);
                 }
                 (None, _) => bail!("{fault} cannot be armed"),
             }
@@ -175,36 +226,62 @@ impl Field {
         let Fault { part, act, .. } = self.armed[index].fault;
         let ended = self.ended(part)?;
         let armed = &mut self.armed[index];
-        let mark = armed.fault.injection().context("a fault that strace injects")?.mark();
-        let traced = std::fs::read_to_string(&armed.trace).unwrap_or_default();
-        if armed.came.is_none() && traced.contains(mark) {
-            armed.came = Some(self.began.elapsed());
+        let now = self.began.elapsed();
+        if armed.came.is_none() && armed.traced()?.contains(armed.mark()?) {
+            armed.came = Some(now);
         }
-        let (came, now) = (armed.came, self.began.elapsed());
         let Some(status) = ended else {
             let lasts = matches!(act, Act::Fail { lasting: true, .. });
-            let left = came.is_some_and(|came| now > came + LEFT_ALONE);
+            let left = armed.came.is_some_and(|came| now > came + LEFT_ALONE);
             return if lasts && left { self.relieve(index).await } else { Ok(()) };
         };
-        ensure!(came.is_some(), "{part} ended with {status} before its fault came");
+        ensure!(armed.came.is_some(), "{part} ended with {status} before its fault came");
         match act {
-            Act::Kill { torn, .. } => {
-                ensure!(
-                    status.signal() == Some(SIGKILL),
-                    "{part} ended with {status} instead of by the kill"
-                );
-                if let Some(dice) = torn {
-                    let (mut dice, below) = (StdRng::seed_from_u64(dice), &self.story.network().dir);
-                    self.armed[index].torn = torn::tear(&self.armed[index].trace, below, &mut dice)?;
-                }
-            }
+            Act::Kill { .. } => return self.killed(index, status).await,
             Act::Fail { errno, .. } => self.ended_clearly(part, status, errno)?,
-            Act::Stop(_) | Act::Link(_) => {
+            Act::Stop(_) | Act::Clock | Act::Link(_) => {
                 bail!("{part} ended with {status} at a fault that should not end it")
             }
         }
         self.armed[index].over = true;
         self.start(part).await
+    }
+
+    /// Tears what a power cut tears, and starts the part again: as it is, or to be killed once more.
+    async fn killed(&mut self, index: usize, status: ExitStatus) -> anyhow::Result<()> {
+        let armed = &mut self.armed[index];
+        let part = armed.fault.part;
+        ensure!(status.signal() == Some(SIGKILL), "{part} ended with {status} instead of by the kill");
+        let Act::Kill { torn, again, .. } = armed.fault.act else { bail!("{} kills nobody", armed.fault) };
+        if let Some(dice) = torn {
+            let mut dice = StdRng::seed_from_u64(dice.wrapping_add(u64::from(armed.recovering)));
+            armed.torn.extend(torn::tear(&armed.trace, &self.story.network().dir, &mut dice)?);
+        }
+        match again.filter(|_| !armed.recovering) {
+            Some(nth) => {
+                armed.recovering = true;
+                armed.trace.set_extension("again.strace");
+                let wrapper = strace::injecting(&armed.trace, part.writes(), nth, Injection::KillBefore);
+                self.spawn_under(part, &wrapper).map(|_| ())
+            }
+            None => {
+                armed.came_again = armed.recovering.then(|| self.began.elapsed());
+                armed.over = true;
+                self.start(part).await
+            }
+        }
+    }
+
+    /// Waits until those whose faults end nobody work on: an error that was answered must not leave a part that only seems to.
+    async fn all_work_on(&mut self) -> anyhow::Result<()> {
+        for index in 0..self.armed.len() {
+            let waiting = Waiting::until(format!("work goes on after: {}", self.armed[index].fault));
+            while !self.armed[index].works_on()? {
+                waiting.check("no call that makes anything durable")?;
+                self.pause().await?;
+            }
+        }
+        Ok(())
     }
 
     /// A part whose disk is full goes on or says clearly why it ends. What bitcoind does is not ours to judge.
@@ -236,8 +313,9 @@ impl Field {
     /// Starts everything again, without faults: what waits for a fault, too. All are killed but the signers, whom their operators
     /// ask to stop: not all of them may sit epochs out at once.
     pub async fn start_all_again(&mut self) -> anyhow::Result<()> {
+        self.all_work_on().await?;
         self.armed.iter_mut().for_each(|armed| armed.over = true);
-        let mut parts = vec![Part::Bitcoind, Part::Hub];
+        let mut parts = vec![Part::Bitcoind, Part::Hub, Part::Follower];
         parts.extend((0..crate::demo::network::COVENANT.0).map(Part::Covenant));
         parts.extend([Part::Report, Part::Watch, Part::Anchor]);
         // The culprit runs no more.
@@ -302,17 +380,22 @@ impl Field {
         part: Part,
         wrapper: &[std::ffi::OsString],
     ) -> anyhow::Result<Option<u32>> {
-        if part != Part::Bitcoind {
-            let daemon = self.daemon(part)?;
-            daemon.end().await?;
-            let address = daemon.log().with_extension("address");
-            daemon.start_again_under(wrapper, Some(&address))?;
-            return Ok(daemon.process_id());
+        match part {
+            Part::Bitcoind => self.story.network_mut().node.stop().await?,
+            part => self.daemon(part)?.end().await?,
         }
-        // Nobody waits for it to answer: its fault may come before.
-        let node = &mut self.story.network_mut().node;
-        node.stop().await?;
-        Ok(Some(node.spawn_under(wrapper)?))
+        self.spawn_under(part, wrapper)
+    }
+
+    /// Starts a part that has ended by another command. Nobody waits for it to answer: its fault may come before.
+    fn spawn_under(&mut self, part: Part, wrapper: &[std::ffi::OsString]) -> anyhow::Result<Option<u32>> {
+        if part == Part::Bitcoind {
+            return Ok(Some(self.story.network_mut().node.spawn_under(wrapper)?));
+        }
+        let daemon = self.daemon(part)?;
+        let address = daemon.log().with_extension("address");
+        daemon.start_again_under(wrapper, Some(&address))?;
+        Ok(daemon.process_id())
     }
 }
 
@@ -321,7 +404,7 @@ fn trap(process: u32, act: Act, what: Injection, trace: PathBuf) -> Option<JoinH
     let (wait, signal) = match act {
         Act::Kill { after: true, .. } => (Duration::ZERO, "-KILL"),
         Act::Stop(time) => (time, "-CONT"),
-        Act::Kill { .. } | Act::Fail { .. } | Act::Link(_) => return None,
+        Act::Kill { .. } | Act::Fail { .. } | Act::Link(_) | Act::Clock => return None,
     };
     Some(tokio::spawn(async move {
         let mark = what.mark();

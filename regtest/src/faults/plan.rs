@@ -17,6 +17,8 @@ const MEMBERS: usize = crate::demo::network::COVENANT.0;
 const OPERATORS: std::ops::Range<usize> = 2..4;
 /// Pieces of answers after which a link may be disturbed: every link carries many more in a story.
 const PIECES: u32 = 60;
+/// Writes of a part that starts again, before which it may be killed once more.
+const AGAIN: u32 = 10;
 
 /// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub enum Act {
         after: bool,
         /// As by a power cut: what was not made durable is torn, as these dice fall.
         torn: Option<u64>,
+        /// Once more while it recovers: before so many writes.
+        again: Option<u32>,
     },
     /// The call fails.
     Fail {
@@ -35,8 +39,10 @@ pub enum Act {
         /// Whether all later ones do too, until the part is started again.
         lasting: bool,
     },
-    /// Stopped, as by a clock that stands still, for this long.
+    /// Paused for this long.
     Stop(Duration),
+    /// Its clock stands still from its start on.
+    Clock,
     /// The link to the hub or to the node is disturbed.
     Link(Cut),
 }
@@ -48,7 +54,7 @@ pub struct Fault {
     pub part: Part,
     /// The call; of a link the part that it leads to.
     pub call: String,
-    /// The how-manieth of the first thread that makes so many; of a link the piece of an answer.
+    /// The how-manieth of the first thread that makes so many; of a link the piece of an answer. A clock has neither.
     pub nth: u32,
     /// What happens there.
     pub act: Act,
@@ -70,7 +76,7 @@ impl Fault {
             Act::Kill { after: true, .. } => Some(Injection::Hold),
             Act::Fail { errno, lasting } => Some(Injection::Fail { errno, lasting }),
             Act::Stop(_) => Some(Injection::Stop),
-            Act::Link(_) => None,
+            Act::Link(_) | Act::Clock => None,
         }
     }
 }
@@ -79,14 +85,19 @@ impl Display for Fault {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         let Self { part, call, nth, act } = self;
         match act {
-            Act::Kill { after, torn } => {
+            Act::Kill { after, torn, again } => {
                 let when = if *after { "after" } else { "before" };
                 let power = if torn.is_some() { " by a power cut" } else { "" };
-                write!(out, "{part} killed{power} {when} {call} {nth}")
+                write!(out, "{part} killed{power} {when} {call} {nth}")?;
+                let call = part.writes();
+                again
+                    .iter()
+                    .try_for_each(|again| write!(out, ", and before {call} {again} of its next start"))
             }
             Act::Fail { errno, lasting: false } => write!(out, "{part} gets {errno} at {call} {nth}"),
             Act::Fail { errno, lasting: true } => write!(out, "{part} gets {errno} from {call} {nth} on"),
-            Act::Stop(time) => write!(out, "{part} stopped at {call} {nth} for {} s", time.as_secs()),
+            Act::Stop(time) => write!(out, "{part} paused at {call} {nth} for {} s", time.as_secs()),
+            Act::Clock => write!(out, "{part} has a clock that stands still"),
             Act::Link(cut) => write!(out, "{part} has its link to {call} {cut} at piece {nth}"),
         }
     }
@@ -109,6 +120,7 @@ impl Plan {
         let mut parts = [
             Part::Bitcoind,
             Part::Hub,
+            Part::Follower,
             Part::Covenant(dice.gen_range(0..MEMBERS)),
             Part::Report,
             Part::Watch,
@@ -141,19 +153,26 @@ fn draw(part: Part, points: &Points, dice: &mut StdRng) -> Option<Fault> {
     // A call that is made often has more points, and is not drawn always.
     let (call, count) = own.choose_weighted(dice, |(_, count)| 1 + count.isqrt()).ok()?;
     let nth = dice.gen_range(1..=**count);
-    Some(Fault { part, call: (*call).clone(), nth, act: act(part, dice) })
+    let act = act(part, call, dice);
+    let (call, nth) = if act == Act::Clock { (String::new(), 0) } else { ((*call).clone(), nth) };
+    Some(Fault { part, call, nth, act })
 }
 
-fn act(part: Part, dice: &mut StdRng) -> Act {
-    match dice.gen_range(0..10) {
-        0..7 => {
-            let torn = (part != Part::Bitcoind && dice.r#gen()).then(|| dice.r#gen());
-            Act::Kill { after: dice.r#gen(), torn }
+fn act(part: Part, call: &str, dice: &mut StdRng) -> Act {
+    match dice.gen_range(0..20) {
+        0..14 => {
+            let after: bool = dice.r#gen();
+            // What a power cut can tear is what was written and not synced.
+            let is_loose = if after { call == "pwrite64" } else { ["fsync", "fdatasync"].contains(&call) };
+            let torn = (part != Part::Bitcoind && is_loose).then(|| dice.r#gen());
+            let again = dice.gen_bool(0.3).then(|| dice.gen_range(1..=AGAIN));
+            Act::Kill { after, torn, again }
         }
-        7..9 => {
+        14..18 => {
             let errno = if dice.r#gen() { "ENOSPC" } else { "EIO" };
             Act::Fail { errno, lasting: dice.r#gen() }
         }
-        _ => Act::Stop(Duration::from_secs(dice.gen_range(2..5))),
+        18 => Act::Stop(Duration::from_secs(dice.gen_range(2..5))),
+        _ => Act::Clock,
     }
 }

@@ -15,6 +15,8 @@ pub enum Part {
     Bitcoind,
     /// The hub.
     Hub,
+    /// A hub that follows it, and that it asks at its start.
+    Follower,
     /// A member of the covenant.
     Covenant(usize),
     /// The reporter.
@@ -35,6 +37,7 @@ impl Part {
         match self {
             Self::Bitcoind => "bitcoind",
             Self::Hub => "hub",
+            Self::Follower => "follower",
             Self::Covenant(_) => "covenant",
             Self::Report => "report",
             Self::Watch => "watch",
@@ -44,11 +47,16 @@ impl Part {
         }
     }
 
+    /// The call by which it changes its files.
+    pub fn writes(self) -> &'static str {
+        if self == Self::Bitcoind { "write" } else { "pwrite64" }
+    }
+
     /// The parts that it has a link to, which its configuration names.
     pub fn links(self) -> &'static [Part] {
         match self {
             Self::Bitcoind | Self::Hub | Self::Signer(_) => &[],
-            Self::Covenant(_) => &[Self::Hub],
+            Self::Covenant(_) | Self::Follower => &[Self::Hub],
             Self::Report | Self::Watch | Self::Anchor | Self::Voter(_) => &[Self::Hub, Self::Bitcoind],
         }
     }
@@ -70,6 +78,7 @@ impl Part {
         match self {
             Self::Bitcoind => dir.join("bitcoin/regtest/debug.log"),
             Self::Hub => dir.join("hub/hub.log"),
+            Self::Follower => dir.join("follower/follower.log"),
             Self::Covenant(member) => dir.join(format!("covenant-{member}/covenant.log")),
             Self::Report | Self::Watch | Self::Anchor => {
                 dir.join("checkpointer").join(self.kind()).with_extension("log")

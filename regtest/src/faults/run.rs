@@ -32,7 +32,7 @@ pub struct Verdict {
 impl Verdict {
     /// Whether all of its points were reached: otherwise the seed shows nothing about those that were not.
     pub fn is_complete(&self) -> bool {
-        self.came.len() == self.plan.faults.len() && self.came.iter().all(|own| own.came.is_some())
+        self.came.len() == self.plan.faults.len() && self.came.iter().all(Outcome::is_complete)
     }
 }
 
@@ -44,11 +44,11 @@ impl Display for Verdict {
             Ok(_) => "passed, does not count",
         };
         writeln!(out, "seed {}: {word} in {:.0} s", self.plan.seed, self.took.as_secs_f32())?;
-        for Outcome { fault, came, torn } in &self.came {
-            match came {
-                Some(came) => write!(out, "  {fault}: after {:.1} s", came.as_secs_f32())?,
-                None => write!(out, "  {fault}: not reached")?,
-            }
+        for outcome in &self.came {
+            let Outcome { fault, came, came_again, torn } = outcome;
+            let reached = if outcome.is_complete() { "" } else { "not reached in full; " };
+            let when = came.iter().chain(came_again).map(|came| format!("after {:.1} s", came.as_secs_f32()));
+            write!(out, "  {fault}: {reached}{}", when.collect::<Vec<_>>().join(", again "))?;
             torn.iter().try_for_each(|torn| write!(out, "; {torn}"))?;
             writeln!(out)?;
         }
@@ -149,9 +149,15 @@ pub async fn count(below: &Path) -> anyhow::Result<Vec<Counted>> {
     let dir = new_directory(below, "count")?;
     let (story, cast) = story::begin(&dir.join("network")).await?;
     let mut field = Field::new(story, dir.join("traces")).await?;
-    let parts =
-        [Part::Bitcoind, Part::Hub, Part::Covenant(COVENANT.0 - 1), Part::Report, Part::Watch, Part::Anchor];
-    let parts = [&parts[..], &[Part::Signer(2), Part::Voter(2)]].concat();
+    let parts = [
+        Part::Bitcoind,
+        Part::Hub,
+        Part::Follower,
+        Part::Covenant(COVENANT.0 - 1),
+        Part::Report,
+        Part::Watch,
+    ];
+    let parts = [&parts[..], &[Part::Anchor, Part::Signer(2), Part::Voter(2)]].concat();
     let traces = field.count(&parts).await?;
     story::tell(&mut field, &cast).await?;
     let mut counts = Vec::new();

@@ -1,17 +1,23 @@
 //! The story that is disturbed: a holder stakes and leaves early, another withdraws, an epoch is anchored, an operator votes
 //! twice and is slashed, and blocks become final all the while.
 
-use super::field::Field;
-use super::field::Waiting;
+use super::field::{Field, Waiting};
+use super::points::Part;
 use crate::demo::holders::Holder;
-use crate::demo::network::string;
+use crate::demo::network::{edit, string};
+use crate::demo::operators::Operator;
 use crate::demo::story::Story;
 use crate::demo::tell::Tell;
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use bitcoin::Amount;
+use palisade_hub::client::HubClient;
+use palisade_protocol::block::Block;
 use palisade_protocol::hash::sha256;
+use palisade_protocol::units::Height;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 /// What the small stakes of the story hold, in sat.
 const STAKE_SAT: u64 = 1_000_000;
@@ -37,6 +43,10 @@ pub struct Cast {
 /// The network, undisturbed, with final blocks of both chains, and the holders.
 pub async fn begin(dir: &Path) -> anyhow::Result<(Story, Cast)> {
     let mut story = Story::begin_operators(dir, Tell::silent(), SHARES).await?;
+    // From its next start on the hub asks it first.
+    let follower = story.network_mut().run_follower().await?;
+    let named = ("# followers = [\"http://127.0.0.1:8201\"]", format!("followers = [{follower:?}]"));
+    edit(&Part::Hub.config(&story), &[(named.0, &named.1)])?;
     let coins = Amount::from_sat(2 * STAKE_SAT);
     let (newcomer, _) = Holder::new(story.network(), "nora", coins).await?;
     let (leaver, _) = Holder::new(story.network(), "liam", coins).await?;
@@ -218,9 +228,56 @@ pub async fn goes_on(field: &mut Field) -> anyhow::Result<()> {
     }
 }
 
+/// Every operator but the culprit votes on both chains again: no quorum needs all of them.
+async fn all_vote(field: &mut Field) -> anyhow::Result<()> {
+    let began = field.story.final_now().await?;
+    let keys = |own: &Operator| [own.zero.clone(), own.other.clone()];
+    let mut missing: BTreeSet<String> = field.story.operators()[1..].iter().flat_map(keys).collect();
+    let waiting = Waiting::until("all operators vote again");
+    while !missing.is_empty() {
+        for (chain, height) in &began {
+            let votes = field.story.network().hub.votes(chain, Height(height + 1)).await.unwrap_or_default();
+            missing.retain(|key| !votes.iter().any(|vote| vote.key.to_string() == *key));
+        }
+        waiting.check(&missing)?;
+        field.pause().await?;
+    }
+    Ok(())
+}
+
+/// The follower has the block that the hub has at a height now.
+async fn follower_follows(field: &mut Field) -> anyhow::Result<()> {
+    let address = std::fs::read_to_string(Part::Follower.log(&field.story).with_extension("address"))?;
+    let follower = HubClient::new(format!("http://{}", address.trim()).parse()?);
+    let hub = field.story.network().hub.clone();
+    let waiting = Waiting::until("the follower has the hub's newest block");
+    let mut wanted: Option<Block> = None;
+    loop {
+        let Some(block) = &wanted else {
+            let tip =
+                field.story.network().view("status").await.ok().and_then(|status| status["height"].as_u64());
+            let page = hub.blocks(Height(tip.unwrap_or(0)), Duration::ZERO).await.unwrap_or_default();
+            wanted = page.first().cloned();
+            waiting.check("no answer of the hub")?;
+            field.pause().await?;
+            continue;
+        };
+        match follower.blocks(block.header.height, Duration::ZERO).await {
+            Ok(page) if page.first() == Some(block) => return Ok(()),
+            Ok(page) if !page.is_empty() => {
+                bail!("the follower has another block than the hub: {:?}", page[0].header)
+            }
+            last => waiting.check(last)?,
+        }
+        field.pause().await?;
+    }
+}
+
 /// Everything stands as the story has to end.
 pub async fn ended(field: &mut Field, cast: &Cast) -> anyhow::Result<()> {
     goes_on(field).await?;
+    all_vote(field).await?;
+    follower_follows(field).await?;
     let slashed = field.story.stake_id(0).to_owned();
     for (id, state) in [(&cast.leaver.1, "WITHDRAWN"), (&slashed, "SLASHED")] {
         field.until(&format!("stakes/{id}"), state, |stake| stake["state"] == state).await?;

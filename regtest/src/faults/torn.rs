@@ -24,11 +24,21 @@ struct Loose {
     length: u64,
 }
 
-/// Tears the file below a directory that was written last and not made durable. Gives what was done, if there is such a file.
-pub fn tear(trace: &Path, below: &Path, dice: &mut StdRng) -> anyhow::Result<Option<String>> {
+/// Tears the files below a directory that were written and not made durable. Gives what was done to them.
+pub fn tear(trace: &Path, below: &Path, dice: &mut StdRng) -> anyhow::Result<Vec<String>> {
     let text = std::fs::read_to_string(trace).with_context(|| trace.display().to_string())?;
-    let Some((path, writes)) = loose(&text, below) else { return Ok(None) };
-    let file = File::options().read(true).write(true).open(&path)?;
+    let torn = loose(&text, below).into_iter().map(|(path, writes)| tear_file(&path, &writes, below, dice));
+    torn.filter_map(Result::transpose).collect()
+}
+
+/// Cuts a file within one of its loose writes, or makes rubbish of that and those after it.
+fn tear_file(
+    path: &Path,
+    writes: &[Loose],
+    below: &Path,
+    dice: &mut StdRng,
+) -> anyhow::Result<Option<String>> {
+    let file = File::options().read(true).write(true).open(path)?;
     let size = file.metadata()?.len();
     let chosen = dice.gen_range(0..writes.len());
     let begins = |write: &Loose| write.offset.unwrap_or_else(|| size.saturating_sub(write.length));
@@ -52,10 +62,10 @@ pub fn tear(trace: &Path, below: &Path, dice: &mut StdRng) -> anyhow::Result<Opt
         .then(|| format!("{name} of {size} bytes is rubbish from {}", rubbish.join(", "))))
 }
 
-/// The file that was written last without a sync, and those writes.
-fn loose(text: &str, below: &Path) -> Option<(PathBuf, Vec<Loose>)> {
+/// The files that were written without a sync, and those writes.
+fn loose(text: &str, below: &Path) -> BTreeMap<PathBuf, Vec<Loose>> {
     let mut files: BTreeMap<PathBuf, Vec<Loose>> = BTreeMap::new();
-    let (mut last, mut syncing): (Option<PathBuf>, BTreeMap<&str, PathBuf>) = (None, BTreeMap::new());
+    let mut syncing: BTreeMap<&str, PathBuf> = BTreeMap::new();
     for line in text.lines() {
         if let Some((thread, call, rest)) = strace::begun(line) {
             // A call that the kill came before was not made.
@@ -66,10 +76,7 @@ fn loose(text: &str, below: &Path) -> Option<(PathBuf, Vec<Loose>)> {
             match call {
                 "fsync" | "fdatasync" if rest.contains("unfinished") => drop(syncing.insert(thread, path)),
                 "fsync" | "fdatasync" => drop(files.remove(&path)),
-                "write" | "pwrite64" => {
-                    files.entry(path.clone()).or_default().extend(written(call, rest));
-                    last = Some(path);
-                }
+                "write" | "pwrite64" => files.entry(path).or_default().extend(written(call, rest)),
                 _ => drop(files.remove(&path)),
             }
             continue;
@@ -79,9 +86,8 @@ fn loose(text: &str, below: &Path) -> Option<(PathBuf, Vec<Loose>)> {
             files.remove(&path);
         }
     }
-    let path = last?;
-    let writes = files.remove(&path).filter(|writes| !writes.is_empty())?;
-    path.is_file().then_some((path, writes))
+    files.retain(|path, writes| !writes.is_empty() && path.is_file());
+    files
 }
 
 /// What strace says of a write after its bracket: `5</the/file>, ""..., 4096, 32) = 4096`.
@@ -117,6 +123,7 @@ mod tests {
 8 pwrite64(6</DIR/b>, \"\"..., 700, 1024 <unfinished ...>
 7 write(2</DIR/x.log>, \"\"..., 9) = 9
 8 <... pwrite64 resumed>) = 700
+7 pwrite64(5</DIR/d>, \"\"..., 600, 0) = 600
 7 fsync(5</DIR/c> <unfinished ...>
 7 <... fsync resumed>) = 0
 8 fsync(6</DIR/b>) = ?
@@ -127,23 +134,25 @@ mod tests {
     fn what_was_not_made_durable_is_torn_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let text = TRACE.replace("/DIR", &dir.path().display().to_string());
-        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        let [a, b, d] = ["a", "b", "d"].map(|name| dir.path().join(name));
         let trace = dir.path().join("trace");
         std::fs::write(&trace, &text).unwrap();
-        let mut torn = 0;
+        let mut torn = [0; 2];
         for seed in 0..50 {
             std::fs::write(&a, [1; 1000]).unwrap();
             std::fs::write(&b, [1; 1724]).unwrap();
+            std::fs::write(&d, [1; 600]).unwrap();
             let said = tear(&trace, dir.path(), &mut StdRng::seed_from_u64(seed)).unwrap();
             assert_eq!(std::fs::read(&a).unwrap(), [1; 1000], "it was synced");
             let left = std::fs::read(&b).unwrap();
             assert_eq!(left[..1024], [1; 1024], "what stood before the write stays");
-            assert_eq!(left.len() < 1724 || left != [1; 1724], said.is_some());
-            torn += usize::from(said.is_some());
+            let changed = [left != [1; 1724], std::fs::read(&d).unwrap() != [1; 600]];
+            assert_eq!(changed.iter().filter(|changed| **changed).count(), said.len());
+            changed.iter().zip(&mut torn).for_each(|(changed, torn)| *torn += usize::from(*changed));
         }
-        assert!(torn > 20, "{torn}");
+        assert!(torn.iter().all(|torn| *torn > 20), "{torn:?}");
         let synced = text.replace("fsync(6</", "fsync(7</").replace("b>) = ?", "b>) = 0");
-        std::fs::write(&trace, synced).unwrap();
-        assert_eq!(tear(&trace, dir.path(), &mut StdRng::seed_from_u64(1)).unwrap(), None);
+        std::fs::write(&trace, synced.replace("/c> <unf", "/d> <unf")).unwrap();
+        assert!(tear(&trace, dir.path(), &mut StdRng::seed_from_u64(1)).unwrap().is_empty());
     }
 }

@@ -82,6 +82,7 @@ impl Desk {
     fn work(&self) {
         self.hub.judge_waiting_messages();
         self.hub.count_waiting_votes();
+        self.hub.judge_waiting_shares();
         self.hub.make_block(&keypair("hub")).expect("a place in memory");
     }
 }

@@ -8,8 +8,9 @@ use crate::faults::witness::Seen;
 use anyhow::{Context as _, ensure};
 use palisade_covenant::audit::Audit;
 use palisade_finality_provider::signer::client::{SignerClient, SignerError};
-use palisade_finality_provider::signer::request::{CommitRequest, VoteRequest};
+use palisade_finality_provider::signer::request::{CheckpointRequest, CommitRequest, VoteRequest};
 use palisade_hub::client::HubClient;
+use palisade_protocol::checkpoint::CheckpointShare;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::hash::Hash32;
@@ -35,9 +36,15 @@ pub(super) async fn check(field: &mut Field, log: &Log, seen: &Seen) -> anyhow::
             ensure!(key == culprit, "hub block {} holds evidence against {key}", header.height);
         }
     }
+    let shares = shares(&field.story.network().dir.join("hub/hub-data"))?;
+    ensure!(!shares.is_empty(), "the hub has no share of a checkpoint");
     for operator in &field.story.operators()[1..] {
-        stands_in_record(operator, &honest)?;
+        let record = recorded(&operator.dir().join("signer-data"))?;
+        votes_stand_in_record(operator, &honest, &record)?;
+        roots_stand_in_record(operator, log, &record)?;
+        headers_stand_in_record(operator, &shares, &record)?;
         refuses_another_block(operator).await?;
+        refuses_another_header(operator, &record).await?;
     }
     answers_stand_in_audit_logs(&field.story, log)
 }
@@ -75,40 +82,110 @@ fn nothing_twice(votes: &[&Vote]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn stands_in_record(operator: &Operator, votes: &[&Vote]) -> anyhow::Result<()> {
-    let record = recorded(&operator.dir().join("signer-data"))?;
+fn votes_stand_in_record(operator: &Operator, votes: &[&Vote], record: &Recorded) -> anyhow::Result<()> {
     let own = votes.iter().filter(|vote| [&operator.zero, &operator.other].contains(&&vote.key.to_string()));
     let mut count = 0;
     for vote in own {
         let name = &operator.name;
-        ensure!(record.contains(&place(vote)), "{name}'s signer has no record of {:?}", vote.ballot);
+        ensure!(record.votes.contains(&place(vote)), "{name}'s signer has no record of {:?}", vote.ballot);
         count += 1;
     }
     ensure!(count > 0, "{} has never voted", operator.name);
     Ok(())
 }
 
-/// All votes in all records of a signer: key, height and block.
-pub fn recorded(data: &Path) -> anyhow::Result<BTreeSet<(Vec<u8>, Height, Hash32)>> {
-    let mut votes = BTreeSet::new();
-    for path in records(data) {
-        // What a kill left half done is rolled back in a copy: the signer holds its own file.
-        let copy = tempfile::tempdir()?;
-        for name in ["record.sqlite", "record.sqlite-journal"] {
-            let _ = std::fs::copy(path.with_file_name(name), copy.path().join(name));
+/// Every root that an operator's keys have committed to.
+fn roots_stand_in_record(operator: &Operator, log: &Log, record: &Recorded) -> anyhow::Result<()> {
+    let mut count = 0;
+    for (header, message) in log.messages() {
+        let Message::Commitment(own) = message else { continue };
+        if ![&operator.zero, &operator.other].contains(&&own.key.to_string()) {
+            continue;
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
-        let record = Connection::open_with_flags(copy.path().join("record.sqlite"), flags)?;
-        let mut statement = record.prepare("SELECT key, height, digest FROM vote")?;
-        let rows = statement.query_map([], |row| {
-            let height = Height(row.get::<_, i64>(1)?.unsigned_abs());
-            Ok((row.get::<_, Vec<u8>>(0)?, height, Hash32(row.get(2)?)))
-        })?;
-        for row in rows {
-            votes.insert(row?);
-        }
+        let known = record.roots.contains(&(own.key.to_bytes().to_vec(), own.epoch.0, own.root));
+        let name = &operator.name;
+        ensure!(known, "hub block {} holds a root that {name}'s signer has no record of", header.height);
+        count += 1;
     }
-    Ok(votes)
+    ensure!(count > 0, "{} has committed to nothing", operator.name);
+    Ok(())
+}
+
+/// Every header that an operator has signed as an epoch's checkpoint, and none of them beside another.
+fn headers_stand_in_record(
+    operator: &Operator,
+    shares: &[CheckpointShare],
+    record: &Recorded,
+) -> anyhow::Result<()> {
+    let (name, mut headers) = (&operator.name, BTreeMap::new());
+    for (key, epoch, header) in &record.headers {
+        let first = *headers.entry((key, epoch)).or_insert(*header);
+        ensure!(first == *header, "{name}'s signer signed {first} and {header} as the end of epoch {epoch}");
+    }
+    for share in shares.iter().filter(|share| share.key.to_string() == operator.zero) {
+        let known =
+            headers.iter().any(|((_, epoch), header)| **epoch == share.epoch.0 && *header == share.header);
+        ensure!(known, "{name}'s signer has no record of its share of epoch {}", share.epoch);
+    }
+    Ok(())
+}
+
+/// All shares of checkpoints that the hub holds.
+fn shares(hub: &Path) -> anyhow::Result<Vec<CheckpointShare>> {
+    let log = copied(hub, palisade_hub::store::FILE)?;
+    let mut statement = log.1.prepare("SELECT bytes FROM share")?;
+    let rows = statement.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
+    rows.map(|bytes| Ok(CheckpointShare::from_bytes(&bytes?)?)).collect()
+}
+
+/// What a signer has signed: the key, the height or epoch, and the block, root or header.
+type Signed = BTreeSet<(Vec<u8>, u64, Hash32)>;
+
+/// Everything in all records of a signer.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    /// Blocks voted for.
+    pub votes: Signed,
+    /// Roots committed to.
+    pub roots: Signed,
+    /// Headers signed as checkpoints.
+    pub headers: Signed,
+    /// The newest epoch of these in the record that is in use.
+    last_epoch: Option<u64>,
+}
+
+/// Reads all records of a signer.
+pub fn recorded(data: &Path) -> anyhow::Result<Recorded> {
+    let mut all = Recorded::default();
+    for path in records(data) {
+        let (_dir, record) = copied(path.parent().context("a directory")?, "record.sqlite")?;
+        let headers = read(&record, "SELECT key, epoch, digest FROM checkpoint")?;
+        all.last_epoch = headers.iter().map(|(_, epoch, _)| *epoch).max();
+        all.headers.extend(headers);
+        all.votes.extend(read(&record, "SELECT key, height, digest FROM vote")?);
+        all.roots.extend(read(&record, "SELECT key, epoch, digest FROM nonce_root")?);
+    }
+    Ok(all)
+}
+
+fn read(record: &Connection, sql: &str) -> anyhow::Result<Signed> {
+    let mut statement = record.prepare(sql)?;
+    let rows = statement.query_map([], |row| {
+        Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?.unsigned_abs(), Hash32(row.get(2)?)))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// A copy of a database: what a kill left half done is rolled back in it, for the daemon holds its own file.
+fn copied(dir: &Path, name: &str) -> anyhow::Result<(tempfile::TempDir, Connection)> {
+    let copy = tempfile::tempdir()?;
+    for ending in ["", "-journal", "-wal"] {
+        let file = format!("{name}{ending}");
+        let _ = std::fs::copy(dir.join(&file), copy.path().join(&file));
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let connection = Connection::open_with_flags(copy.path().join(name), flags)?;
+    Ok((copy, connection))
 }
 
 /// A signer's record in its data directory, and those that it has put aside.
@@ -118,8 +195,8 @@ fn records(data: &Path) -> Vec<PathBuf> {
 }
 
 /// A vote as [`recorded`] has it.
-pub fn place(vote: &Vote) -> (Vec<u8>, Height, Hash32) {
-    (vote.key.to_bytes().to_vec(), vote.ballot.height, vote.ballot.block)
+pub fn place(vote: &Vote) -> (Vec<u8>, u64, Hash32) {
+    (vote.key.to_bytes().to_vec(), vote.ballot.height.0, vote.ballot.block)
 }
 
 /// Whoever asks a signer for another block at the height of its last votes gets none.
@@ -136,6 +213,18 @@ pub async fn refuses_another_block(operator: &Operator) -> anyhow::Result<()> {
         let by_record = matches!(&refused, SignerError::Refused { rule, .. } if rule == "already-voted");
         ensure!(by_record, "{}'s signer refuses for another reason: {refused}", operator.name);
     }
+    Ok(())
+}
+
+/// Whoever asks a signer for another header as the end of the last epoch that it has signed gets none.
+async fn refuses_another_header(operator: &Operator, record: &Recorded) -> anyhow::Result<()> {
+    // A new record may have signed nothing yet.
+    let Some(epoch) = record.last_epoch.map(Epoch) else { return Ok(()) };
+    let request = CheckpointRequest { epoch, header: Hash32([9; 32]) };
+    let asked = SignerClient::new(operator.socket()).checkpoint(request).await;
+    let refused = asked.err().context("a signer signed another header as the end of an epoch")?;
+    let by_record = matches!(&refused, SignerError::Refused { rule, .. } if rule == "already-checkpointed");
+    ensure!(by_record, "{}'s signer refuses for another reason: {refused}", operator.name);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use crate::views::{serves, until_reasons};
 use palisade_regtest::demo::holders::Holder;
-use palisade_regtest::demo::network::{edit, text};
+use palisade_regtest::demo::network::{Network, edit, text};
 use palisade_regtest::demo::story::Story;
 use palisade_regtest::node::Node;
 use palisade_regtest::process::json_tool;
@@ -16,7 +16,7 @@ const PROVIDER: &str = "palisade-finality-provider";
 const CHECKPOINTER: &str = "palisade-checkpointer";
 
 /// Alarms of a network's programs.
-pub const OF_THE_NETWORK: [(&str, &str); 17] = [
+pub const OF_THE_NETWORK: [(&str, &str); 18] = [
     (HUB, "leader"),
     (COVENANT, "log"),
     (COVENANT, "committee"),
@@ -30,6 +30,7 @@ pub const OF_THE_NETWORK: [(&str, &str); 17] = [
     (PROVIDER, "sets"),
     (PROVIDER, "keys"),
     (CHECKPOINTER, "hub"),
+    (CHECKPOINTER, "log"),
     (CHECKPOINTER, "bitcoind"),
     (CHECKPOINTER, "bitcoin"),
     (CHECKPOINTER, "wallet"),
@@ -64,7 +65,7 @@ async fn each_alarm_of_a_network_rings_when_its_cause_is_there_and_not_before() 
     let at = |name: &str| dir.join(name).with_extension("address");
     let voter = |operator: &str| at(&format!("operator-{operator}/voter"));
     let names: Vec<String> = story.operators().iter().map(|operator| operator.name.clone()).collect();
-    follower(&mut story).await;
+    story.network_mut().run_follower().await.unwrap();
     let checkpointers = ["checkpointer/report", "checkpointer/watch", "checkpointer/anchor"].map(at);
     let mut everybody: Vec<PathBuf> = names.iter().map(|name| voter(name)).collect();
     everybody.extend(["hub/hub", "follower/follower", "covenant-0/covenant", "covenant-1/covenant"].map(at));
@@ -120,23 +121,6 @@ async fn each_alarm_of_a_network_rings_when_its_cause_is_there_and_not_before() 
     story.stop().await.unwrap();
 }
 
-/// A follower of the network's hub, as the guide has it.
-async fn follower(story: &mut Story) {
-    let network = story.network_mut();
-    let dir = network.dir.join("follower");
-    std::fs::create_dir(&dir).unwrap();
-    let genesis = network.genesis();
-    let config = format!(
-        "network = \"regtest\"\ndata_dir = {:?}\ngenesis_file = {genesis:?}\n[listen]\naddress = \"127.0.0.1:0\"\n\
-         address_file = {:?}\n[follow]\nurl = {:?}\n",
-        dir.join("data"),
-        dir.join("follower.address"),
-        network.hub_url
-    );
-    std::fs::write(dir.join("hub.toml"), config).unwrap();
-    network.run(HUB, &["run"], "follower/hub.toml", "follower/follower.address").await.unwrap();
-}
-
 /// A member that nobody has named, one whose window is full, one whose audit log is gone.
 async fn covenant(story: &mut Story, bells: &mut Bells) {
     let network = story.network_mut();
@@ -185,25 +169,30 @@ async fn wallets_and_chains(story: &mut Story, bells: &mut Bells) {
     other.mine(network.node.rpc().tip().await.unwrap().height + 20).await.unwrap();
     let own = (network.node.rpc_url(), text(&network.node.cookie_path()));
     let others = (other.rpc_url(), text(&other.cookie_path()));
-    for (name, (rpc, cookie), process, part) in
+    let hub = network.hub_url.clone();
+    for (name, bitcoin, process, part) in
         [("poor", own, "anchor", "wallet"), ("apart", others, "report", "bitcoin")]
     {
-        let (own, password) = (text(&dir.join(name)), text(&network.password()));
-        let (genesis, hub) = (text(&network.genesis()), network.hub_url.clone());
-        let from = ["--dir", &own, "--genesis", &genesis, "--hub", &hub, "--bitcoin", &rpc];
-        let more = ["--cookie", &cookie, "--password-file", &password];
-        json_tool(CHECKPOINTER, &[&["--json", "init"], &from[..], &more].concat()).await.unwrap();
-        let config = format!("{name}/checkpointer.toml");
-        let ports = [8_210, 8_211, 8_212].map(|port| format!("127.0.0.1:{port}"));
-        let free = ports.each_ref().map(|port| (port.as_str(), "127.0.0.1:0"));
-        edit(&dir.join(&config), &free).unwrap();
+        checkpointer(network, name, &hub, &bitcoin).await;
         let address = format!("{name}/{process}.address");
-        network.run(CHECKPOINTER, &[process], &config, &address).await.unwrap();
+        network.run(CHECKPOINTER, &[process], &format!("{name}/checkpointer.toml"), &address).await.unwrap();
         bells.ring(CHECKPOINTER, &at(&format!("{name}/{process}")), part).await;
     }
 }
 
-/// A hub that signs a false block reaches one operator.
+/// Makes a checkpointer's directory, for a hub and a node: its URL and its cookie.
+async fn checkpointer(network: &Network, name: &str, hub: &str, (rpc, cookie): &(String, String)) {
+    let (own, password) = (text(&network.dir.join(name)), text(&network.password()));
+    let genesis = text(&network.genesis());
+    let from = ["--dir", &own, "--genesis", &genesis, "--hub", hub, "--bitcoin", rpc];
+    let more = ["--cookie", cookie, "--password-file", &password];
+    json_tool(CHECKPOINTER, &[&["--json", "init"], &from[..], &more].concat()).await.unwrap();
+    let ports = [8_210, 8_211, 8_212].map(|port| format!("127.0.0.1:{port}"));
+    let free = ports.each_ref().map(|port| (port.as_str(), "127.0.0.1:0"));
+    edit(&network.dir.join(name).join("checkpointer.toml"), &free).unwrap();
+}
+
+/// A hub that signs a false block reaches one operator, and a checkpointer.
 async fn lies(story: &mut Story, bells: &mut Bells) {
     let (liar, url) = story.liar().await.unwrap();
     let honest = story.network().hub_url.clone();
@@ -214,7 +203,16 @@ async fn lies(story: &mut Story, bells: &mut Bells) {
     let address = operator.dir().join("voter.address");
     bells.ring(PROVIDER, &address, "log").await;
     operator.stop().await.unwrap();
+    let network = story.network_mut();
+    let bitcoin = (network.node.rpc_url(), text(&network.node.cookie_path()));
+    checkpointer(network, "lied-to", &url, &bitcoin).await;
+    for process in ["report", "watch", "anchor"] {
+        let address = format!("lied-to/{process}.address");
+        network.run(CHECKPOINTER, &[process], "lied-to/checkpointer.toml", &address).await.unwrap();
+        bells.ring(CHECKPOINTER, &network.dir.join(&address), "log").await;
+    }
     liar.stop().await.unwrap();
+    let operator = &mut story.operators_mut()[2];
     operator.follow(&url, &honest).unwrap();
     operator.start().await.unwrap();
 }

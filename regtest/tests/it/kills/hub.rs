@@ -14,6 +14,7 @@ use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
 use palisade_regtest::hub_process::HubProcess;
 use palisade_regtest::in_time;
+use palisade_world::provider_key;
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 use scene::{DEV, Scene, dev, served_votes, voted_height};
@@ -37,7 +38,7 @@ enum Answer {
     Known(Hash32),
     Counted(Box<Vote>),
     Stamped(Hash32, u64),
-    /// A second vote at a height, which gives the key away.
+    /// A second vote at a height, which gives the key away; or one by a key that was given away.
     Exposed(ProviderKey),
 }
 
@@ -52,7 +53,9 @@ async fn send(hub: HubClient, post: Post) -> Result<Answer, Post> {
         (Ok(answer), _) => Ok(answer),
         (Err(why), _) if why.can_be_retried() => Err(post),
         (Err(_), Post::Message(message)) => Ok(Answer::Known(MessageBytes::of(message).id())),
-        (Err(why), Post::Vote(vote)) if why.rule() == Some("equivocation") => Ok(Answer::Exposed(vote.key)),
+        (Err(why), Post::Vote(vote)) if matches!(why.rule(), Some("equivocation" | "exposed")) => {
+            Ok(Answer::Exposed(vote.key))
+        }
         (Err(why), _) => panic!("{why}"),
     }
 }
@@ -99,9 +102,22 @@ impl Seen {
                 hub.daemon.kill().await.unwrap();
             }
         }
-        assert!(answered >= kill_after, "the hub was not killed");
+        // On a busy machine some have no answer from a hub that lives, and are sent again like those that lost theirs.
+        if answered < kill_after {
+            hub.daemon.kill().await.unwrap();
+        }
         self.blocks.extend(reader.await.unwrap());
         unanswered
+    }
+
+    /// A vote that the hub has said it counted: who cast it, and for which height.
+    fn counted(&self) -> (&'static str, Height) {
+        let name = |vote: &Vote| DEV.into_iter().find(|name| provider_key(name) == vote.key);
+        let votes = self.answers.iter().filter_map(|answer| match answer {
+            Answer::Counted(vote) => Some((name(vote)?, vote.ballot.height)),
+            _ => None,
+        });
+        votes.min_by_key(|(_, height)| *height).expect("a vote that was counted")
     }
 
     /// Compares what was seen with what the hub serves now, and lets a follower reproduce it.
@@ -187,8 +203,10 @@ async fn a_killed_hub_keeps_what_it_accepted_and_concludes_what_follows_from_it(
         seen.check(&hub, &mut follower).await;
         seen.conclusions(&hub, &mut follower).await;
     }
-    // A provider votes twice, and the hub is killed as soon as it says so: the block with the evidence is not made yet.
-    let twice = scene.world.vote(&dev(), DEV[0], voted_height(0), Hash32([9; 32]));
+    // A provider votes twice, and the hub is killed as soon as it says so: the block with the evidence is not made yet. The first
+    // vote must be one that the hub has: what was sent may have lost its answer in every round.
+    let (name, height) = seen.counted();
+    let twice = scene.world.vote(&dev(), name, height, Hash32([9; 32]));
     let left = seen.disturbed(&mut hub, vec![Post::Vote(Box::new(twice))], 1).await;
     assert!(left.is_empty() && matches!(seen.answers.last(), Some(Answer::Exposed(_))));
     hub.start_again().await;

@@ -105,7 +105,7 @@ async fn nothing_was_signed_twice(story: &mut Story) {
     for operator in story.operators_mut() {
         let record = recorded(&operator.dir().join("signer-data")).unwrap();
         let own = |vote: &&Vote| [&operator.zero, &operator.other].contains(&&vote.key.to_string());
-        assert!(votes.iter().filter(own).all(|vote| record.contains(&place(vote))));
+        assert!(votes.iter().filter(own).all(|vote| record.votes.contains(&place(vote))));
         refuses_another_block(operator).await.unwrap();
     }
 }

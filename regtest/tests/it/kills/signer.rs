@@ -113,7 +113,7 @@ async fn a_killed_signer_signs_no_height_twice_and_loses_no_record() {
     signer.answers().await;
     let (recorded, mut kept) = (recorded(&signer.data()).unwrap(), BTreeMap::new());
     for vote in votes {
-        assert!(recorded.contains(&place(&vote)), "a vote left without a record");
+        assert!(recorded.votes.contains(&place(&vote)), "a vote left without a record");
         let first = *kept.entry(vote.nonce.to_bytes()).or_insert(vote.ballot);
         assert_eq!(first, vote.ballot, "two messages under one nonce give the key away");
     }

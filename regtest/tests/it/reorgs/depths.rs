@@ -109,7 +109,10 @@ async fn after_reorganisations_of_each_depth_the_shipped_hub_shows_the_power_tha
         let why = scene.view("status").await["breaker"].as_str().unwrap().to_owned();
         assert!(why.contains(&format!("{depth} blocks")), "{why}");
         let metrics = serves(&scene.hub.at("hub.address"), "metrics").await;
-        assert!(metrics.contains("\npalisade_breaker_tripped 1\n"));
+        for (why, tripped) in [("rollback", 1), ("set", 0)] {
+            let line = format!("\npalisade_breaker_tripped{{why=\"{why}\"}} {tripped}\n");
+            assert!(metrics.contains(&line), "{metrics}");
+        }
         // Exits and slashings go on, and nobody gains power.
         everything_happens(&mut player);
         agree(&mut scene, &player, &format!("while the breaker is tripped by {depth} blocks")).await;

@@ -156,9 +156,12 @@ fn a_share_of_another_hub_is_refused_and_an_own_one_counts_once() {
     let dir = tempfile::tempdir().unwrap();
     let hub = own.hub(dir.path());
     let header = anchored::end_of(own, 3);
-    let theirs = other.share("anna", Epoch(3), header);
-    assert_eq!(hub.checkpoint(&theirs).unwrap_err().rule(), "share");
+    let judged = |share| {
+        let answer = hub.share(share).unwrap();
+        hub.judge_waiting_shares();
+        answer.blocking_recv().unwrap().map_err(|why| why.rule())
+    };
+    assert_eq!(judged(other.share("anna", Epoch(3), header)), Err("share"));
     let ours = own.share("anna", Epoch(3), header);
-    hub.checkpoint(&ours).unwrap();
-    assert_eq!(hub.checkpoint(&ours).unwrap_err().rule(), "repeated");
+    assert_eq!([judged(ours.clone()), judged(ours)], [Ok(()), Err("repeated")]);
 }
