@@ -86,7 +86,7 @@ async fn count(cli: &Cli) -> Result<(), Failure> {
         let up_to = drawn.get(part.kind()).and_then(|own| own.get(&call)).copied().unwrap_or_default();
         say(&format!("{:<9} {call:<10} {calls:>8} {busiest:>15} {up_to:>11}", part.kind()));
         // What bitcoind writes of its own accord differs from run to run. Nobody draws from words for people.
-        let is_drawn = call != "write" && part != Part::Bitcoind;
+        let is_drawn = call != "write" && part != Part::Bitcoind && busiest >= 5;
         if is_drawn && 10 * up_to < 6 * busiest {
             old.push(format!("{} {call}", part.kind()));
         }

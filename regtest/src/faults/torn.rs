@@ -105,10 +105,10 @@ fn named(rest: &str) -> Option<PathBuf> {
     Some(path.split_once('>')?.0.into())
 }
 
-/// Whether a file holds what a daemon must not forget: no talk, no address, no shared memory.
+/// Whether a file holds what a daemon must not forget: no talk, no address, no shared memory, and not who has it locked.
 fn holds_data(path: &Path, below: &Path) -> bool {
     let name = path.to_string_lossy();
-    path.starts_with(below) && ![".log", ".address", "-shm"].iter().any(|end| name.ends_with(end))
+    path.starts_with(below) && ![".log", ".address", "-shm", "/lock"].iter().any(|end| name.ends_with(end))
 }
 
 #[cfg(test)]
