@@ -118,8 +118,10 @@ async fn all_sign(network: &Network, stake: &str) {
     until(network, &format!("stakes/{stake}"), |stake| stake["signatures"] == COVENANT.0).await;
 }
 
-/// A provider's first commitment from a height on puts it into a set two epochs later at most, under its new root, and it votes.
+/// A provider whose signer and voter are there again commits within an epoch. That puts it into a set two epochs later at most, under
+/// its new root, and it votes.
 async fn votes_again(network: &Network, key: &str, voter: &Path, from: Height) {
+    let there = tip(network).await;
     let commitments = |all: Vec<(Height, Message)>| -> Vec<(Height, u64, Hash32)> {
         let own = all.into_iter().filter_map(|(at, message)| match message {
             Message::Commitment(own) if own.key.to_string() == key => Some((at, own.epoch.0, own.root)),
@@ -130,11 +132,13 @@ async fn votes_again(network: &Network, key: &str, voter: &Path, from: Height) {
     let first = async {
         loop {
             if let Some((at, ..)) = commitments(messages(network, from).await).first() {
-                return at.0 / EPOCH;
+                return *at;
             }
         }
     };
-    let epoch = in_time("nonces are committed", first).await + 2;
+    let committed = in_time("nonces are committed", first).await;
+    assert!(committed <= there.plus(EPOCH), "signer and voter were there at {there}, nonces at {committed}");
+    let epoch = committed.0 / EPOCH + 2;
     let set = until(network, &format!("sets/zero/{epoch}"), |_| true).await;
     let own = set["members"].as_array().unwrap().iter().find(|member| member["key"] == key).unwrap();
     let sent = commitments(messages(network, from).await);

@@ -1,5 +1,6 @@
 //! What people do when something is lost, with shipped programs on a running network (docs/operations).
 
+use crate::proof_files::Files;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::proof::TrustRoot;
 use palisade_regtest::demo::network::{edit, make_governor};
@@ -13,6 +14,17 @@ async fn root(story: &Story, query: &str) -> TrustRoot {
 
 async fn zero(story: &Story) -> Value {
     story.network().view("chains").await.unwrap()[0].clone()
+}
+
+/// Files of a proof under an anchor of the new beginning, which is deep enough.
+async fn anchored_files(story: &mut Story) -> Files {
+    let began = story.network().view("status").await.unwrap()["anchored_epoch"].as_u64();
+    let w = story.network().view("params").await.unwrap()[0]["params"]["w"].as_u64().unwrap();
+    while story.network().view("status").await.unwrap()["anchored_epoch"].as_u64() == began {
+        story.one_block().await.unwrap();
+    }
+    story.network_mut().mine(u32::try_from(w).unwrap()).await.unwrap();
+    Files::fetch(story).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,6 +67,12 @@ async fn a_lost_chain_zero_is_recovered_by_governance_once_each_provider_accepts
     assert_eq!((new.incarnation, new.hub), (1, old.hub));
     assert_ne!(new.set, old.set);
     assert_eq!(root(&story, "?incarnation=0").await, old);
+
+    // Verifiers take the new beginning when they are told to, and not before.
+    let files = anchored_files(&mut story).await;
+    let why = files.hold(&story, &[]).await.unwrap_err();
+    assert!(why.contains("accept it with --accept-incarnation 1"), "{why}");
+    files.hold(&story, &["--accept-incarnation", "1"]).await.unwrap();
     story.stop().await.unwrap();
 }
 

@@ -17,6 +17,7 @@ mod lost_hub;
 mod node;
 mod openapi;
 mod pages;
+mod proof_files;
 mod proofs;
 mod provision;
 mod records;
