@@ -99,3 +99,41 @@ impl Stream for Pieces {
         Poll::Ready(Some(Ok(self.left.split_to(piece))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio_stream::StreamExt as _;
+
+    #[tokio::test]
+    async fn a_large_answer_takes_room_until_it_is_taken_or_its_time_is_over_and_a_small_one_takes_none() {
+        let all = ROOM.available_permits();
+        let small = answer(vec![7; SMALL], "text/plain").unwrap();
+        assert_eq!(ROOM.available_permits(), all);
+        let large = answer(vec![7; 3 * SMALL], "text/plain").unwrap();
+        assert_eq!(ROOM.available_permits(), all - 3 * SMALL / UNIT);
+        assert_eq!(large.headers()[header::CONTENT_LENGTH], (3 * SMALL).to_string());
+        let taken = axum::body::to_bytes(large.into_body(), usize::MAX).await.unwrap();
+        assert_eq!(taken, vec![7; 3 * SMALL]);
+        assert_eq!(ROOM.available_permits(), all);
+        drop(small);
+
+        let slow = |until| Pieces {
+            left: vec![7; 2 * PIECE].into(),
+            until,
+            _room: ROOM.try_acquire_many(1).unwrap(),
+        };
+        let now = Instant::now();
+        assert_eq!(slow(now + TAKEN).next().await.unwrap().unwrap().len(), PIECE);
+        let late = slow(now.checked_sub(Duration::from_millis(1)).unwrap()).next().await.unwrap();
+        assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
+
+        // Whoever comes when there is no room left is told so, and only with a large answer.
+        let rest = ROOM.try_acquire_many(u32::try_from(ROOM.available_permits()).unwrap()).unwrap();
+        let refused = answer(vec![7; SMALL + 1], "text/plain").unwrap_err();
+        assert!(refused.refusal().retry && refused.refusal().rule == "busy", "{refused}");
+        assert!(answer(vec![7; SMALL], "text/plain").is_ok());
+        drop(rest);
+        assert_eq!(ROOM.available_permits(), all);
+    }
+}

@@ -46,10 +46,12 @@ pub struct Orders {
 /// What was sent, and what came of it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Sent {
-    /// Messages that were due.
+    /// Messages that were due by the clock.
     pub due: u64,
     /// Messages that were written to a connection.
     pub written: u64,
+    /// Their bytes.
+    pub bytes: u64,
     /// How long that took, in seconds.
     pub seconds: f64,
     /// Answers by the rule that they name; `taken` for those that are no refusals.
@@ -100,6 +102,7 @@ pub async fn flood(orders: Orders, plan: Plan) -> anyhow::Result<Sent> {
     let _ = tokio::time::timeout(PATIENCE, tasks).await;
     let mut sent = flood.sent.take();
     sent.seconds = flood.orders.time.as_secs_f64();
+    sent.due = (f64::from(flood.orders.rate) * sent.seconds) as u64;
     sent.cut = sent.written.saturating_sub(sent.answers.values().sum());
     Ok(sent)
 }
@@ -150,13 +153,13 @@ impl Flood {
             let Ok(permit) = ahead.acquire().await else { return };
             permit.forget();
             next.set(number + self.orders.connections as u64);
-            self.sent.borrow_mut().due += 1;
             bytes.clear();
             request(self.template(number), number, &mut bytes);
             if writer.write_all(&bytes).await.is_err() {
                 return;
             }
-            self.sent.borrow_mut().written += 1;
+            let mut sent = self.sent.borrow_mut();
+            (sent.written, sent.bytes) = (sent.written + 1, sent.bytes + bytes.len() as u64);
         }
     }
 

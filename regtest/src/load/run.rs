@@ -25,6 +25,12 @@ use tokio::process::{Child, Command};
 const REGISTER_EVERY: Duration = Duration::from_millis(500);
 /// Time before anything is measured: connections are made, pages of the log are in memory.
 const WARM: Duration = Duration::from_secs(2);
+/// Most memory that messages and votes which wait take, in kB (docs/operations/load.md).
+const WAITING_KB: u64 = 2 * 64 * 1_024;
+/// Memory that connections, threads and pages of the log take under a flood, in kB.
+const OWN_KB: u64 = 24 * 1_024;
+/// Most bytes of memory for each that waits.
+const WORTH: u64 = 2;
 /// How long what is under way at the end may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -97,7 +103,39 @@ pub async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let replayed = log.replay_in_other_build(hub.dir()).await?;
     drop(crowd);
     hub.daemon.end().await?;
-    Ok(Outcome { quiet, flooded, sent, replayed, failures })
+    let mut outcome = Outcome { quiet, flooded, sent, replayed, failures };
+    outcome.failures.extend(outcome.shortfalls());
+    Ok(outcome)
+}
+
+impl Outcome {
+    /// What says that this was no flood, or that it cost more than it may. Compared within the run, so that a slow machine is not
+    /// what fails.
+    fn shortfalls(&self) -> Vec<String> {
+        let Self { quiet, flooded, sent, .. } = self;
+        let mut found = Vec::new();
+        if sent.written < sent.due / 2 {
+            found.push(format!("of {} messages that were due only {} were sent", sent.due, sent.written));
+        }
+        // Of so many blocks so many became final.
+        let [before, under] =
+            [quiet, flooded].map(|own| (own.waits.certificates.count, own.waits.blocks.count));
+        if 2 * under.0 * before.1 < before.0 * under.1 || under.0 == 0 {
+            found.push(format!(
+                "{} certificates came with {} blocks under the flood, {} with {} before it",
+                under.0, under.1, before.0, before.1
+            ));
+        }
+        let grown = flooded.memory.peak.saturating_sub(quiet.memory.peak);
+        let most = OWN_KB + WAITING_KB.min(WORTH * sent.bytes / 1_024);
+        if grown > most {
+            let mb = sent.bytes >> 20;
+            found.push(format!(
+                "a flood of {mb} MiB has cost {grown} kB of memory, {most} kB at most were to be expected"
+            ));
+        }
+        found
+    }
 }
 
 /// Has another process send the plan. On return it has begun.

@@ -4,6 +4,7 @@ mod access;
 mod alarms;
 mod backups;
 mod committee;
+mod crowds;
 mod doors;
 mod drills;
 mod faults;
