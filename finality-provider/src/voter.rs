@@ -16,6 +16,7 @@ mod hold;
 pub mod journal;
 pub mod judge;
 mod meters;
+mod recall;
 pub mod refusal;
 pub mod run;
 pub mod scan;
@@ -40,7 +41,7 @@ use palisade_protocol::genesis::Genesis;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::units::Height;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
@@ -87,6 +88,8 @@ struct Moment {
     sent: BTreeMap<ChainId, Instant>,
     /// The newest certificate besides those of the log, by chain.
     held: BTreeMap<ChainId, Held>,
+    /// Chains on which the signer's record was held against what the hub remembers.
+    recalled: BTreeSet<ChainId>,
     /// What the hub did not take.
     untaken: Untaken,
 }
@@ -145,6 +148,7 @@ impl Voter {
                 self.health.recover("signer");
                 moment.keys = identity.chains.iter().map(|own| (own.chain.clone(), own.key)).collect();
                 if was_away {
+                    moment.recalled.clear();
                     tracing::info!("the signer answers again");
                 }
             }

@@ -424,7 +424,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&directory.path().join("log.sqlite")).unwrap();
         // Two as large as blocks get, and small ones.
-        for (height, messages) in [(0, 100), (1, 100), (2, 0), (3, 0), (4, 30), (5, 30), (6, 0)] {
+        for (height, messages) in [(0, 100), (1, 100), (2, 0), (3, 0), (4, 3), (5, 3), (6, 1)] {
             store.append(&block(height, messages), &[], &[]).unwrap();
         }
         let page = |from| {

@@ -60,12 +60,12 @@ pub fn watcher_on(party: &Party, hub: &str, node: BitcoinRpc, payer: Option<Paye
     Watcher::open(&directory, replica, HubClient::new(hub.parse().unwrap()), node, payer).unwrap()
 }
 
-/// Passes until there is nothing more to do; a hub that is gone is no failure.
+/// Passes until there is nothing more to do; a hub that is gone, or whose log is not valid, is no failure.
 pub async fn watch(watcher: &mut Watcher) {
     loop {
         match watcher.pass().await {
             Ok(Pass::Worked) => {}
-            Ok(Pass::Idle) | Err(PassError::Hub(_)) => return,
+            Ok(Pass::Idle) | Err(PassError::Hub(_) | PassError::Log(_)) => return,
             Err(why) => panic!("{why}"),
         }
     }

@@ -8,6 +8,7 @@ use super::verdict::Door;
 use super::{NoKey, Voter};
 use crate::signer::client::SignerError;
 use crate::signer::request::{ChainKey, LastVote, VoteRequest};
+use palisade_hub::client::HubError;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_protocol::context::ChainId;
 use palisade_protocol::hash::Hash32;
@@ -54,9 +55,23 @@ pub(super) enum NoVote {
     /// The chain's source.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The hub.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// The signer.
     #[error(transparent)]
     Signer(#[from] SignerError),
+    /// The signer's record is older than what was signed with its seed.
+    #[error(
+        "ALARM: the hub holds a vote of this signer at height {height} of chain {chain} that its record lacks: the disk was rolled \
+         back. Nothing is voted on. Stop the signer, delete its `signer-data`, and start it: it begins a new record with new nonces"
+    )]
+    RolledBack {
+        /// The chain.
+        chain: ChainId,
+        /// Where the vote is.
+        height: Height,
+    },
     /// The signer's vote does not verify under the set.
     #[error("the signer's vote does not verify: {0}")]
     Bad(#[from] palisade_protocol::finality::vote::BadVote),
@@ -130,6 +145,7 @@ impl Voter {
         if let Some(first) = self.with_ledger(|ledger| ledger.chain(&own.chain)?.awaited()) {
             self.keep_untaken(Door::Votes, &own.chain, |height| height >= first.0);
         }
+        self.recall(&own).await?;
         let mut cast = 0;
         while cast < MOST_VOTES {
             self.check_log()?;

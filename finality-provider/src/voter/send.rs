@@ -34,7 +34,10 @@ impl Voter {
             self.resend(chain, height).await;
         } else if before.as_ref() != Some(&text) {
             match why {
-                NoVote::NotDue(NotDue::OtherBranch { .. }) | NoVote::Refusing(_) | NoVote::Bad(_) => {
+                NoVote::NotDue(NotDue::OtherBranch { .. })
+                | NoVote::RolledBack { .. }
+                | NoVote::Refusing(_)
+                | NoVote::Bad(_) => {
                     tracing::error!(%chain, why = text, "no vote");
                 }
                 // That the signer is away is said once for all chains.

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, Amount};
 use palisade_hub::client::HubClient;
+use palisade_protocol::params::Profile;
 use rand::RngCore as _;
 use serde_json::Value;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -15,8 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Members of the covenant, and how many of them must sign.
 pub const COVENANT: (usize, u8) = (5, 3);
-/// Coins that pay for anchors.
-const ANCHOR_COINS: Amount = Amount::from_sat(10_000_000);
+/// Coins that pay for anchors, and as many for slashings in times of high fees.
+const FEE_COINS: Amount = Amount::from_sat(10_000_000);
 /// Members of governance, and how many of them must sign.
 const GOVERNANCE: (usize, u8) = (3, 2);
 
@@ -53,6 +54,11 @@ pub struct OtherChain {
 impl Network {
     /// Starts bitcoind, hub, covenant and checkpointer in a directory.
     pub async fn start(dir: &Path, tell: &Tell) -> anyhow::Result<Self> {
+        Self::start_in_profile(dir, tell, Profile::Compatible).await
+    }
+
+    /// The same for transactions of this profile.
+    pub async fn start_in_profile(dir: &Path, tell: &Tell, profile: Profile) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("directory {}", dir.display()))?;
         let node = Node::in_directory(&dir.join("bitcoin")).await?;
         tell.line(format!("bitcoind runs on {}", node.rpc_url()));
@@ -62,7 +68,7 @@ impl Network {
         let hub_url = format!("http://127.0.0.1:{}", free_port()?);
         let covenant = make_covenant(dir, &hub_url).await?;
         let governance = make_governance(dir).await?;
-        make_hub(dir, &hub_url, &covenant, &governance).await?;
+        make_hub(dir, &hub_url, &covenant, &governance, profile).await?;
         let hub = HubClient::new(hub_url.parse()?);
         let mut network = Self {
             dir: dir.to_owned(),
@@ -101,8 +107,10 @@ impl Network {
 
     async fn start_checkpointer(&mut self) -> anyhow::Result<()> {
         let (dir, genesis) = (self.dir.join("checkpointer"), self.genesis());
-        let address = make_checkpointer(&dir, &genesis, &self.hub_url, &self.node, &self.password()).await?;
-        self.node.fund(&address.assume_checked(), ANCHOR_COINS).await?;
+        let wallets = make_checkpointer(&dir, &genesis, &self.hub_url, &self.node, &self.password()).await?;
+        for wallet in wallets {
+            self.node.fund(&wallet.assume_checked(), FEE_COINS).await?;
+        }
         self.node.mine(1).await?;
         edit(&dir.join("checkpointer.toml"), &[("poll_interval_ms = 1000", "poll_interval_ms = 100")])?;
         let config = "checkpointer/checkpointer.toml";
@@ -350,7 +358,7 @@ pub async fn make_checkpointer(
     hub_url: &str,
     node: &Node,
     password: &Path,
-) -> anyhow::Result<Address<NetworkUnchecked>> {
+) -> anyhow::Result<[Address<NetworkUnchecked>; 2]> {
     let [own, genesis, password] = [dir, genesis, password].map(text);
     let (rpc, cookie) = (node.rpc_url(), text(&node.cookie_path()));
     let mut args = vec!["--json", "init", "--dir", &own, "--genesis", &genesis, "--hub", hub_url];
@@ -359,7 +367,7 @@ pub async fn make_checkpointer(
     let free = "127.0.0.1:0";
     let taken = [("127.0.0.1:8210", free), ("127.0.0.1:8211", free), ("127.0.0.1:8212", free)];
     edit(&dir.join("checkpointer.toml"), &taken)?;
-    Ok(string(&made, "address")?.parse()?)
+    Ok([string(&made, "address")?.parse()?, string(&made, "watch_address")?.parse()?])
 }
 
 async fn make_governance(dir: &Path) -> anyhow::Result<Vec<String>> {
@@ -382,7 +390,13 @@ pub fn governance_key(dir: &Path, member: usize) -> PathBuf {
     dir.join(format!("governance-{member}.key.json"))
 }
 
-async fn make_hub(dir: &Path, url: &str, covenant: &[String], governance: &[String]) -> anyhow::Result<()> {
+async fn make_hub(
+    dir: &Path,
+    url: &str,
+    covenant: &[String],
+    governance: &[String],
+    profile: Profile,
+) -> anyhow::Result<()> {
     let listen = url.strip_prefix("http://").context("an http address")?;
     let (own, password) = (text(&dir.join("hub")), text(&password(dir)));
     let (quorum, decide) = (COVENANT.1.to_string(), GOVERNANCE.1.to_string());
@@ -390,6 +404,7 @@ async fn make_hub(dir: &Path, url: &str, covenant: &[String], governance: &[Stri
     args.extend(["--quorum", &quorum, "--governance-quorum", &decide, "--minimum-power", "95000000"]);
     covenant.iter().for_each(|key| args.extend(["--covenant", key]));
     governance.iter().for_each(|key| args.extend(["--governance", key]));
+    args.extend((profile == Profile::Bumpable).then_some("--bumpable"));
     json_tool("palisade-hub", &args).await.map(|_| ())
 }
 

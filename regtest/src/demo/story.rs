@@ -21,6 +21,7 @@ use crate::demo::tell::{Shown, ShownTx, Tell, Waiting};
 use anyhow::{Context as _, ensure};
 use bitcoin::{Amount, Transaction, Txid};
 use palisade_hub::bitcoind::Acceptance;
+use palisade_protocol::params::Profile;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -121,16 +122,22 @@ impl Story {
 
     /// A network with two chains, four operators, and stakes that have power.
     pub async fn begin_network(dir: &Path) -> anyhow::Result<Self> {
-        let mut story = Self::begin_operators(dir, Tell::default(), locking::SHARES).await?;
+        let mut story =
+            Self::begin_operators(dir, Tell::default(), locking::SHARES, Profile::Compatible).await?;
         story.stakes_get_power().await?;
         Ok(story)
     }
 
     /// A network with two chains and four operators, and no stakes: while there are none no set expires, however many blocks are
     /// mined. The operators are to have these shares of the power, in percent.
-    pub async fn begin_operators(dir: &Path, tell: Tell, shares: [u64; 4]) -> anyhow::Result<Self> {
+    pub async fn begin_operators(
+        dir: &Path,
+        tell: Tell,
+        shares: [u64; 4],
+        profile: Profile,
+    ) -> anyhow::Result<Self> {
         tell.chapter("A network on a real bitcoind");
-        let mut network = Network::start(dir, &tell).await?;
+        let mut network = Network::start_in_profile(dir, &tell, profile).await?;
         let chain = network.start_chain(locking::PLANNED_SAT / 100 * 95).await?;
         tell.line(format!("governance registers chain {} with genesis {}", chain.id, chain.genesis));
         let (report, operators, stakes) = (Report::default(), Vec::new(), Vec::new());

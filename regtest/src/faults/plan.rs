@@ -3,6 +3,7 @@
 use super::link::Cut;
 use super::points::{Part, Points};
 use super::strace::Injection;
+use palisade_protocol::params::Profile;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
@@ -108,6 +109,8 @@ impl Display for Fault {
 pub struct Plan {
     /// The seed.
     pub seed: u64,
+    /// Of which shape the network's presigned transactions are.
+    pub profile: Profile,
     /// The faults, each of another part.
     pub faults: Vec<Fault>,
 }
@@ -116,6 +119,7 @@ impl Plan {
     /// Draws from the points that there are.
     pub fn draw(seed: u64, points: &Points) -> Self {
         let mut dice = StdRng::seed_from_u64(seed);
+        let profile = if dice.r#gen() { Profile::Bumpable } else { Profile::Compatible };
         let operator = dice.gen_range(OPERATORS);
         let mut parts = [
             Part::Bitcoind,
@@ -137,7 +141,7 @@ impl Plan {
             }
         }
         faults.sort_by_key(|fault| fault.part);
-        Self { seed, faults }
+        Self { seed, profile, faults }
     }
 }
 

@@ -8,6 +8,7 @@ use super::{checks, points, story, strace};
 use crate::demo::network::COVENANT;
 use anyhow::Context as _;
 use palisade_hub::bitcoind::{Auth, BitcoinRpc};
+use palisade_protocol::params::Profile;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,7 +44,9 @@ impl Display for Verdict {
             Ok(_) if self.is_complete() => "passed",
             Ok(_) => "passed, does not count",
         };
-        writeln!(out, "seed {}: {word} in {:.0} s", self.plan.seed, self.took.as_secs_f32())?;
+        let Plan { seed, profile, .. } = &self.plan;
+        let profile = if *profile == Profile::Bumpable { ", bumpable profile" } else { "" };
+        writeln!(out, "seed {seed}: {word} in {:.0} s{profile}", self.took.as_secs_f32())?;
         for outcome in &self.came {
             let Outcome { fault, came, came_again, torn } = outcome;
             let reached = if outcome.is_complete() { "" } else { "not reached in full; " };
@@ -106,7 +109,7 @@ pub async fn seed(seed: u64, points: &Points, below: &Path) -> anyhow::Result<Ve
 }
 
 async fn disturb(plan: &Plan, dir: &Path, came: &mut Vec<Outcome>) -> anyhow::Result<String> {
-    let (story, cast) = story::begin(&dir.join("network")).await.context("before any fault")?;
+    let (story, cast) = story::begin(&dir.join("network"), plan.profile).await.context("before any fault")?;
     let mut field = Field::new(story, dir.join("traces")).await?;
     let witness = witness(&field)?;
     let told = async {
@@ -147,7 +150,7 @@ pub struct Counted {
 pub async fn count(below: &Path) -> anyhow::Result<Vec<Counted>> {
     strace::check()?;
     let dir = new_directory(below, "count")?;
-    let (story, cast) = story::begin(&dir.join("network")).await?;
+    let (story, cast) = story::begin(&dir.join("network"), Profile::Compatible).await?;
     let mut field = Field::new(story, dir.join("traces")).await?;
     let parts = [
         Part::Bitcoind,

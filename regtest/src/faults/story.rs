@@ -13,6 +13,7 @@ use bitcoin::Amount;
 use palisade_hub::client::HubClient;
 use palisade_protocol::block::Block;
 use palisade_protocol::hash::sha256;
+use palisade_protocol::params::Profile;
 use palisade_protocol::units::Height;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -41,8 +42,8 @@ pub struct Cast {
 }
 
 /// The network, undisturbed, with final blocks of both chains, and the holders.
-pub async fn begin(dir: &Path) -> anyhow::Result<(Story, Cast)> {
-    let mut story = Story::begin_operators(dir, Tell::silent(), SHARES).await?;
+pub async fn begin(dir: &Path, profile: Profile) -> anyhow::Result<(Story, Cast)> {
+    let mut story = Story::begin_operators(dir, Tell::silent(), SHARES, profile).await?;
     // From its next start on the hub asks it first.
     let follower = story.network_mut().run_follower().await?;
     let named = ("# followers = [\"http://127.0.0.1:8201\"]", format!("followers = [{follower:?}]"));

@@ -15,7 +15,7 @@ use palisade_regtest::process::Daemon;
 use palisade_world::anchored;
 use palisade_world::{World, provider_key};
 use reqwest::{Client, Method};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 async fn ask(url: &str, method: Method, path: &str, body: Vec<u8>) -> (u16, Value) {
     let answer = Client::new().request(method, format!("{url}/{path}")).body(body).send().await.unwrap();
@@ -146,10 +146,15 @@ async fn a_follower_of_another_build_profile_reproduces_every_root_and_takes_no_
     let path = format!("blocks?from={height}");
     let [own, leaders] = [&url, &leader_url].map(|url| ask(url, Method::GET, &path, vec![]));
     assert_eq!(own.await.1["blocks"][0], leaders.await.1["blocks"][0]);
-    for door in ["messages", "votes", "checkpoints", "timestamps"] {
+    let refused = (403, Some("follower"));
+    for door in ["messages", "votes", "checkpoints"] {
         let (status, answer) = ask(&url, Method::POST, door, vec![1, 0, 0]).await;
-        assert_eq!((status, answer["error"]["rule"].as_str()), (403, Some("follower")), "{door}");
+        assert_eq!((status, answer["error"]["rule"].as_str()), refused, "{door}");
     }
+    let digest = json!({ "digest": Hash32([1; 32]) });
+    let answer = Client::new().post(format!("{url}/timestamps")).json(&digest).send().await.unwrap();
+    let (status, answer) = (answer.status().as_u16(), answer.json::<Value>().await.unwrap());
+    assert_eq!((status, answer["error"]["rule"].as_str()), refused, "timestamps");
 
     // The leader's place is taken by one that alters each block: what was replayed stays on show, with the reason.
     follower.stop().await.unwrap();

@@ -3,7 +3,8 @@
 use crate::{World, bls_secret, pair, provider_key, schnorr, secret};
 use palisade_protocol::anchor::Anchor;
 use palisade_protocol::checkpoint::{self, CheckpointShare};
-use palisade_protocol::context::ChainId;
+use palisade_protocol::context::{ChainId, Terms};
+use palisade_protocol::curve::KeyPair;
 use palisade_protocol::eots::{self, SecretNonce};
 use palisade_protocol::finality::certificate::Certificate;
 use palisade_protocol::finality::commitment::{self, Commitment, nonce_tree};
@@ -102,4 +103,19 @@ impl World {
         let path = tree.path(index).expect("a leaf");
         Vote { ballot, key: provider_key(name), nonce, signature, path }
     }
+}
+
+/// A vote as a signer with this seed makes it.
+pub fn vote_by_seed(pair: &KeyPair, seed: [u8; 32], terms: &Terms, ballot: Ballot) -> Vote {
+    let seed = NonceSeed::from_bytes(seed);
+    let nonce = |height| nonce::derive(pair, &seed, &ballot.context, height);
+    let first = terms.first_height(terms.epoch_of(ballot.height));
+    let heights = (0..terms.voted_heights()).map(|index| first.plus(index * terms.voted_every));
+    let tree = nonce_tree(heights.map(|height| nonce(height).public()));
+    let index = usize::try_from(terms.nonce_index(ballot.height).expect("a voted height")).expect("few");
+    let secret = nonce(ballot.height);
+    let public = secret.public();
+    let signature = eots::sign(pair, secret, &ballot.message());
+    let path = tree.path(index).expect("a leaf");
+    Vote { ballot, key: pair.public().into(), nonce: public, signature, path }
 }

@@ -14,7 +14,7 @@ pub mod player;
 mod stakes;
 
 pub use self::bitcoin::{address, key_path, transaction};
-pub use finality::leaked_key;
+pub use finality::{leaked_key, vote_by_seed};
 pub use keys::{bls_secret, governance_key, keypair, pair, provider_key, schnorr, secret};
 pub use stakes::{Wish, answer, unbonding};
 

@@ -5,11 +5,13 @@ use crate::signer::request::CommitRequest;
 use crate::voter::config::{DEFAULT, VoterConfig};
 use axum::Router;
 use palisade_hub::api::{self, Door};
+use palisade_hub::client::HubClient;
 use palisade_hub::daemon::config::parse;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::daemon::template::Template;
 use palisade_hub::engine::Hub;
 use palisade_protocol::context::{ChainIdentity, Terms};
+use palisade_protocol::finality::vote::Ballot;
 use palisade_protocol::governance::{Action, NewChain};
 use palisade_protocol::units::Epoch;
 use palisade_regtest::Node;
@@ -187,6 +189,27 @@ impl Network {
         self.stop_signer();
         std::fs::remove_dir_all(self.dir.path().join("signer")).unwrap();
         self.start_signer(devchain::genesis(DEV));
+    }
+
+    /// Where anna's signer voted last on chain zero.
+    pub(super) async fn last_vote(&self) -> Option<Height> {
+        let identity = SignerClient::new(&self.config.signer_socket).identity().await.unwrap();
+        identity.chains[0].last.map(|last| last.height)
+    }
+
+    /// Sends the hub a vote by the seed of anna's signer that its record lacks.
+    pub(super) async fn vote_without_record(&self, height: Height, block: Hash32) {
+        let copy = self.dir.path().join("copy.sqlite");
+        std::fs::copy(self.dir.path().join("signer/record.sqlite"), &copy).unwrap();
+        let record = rusqlite::Connection::open(copy).unwrap();
+        let seed = record.query_row("SELECT seed FROM birth", [], |row| row.get(0)).unwrap();
+        let (ballot, terms) = {
+            let ledger = self.hub.ledger();
+            let zero = &ledger.chains()[0];
+            (Ballot { context: zero.vote, height, block }, zero.terms)
+        };
+        let vote = palisade_world::vote_by_seed(&pair("anna"), seed, &terms, ballot);
+        HubClient::new(self.hub_url.parse().unwrap()).vote(&vote).await.unwrap();
     }
 
     pub(super) async fn record_id(&self) -> Hash32 {

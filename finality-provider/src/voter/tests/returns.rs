@@ -87,3 +87,40 @@ async fn an_operator_that_was_away_longer_than_its_nonces_reach_is_in_a_set_agai
     otto.stop().await;
     network.stop().await;
 }
+
+/// A quorum needs anna and otto.
+fn world_of_two() -> World {
+    let mut world = network::world();
+    world.register_provider(&ChainId::zero(), "otto");
+    world.active_stake(&Wish { holder: "olga", sat: 500_000, providers: &["otto"], lock: 2_000 });
+    world.close();
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signer_whose_disk_was_rolled_back_votes_on_nothing_until_it_has_a_new_record() {
+    let network = Network::of(&world_of_two()).await;
+    let otto = network.another("otto");
+    let voter = network.voter().await;
+    voter.until("it votes", |status| status.chains[0].votes >= 2).await;
+    voter.stop().await;
+    let last = network.last_vote().await;
+    let awaited = || network.hub.ledger().chains()[0].awaited().unwrap();
+    otto.until("the height above its last vote is waited for", |_| Some(awaited()) > last).await;
+    // It has voted there, and then its disk was put back.
+    network.vote_without_record(awaited(), Hash32([9; 32])).await;
+
+    let voter = network.voter().await;
+    let alarm = format!("record: ALARM: the hub holds a vote of this signer at height {}", awaited());
+    voter.until("it says so", |_| voter.health().contains(&alarm)).await;
+    let blocks = network.hub.ledger().next_height().plus(EPOCH);
+    otto.until("an epoch has gone by", |_| network.hub.ledger().next_height() > blocks).await;
+    assert!(voter.health().contains(&alarm));
+    assert_eq!(network.last_vote().await, last, "nothing was signed");
+
+    network.lose_record().await;
+    voter.until("the new record lacks nothing", |_| !voter.health().contains("record: ")).await;
+    voter.stop().await;
+    otto.stop().await;
+    network.stop().await;
+}

@@ -1,6 +1,14 @@
 //! A network of shipped programs in which one thing after the other goes wrong.
 
 use crate::views::{serves, until_reasons};
+use palisade_finality_provider::keys::open_provider;
+use palisade_hub::daemon::password::Password;
+use palisade_hub::replica::read_log;
+use palisade_protocol::context::ChainId;
+use palisade_protocol::finality::vote::Ballot;
+use palisade_protocol::genesis::Genesis;
+use palisade_protocol::hash::Hash32;
+use palisade_protocol::units::Height;
 use palisade_regtest::demo::holders::Holder;
 use palisade_regtest::demo::network::{Network, edit, text};
 use palisade_regtest::demo::story::Story;
@@ -16,7 +24,7 @@ const PROVIDER: &str = "palisade-finality-provider";
 const CHECKPOINTER: &str = "palisade-checkpointer";
 
 /// Alarms of a network's programs.
-pub const OF_THE_NETWORK: [(&str, &str); 18] = [
+pub const OF_THE_NETWORK: [(&str, &str); 19] = [
     (HUB, "leader"),
     (COVENANT, "log"),
     (COVENANT, "committee"),
@@ -29,6 +37,7 @@ pub const OF_THE_NETWORK: [(&str, &str); 18] = [
     (PROVIDER, "nonces"),
     (PROVIDER, "sets"),
     (PROVIDER, "keys"),
+    (PROVIDER, "record"),
     (CHECKPOINTER, "hub"),
     (CHECKPOINTER, "log"),
     (CHECKPOINTER, "bitcoind"),
@@ -100,6 +109,7 @@ async fn each_alarm_of_a_network_rings_when_its_cause_is_there_and_not_before() 
     bells.ring(PROVIDER, &voter(&names[1]), "signer").await;
     story.operators_mut()[1].daemons_mut().next().unwrap().start_again(None).unwrap();
 
+    a_disk_is_rolled_back(&mut story, &mut bells).await;
     lies(&mut story, &mut bells).await;
     // What the slashing pays is less than nodes relay, and in this profile nobody can pay more.
     story.network_mut().node.restart_with(&["-minrelaytxfee=0.01"]).await.unwrap();
@@ -190,6 +200,42 @@ async fn checkpointer(network: &Network, name: &str, hub: &str, (rpc, cookie): &
     let ports = [8_210, 8_211, 8_212].map(|port| format!("127.0.0.1:{port}"));
     let free = ports.each_ref().map(|port| (port.as_str(), "127.0.0.1:0"));
     edit(&network.dir.join(name).join("checkpointer.toml"), &free).unwrap();
+}
+
+/// An operator's signer has signed something that its record lacks, which nothing shows but the hub.
+async fn a_disk_is_rolled_back(story: &mut Story, bells: &mut Bells) {
+    for operator in story.operators_mut() {
+        operator.stop().await.unwrap();
+    }
+    // Nothing more becomes final, so what is voted on next stays open.
+    let own = &story.operators()[2];
+    let (data, voter) = (own.dir().join("signer-data"), own.dir().join("voter.address"));
+    let password = std::fs::read_to_string(story.network().password()).unwrap();
+    let password = Password::new(password.trim().to_owned()).unwrap();
+    let key = own.dir().join("keys/zero.json");
+    let pair = open_provider(&key, &ChainId::zero(), &password, bitcoin::Network::Regtest).unwrap();
+    let record = rusqlite::Connection::open(data.join("record.sqlite")).unwrap();
+    let seed = record.query_row("SELECT seed FROM birth", [], |row| row.get(0)).unwrap();
+    let last: i64 = record.query_row("SELECT max(height) FROM vote", [], |row| row.get(0)).unwrap();
+    drop(record);
+    let genesis = Genesis::new(story.network().hub.genesis().await.unwrap()).unwrap();
+    let ledger = read_log(&story.network().hub, genesis.into(), drop).await.unwrap();
+    let zero = &ledger.chains()[0];
+    let next = Height(u64::try_from(last).unwrap()).max(zero.awaited().unwrap());
+    let height = Height(next.0 - next.0 % zero.terms.voted_every).plus(zero.terms.voted_every);
+    let ballot = Ballot { context: zero.vote, height, block: Hash32([9; 32]) };
+    let vote = palisade_world::vote_by_seed(&pair, seed, &zero.terms, ballot);
+    story.network().hub.vote(&vote).await.unwrap();
+
+    for operator in story.operators_mut() {
+        operator.start().await.unwrap();
+    }
+    bells.ring(PROVIDER, &voter, "record").await;
+    let operator = &mut story.operators_mut()[2];
+    operator.stop().await.unwrap();
+    std::fs::remove_dir_all(data).unwrap();
+    operator.start().await.unwrap();
+    all_is_well(&[voter]).await;
 }
 
 /// A hub that signs a false block reaches one operator, and a checkpointer.
