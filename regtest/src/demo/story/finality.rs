@@ -1,7 +1,7 @@
 //! Steps 2.2 and 2.3: the first sets form, blocks of both chains become final, and go on with each operator stopped in turn.
 
 use super::Story;
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use palisade_protocol::units::Height;
 use serde_json::Value;
 
@@ -73,8 +73,27 @@ impl Story {
             })
         };
         let what = "both chains have more final blocks";
-        self.network.until_view("chains", what, reached).await?;
+        if let Err(why) = self.network.until_view("chains", what, reached).await {
+            bail!("{why}\n{}", self.what_voters_say().await);
+        }
         self.final_now().await
+    }
+
+    /// Why each voter casts no vote now, as it says itself.
+    async fn what_voters_say(&self) -> String {
+        let mut said = String::new();
+        for operator in &self.operators {
+            let address = std::fs::read_to_string(operator.dir().join("voter.address")).unwrap_or_default();
+            for page in ["status", "health"] {
+                let asked = reqwest::get(format!("http://{}/{page}", address.trim())).await;
+                let answer = match asked {
+                    Ok(answer) => answer.text().await.unwrap_or_default(),
+                    Err(why) => why.to_string(),
+                };
+                said.push_str(&format!("{}, {page}: {answer}\n", operator.name));
+            }
+        }
+        said
     }
 
     /// Waits until an operator stands in the sets of both chains' current epochs.
