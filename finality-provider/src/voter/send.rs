@@ -30,9 +30,18 @@ impl Voter {
         };
         let text = why.to_string();
         let before = self.moment().waiting.insert(chain.clone(), text.clone());
-        if let NoVote::NotDue(NotDue::Voted(height)) = why {
-            self.resend(chain, height).await;
-        } else if before.as_ref() != Some(&text) {
+        match why {
+            NoVote::NotDue(NotDue::Voted(height)) => return self.resend(chain, Some(height)).await,
+            // Votes are cast under certificates that the log need not have yet. If the hub loses the votes behind one of those,
+            // nothing is due and nothing becomes final.
+            NoVote::NotDue(
+                NotDue::NoSet(_) | NotDue::SetNotFinal { .. } | NotDue::NotMember(_) | NotDue::NoNonces(_),
+            )
+            | NoVote::NoBlock(_)
+            | NoVote::Source(_) => self.resend(chain, None).await,
+            _ => {}
+        }
+        if before.as_ref() != Some(&text) {
             match why {
                 NoVote::NotDue(NotDue::OtherBranch { .. })
                 | NoVote::RolledBack { .. }
@@ -53,24 +62,29 @@ impl Voter {
         }
     }
 
-    async fn resend(&self, chain: &ChainId, height: Height) {
+    /// Sends all votes again from the height on that the log waits for, or from one that this voter waits for.
+    async fn resend(&self, chain: &ChainId, own: Option<Height>) {
+        let known = self.with_ledger(|ledger| ledger.chain(chain).map(|known| (known.vote, known.awaited())));
+        let Some((context, awaited)) = known else { return };
+        let Some(first) = awaited.into_iter().chain(own).min() else { return };
         {
             let moment = self.moment();
             let is_recent = moment.sent.get(chain).is_some_and(|at| at.elapsed() < RESEND);
-            let is_over = moment.untaken.is_passed_over(Door::Votes, chain, height.0);
-            if is_recent || is_over || moment.refusing.is_some() {
+            if is_recent || moment.refusing.is_some() {
                 return;
             }
         }
-        match self.journal.votes_from(chain, height, MOST_VOTES) {
+        let is_over = |height: Height| self.moment().untaken.is_passed_over(Door::Votes, chain, height.0);
+        match (self.journal.votes_from(chain, first, MOST_VOTES), own) {
             // The journal is younger than the signer's record: the signer repeats its own votes.
-            Ok(votes) if votes.is_empty() => self.recast(chain, height).await,
-            Ok(votes) => {
-                for vote in &votes {
+            (Ok(votes), Some(own)) if votes.is_empty() && !is_over(own) => self.recast(chain, own).await,
+            (Ok(votes), _) => {
+                let counts = |vote: &&Vote| vote.ballot.context == context && !is_over(vote.ballot.height);
+                for vote in votes.iter().filter(counts) {
                     self.send(chain, vote).await;
                 }
             }
-            Err(why) => tracing::warn!(%chain, %why, "the journal cannot be read"),
+            (Err(why), _) => tracing::warn!(%chain, %why, "the journal cannot be read"),
         }
     }
 
