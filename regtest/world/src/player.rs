@@ -1,10 +1,12 @@
 //! Plays a history against a world and a model, and compares them after every message.
 
+mod anchors;
 mod finality;
 pub mod model;
 pub mod sets;
 
 use crate::{COVENANT, Wish, World, leaked_key, provider_key, transaction};
+use anchors::Anchored;
 use bitcoin::{OutPoint, Sequence, Transaction, TxOut, Txid};
 use model::{Chain, K, Known, Model, Past};
 use palisade_hub::ledger::{Ledger, Rejected};
@@ -29,7 +31,7 @@ const DEV: &str = "dev";
 const DEV_TERMS: Terms = Terms { epoch_length: 10, voted_every: 5, minimum_power_sat: MINIMUM };
 const DEV_EPOCHS: [(&str, std::ops::Range<u64>); 2] = [("dev anna", 1..30), ("dev bert", 2..40)];
 
-/// One act of somebody.
+/// One act of somebody. `Overtake` is a reorganisation with so many blocks more, told in one batch: the hub was long without news.
 #[derive(Debug, Clone)]
 pub enum Act {
     Register { choice: usize, lock: usize, confirmed: bool },
@@ -46,6 +48,8 @@ pub enum Act {
     Leak { name: usize },
     Mine { blocks: u32 },
     Reorg { depth: u32, keep: usize },
+    Overtake { depth: u32, keep: usize, more: u32 },
+    Anchor { told: bool },
     Resume { accept: usize },
     Close { blocks: u64 },
     Certify { blocks: u64 },
@@ -79,6 +83,7 @@ pub struct Player {
     pub world: World,
     pub model: Model,
     stakes: Vec<Played>,
+    anchors: Vec<Anchored>,
     dev: Sets,
     set_total: Option<u64>,
     accepted: Option<u64>,
@@ -110,8 +115,8 @@ impl Player {
             world.register_provider(chain, name);
         }
         let sets = Sets::new(DEV_TERMS.minimum_power_sat, DEV_TERMS.epoch_length, DEV_TERMS.voted_every);
-        let (model, stakes) = (Model::default(), Vec::new());
-        Self { world, model, stakes, dev: sets, set_total: None, accepted: None, signs: None }
+        let (model, stakes, anchors) = (Model::default(), Vec::new(), Vec::new());
+        Self { world, model, stakes, anchors, dev: sets, set_total: None, accepted: None, signs: None }
     }
 
     pub fn play(&mut self, act: &Act) {
@@ -122,12 +127,17 @@ impl Player {
                 self.world.mine(blocks);
                 self.check();
             }
-            Act::Reorg { depth, keep } => self.reorg(depth, keep),
+            Act::Reorg { depth, keep } => self.reorg(depth, keep, 0),
+            Act::Overtake { depth, keep, more } => self.reorg(depth, keep, more),
+            Act::Anchor { told } => self.anchor(told),
             Act::Leak { name } => self.leak(NAMES[name % NAMES.len()]),
             Act::Resume { accept } => self.resume(accept),
             Act::Close { blocks } => (0..blocks).for_each(|_| self.close()),
             Act::Certify { blocks } => (0..blocks).for_each(|_| self.certify()),
-            Act::TellAll => (0..self.stakes.len()).for_each(|i| self.tell_facts(i)),
+            Act::TellAll => {
+                (0..self.stakes.len()).for_each(|i| self.tell_facts(i));
+                self.tell_anchors();
+            }
             _ if self.stakes.is_empty() => {}
             Act::Wane { leak, accept } => self.wane(leak, accept),
             Act::Again { stake } => self.again(stake % self.stakes.len()),
@@ -161,7 +171,9 @@ impl Player {
 
     /// The ledger says what the model says.
     pub fn check(&mut self) {
-        self.model.look(&Chain::read(&self.world.chain));
+        let chain = Chain::read(&self.world.chain);
+        self.model.look(&chain);
+        self.check_anchors(&chain);
         let ledger = &self.world.ledger;
         assert_eq!(ledger.breaker().is_some(), self.model.tripped, "breaker {:?}", ledger.breaker());
         for (i, known) in self.model.stakes.iter().enumerate() {
@@ -393,25 +405,30 @@ impl Player {
         self.check();
     }
 
-    /// Replaces blocks. Coins of wallets are mined again; of stakes' transactions all, the first half, or none.
-    fn reorg(&mut self, depth: u32, keep: usize) {
+    /// Replaces blocks. Coins of wallets are mined again; of stakes' transactions and of anchors all, the first half, or none.
+    fn reorg(&mut self, depth: u32, keep: usize, more: u32) {
         let lost = self.world.chain[self.world.chain.len() - depth as usize..].iter();
         let lost: Vec<_> = lost.flat_map(|block| block.txdata[1..].to_vec()).collect();
-        let about_stakes = |tx: &Transaction| {
-            let txid = tx.compute_txid();
-            self.stakes.iter().any(|stake| {
-                let own = stake.registration.outpoint();
-                let unbonding = stake.registration.presigned.unbonding.compute_txid();
-                let spends =
-                    |input: &bitcoin::TxIn| [own.txid, unbonding].contains(&input.previous_output.txid);
-                own.txid == txid || tx.input.iter().any(spends)
-            })
-        };
-        let (stakes, mut kept): (Vec<_>, Vec<_>) = lost.into_iter().partition(about_stakes);
-        let count = [stakes.len(), stakes.len() / 2, 0][keep % 3];
-        kept.extend(stakes.into_iter().take(count));
-        self.world.reorg(depth, &kept).unwrap();
+        let (ours, mut kept): (Vec<_>, Vec<_>) = lost.iter().cloned().partition(|tx| self.may_go(tx, &lost));
+        let count = [ours.len(), ours.len() / 2, 0][keep % 3];
+        kept.extend(ours.into_iter().take(count));
+        self.world.overtake(depth, &kept, depth + 1 + more).unwrap();
         self.check();
+    }
+
+    /// Whether a transaction is a stake's, or an anchor whose change pays for nothing else that is lost.
+    fn may_go(&self, tx: &Transaction, lost: &[Transaction]) -> bool {
+        let txid = tx.compute_txid();
+        let spends = |tx: &Transaction, of: &[Txid]| {
+            tx.input.iter().any(|input| of.contains(&input.previous_output.txid))
+        };
+        let is_of = |stake: &Played| {
+            let own = stake.registration.outpoint().txid;
+            let unbonding = stake.registration.presigned.unbonding.compute_txid();
+            own == txid || spends(tx, &[own, unbonding])
+        };
+        let is_anchor = self.anchors.iter().any(|made| made.tx.compute_txid() == txid);
+        self.stakes.iter().any(is_of) || is_anchor && !lost.iter().any(|other| spends(other, &[txid]))
     }
 
     /// What must be refused.

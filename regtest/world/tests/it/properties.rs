@@ -38,7 +38,10 @@ fn act() -> impl Strategy<Value = Act> {
         7 => (1..9u32).prop_map(|blocks| Act::Mine { blocks }),
         1 => (30..150u32).prop_map(|blocks| Act::Mine { blocks }),
         4 => (1..7u32, 0..3usize).prop_map(|(depth, keep)| Act::Reorg { depth, keep }),
-        1 => (7..10u32, 0..3usize).prop_map(|(depth, keep)| Act::Reorg { depth, keep }),
+        1 => (7..18u32, 0..3usize).prop_map(|(depth, keep)| Act::Reorg { depth, keep }),
+        1 => (0..18u32, 0..3usize, 20..60u32)
+            .prop_map(|(depth, keep, more)| Act::Overtake { depth, keep, more }),
+        2 => prop::bool::weighted(0.8).prop_map(|told| Act::Anchor { told }),
         2 => (0..5usize).prop_map(|accept| Act::Resume { accept }),
         3 => (1..22u64).prop_map(|blocks| Act::Close { blocks }),
         6 => (1..6u64).prop_map(|blocks| Act::Certify { blocks }),
