@@ -3,12 +3,13 @@
 mod anchors;
 mod finality;
 pub mod model;
+pub mod seen;
 pub mod sets;
 
 use crate::{COVENANT, Wish, World, leaked_key, provider_key, transaction};
 use anchors::Anchored;
 use bitcoin::{OutPoint, Sequence, Transaction, TxOut, Txid};
-use model::{Chain, K, Known, Model, Past};
+use model::{Chain, K, Known, Model, Past, QUORUM};
 use palisade_hub::ledger::{Ledger, Rejected};
 use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::hash::Hash32;
@@ -16,6 +17,7 @@ use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::message::{Message, OutputSpent, StakeIncluded};
 use palisade_protocol::registration::{RegistrationProof, StakeRegistration};
 use palisade_protocol::stake::StakeId;
+use seen::{Case, Moment, Seen};
 use sets::Sets;
 use std::collections::BTreeSet;
 
@@ -46,6 +48,7 @@ pub enum Act {
     Tell { stake: usize },
     TellAll,
     Leak { name: usize },
+    Equivocate { name: usize },
     Mine { blocks: u32 },
     Reorg { depth: u32, keep: usize },
     Overtake { depth: u32, keep: usize, more: u32 },
@@ -82,8 +85,11 @@ struct Played {
 pub struct Player {
     pub world: World,
     pub model: Model,
+    pub seen: Seen,
     stakes: Vec<Played>,
     anchors: Vec<Anchored>,
+    /// What is told is not in the newest block any more.
+    late: bool,
     dev: Sets,
     set_total: Option<u64>,
     accepted: Option<u64>,
@@ -115,8 +121,10 @@ impl Player {
             world.register_provider(chain, name);
         }
         let sets = Sets::new(DEV_TERMS.minimum_power_sat, DEV_TERMS.epoch_length, DEV_TERMS.voted_every);
-        let (model, stakes, anchors) = (Model::default(), Vec::new(), Vec::new());
-        Self { world, model, stakes, anchors, dev: sets, set_total: None, accepted: None, signs: None }
+        let (model, seen) = (Model::default(), Seen::default());
+        let (stakes, anchors) = (Vec::new(), Vec::new());
+        let (late, set_total, accepted, signs) = (false, None, None, None);
+        Self { world, model, seen, stakes, anchors, late, dev: sets, set_total, accepted, signs }
     }
 
     pub fn play(&mut self, act: &Act) {
@@ -131,6 +139,7 @@ impl Player {
             Act::Overtake { depth, keep, more } => self.reorg(depth, keep, more),
             Act::Anchor { told } => self.anchor(told),
             Act::Leak { name } => self.leak(NAMES[name % NAMES.len()]),
+            Act::Equivocate { name } => self.equivocate(NAMES[name % NAMES.len()]),
             Act::Resume { accept } => self.resume(accept),
             Act::Close { blocks } => (0..blocks).for_each(|_| self.close()),
             Act::Certify { blocks } => (0..blocks).for_each(|_| self.certify()),
@@ -173,6 +182,7 @@ impl Player {
     pub fn check(&mut self) {
         let chain = Chain::read(&self.world.chain);
         self.model.look(&chain);
+        self.note(&chain);
         self.check_anchors(&chain);
         let ledger = &self.world.ledger;
         assert_eq!(ledger.breaker().is_some(), self.model.tripped, "breaker {:?}", ledger.breaker());
@@ -187,6 +197,17 @@ impl Player {
         }
         let booked = (0..ledger.stakes().len()).flat_map(|i| ledger.stakes().contribution(i));
         assert_eq!(booked.map(|(_, amount)| amount.to_sat()).sum::<u64>(), power.values().sum::<u64>());
+    }
+
+    /// Counts what this moment came to.
+    fn note(&mut self, chain: &Chain) {
+        let chains = self.world.ledger.chains();
+        let in_set = |key: &ProviderKey| {
+            let is_zero = NAMES[..3].iter().any(|name| provider_key(name) == *key);
+            let (_, fixed) = chains[usize::from(!is_zero)].newest()?;
+            Some(fixed.set.find(key).is_some())
+        };
+        self.seen.look(&self.model, &Moment { tip: chain.tip(), late: self.late, in_set: &in_set });
     }
 
     fn register(&mut self, choice: usize, lock: usize, confirmed: bool) {
@@ -293,7 +314,9 @@ impl Player {
             let known = &mut self.model.stakes[i];
             if signs {
                 known.refused.remove(&member);
+                let beyond = known.signed.len() >= QUORUM && !known.signed.contains(&member);
                 known.signed.insert(member);
+                self.seen.note_if(beyond, Case::BeyondQuorum);
             } else {
                 known.refused.insert(member);
             }
@@ -389,8 +412,10 @@ impl Player {
     fn tell_proof(&mut self, tx: &Transaction, message: &Message) {
         if self.tell(message).is_ok() {
             self.note_proof(tx);
+            self.late = self.height_of(tx) != Some(self.world.btc_height());
         }
         self.check();
+        self.late = false;
     }
 
     fn note_proof(&mut self, tx: &Transaction) {
@@ -413,6 +438,9 @@ impl Player {
         let count = [ours.len(), ours.len() / 2, 0][keep % 3];
         kept.extend(ours.into_iter().take(count));
         self.world.overtake(depth, &kept, depth + 1 + more).unwrap();
+        self.seen.note_if(depth > K, Case::DeepReorg);
+        let anchors = self.anchors_gone();
+        self.seen.note_if(anchors, Case::AnchorLost);
         self.check();
     }
 

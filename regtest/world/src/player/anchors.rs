@@ -1,6 +1,7 @@
 //! The anchors of a history, and a naive account of them: one that the ledger was told of counts while its block is on the best chain.
 
 use super::model::Chain;
+use super::seen::Case;
 use super::{NAMES, Player};
 use crate::provider_key;
 use bitcoin::{BlockHash, Transaction};
@@ -46,10 +47,17 @@ impl Player {
             let answer = self.tell(&Message::Anchor(self.world.proof(&tx)));
             assert_eq!(answer.is_ok(), counts, "{epoch:?} at {height}: {answer:?}");
             if counts {
+                self.seen.note_if(told.is_some(), Case::AnchorAgain);
                 self.anchors[place].told = Some(block);
             }
             self.check();
         }
+    }
+
+    /// Whether one that counted is not on the best chain.
+    pub(super) fn anchors_gone(&self) -> bool {
+        let chain = Chain::read(&self.world.chain);
+        self.anchors.iter().filter_map(|made| made.told).any(|block| !chain.hashes.contains(&block))
     }
 
     pub(super) fn check_anchors(&self, chain: &Chain) {

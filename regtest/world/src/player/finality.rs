@@ -1,13 +1,17 @@
 //! The part of a history that makes sets: hub blocks, certificates, and what governance decides of them.
 
+use super::seen::Case;
 use super::sets::{Around, Fixed, shrinks};
 use super::{DEV, DEV_EPOCHS, DEV_TERMS, EPOCHS, MINIMUM, NAMES, Player};
 use crate::provider_key;
 use bitcoin::Amount;
+use palisade_hub::ledger::chains::FixedSet;
 use palisade_protocol::context::ChainId;
+use palisade_protocol::finality::evidence::Evidence;
 use palisade_protocol::governance::{AcceptedPower, Action, Resume};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
+use palisade_protocol::message::Message;
 use palisade_protocol::units::{Epoch, Height};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +28,7 @@ impl Player {
         let answer = self.world.govern(Action::Resume(Resume { accepted }));
         assert_eq!(answer.is_ok(), self.model.tripped || self.dev.paused, "{answer:?}");
         if answer.is_ok() {
+            self.seen.note(Case::Resumed);
             (self.model.tripped, self.dev.paused) = (false, false);
             (self.accepted, self.dev.accepted) = (power(zero), power(dev));
         }
@@ -53,12 +58,27 @@ impl Player {
         };
         let held = |key: &ProviderKey| all.get(key).copied().unwrap_or(0);
         let (tip, tripped) = (self.world.btc_height(), self.model.tripped || trips);
+        let before = (self.dev.paused, self.dev.fixed.len(), self.dev.opened);
         self.dev.close(&Around { tip, tripped, eligible: &of_dev, held: &held, end: 40 });
         if height.0.is_multiple_of(20) {
             self.check_set(height, Epoch(epoch), &eligible);
         }
         self.check_dev();
+        self.note_dev(before);
         self.check();
+        self.seen.moved = false;
+    }
+
+    /// What the other chain's rules came to at the end of a block; before it, whether it was paused, how many sets it had, and
+    /// which epoch opened it.
+    fn note_dev(&mut self, (paused, sets, opened): (bool, usize, u64)) {
+        let fixed: Vec<_> = self.dev.fixed.values().collect();
+        self.seen.note_if(self.dev.paused && !paused, Case::Paused);
+        self.seen.note_if(sets > 0 && self.dev.opened != opened, Case::BeganAgain);
+        let [.., last, new] = fixed[..] else { return };
+        let is_weaker =
+            fixed.len() > sets && self.dev.opened == opened && shrinks(last.total(), new.total(), None);
+        self.seen.note_if(is_weaker, Case::WeakerAccepted);
     }
 
     /// Certifies the other chain's next height, by all members of its set.
@@ -108,6 +128,32 @@ impl Player {
         }
     }
 
+    /// Who is new in chain zero's set of an epoch and who is not in it any more, where a stake changed in the block that fixed it.
+    fn note_members(&mut self, epoch: Epoch) {
+        let zero = &self.world.ledger.chains()[0];
+        let members = |fixed: &FixedSet| -> BTreeSet<ProviderKey> {
+            fixed.set.members().iter().map(|member| member.key).collect()
+        };
+        let Some(new) = zero.sets.get(&epoch) else { return };
+        self.seen.note_if(new.carried_over, Case::CarriedOver);
+        let Some((_, last)) = zero.sets.range(..epoch).next_back() else { return };
+        let (last, new, moved) = (members(last), members(new), self.seen.moved);
+        self.seen.note_if(moved && !new.is_subset(&last), Case::Entered);
+        self.seen.note_if(moved && !last.is_subset(&new), Case::Left);
+    }
+
+    /// A key signs two blocks of one height.
+    pub(super) fn equivocate(&mut self, name: &str) {
+        let (zero, dev) = (ChainId::zero(), DEV.parse().unwrap());
+        let chain = if name.starts_with("dev") { &dev } else { &zero };
+        let [a, b] = [1, 2].map(|block| self.world.vote(chain, name, Height(20), Hash32([block; 32])));
+        let evidence = Evidence::from_votes(&a, &b).expect("one nonce");
+        let news = self.model.exposed.insert(provider_key(name));
+        assert_eq!(self.tell(&Message::Evidence(evidence)).is_ok(), news);
+        self.seen.note_if(news, Case::Equivocated);
+        self.check();
+    }
+
     /// The other chain's sets are what its rules make of the power at each of their snapshots.
     fn check_dev(&self) {
         let chain = &self.world.ledger.chains()[1];
@@ -126,7 +172,10 @@ impl Player {
 
     fn check_set(&mut self, height: Height, epoch: Epoch, eligible: &BTreeMap<ProviderKey, u64>) {
         let total: u64 = eligible.values().sum();
-        self.model.tripped |= self.shrinks_too_much(total);
+        let shrinks = self.shrinks_too_much(total) && !self.model.tripped;
+        self.seen.note_if(shrinks, Case::ZeroShrank);
+        self.model.tripped |= shrinks;
+        self.note_members(epoch);
         let fixed = self.world.ledger.chains()[0].sets.get(&epoch);
         if self.model.tripped {
             assert_eq!(fixed.is_some(), self.set_total.is_some(), "at {height}");
