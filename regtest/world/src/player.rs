@@ -33,13 +33,14 @@ const DEV: &str = "dev";
 const DEV_TERMS: Terms = Terms { epoch_length: 10, voted_every: 5, minimum_power_sat: MINIMUM };
 const DEV_EPOCHS: [(&str, std::ops::Range<u64>); 2] = [("dev anna", 1..30), ("dev bert", 2..40)];
 
-/// One act of somebody. `Overtake` is a reorganisation with so many blocks more, told in one batch: the hub was long without news.
+/// One act of somebody. `Forget` is an expansion that names none of those whom the stake named without power; `Overtake` is a reorganisation with so many blocks more, told in one batch: the hub was long without news.
 #[derive(Debug, Clone)]
 pub enum Act {
     Register { choice: usize, lock: usize, confirmed: bool },
     Stake { choice: usize },
     Again { stake: usize },
     Expand { stake: usize, choice: usize, signed: bool },
+    Forget { stake: usize, choice: usize },
     Sign { stake: usize, member: usize },
     Quorum { stake: usize },
     Refuse { stake: usize, member: usize },
@@ -150,7 +151,10 @@ impl Player {
             _ if self.stakes.is_empty() => {}
             Act::Wane { leak, accept } => self.wane(leak, accept),
             Act::Again { stake } => self.again(stake % self.stakes.len()),
-            Act::Expand { stake, choice, signed } => self.expand(stake % self.stakes.len(), choice, signed),
+            Act::Expand { stake, choice, signed } => {
+                self.expand(stake % self.stakes.len(), choice, signed, true);
+            }
+            Act::Forget { stake, choice } => self.expand(stake % self.stakes.len(), choice, true, false),
             Act::Sign { stake, member } => self.answer(stake % self.stakes.len(), member % 5, true),
             Act::Refuse { stake, member } => self.answer(stake % self.stakes.len(), member % 5, false),
             Act::Quorum { stake } => {
@@ -280,12 +284,13 @@ impl Player {
         Ok(())
     }
 
-    fn expand(&mut self, i: usize, choice: usize, signed: bool) {
+    fn expand(&mut self, i: usize, choice: usize, signed: bool, remembers: bool) {
         let (id, holder) = (self.stakes[i].id, self.stakes[i].holder.clone());
         let providers = CHOICES[choice % CHOICES.len()];
         let old = &self.stakes[i].registration;
         let name_of = |key: &ProviderKey| NAMES.into_iter().find(|name| provider_key(name) == *key).unwrap();
-        let named = old.providers.iter().chain(&old.former).map(name_of);
+        let former = old.former.iter().filter(|_| remembers);
+        let named = old.providers.iter().chain(former).map(name_of);
         let former: Vec<_> = named.filter(|name| !providers.contains(name)).collect();
         let sat = old.staking_tx.output[0].value.to_sat() + 1_000 * (self.stakes.len() as u64);
         let wish = Wish { holder: &holder, sat, providers, lock: 400 };

@@ -35,6 +35,8 @@ pub enum Case {
     /// A stake of a key that is out was spent by its expansion, or the key got out after that.
     OutAndExpanded,
     OutAndSpendLost,
+    /// A key got out that an expansion does not name any more, and what the old stake still gave ended.
+    OutAndForgotten,
     /// One key of two got out, and the stake's power ended for the other.
     OneOfTwoOut,
     BothOut,
@@ -55,7 +57,7 @@ pub enum Case {
 }
 
 impl Case {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::DeepReorg,
         Self::ZeroShrank,
         Self::CarriedOver,
@@ -73,6 +75,7 @@ impl Case {
         Self::OutAndDeep,
         Self::OutAndExpanded,
         Self::OutAndSpendLost,
+        Self::OutAndForgotten,
         Self::OneOfTwoOut,
         Self::BothOut,
         Self::NeverHadPower,
@@ -135,7 +138,7 @@ impl Seen {
         for (i, known) in model.stakes.iter().enumerate() {
             let was = before.get(i).unwrap_or(&nothing);
             self.moved |= was.state != known.now.state;
-            self.keys(known, was, &model.exposed);
+            self.keys(known, was, model);
             self.spends(i, known, was, moment);
             self.powers(i, known, was, model.tripped, moment.tip);
         }
@@ -154,9 +157,10 @@ impl Seen {
     }
 
     /// What became of keys that are out.
-    fn keys(&mut self, known: &Known, was: &Facts, exposed: &BTreeSet<ProviderKey>) {
-        let out = |keys: &[ProviderKey]| keys.iter().filter(|key| exposed.contains(key)).count();
-        let is_out = out(&known.providers) + out(&known.former) > 0;
+    fn keys(&mut self, known: &Known, was: &Facts, model: &Model) {
+        let out = |keys: &[ProviderKey]| keys.iter().filter(|key| model.exposed.contains(key)).count();
+        let names_out = |known: &Known| out(&known.providers) + out(&known.former) > 0;
+        let is_out = names_out(known);
         let was_out = { known.providers.iter().chain(&known.former) }.any(|key| self.exposed.contains(key));
         let now = &known.now;
         let ended = !was.power.is_empty() && now.power.is_empty();
@@ -166,6 +170,12 @@ impl Seen {
         self.note_if(two && out(&known.providers) == 2, Case::BothOut);
         let expanded = |facts: &Facts| facts.state == Some(StakeState::Expanded);
         self.note_if(is_out && expanded(now) && !(was_out && expanded(was)), Case::OutAndExpanded);
+        let successor = match now.spend {
+            Some((Kind::Expansion(new), _)) => model.stakes.get(new),
+            _ => None,
+        };
+        let forgotten = successor.is_some_and(|new| !names_out(new));
+        self.note_if(is_out && !was_out && ended && forgotten, Case::OutAndForgotten);
         self.note_if(is_out && was.spend.is_some() && now.spend.is_none(), Case::OutAndSpendLost);
     }
 

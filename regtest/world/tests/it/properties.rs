@@ -32,6 +32,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => stake.clone().prop_map(|stake| Act::Again { stake }),
         4 => (stake.clone(), 0..6usize, prop::bool::weighted(0.8))
             .prop_map(|(stake, choice, signed)| Act::Expand { stake, choice, signed }),
+        1 => (stake.clone(), 0..6usize).prop_map(|(stake, choice)| Act::Forget { stake, choice }),
         1 => (stake.clone(), 0..5usize).prop_map(|(stake, member)| Act::Sign { stake, member }),
         5 => stake.clone().prop_map(|stake| Act::Quorum { stake }),
         2 => (stake.clone(), 0..5usize).prop_map(|(stake, member)| Act::Refuse { stake, member }),
@@ -55,17 +56,36 @@ fn act() -> impl Strategy<Value = Act> {
         // To the same place of the next epoch.
         6 => Just(Act::Close { blocks: 20 }),
         6 => (1..6u64).prop_map(|blocks| Act::Certify { blocks }),
-        2 => (prop::bool::weighted(0.3), 0..5usize).prop_map(|(leak, accept)| Act::Wane { leak, accept }),
+        4 => (prop::bool::weighted(0.3), 0..5usize).prop_map(|(leak, accept)| Act::Wane { leak, accept }),
         1 => (stake, 0..5usize).prop_map(|(stake, other)| Act::Nonsense { stake, other }),
     ]
 }
 
-/// So many acts, from nothing on or where both chains have sets and the next block fixes one.
+/// So many acts, where nothing is yet, where both chains have sets and the next block fixes one, or where a provider is forgotten.
 fn history(acts: Range<usize>) -> impl Strategy<Value = Vec<Act>> {
     let stakes = [3, 4, 5].map(|choice| Act::Stake { choice });
-    let begun = [&stakes[..], &[Act::Close { blocks: 40 }, Act::Certify { blocks: 2 }]].concat();
-    let begun = prop_oneof![Just(Vec::new()), Just(begun)];
+    let with_sets = [&stakes[..], &[Act::Close { blocks: 40 }, Act::Certify { blocks: 2 }]].concat();
+    let begun = prop_oneof![
+        2 => Just(Vec::new()),
+        2 => Just(with_sets),
+        1 => Just(forgotten(0).to_vec()),
+    ];
     (begun, prop::collection::vec(act(), acts)).prop_map(|(begun, acts)| [begun, acts].concat())
+}
+
+/// The key gets out of a provider whom the next stake, of this number, was moved away from and then names no more, while the old
+/// stake's power still counts.
+fn forgotten(stake: usize) -> [Act; 8] {
+    [
+        Act::Stake { choice: 3 },
+        Act::Expand { stake, choice: 4, signed: true },
+        Act::Broadcast { stake: stake + 1, told: true },
+        Act::Mine { blocks: 150 },
+        Act::Forget { stake: stake + 1, choice: 4 },
+        Act::Broadcast { stake: stake + 2, told: true },
+        Act::Mine { blocks: 1 },
+        Act::Leak { name: 0 },
+    ]
 }
 
 /// Tells a ledger a message in edited bytes. Refused, the ledger stays as it is by itself, so whatever a refusal changed shows in
