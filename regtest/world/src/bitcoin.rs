@@ -110,10 +110,15 @@ impl World {
 
     /// Replaces the last `depth` blocks by `depth + 1` others that hold `keep`, and tells the ledger in one batch.
     pub fn reorg(&mut self, depth: u32, keep: &[Transaction]) -> Result<Hash32, Rejected> {
+        self.overtake(depth, keep, depth + 1)
+    }
+
+    /// Replaces the last `depth` blocks by `count` others, the first of which holds `keep`, and tells the ledger in one batch.
+    pub fn overtake(&mut self, depth: u32, keep: &[Transaction], count: u32) -> Result<Hash32, Rejected> {
         let fork = self.chain.len() - depth as usize;
         self.chain.truncate(fork);
         self.mine_on_top(keep);
-        (0..depth).for_each(|_| self.mine_on_top(&[]));
+        (1..count).for_each(|_| self.mine_on_top(&[]));
         let headers = self.chain[fork..].iter().map(|block| block.header).collect();
         self.send(&Message::Headers(Headers { headers }))
     }

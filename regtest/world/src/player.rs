@@ -1,22 +1,25 @@
 //! Plays a history against a world and a model, and compares them after every message.
 
+mod anchors;
+mod finality;
 pub mod model;
+pub mod seen;
 pub mod sets;
 
 use crate::{COVENANT, Wish, World, leaked_key, provider_key, transaction};
-use bitcoin::{Amount, OutPoint, Sequence, Transaction, TxOut, Txid};
-use model::{Chain, K, Known, Model, Past};
+use anchors::Anchored;
+use bitcoin::{OutPoint, Sequence, Transaction, TxOut, Txid};
+use model::{Chain, K, Known, Model, Past, QUORUM};
 use palisade_hub::ledger::{Ledger, Rejected};
 use palisade_protocol::context::{ChainId, Terms};
-use palisade_protocol::governance::{AcceptedPower, Action, Resume};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::message::{Message, OutputSpent, StakeIncluded};
 use palisade_protocol::registration::{RegistrationProof, StakeRegistration};
 use palisade_protocol::stake::StakeId;
-use palisade_protocol::units::{Epoch, Height};
-use sets::{Around, Fixed, Sets, shrinks};
-use std::collections::{BTreeMap, BTreeSet};
+use seen::{Case, Moment, Seen};
+use sets::Sets;
+use std::collections::BTreeSet;
 
 const NAMES: [&str; 5] = ["anna", "bert", "carl", "dev anna", "dev bert"];
 /// The sets of providers that a stake may be for.
@@ -30,13 +33,14 @@ const DEV: &str = "dev";
 const DEV_TERMS: Terms = Terms { epoch_length: 10, voted_every: 5, minimum_power_sat: MINIMUM };
 const DEV_EPOCHS: [(&str, std::ops::Range<u64>); 2] = [("dev anna", 1..30), ("dev bert", 2..40)];
 
-/// One act of somebody.
+/// One act of somebody. `Forget` is an expansion that names none of those whom the stake named without power; `Overtake` is a reorganisation with so many blocks more, told in one batch: the hub was long without news.
 #[derive(Debug, Clone)]
 pub enum Act {
     Register { choice: usize, lock: usize, confirmed: bool },
     Stake { choice: usize },
     Again { stake: usize },
     Expand { stake: usize, choice: usize, signed: bool },
+    Forget { stake: usize, choice: usize },
     Sign { stake: usize, member: usize },
     Quorum { stake: usize },
     Refuse { stake: usize, member: usize },
@@ -45,8 +49,11 @@ pub enum Act {
     Tell { stake: usize },
     TellAll,
     Leak { name: usize },
+    Equivocate { name: usize },
     Mine { blocks: u32 },
     Reorg { depth: u32, keep: usize },
+    Overtake { depth: u32, keep: usize, more: u32 },
+    Anchor { told: bool },
     Resume { accept: usize },
     Close { blocks: u64 },
     Certify { blocks: u64 },
@@ -79,7 +86,11 @@ struct Played {
 pub struct Player {
     pub world: World,
     pub model: Model,
+    pub seen: Seen,
     stakes: Vec<Played>,
+    anchors: Vec<Anchored>,
+    /// What is told is not in the newest block any more.
+    late: bool,
     dev: Sets,
     set_total: Option<u64>,
     accepted: Option<u64>,
@@ -111,8 +122,10 @@ impl Player {
             world.register_provider(chain, name);
         }
         let sets = Sets::new(DEV_TERMS.minimum_power_sat, DEV_TERMS.epoch_length, DEV_TERMS.voted_every);
-        let (model, stakes) = (Model::default(), Vec::new());
-        Self { world, model, stakes, dev: sets, set_total: None, accepted: None, signs: None }
+        let (model, seen) = (Model::default(), Seen::default());
+        let (stakes, anchors) = (Vec::new(), Vec::new());
+        let (late, set_total, accepted, signs) = (false, None, None, None);
+        Self { world, model, seen, stakes, anchors, late, dev: sets, set_total, accepted, signs }
     }
 
     pub fn play(&mut self, act: &Act) {
@@ -123,16 +136,25 @@ impl Player {
                 self.world.mine(blocks);
                 self.check();
             }
-            Act::Reorg { depth, keep } => self.reorg(depth, keep),
+            Act::Reorg { depth, keep } => self.reorg(depth, keep, 0),
+            Act::Overtake { depth, keep, more } => self.reorg(depth, keep, more),
+            Act::Anchor { told } => self.anchor(told),
             Act::Leak { name } => self.leak(NAMES[name % NAMES.len()]),
+            Act::Equivocate { name } => self.equivocate(NAMES[name % NAMES.len()]),
             Act::Resume { accept } => self.resume(accept),
             Act::Close { blocks } => (0..blocks).for_each(|_| self.close()),
             Act::Certify { blocks } => (0..blocks).for_each(|_| self.certify()),
-            Act::TellAll => (0..self.stakes.len()).for_each(|i| self.tell_facts(i)),
+            Act::TellAll => {
+                (0..self.stakes.len()).for_each(|i| self.tell_facts(i));
+                self.tell_anchors();
+            }
             _ if self.stakes.is_empty() => {}
             Act::Wane { leak, accept } => self.wane(leak, accept),
             Act::Again { stake } => self.again(stake % self.stakes.len()),
-            Act::Expand { stake, choice, signed } => self.expand(stake % self.stakes.len(), choice, signed),
+            Act::Expand { stake, choice, signed } => {
+                self.expand(stake % self.stakes.len(), choice, signed, true);
+            }
+            Act::Forget { stake, choice } => self.expand(stake % self.stakes.len(), choice, true, false),
             Act::Sign { stake, member } => self.answer(stake % self.stakes.len(), member % 5, true),
             Act::Refuse { stake, member } => self.answer(stake % self.stakes.len(), member % 5, false),
             Act::Quorum { stake } => {
@@ -162,7 +184,10 @@ impl Player {
 
     /// The ledger says what the model says.
     pub fn check(&mut self) {
-        self.model.look(&Chain::read(&self.world.chain));
+        let chain = Chain::read(&self.world.chain);
+        self.model.look(&chain);
+        self.note(&chain);
+        self.check_anchors(&chain);
         let ledger = &self.world.ledger;
         assert_eq!(ledger.breaker().is_some(), self.model.tripped, "breaker {:?}", ledger.breaker());
         for (i, known) in self.model.stakes.iter().enumerate() {
@@ -176,6 +201,17 @@ impl Player {
         }
         let booked = (0..ledger.stakes().len()).flat_map(|i| ledger.stakes().contribution(i));
         assert_eq!(booked.map(|(_, amount)| amount.to_sat()).sum::<u64>(), power.values().sum::<u64>());
+    }
+
+    /// Counts what this moment came to.
+    fn note(&mut self, chain: &Chain) {
+        let chains = self.world.ledger.chains();
+        let in_set = |key: &ProviderKey| {
+            let is_zero = NAMES[..3].iter().any(|name| provider_key(name) == *key);
+            let (_, fixed) = chains[usize::from(!is_zero)].newest()?;
+            Some(fixed.set.find(key).is_some())
+        };
+        self.seen.look(&self.model, &Moment { tip: chain.tip(), late: self.late, in_set: &in_set });
     }
 
     fn register(&mut self, choice: usize, lock: usize, confirmed: bool) {
@@ -248,12 +284,13 @@ impl Player {
         Ok(())
     }
 
-    fn expand(&mut self, i: usize, choice: usize, signed: bool) {
+    fn expand(&mut self, i: usize, choice: usize, signed: bool, remembers: bool) {
         let (id, holder) = (self.stakes[i].id, self.stakes[i].holder.clone());
         let providers = CHOICES[choice % CHOICES.len()];
         let old = &self.stakes[i].registration;
         let name_of = |key: &ProviderKey| NAMES.into_iter().find(|name| provider_key(name) == *key).unwrap();
-        let named = old.providers.iter().chain(&old.former).map(name_of);
+        let former = old.former.iter().filter(|_| remembers);
+        let named = old.providers.iter().chain(former).map(name_of);
         let former: Vec<_> = named.filter(|name| !providers.contains(name)).collect();
         let sat = old.staking_tx.output[0].value.to_sat() + 1_000 * (self.stakes.len() as u64);
         let wish = Wish { holder: &holder, sat, providers, lock: 400 };
@@ -282,7 +319,9 @@ impl Player {
             let known = &mut self.model.stakes[i];
             if signs {
                 known.refused.remove(&member);
+                let beyond = known.signed.len() >= QUORUM && !known.signed.contains(&member);
                 known.signed.insert(member);
+                self.seen.note_if(beyond, Case::BeyondQuorum);
             } else {
                 known.refused.insert(member);
             }
@@ -378,8 +417,10 @@ impl Player {
     fn tell_proof(&mut self, tx: &Transaction, message: &Message) {
         if self.tell(message).is_ok() {
             self.note_proof(tx);
+            self.late = self.height_of(tx) != Some(self.world.btc_height());
         }
         self.check();
+        self.late = false;
     }
 
     fn note_proof(&mut self, tx: &Transaction) {
@@ -394,155 +435,33 @@ impl Player {
         self.check();
     }
 
-    /// Replaces blocks. Coins of wallets are mined again; of stakes' transactions all, the first half, or none.
-    fn reorg(&mut self, depth: u32, keep: usize) {
+    /// Replaces blocks. Coins of wallets are mined again; of stakes' transactions and of anchors all, the first half, or none.
+    fn reorg(&mut self, depth: u32, keep: usize, more: u32) {
         let lost = self.world.chain[self.world.chain.len() - depth as usize..].iter();
         let lost: Vec<_> = lost.flat_map(|block| block.txdata[1..].to_vec()).collect();
-        let about_stakes = |tx: &Transaction| {
-            let txid = tx.compute_txid();
-            self.stakes.iter().any(|stake| {
-                let own = stake.registration.outpoint();
-                let unbonding = stake.registration.presigned.unbonding.compute_txid();
-                let spends =
-                    |input: &bitcoin::TxIn| [own.txid, unbonding].contains(&input.previous_output.txid);
-                own.txid == txid || tx.input.iter().any(spends)
-            })
+        let (ours, mut kept): (Vec<_>, Vec<_>) = lost.iter().cloned().partition(|tx| self.may_go(tx, &lost));
+        let count = [ours.len(), ours.len() / 2, 0][keep % 3];
+        kept.extend(ours.into_iter().take(count));
+        self.world.overtake(depth, &kept, depth + 1 + more).unwrap();
+        self.seen.note_if(depth > K, Case::DeepReorg);
+        let anchors = self.anchors_gone();
+        self.seen.note_if(anchors, Case::AnchorLost);
+        self.check();
+    }
+
+    /// Whether a transaction is a stake's, or an anchor whose change pays for nothing else that is lost.
+    fn may_go(&self, tx: &Transaction, lost: &[Transaction]) -> bool {
+        let txid = tx.compute_txid();
+        let spends = |tx: &Transaction, of: &[Txid]| {
+            tx.input.iter().any(|input| of.contains(&input.previous_output.txid))
         };
-        let (stakes, mut kept): (Vec<_>, Vec<_>) = lost.into_iter().partition(about_stakes);
-        let count = [stakes.len(), stakes.len() / 2, 0][keep % 3];
-        kept.extend(stakes.into_iter().take(count));
-        self.world.reorg(depth, &kept).unwrap();
-        self.check();
-    }
-
-    /// Governance accepts nothing, one satoshi, or for each chain what its keys have now, or one satoshi more or less.
-    fn resume(&mut self, accept: usize) {
-        let zero = self.held(&NAMES[..3]).values().sum::<u64>();
-        let dev = self.held(&NAMES[3..]).values().sum::<u64>();
-        let power =
-            |held: u64| [None, Some(1), Some(held), Some(held + 1), Some(held.saturating_sub(1))][accept];
-        let named = [(ChainId::zero(), power(zero)), (DEV.parse().unwrap(), power(dev))];
-        let named = named.into_iter().filter_map(|(chain, power)| Some((chain, Amount::from_sat(power?))));
-        let accepted = named.map(|(chain, power)| AcceptedPower { chain, power }).collect();
-        let answer = self.world.govern(Action::Resume(Resume { accepted }));
-        assert_eq!(answer.is_ok(), self.model.tripped || self.dev.paused, "{answer:?}");
-        if answer.is_ok() {
-            (self.model.tripped, self.dev.paused) = (false, false);
-            (self.accepted, self.dev.accepted) = (power(zero), power(dev));
-        }
-        self.check();
-    }
-
-    /// What these keys have, those that are out and those without power left out.
-    fn held(&self, names: &[&str]) -> BTreeMap<ProviderKey, u64> {
-        let mut power = self.model.power();
-        let keys: BTreeSet<_> = names.iter().map(|name| provider_key(name)).collect();
-        power.retain(|key, sat| *sat > 0 && keys.contains(key) && !self.model.exposed.contains(key));
-        power
-    }
-
-    /// Closes a block; where it fixes a set, the set is the power of the moment.
-    fn close(&mut self) {
-        let height = self.world.ledger.next_height();
-        let epoch = height.0 / 20 + 1;
-        let all = self.held(&NAMES);
-        let eligible = if epoch < EPOCHS { self.held(&NAMES[..3]) } else { BTreeMap::new() };
-        self.world.close();
-        let trips = height.0.is_multiple_of(20) && self.shrinks_too_much(eligible.values().sum());
-        let of_dev = |epoch| {
-            let ready = DEV_EPOCHS.into_iter().filter(|(_, epochs)| epochs.contains(&epoch));
-            let keys = ready.map(|(name, _)| provider_key(name));
-            keys.filter_map(|key| Some((key, *all.get(&key)?))).collect()
+        let is_of = |stake: &Played| {
+            let own = stake.registration.outpoint().txid;
+            let unbonding = stake.registration.presigned.unbonding.compute_txid();
+            own == txid || spends(tx, &[own, unbonding])
         };
-        let held = |key: &ProviderKey| all.get(key).copied().unwrap_or(0);
-        let (tip, tripped) = (self.world.btc_height(), self.model.tripped || trips);
-        self.dev.close(&Around { tip, tripped, eligible: &of_dev, held: &held, end: 40 });
-        if height.0.is_multiple_of(20) {
-            self.check_set(height, Epoch(epoch), &eligible);
-        }
-        self.check_dev();
-        self.check();
-    }
-
-    /// Certifies the other chain's next height, by all members of its set.
-    fn certify(&mut self) {
-        let dev: ChainId = DEV.parse().unwrap();
-        let Some((height, epoch)) = self.dev.next() else { return };
-        let Some(set) = self.dev.fixed.get(&epoch) else { return };
-        let names: Vec<_> =
-            NAMES.into_iter().filter(|name| set.members.contains_key(&provider_key(name))).collect();
-        let certificate = self.world.certificate(&dev, &names, Height(height), Hash32([height as u8; 32]));
-        let counts = self.dev.takes(epoch, self.world.btc_height(), self.model.tripped);
-        assert_eq!(self.tell(&certificate).is_ok(), counts, "height {height}");
-        if counts {
-            self.dev.finalise(height);
-        }
-        self.check();
-    }
-
-    /// The other chain's strongest member loses its key or its stakes while a set is wanted, the chain goes on if it may, and
-    /// governance resumes.
-    fn wane(&mut self, leak: bool, accept: usize) {
-        let Some((epoch, set)) = self.dev.fixed.last_key_value() else { return };
-        let strongest = set.members.iter().max_by_key(|(_, power)| **power).map(|(key, _)| *key);
-        let first = epoch * DEV_TERMS.epoch_length;
-        while self.dev.next().is_some_and(|(height, _)| height <= first) {
-            let before = self.dev.next();
-            self.certify();
-            if self.dev.next() == before {
-                return;
-            }
-        }
-        let strongest = strongest.expect("a member");
-        if leak {
-            let name = NAMES.into_iter().find(|name| provider_key(name) == strongest).expect("a name");
-            self.leak(name);
-        } else {
-            let named = |i: &usize| self.stakes[*i].registration.providers.contains(&strongest);
-            let named: Vec<_> = (0..self.stakes.len()).filter(named).collect();
-            named.into_iter().for_each(|i| self.spend(i, 0, true));
-        }
-        self.close();
-        self.certify();
-        if self.dev.paused {
-            self.resume(accept);
-            self.close();
-            self.certify();
-        }
-    }
-
-    /// The other chain's sets are what its rules make of the power at each of their snapshots.
-    fn check_dev(&self) {
-        let chain = &self.world.ledger.chains()[1];
-        let fixed = chain.sets.iter().map(|(epoch, fixed)| {
-            let members = fixed.set.members().iter();
-            let members = members.map(|member| (member.key, member.power.to_sat())).collect();
-            (epoch.0, Fixed { members, expiry: fixed.set.header().expiry.0 })
-        });
-        assert_eq!(fixed.collect::<BTreeMap<_, _>>(), self.dev.fixed);
-        assert_eq!(chain.paused, self.dev.paused);
-    }
-
-    fn shrinks_too_much(&self, total: u64) -> bool {
-        self.set_total.is_some_and(|before| shrinks(before, total, self.accepted))
-    }
-
-    fn check_set(&mut self, height: Height, epoch: Epoch, eligible: &BTreeMap<ProviderKey, u64>) {
-        let total: u64 = eligible.values().sum();
-        self.model.tripped |= self.shrinks_too_much(total);
-        let fixed = self.world.ledger.chains()[0].sets.get(&epoch);
-        if self.model.tripped {
-            assert_eq!(fixed.is_some(), self.set_total.is_some(), "at {height}");
-            assert!(fixed.is_none_or(|fixed| fixed.carried_over));
-            assert_eq!(fixed.map(|fixed| fixed.set.header().total.to_sat()), self.set_total);
-        } else if self.set_total.is_some() || total >= MINIMUM {
-            let members = fixed.expect("a set").set.members().iter();
-            let members: BTreeMap<_, _> = members.map(|member| (member.key, member.power.to_sat())).collect();
-            assert_eq!(&members, eligible);
-            (self.set_total, self.accepted) = (Some(total), None);
-        } else {
-            assert!(fixed.is_none());
-        }
+        let is_anchor = self.anchors.iter().any(|made| made.tx.compute_txid() == txid);
+        self.stakes.iter().any(is_of) || is_anchor && !lost.iter().any(|other| spends(other, &[txid]))
     }
 
     /// What must be refused.

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub const K: u32 = 6;
 const UNBONDING_TIME: u32 = 144;
-const QUORUM: usize = 3;
+pub(super) const QUORUM: usize = 3;
 const MEMBERS: usize = 5;
 
 /// The best chain, read from its first block on.
@@ -91,8 +91,8 @@ impl Past {
 /// What follows from the chain and the reports.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    included: Option<u32>,
-    spend: Option<(Kind, u32)>,
+    pub(super) included: Option<u32>,
+    pub(super) spend: Option<(Kind, u32)>,
     unbonding_spend: Option<Kind>,
     pub state: Option<StakeState>,
     pub power: Vec<ProviderKey>,

@@ -15,7 +15,7 @@ pub struct Fixed {
 }
 
 impl Fixed {
-    fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.members.values().sum()
     }
 }
@@ -47,7 +47,7 @@ pub struct Sets {
     length: u64,
     voted_every: u64,
     wanted: Option<u64>,
-    opened: u64,
+    pub opened: u64,
     last_final: Option<u64>,
 }
 
