@@ -22,7 +22,7 @@ PIECE = re.compile(r"`([\w./-]+)`: `([^`]+)`")
 PROGRAM = re.compile(r"^ *Running (?:unittests )?(\S+) \(.*?([\w-]+)-[0-9a-f]+\)$")
 OUTCOME = re.compile(r"^test ([\w:]+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)")
 
-NEEDS = {"test": TEST, "impossible": PIECE, "guide": PIECE, "absent": None, "open": None}
+NEEDS = {"test": TEST, "impossible": PIECE, "absent": None, "open": None}
 
 
 def read_logs(paths):

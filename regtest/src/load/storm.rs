@@ -100,7 +100,12 @@ pub async fn weather(count: usize) -> anyhow::Result<Weathered> {
     let log = Log::read(&coast.hub.client).await?;
     let interval = world.ledger.genesis().document().block_interval_ms;
     let memory = [before, Memory::of(process)?];
+    let repeated = metric(&coast.reporter.1, "palisade_report_repeated_total").await?;
+    let repeated = repeated.context("no palisade_report_repeated_total")?;
     coast.close().await?;
+    let mut failures = told_once(&log, &stakes);
+    // The log takes nothing twice: that something was sent again only the reporter knows.
+    failures.extend((repeated > 0).then(|| format!("{repeated} facts were told that the log had already")));
     Ok(Weathered {
         stakes: count,
         told_ms,
@@ -108,7 +113,7 @@ pub async fn weather(count: usize) -> anyhow::Result<Weathered> {
         watcher_ms: [watch.pass_ms, INTERVAL_MS],
         block_ms: [watch.block.as_millis(), interval.into()],
         memory,
-        failures: told_once(&log, &stakes),
+        failures,
     })
 }
 
