@@ -258,7 +258,7 @@ async fn two_votes_that_the_hub_sits_on_are_found_and_a_hub_that_lies_stops_noth
     let mut wary = watcher(&party, party.hub.client.url().as_str());
     watch(&mut wary).await;
     let why = wary.pass().await.unwrap_err();
-    assert!(why.part() == "hub" && why.to_string().contains("its log is not valid"), "{why}");
+    assert!(why.part() == "log" && why.to_string().contains("log is not valid"), "{why}");
     party.node.mine(7).await.unwrap();
     watch(&mut wary).await;
     assert_eq!(outcomes(&wary), [Some(Outcome::Slashed), Some(Outcome::Slashed)]);
