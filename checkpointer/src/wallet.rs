@@ -13,6 +13,7 @@ use palisade_staker::keys::Keys;
 use palisade_staker::purse::{INPUT, Purse};
 use rand::rngs::OsRng;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 
 /// The wallet's file in the process's directory.
@@ -89,28 +90,65 @@ pub async fn price(node: &BitcoinRpc, ceiling: Amount) -> Result<Price, RpcError
     Ok(Price { rate: estimate, least, ceiling })
 }
 
-/// What a wallet lacks to pay for one transaction at the ceiling.
+/// What a wallet lacks to pay for what it may have to pay for at once, each transaction at the ceiling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "its coins would not pay for one transaction at the ceiling of {ceiling} (`max_fee_sat`): send {missing} more to it, in one payment"
+    "its coins would not pay for {transactions} at the ceiling of {ceiling} (`max_fee_sat`): send {missing} more to it, in one payment"
 )]
 pub struct Lack {
-    /// The ceiling.
+    /// How many.
+    pub transactions: Several,
+    /// The ceiling of each.
     pub ceiling: Amount,
     /// A coin that would be enough.
     pub missing: Amount,
 }
 
+/// A number of transactions, in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Several(pub u64);
+
+impl fmt::Display for Several {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("one transaction"),
+            several => write!(f, "{several} transactions"),
+        }
+    }
+}
+
 impl Wallet {
-    /// What is missing for one transaction at the ceiling, which weighs so much with one coin and leaves so much.
-    pub fn lack(&self, ceiling: Amount, weight: Weight, left: Amount) -> Option<Lack> {
+    /// What is missing for so many transactions at the ceiling, each of which weighs so much with one coin and leaves so much.
+    pub fn lack(&self, number: u64, ceiling: Amount, weight: Weight, left: Amount) -> Option<Lack> {
         let rate = FeeRate::from_sat_per_kwu(ceiling.to_sat().saturating_mul(1_000) / weight.to_wu().max(1));
         let coins = self.purse.coins(&BTreeSet::new());
         let worth: Amount = coins.iter().map(|coin| coin.worth(rate)).sum();
-        // The fee has the cost of one coin's input in it; that of the others is taken off their worth.
-        let needed = ceiling.checked_add(left).unwrap_or(Amount::MAX_MONEY);
-        let input = rate.fee_wu(INPUT).unwrap_or(Amount::ZERO);
-        let missing = needed.checked_sub(worth).filter(|missing| *missing > input)?;
-        Some(Lack { ceiling, missing })
+        // A fee has the cost of one coin's input in it; that of the others is taken off their worth.
+        let all = |one: Amount| one.checked_mul(number).unwrap_or(Amount::MAX_MONEY);
+        let needed = all(ceiling.checked_add(left).unwrap_or(Amount::MAX_MONEY));
+        let inputs = all(rate.fee_wu(INPUT).unwrap_or(Amount::ZERO));
+        let missing = needed.checked_sub(worth).filter(|missing| *missing > inputs)?;
+        Some(Lack { transactions: Several(number), ceiling, missing })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wallet_lacks_as_many_times_as_much_for_several_transactions_and_says_for_how_many() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = Keys::new(&Secret::new([7; 32]), Network::Regtest).unwrap();
+        let purse = Purse::create(&directory.path().join(FILE), &keys, Network::Regtest).unwrap();
+        let wallet = Wallet { purse, keys };
+        let ceiling = Amount::from_sat(30_000);
+        let lack =
+            |number| wallet.lack(number, ceiling, Weight::from_wu(1_000), Amount::from_sat(90)).unwrap();
+        assert_eq!(lack(1).missing, Amount::from_sat(30_090));
+        assert_eq!(lack(3).missing, Amount::from_sat(3 * 30_090));
+        assert!(lack(1).to_string().contains("pay for one transaction at the ceiling"));
+        assert!(lack(3).to_string().contains("pay for 3 transactions at the ceiling"));
+        assert_eq!(wallet.lack(0, ceiling, Weight::from_wu(1_000), Amount::ZERO), None);
     }
 }

@@ -107,7 +107,7 @@ impl Anchorer {
 
     /// What its coins lack to pay for one anchor at the ceiling.
     pub fn lack(&self) -> Option<Lack> {
-        self.wallet.lack(self.max_fee, ANCHOR, Amount::ZERO)
+        self.wallet.lack(1, self.max_fee, ANCHOR, Amount::ZERO)
     }
 
     /// One look.

@@ -80,10 +80,10 @@ impl Payer {
         Err(PurseError::Build("no rate that was tried is enough for the node".to_owned()).into())
     }
 
-    /// What its coins lack to pay for one slashing at the ceiling.
-    pub fn lack(&self) -> Option<Lack> {
+    /// What its coins lack to pay for so many slashings at the ceiling.
+    pub fn lack(&self, slashings: u64) -> Option<Lack> {
         let change = Amount::from_sat(P2TR_DUST).checked_sub(BUMP_VALUE).unwrap_or(Amount::ZERO);
-        self.wallet.lack(self.ceiling, SLASHING, change)
+        self.wallet.lack(slashings, self.ceiling, SLASHING, change)
     }
 }
 

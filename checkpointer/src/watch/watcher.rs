@@ -178,10 +178,12 @@ impl Watcher {
         self.replica.ledger()
     }
 
-    /// What the coins of the wallet that pays lack, where there is one and slashings can be paid for.
+    /// What the coins of the wallet that pays lack, where there is one and slashings can be paid for: for all that are under way at
+    /// once, and for one at any time.
     pub fn lack(&self) -> Option<Lack> {
         let can_be_paid = self.ledger().params().iter().any(|params| params.profile() == Profile::Bumpable);
-        self.payer.as_ref().filter(|_| can_be_paid)?.lack()
+        let open = self.jobs.values().filter(|job| job.ended.is_none()).count() as u64;
+        self.payer.as_ref().filter(|_| can_be_paid)?.lack(open.max(1))
     }
 
     /// How many slashings are not on their way into a block, and why the first is not.
