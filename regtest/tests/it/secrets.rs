@@ -5,12 +5,14 @@ use bitcoin::base64::Engine as _;
 use bitcoin::base64::engine::general_purpose::STANDARD;
 use palisade_hub::daemon::keyfile::{self, KdfCost};
 use palisade_hub::daemon::password::PasswordSource;
+use palisade_hub::daemon::secret::Secret;
 use palisade_regtest::demo::holders::Holder;
 use palisade_regtest::demo::network::Network;
 use palisade_regtest::demo::operators::Operator;
 use palisade_regtest::demo::tell::Tell;
 use palisade_regtest::in_time;
 use palisade_regtest::process::{Daemon, binary};
+use palisade_staker::keys::{Branch, Keys};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt as _;
@@ -106,14 +108,42 @@ impl Secrets {
         }
     }
 
+    /// What follows from a secret and is as good as it: the scalar of a BLS key, the first keys of a wallet.
+    fn add_derived(&mut self, purpose: &str, secret: &Secret<[u8; 32]>) {
+        match purpose {
+            "finality-provider-bls" => {
+                let scalar = blst::min_pk::SecretKey::key_gen(secret.expose(), &[]).unwrap();
+                self.add("the scalar of a BLS key", &scalar.to_bytes());
+            }
+            "staker" | "anchor" | "watch" => {
+                let keys = Keys::new(secret, bitcoin::Network::Regtest).unwrap();
+                for index in 0..3 {
+                    self.add("a staking key", &keys.staking(index).unwrap().secret_bytes());
+                    for branch in [Branch::Receive, Branch::Change] {
+                        self.add("a key of coins", &keys.coin_key(branch, index).unwrap().secret_bytes());
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The seed of a signer's nonces, which stands in its record and nowhere else.
+    fn add_seed(&mut self, operator: &Operator) {
+        let record = rusqlite::Connection::open(operator.dir().join("signer-data/record.sqlite")).unwrap();
+        let seed: [u8; 32] = record.query_row("SELECT seed FROM birth", [], |row| row.get(0)).unwrap();
+        self.add("the seed of nonces", &seed);
+    }
+
     /// Those of every key file below a directory, and of the password.
     fn of(dir: &Path, password: &Path) -> Self {
         let source = PasswordSource::File(password.to_owned());
         let (opener, mut all) = (source.read("").unwrap(), Self(Vec::new()));
         for file in files(dir) {
             let Ok(label) = keyfile::read_label(&file) else { continue };
-            let opened = keyfile::open::<32>(&file, label.purpose(), &opener, KdfCost::Regtest);
-            all.add(label.purpose(), opened.unwrap().1.expose());
+            let secret = keyfile::open::<32>(&file, label.purpose(), &opener, KdfCost::Regtest).unwrap().1;
+            all.add(label.purpose(), secret.expose());
+            all.add_derived(label.purpose(), &secret);
         }
         all.0.push(("the password".to_owned(), opener.expose().into()));
         all
@@ -195,9 +225,12 @@ async fn no_secret_stands_in_a_log_at_trace_an_argument_an_environment_or_anothe
     holder.run(&stake).await.unwrap();
     network.mine(2).await.unwrap();
 
-    let secrets = Secrets::of(dir.path(), &network.password());
-    // Hub, five members of the covenant, three of governance, two wallets of the checkpointer, the operator's four, the holder's.
-    assert_eq!(secrets.0.len(), 16 * 5 + 1, "a form of each");
+    let mut secrets = Secrets::of(dir.path(), &network.password());
+    // Hub, five members of the covenant, three of governance, two wallets of the checkpointer, the operator's four, the holder's;
+    // what follows from the BLS key, and from three seeds of wallets.
+    assert_eq!(secrets.0.len(), (16 + 1 + 3 * 9) * 5 + 1, "a form of each");
+    let cookie = std::fs::read_to_string(network.node.cookie_path()).unwrap();
+    secrets.0.push(("the node's cookie".to_owned(), cookie.split_once(':').unwrap().1.into()));
     for daemon in network.daemons_mut().chain(operator.daemons_mut()) {
         for name in ["cmdline", "environ"] {
             let path = format!("/proc/{}/{name}", daemon.process_id().unwrap());
@@ -206,13 +239,16 @@ async fn no_secret_stands_in_a_log_at_trace_an_argument_an_environment_or_anothe
     }
     // A password that is wrong is not repeated by what refuses it.
     operator.stop().await.unwrap();
+    secrets.add_seed(&operator);
     let (password, right) = (network.password(), std::fs::read(network.password()).unwrap());
     std::fs::write(&password, "not the right password").unwrap();
     assert!(operator.start().await.is_err());
     std::fs::write(&password, right).unwrap();
     network.stop().await.unwrap();
     let mut traces = 0;
-    for file in files(dir.path()).into_iter().filter(|file| *file != password) {
+    let holds_the_seed = |file: &PathBuf| file.ends_with("signer-data/record.sqlite");
+    assert!(files(dir.path()).iter().any(holds_the_seed));
+    for file in files(dir.path()).into_iter().filter(|file| *file != password && !holds_the_seed(file)) {
         let bytes = std::fs::read(&file).unwrap();
         assert_eq!(secrets.found_in(&bytes), Vec::<&str>::new(), "{}", file.display());
         let text = String::from_utf8_lossy(&bytes);
