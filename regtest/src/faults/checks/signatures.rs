@@ -159,6 +159,11 @@ pub fn recorded(data: &Path) -> anyhow::Result<Recorded> {
     let mut all = Recorded::default();
     for path in records(data) {
         let (_dir, record) = copied(path.parent().context("a directory")?, "record.sqlite")?;
+        // One whose making was killed has signed nothing, and no table.
+        let tables: i64 = record.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if tables == 0 {
+            continue;
+        }
         let headers = read(&record, "SELECT key, epoch, digest FROM checkpoint")?;
         all.last_epoch = headers.iter().map(|(_, epoch, _)| *epoch).max();
         all.headers.extend(headers);

@@ -11,6 +11,7 @@ use palisade_regtest::Node;
 use palisade_regtest::demo::holders::Holder;
 use palisade_regtest::demo::network::string;
 use palisade_regtest::demo::story::Story;
+use palisade_regtest::in_time;
 use serde_json::Value;
 
 const K: u32 = 6;
@@ -123,8 +124,10 @@ async fn a_false_branch_that_a_hub_is_fed_first_after_an_outage_makes_nothing_fi
         until_said(&story, &format!("operator-{name}/voter"), "judge: the hub's Bitcoin has block").await;
     }
     // Of the heights since then several would be final, as they are on every other day.
-    let network = story.network_mut();
-    network.until("30 blocks", |status| status["height"].as_u64() > Some(fed.0 + 30)).await.unwrap();
+    let network = story.network();
+    let more =
+        async { while network.view("status").await.unwrap()["height"].as_u64() <= Some(fed.0 + 30) {} };
+    in_time("30 more blocks", more).await;
     let zero = network.view("chains").await.unwrap()[0]["final_height"].as_u64().unwrap();
     assert!(zero < fed.0, "{zero} is final, the false branch was told in {fed}");
 
