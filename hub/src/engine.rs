@@ -65,7 +65,12 @@ async fn at_one_desk<F: Future<Output = ()>>(
                 work();
             }
         });
-        while order.send(came().await).await.is_ok() {}
+        loop {
+            came().await;
+            if order.send(()).await.is_err() {
+                break;
+            }
+        }
         if let Err(why) = desk.await {
             tracing::error!(%why, "what came was not judged to its end");
         }
