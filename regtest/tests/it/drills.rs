@@ -7,6 +7,9 @@ use palisade_regtest::demo::network::{edit, make_governor};
 use palisade_regtest::demo::story::Story;
 use serde_json::Value;
 
+/// Hub blocks in an epoch of chain zero.
+const EPOCH: u64 = 20;
+
 async fn root(story: &Story, query: &str) -> TrustRoot {
     let bytes = story.network().hub.get_bytes(&format!("root{query}")).await.unwrap();
     TrustRoot::from_bytes(&bytes).unwrap()
@@ -18,9 +21,10 @@ async fn zero(story: &Story) -> Value {
 
 /// Files of a proof under an anchor of the new beginning, which is deep enough.
 async fn anchored_files(story: &mut Story) -> Files {
-    let began = story.network().view("status").await.unwrap()["anchored_epoch"].as_u64();
     let w = story.network().view("params").await.unwrap()[0]["params"]["w"].as_u64().unwrap();
-    while story.network().view("status").await.unwrap()["anchored_epoch"].as_u64() == began {
+    // The epoch that it is of begins later than now: what the new sets have made final by now is under it.
+    let now = story.network().view("status").await.unwrap()["height"].as_u64().unwrap();
+    while story.network().view("status").await.unwrap()["anchored_epoch"].as_u64() <= Some(now / EPOCH) {
         story.one_block().await.unwrap();
     }
     story.network_mut().mine(u32::try_from(w).unwrap()).await.unwrap();

@@ -23,6 +23,9 @@ const COVENANT: &str = "palisade-covenant";
 const PROVIDER: &str = "palisade-finality-provider";
 const CHECKPOINTER: &str = "palisade-checkpointer";
 
+/// Hub blocks in an epoch of chain zero.
+const EPOCH: u64 = 20;
+
 /// Alarms of a network's programs.
 pub const OF_THE_NETWORK: [(&str, &str); 19] = [
     (HUB, "leader"),
@@ -268,9 +271,18 @@ async fn a_chain_is_lost(story: &mut Story, bells: &mut Bells, voter: &Path) {
     for operator in story.operators_mut() {
         operator.stop().await.unwrap();
     }
-    // Of what was committed to before, sets may still be fixed while the blocks come.
-    while !newest_set_has_expired(story).await {
-        story.network_mut().mine(101).await.unwrap();
+    // Of what was committed to before, sets may still be fixed while the blocks come, and for an epoch or two after them.
+    loop {
+        while !newest_set_has_expired(story).await {
+            story.network_mut().mine(101).await.unwrap();
+        }
+        let then = story.network().view("status").await.unwrap()["height"].as_u64().unwrap();
+        let later = |status: &Value| status["height"].as_u64() > Some(then + 2 * EPOCH);
+        let network = story.network_mut();
+        network.until_view("status", "two more epochs", later).await.unwrap();
+        if newest_set_has_expired(story).await {
+            break;
+        }
     }
     for operator in story.operators_mut() {
         operator.start().await.unwrap();
