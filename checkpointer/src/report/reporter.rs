@@ -59,6 +59,7 @@ impl Meters {
         registry.register(Box::new(self.lag.clone()))?;
         registry.register(Box::new(self.told.clone()))?;
         registry.register(Box::new(self.sent.clone()))?;
+        registry.register(Box::new(self.repeated.clone()))?;
         registry.register(Box::new(self.refused.clone()))
     }
 }
