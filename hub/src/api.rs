@@ -315,6 +315,17 @@ struct PageQuery {
     offset: usize,
 }
 
+/// A page of a list, under its name.
+fn listed<T>(
+    name: &str,
+    (all, total): (impl Iterator<Item = T>, usize),
+    offset: usize,
+    show: impl Fn(T) -> Value,
+) -> Value {
+    let page: Vec<_> = all.skip(offset).take(LISTED).map(show).collect();
+    json!({ "offset": offset, "total": total, name: page })
+}
+
 async fn providers(
     State(door): State<Door>,
     Api(query): Api<Query<PageQuery>>,
@@ -322,8 +333,7 @@ async fn providers(
     let page = move || {
         let ledger = door.hub.ledger();
         let all = ledger.providers();
-        let page: Vec<_> = all.iter().skip(query.offset).take(LISTED).map(view::provider).collect();
-        Ok::<_, ApiError>(json!({ "offset": query.offset, "total": all.len(), "providers": page }))
+        Ok::<_, ApiError>(listed("providers", (all.iter(), all.len()), query.offset, view::provider))
     };
     large::page(page).await
 }
@@ -332,8 +342,7 @@ async fn stakes(State(door): State<Door>, Api(query): Api<Query<PageQuery>>) -> 
     let page = move || {
         let ledger = door.hub.ledger();
         let all = ledger.stakes();
-        let page: Vec<_> = all.iter().skip(query.offset).take(LISTED).map(view::stake).collect();
-        Ok::<_, ApiError>(json!({ "offset": query.offset, "total": all.len(), "stakes": page }))
+        Ok::<_, ApiError>(listed("stakes", (all.iter(), all.len()), query.offset, view::stake))
     };
     large::page(page).await
 }

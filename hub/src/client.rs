@@ -167,6 +167,20 @@ impl HubClient {
         page.iter().map(|hex| decode_hex(hex)).collect()
     }
 
+    /// The same of all pages, each vote once, lowest heights first.
+    pub async fn all_votes(&self, chain: &str, mut from: Height) -> Result<Vec<Vote>, HubError> {
+        let mut all = Vec::new();
+        loop {
+            let page = self.votes(chain, from).await?;
+            let last = page.iter().map(|vote| vote.ballot.height).max();
+            all.extend(page);
+            let Some(last) = last.filter(|last| *last > from) else { return Ok(all) };
+            // A page may end amid the votes of one height: the next begins with that height.
+            all.retain(|vote| vote.ballot.height < last);
+            from = last;
+        }
+    }
+
     /// Blocks from a height on. If there is none yet, waits up to `wait` for one.
     pub async fn blocks(&self, from: Height, wait: Duration) -> Result<Vec<Block>, HubError> {
         let query = [("from", from.to_string()), ("wait_ms", wait.as_millis().to_string())];

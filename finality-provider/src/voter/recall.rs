@@ -24,10 +24,11 @@ impl Voter {
         }
         let awaited = self.with_ledger(|ledger| ledger.chain(&own.chain)?.awaited());
         let Some(awaited) = awaited else { return Ok(()) };
-        let votes = self.own_votes(own, awaited).await?;
+        let votes = self.hub.all_votes(own.chain.as_str(), awaited).await?;
+        let is_own = |vote: &&Vote| vote.key == own.key && vote.ballot.context == own.vote;
         // Asked after that: what was signed meanwhile stands in the record.
         let (now, _) = self.own_key(&own.chain).await?;
-        for vote in votes {
+        for vote in votes.iter().filter(is_own) {
             let height = vote.ballot.height;
             let is_recorded = now.last.is_some_and(|last| height <= last.height);
             if !is_recorded && self.is_by_this_seed(own, height).await? {
@@ -39,22 +40,6 @@ impl Voter {
         self.moment().recalled.insert(own.chain.clone());
         self.health.recover(PART);
         Ok(())
-    }
-
-    /// The votes of a key that the hub holds from a height on.
-    async fn own_votes(&self, own: &ChainKey, mut from: Height) -> Result<Vec<Vote>, NoVote> {
-        let mut all = Vec::new();
-        loop {
-            let page = self.hub.votes(own.chain.as_str(), from).await?;
-            let last = page.iter().map(|vote| vote.ballot.height).max();
-            let is_own = |vote: &Vote| vote.key == own.key && vote.ballot.context == own.vote;
-            all.extend(page.into_iter().filter(is_own));
-            // A page may end amid the votes of one height: the next begins with that height.
-            match last.filter(|last| *last > from) {
-                Some(last) => from = last,
-                None => return Ok(all),
-            }
-        }
     }
 
     /// Whether the set of a height names nonces that the signer would use there now.

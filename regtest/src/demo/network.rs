@@ -14,6 +14,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// Hub blocks in an epoch of chain zero, as regtest has it.
+pub const EPOCH: u64 = 20;
 /// Members of the covenant, and how many of them must sign.
 pub const COVENANT: (usize, u8) = (5, 3);
 /// Coins that pay for anchors, and as many for slashings in times of high fees.

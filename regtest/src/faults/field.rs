@@ -83,9 +83,9 @@ impl Outcome {
 }
 
 impl Armed {
-    fn traced(&self) -> anyhow::Result<String> {
-        // Before the part has begun there is none.
-        Ok(std::fs::read_to_string(&self.trace).unwrap_or_default())
+    /// What strace has said; nothing before the part has begun.
+    fn traced(&self) -> String {
+        std::fs::read_to_string(&self.trace).unwrap_or_default()
     }
 
     /// The words of the trace by which the fault has come.
@@ -99,7 +99,7 @@ impl Armed {
         if !passes || self.over || self.came.is_none() || self.fault.part == Part::Bitcoind {
             return Ok(true);
         }
-        let (traced, mark) = (self.traced()?, self.mark()?);
+        let (traced, mark) = (self.traced(), self.mark()?);
         let since = traced.lines().skip_while(|line| !line.contains(mark)).skip(1);
         let durable = since.filter(|line| !line.contains(mark)).filter_map(strace::begun);
         Ok(durable.filter(|(_, call, _)| ["fsync", "fdatasync"].contains(call)).count() >= WORKS_ON)
@@ -227,7 +227,7 @@ impl Field {
         let ended = self.ended(part)?;
         let armed = &mut self.armed[index];
         let now = self.began.elapsed();
-        if armed.came.is_none() && armed.traced()?.contains(armed.mark()?) {
+        if armed.came.is_none() && armed.traced().contains(armed.mark()?) {
             armed.came = Some(now);
         }
         let Some(status) = ended else {

@@ -33,12 +33,14 @@ const PROVIDER: usize = 3;
 /// the first, it must stay below a third.
 const SHARES: [u64; 4] = [5, 45, 25, 25];
 
-/// Holders of the story.
+/// Holders of the story, and who follows the hub.
 pub struct Cast {
     /// Has coins, and no stake yet.
     newcomer: Holder,
     /// Can withdraw.
     leaver: (Holder, String),
+    /// The hub's follower.
+    follower: HubClient,
 }
 
 /// The network, undisturbed, with final blocks of both chains, and the holders.
@@ -64,7 +66,7 @@ pub async fn begin(dir: &Path, profile: Profile) -> anyhow::Result<(Story, Cast)
     story.stakes_get_power().await?;
     let began = story.final_now().await?;
     story.further(&began, 1).await?;
-    Ok((story, Cast { newcomer, leaver: (leaver, id) }))
+    Ok((story, Cast { newcomer, leaver: (leaver, id), follower: HubClient::new(follower.parse()?) }))
 }
 
 /// The command that stakes.
@@ -247,9 +249,7 @@ async fn all_vote(field: &mut Field) -> anyhow::Result<()> {
 }
 
 /// The follower has the block that the hub has at a height now.
-async fn follower_follows(field: &mut Field) -> anyhow::Result<()> {
-    let address = std::fs::read_to_string(Part::Follower.log(&field.story).with_extension("address"))?;
-    let follower = HubClient::new(format!("http://{}", address.trim()).parse()?);
+async fn follower_follows(field: &mut Field, follower: &HubClient) -> anyhow::Result<()> {
     let hub = field.story.network().hub.clone();
     let waiting = Waiting::until("the follower has the hub's newest block");
     let mut wanted: Option<Block> = None;
@@ -278,7 +278,7 @@ async fn follower_follows(field: &mut Field) -> anyhow::Result<()> {
 pub async fn ended(field: &mut Field, cast: &Cast) -> anyhow::Result<()> {
     goes_on(field).await?;
     all_vote(field).await?;
-    follower_follows(field).await?;
+    follower_follows(field, &cast.follower).await?;
     let slashed = field.story.stake_id(0).to_owned();
     for (id, state) in [(&cast.leaver.1, "WITHDRAWN"), (&slashed, "SLASHED")] {
         field.until(&format!("stakes/{id}"), state, |stake| stake["state"] == state).await?;

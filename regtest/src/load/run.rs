@@ -197,16 +197,8 @@ fn foreign_messages(log: &Log, told: &BTreeSet<Hash32>) -> Vec<String> {
 /// The hub keeps every vote that it said it has counted, and no other.
 async fn votes_are_those(hub: &HubProcess, crowd: &Crowd) -> anyhow::Result<Vec<String>> {
     let counted: BTreeSet<_> = crowd.counted().iter().map(|vote| (vote.ballot, vote.key)).collect();
-    let (mut kept, mut from) = (BTreeSet::new(), Height(0));
-    loop {
-        let page = hub.client.votes("zero", from).await?;
-        let last = page.last().map(|vote| vote.ballot.height);
-        kept.extend(page.iter().map(|vote| (vote.ballot, vote.key)));
-        match last.filter(|last| *last > from) {
-            Some(last) => from = last,
-            None => break,
-        }
-    }
+    let kept = hub.client.all_votes("zero", Height(0)).await?;
+    let kept: BTreeSet<_> = kept.iter().map(|vote| (vote.ballot, vote.key)).collect();
     let lost = counted
         .difference(&kept)
         .map(|(ballot, key)| format!("lost: the vote of {key} on {}", ballot.height));

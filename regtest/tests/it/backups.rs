@@ -14,7 +14,7 @@ use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Height;
 use palisade_regtest::demo::holders::Holder;
-use palisade_regtest::demo::network::{COVENANT, Network, string, text};
+use palisade_regtest::demo::network::{COVENANT, EPOCH, Network, string, text};
 use palisade_regtest::demo::story::Story;
 use palisade_regtest::in_time;
 use palisade_regtest::process::{Daemon, Failed, json_tool, metric, tool};
@@ -30,8 +30,6 @@ const CHECKPOINTER: &str = "palisade-checkpointer";
 /// An operator without whom the others make blocks final, and one whose key comes out.
 const CARL: usize = 3;
 const DORA: usize = 0;
-/// Hub blocks in an epoch of chain zero.
-const EPOCH: u64 = 20;
 
 /// Makes a backup as its owner would, and gives the names of what is in it. A second one in its place is refused.
 async fn back_up(program: &str, words: &[&str], config: &Path, to: &Path) -> Vec<String> {
@@ -158,16 +156,10 @@ async fn votes_again(network: &Network, key: &str, voter: &Path, from: Height) {
 
 /// No height has votes of a key for two blocks.
 async fn check_votes(network: &Network, key: &str) {
-    let (mut voted, mut from) = (BTreeMap::<Height, BTreeSet<Hash32>>::new(), Height(0));
-    loop {
-        let page = network.hub.votes("zero", from).await.unwrap();
-        for vote in page.iter().filter(|vote| vote.key.to_string() == key) {
-            voted.entry(vote.ballot.height).or_default().insert(vote.ballot.block);
-        }
-        match page.iter().map(|vote| vote.ballot.height).max().filter(|last| *last > from) {
-            Some(last) => from = last,
-            None => break,
-        }
+    let mut voted = BTreeMap::<Height, BTreeSet<Hash32>>::new();
+    let votes = network.hub.all_votes("zero", Height(0)).await.unwrap();
+    for vote in votes.iter().filter(|vote| vote.key.to_string() == key) {
+        voted.entry(vote.ballot.height).or_default().insert(vote.ballot.block);
     }
     assert!(voted.len() > 4 && voted.values().all(|blocks| blocks.len() == 1), "{voted:?}");
 }

@@ -3,12 +3,9 @@
 use crate::proof_files::Files;
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::proof::TrustRoot;
-use palisade_regtest::demo::network::{edit, make_governor};
+use palisade_regtest::demo::network::{EPOCH, edit, make_governor};
 use palisade_regtest::demo::story::Story;
 use serde_json::Value;
-
-/// Hub blocks in an epoch of chain zero.
-const EPOCH: u64 = 20;
 
 async fn root(story: &Story, query: &str) -> TrustRoot {
     let bytes = story.network().hub.get_bytes(&format!("root{query}")).await.unwrap();

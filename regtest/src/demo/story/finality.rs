@@ -1,6 +1,7 @@
 //! Steps 2.2 and 2.3: the first sets form, blocks of both chains become final, and go on with each operator stopped in turn.
 
 use super::Story;
+use crate::demo::network::EPOCH;
 use anyhow::{Context as _, bail, ensure};
 use palisade_protocol::units::Height;
 use serde_json::Value;
@@ -101,7 +102,7 @@ impl Story {
         let keys = [self.operators[index].zero.clone(), self.operators[index].other.clone()];
         for (chain, key) in ["zero".to_owned(), self.chain.id.clone()].into_iter().zip(keys) {
             let began = self.final_now().await?;
-            let length = if chain == "zero" { 20 } else { self.chain.epoch_length };
+            let length = if chain == "zero" { EPOCH } else { self.chain.epoch_length };
             let height = began.iter().find(|(id, _)| *id == chain).map_or(0, |(_, height)| *height);
             let mut epoch = height / length;
             loop {

@@ -53,18 +53,8 @@ pub(super) async fn check(field: &mut Field, log: &Log, seen: &Seen) -> anyhow::
 async fn votes(hub: &HubClient) -> anyhow::Result<BTreeMap<Vec<u8>, Vote>> {
     let mut all = BTreeMap::new();
     for chain in ["zero", "dev"] {
-        let mut from = Height(0);
-        loop {
-            let page = hub.votes(chain, from).await?;
-            let newest = page.iter().map(|vote| vote.ballot.height).max();
-            let before = all.len();
-            all.extend(page.into_iter().map(|vote| (vote.to_bytes(), vote)));
-            match newest {
-                // A page can end within a height.
-                Some(newest) if all.len() > before => from = newest,
-                _ => break,
-            }
-        }
+        let votes = hub.all_votes(chain, Height(0)).await?;
+        all.extend(votes.into_iter().map(|vote| (vote.to_bytes(), vote)));
     }
     Ok(all)
 }
@@ -132,8 +122,8 @@ fn headers_stand_in_record(
 
 /// All shares of checkpoints that the hub holds.
 fn shares(hub: &Path) -> anyhow::Result<Vec<CheckpointShare>> {
-    let log = copied(hub, palisade_hub::store::FILE)?;
-    let mut statement = log.1.prepare("SELECT bytes FROM share")?;
+    let (_dir, log) = copied(hub, palisade_hub::store::FILE)?;
+    let mut statement = log.prepare("SELECT bytes FROM share")?;
     let rows = statement.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
     rows.map(|bytes| Ok(CheckpointShare::from_bytes(&bytes?)?)).collect()
 }

@@ -10,7 +10,7 @@ use palisade_protocol::genesis::Genesis;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::Height;
 use palisade_regtest::demo::holders::Holder;
-use palisade_regtest::demo::network::{Network, edit, text};
+use palisade_regtest::demo::network::{EPOCH, Network, edit, make_checkpointer, text};
 use palisade_regtest::demo::story::Story;
 use palisade_regtest::node::Node;
 use palisade_regtest::process::json_tool;
@@ -22,9 +22,6 @@ const HUB: &str = "palisade-hub";
 const COVENANT: &str = "palisade-covenant";
 const PROVIDER: &str = "palisade-finality-provider";
 const CHECKPOINTER: &str = "palisade-checkpointer";
-
-/// Hub blocks in an epoch of chain zero.
-const EPOCH: u64 = 20;
 
 /// Alarms of a network's programs.
 pub const OF_THE_NETWORK: [(&str, &str); 19] = [
@@ -180,29 +177,18 @@ async fn wallets_and_chains(story: &mut Story, bells: &mut Bells) {
     let later = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 4 * 3_600;
     other.rpc().call::<Value>("setmocktime", json!([later])).await.unwrap();
     other.mine(network.node.rpc().tip().await.unwrap().height + 20).await.unwrap();
-    let own = (network.node.rpc_url(), text(&network.node.cookie_path()));
-    let others = (other.rpc_url(), text(&other.cookie_path()));
-    let hub = network.hub_url.clone();
-    for (name, bitcoin, process, part) in
-        [("poor", own, "anchor", "wallet"), ("apart", others, "report", "bitcoin")]
-    {
-        checkpointer(network, name, &hub, &bitcoin).await;
+    for (name, process, part) in [("poor", "anchor", "wallet"), ("apart", "report", "bitcoin")] {
+        let node = if name == "poor" { &network.node } else { &other };
+        checkpointer(network, name, &network.hub_url, node).await;
         let address = format!("{name}/{process}.address");
         network.run(CHECKPOINTER, &[process], &format!("{name}/checkpointer.toml"), &address).await.unwrap();
         bells.ring(CHECKPOINTER, &at(&format!("{name}/{process}")), part).await;
     }
 }
 
-/// Makes a checkpointer's directory, for a hub and a node: its URL and its cookie.
-async fn checkpointer(network: &Network, name: &str, hub: &str, (rpc, cookie): &(String, String)) {
-    let (own, password) = (text(&network.dir.join(name)), text(&network.password()));
-    let genesis = text(&network.genesis());
-    let from = ["--dir", &own, "--genesis", &genesis, "--hub", hub, "--bitcoin", rpc];
-    let more = ["--cookie", cookie, "--password-file", &password];
-    json_tool(CHECKPOINTER, &[&["--json", "init"], &from[..], &more].concat()).await.unwrap();
-    let ports = [8_210, 8_211, 8_212].map(|port| format!("127.0.0.1:{port}"));
-    let free = ports.each_ref().map(|port| (port.as_str(), "127.0.0.1:0"));
-    edit(&network.dir.join(name).join("checkpointer.toml"), &free).unwrap();
+async fn checkpointer(network: &Network, name: &str, hub: &str, node: &Node) {
+    let (dir, genesis) = (network.dir.join(name), network.genesis());
+    make_checkpointer(&dir, &genesis, hub, node, &network.password()).await.unwrap();
 }
 
 /// An operator's signer has signed something that its record lacks, which nothing shows but the hub.
@@ -253,8 +239,7 @@ async fn lies(story: &mut Story, bells: &mut Bells) {
     bells.ring(PROVIDER, &address, "log").await;
     operator.stop().await.unwrap();
     let network = story.network_mut();
-    let bitcoin = (network.node.rpc_url(), text(&network.node.cookie_path()));
-    checkpointer(network, "lied-to", &url, &bitcoin).await;
+    checkpointer(network, "lied-to", &url, &network.node).await;
     for process in ["report", "watch", "anchor"] {
         let address = format!("lied-to/{process}.address");
         network.run(CHECKPOINTER, &[process], "lied-to/checkpointer.toml", &address).await.unwrap();
