@@ -4,19 +4,25 @@
 //! A state is a real ledger with its Bitcoin and its log. Each step is one hub block: something happens or nothing does, whoever is
 //! there commits nonces and votes as the production rules say (`ballots::due`), the certificate goes in if there is a quorum, and
 //! the block is closed. What happens: exits, an expansion to another provider, keys that come out, providers that go away (and come
-//! too late with their nonces), Bitcoin running ahead of the set's expiry, a rollback deeper than k; and for nothing, as often as they
-//! are wanted, decisions of governance.
+//! too late with their nonces) or commit nonces and never vote, Bitcoin running ahead of the set's expiry, a rollback deeper than k;
+//! and for nothing, as often as they are wanted, decisions of governance.
 //!
-//! States that differ only in absolute heights, or in what no rule looks at any more, count as one ([`State::view`]).
+//! Whether finality goes on is asked with everybody staying as they are: who is away stays away. Its premise is the design's own
+//! (section 3): less than a third of every set that votes from then on is faulty. Exits and missing roots shrink sets and can lift a
+//! faulty share over that, which the model sees in the sets that are fixed ([`premise`]).
+//!
+//! States that differ only in absolute heights, in what no rule looks at any more, or in names, count as one ([`State::view`]).
 
 mod check;
+mod premise;
 mod tests;
 mod view;
 mod world;
 
 use palisade_world::World;
+use premise::{Asked, Ends};
 use stateright::{Model, Property};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use view::View;
 use world::NAMES;
 
@@ -37,6 +43,7 @@ struct Sets {
     without: Option<Check>,
     blocks: u8,
     faults: u8,
+    asked: Asked,
 }
 
 #[derive(Clone)]
@@ -45,6 +52,8 @@ struct State {
     /// The height of each provider's last vote.
     voted: [Option<u64>; NAMES.len()],
     away: [bool; NAMES.len()],
+    /// Who commits nonces and never votes.
+    mute: [bool; NAMES.len()],
     /// Who was ever away: their nonces can have come too late.
     late: [bool; NAMES.len()],
     /// Whose key is out, whether the ledger knows or not.
@@ -52,6 +61,8 @@ struct State {
     /// Blocks and faults that are left.
     blocks: u8,
     faults: u8,
+    /// Whether finality goes on from here, once that was asked.
+    goes_on: OnceLock<Ends>,
     /// What did not hold when the last block was closed.
     broken: Option<&'static str>,
 }
@@ -65,6 +76,7 @@ enum Act {
     Leak(usize),
     Away(usize),
     Back(usize),
+    Mute(usize),
     /// Bitcoin finds more blocks than a set lives.
     RunAhead,
     DeepRollback,
@@ -81,9 +93,10 @@ impl Act {
 seen_by_view!(State);
 
 impl State {
-    /// All that the rules can still tell of this state, with heights counted from now.
-    fn view(&self) -> (View, [[bool; NAMES.len()]; 3], [u8; 2], Option<&'static str>) {
-        (view::view(self), [self.away, self.late, self.out], [self.blocks, self.faults], self.broken)
+    /// All that the rules can still tell of this state, with heights counted from now. Bert and carl have the same power, so that
+    /// states in which they have changed places are one.
+    fn view(&self) -> View {
+        view::view(self, [0, 1, 2, 3]).min(view::view(self, [0, 2, 1, 3]))
     }
 }
 
@@ -96,10 +109,12 @@ impl Model for Sets {
             world: Arc::new(world::begin()),
             voted: Default::default(),
             away: Default::default(),
+            mute: Default::default(),
             late: Default::default(),
             out: Default::default(),
             blocks: self.blocks,
             faults: self.faults,
+            goes_on: OnceLock::new(),
             broken: None,
         }]
     }
@@ -110,7 +125,8 @@ impl Model for Sets {
         }
         acts.push(Act::GoOn);
         let of = |act: fn(usize) -> Act| (0..NAMES.len()).map(act);
-        let all = of(Act::Exit).chain(of(Act::Leak)).chain(of(Act::Away)).chain(of(Act::Back));
+        let all =
+            of(Act::Exit).chain(of(Act::Leak)).chain(of(Act::Away)).chain(of(Act::Back)).chain(of(Act::Mute));
         let single = [Act::Expand, Act::RunAhead, Act::DeepRollback, Act::Resume, Act::Recover];
         acts.extend(all.chain(single).filter(|act| self.can(state, *act)));
     }
@@ -123,10 +139,13 @@ impl Model for Sets {
         vec![
             Property::always(SOUND, |_, state: &State| state.broken.is_none()),
             Property::always(GOES_ON, |model: &Self, state: &State| {
-                state.blocks > 0 || !state.is_sound_enough() || model.goes_on(state, false)
+                state.blocks > 0 || model.goes_on(state) != Ends::Stuck
             }),
             Property::always(COMES_BACK, |model: &Self, state: &State| {
-                state.blocks > 0 || model.goes_on(state, true)
+                state.blocks > 0 || model.comes_back(state) != Ends::Stuck
+            }),
+            Property::sometimes(PASSED, |model: &Self, state: &State| {
+                state.blocks == 0 && state.lacks_a_voter() && model.goes_on(state) == Ends::Final
             }),
             Property::sometimes(TRIPPED, |_, state: &State| state.world.ledger.breaker().is_some()),
             Property::sometimes(LOST, |_, state: &State| state.is_lost()),
@@ -138,8 +157,10 @@ impl Model for Sets {
 }
 
 const SOUND: &str = "sets and power are what the rules say";
-const GOES_ON: &str = "with less than a third faulty and no set expired a block becomes final";
-const COMES_BACK: &str = "whatever happened, governance and those who are left get a block final";
+const GOES_ON: &str =
+    "with less than a third of every set from then on faulty, and none expired, a block becomes final";
+const COMES_BACK: &str = "whatever happened, governance and those who are left get a block final, if less than a third of what they have is mute";
+const PASSED: &str = "with a member that is away or mute a block becomes final";
 const TRIPPED: &str = "the breaker trips";
 const LOST: &str = "chain zero is lost";
 const CARRIED: &str = "a set is carried over";

@@ -4,6 +4,7 @@ use super::State;
 use super::world::{K, NAMES, TERMS};
 use palisade_hub::ledger::stake::{SpendKind, Stake};
 use palisade_protocol::hash::Hash32;
+use palisade_protocol::units::Epoch;
 use palisade_world::provider_key;
 
 /// A provider: power, roots by epoch from now on, whether the ledger knows that it is out, its last vote below the tip.
@@ -12,37 +13,59 @@ type ProviderView = (u64, Vec<u64>, bool, Option<u64>);
 type StakeView = (u8, Option<u32>, Option<(u32, u8)>, u32, bool);
 /// A set: epoch from now on, members' power with whether they have a root, blocks left, whether carried over and usable.
 type SetView = (u64, Vec<(u64, bool)>, Option<u32>, bool, bool);
-pub(super) type View = (Vec<ProviderView>, Vec<StakeView>, Vec<SetView>, [Option<u64>; 4], bool);
+/// Who is away, mute, late or out; the blocks and faults that are left, and what did not hold.
+type Outside = ([Vec<bool>; 4], [u8; 2], Option<&'static str>);
+pub(super) type View = (Vec<ProviderView>, Vec<StakeView>, Vec<SetView>, [Option<u64>; 4], bool, Outside);
 
-pub(super) fn view(state: &State) -> View {
-    let (ledger, zero) = (&state.world.ledger, state.zero());
-    let (next, tip) = (ledger.next_height(), ledger.btc_height());
-    let now = TERMS.epoch_of(next);
-    let provider = |(place, name): (usize, &&str)| {
-        let own = ledger.providers().get(&provider_key(name)).expect("registered");
-        let roots = own.roots.keys().map(|epoch| epoch.0.wrapping_sub(now.0)).collect();
-        (own.power.to_sat(), roots, own.exposed_at.is_some(), state.voted[place].map(|own| next.0 - own))
-    };
+/// With the providers, and the stakes that they began with, in this order.
+pub(super) fn view(state: &State, order: [usize; NAMES.len()]) -> View {
+    let ledger = &state.world.ledger;
+    let providers = order.iter().map(|place| provider_view(state, *place)).collect();
+    let stakes: Vec<_> =
+        ledger.stakes().iter().map(|stake| stake_view(stake, ledger.btc_height().0)).collect();
+    let later = NAMES.len()..stakes.len();
+    let stakes = order.into_iter().chain(later).map(|place| stakes[place]).collect();
+    let ordered = |all: &[bool; NAMES.len()]| order.iter().map(|place| all[*place]).collect();
+    let fates = [&state.away, &state.mute, &state.late, &state.out].map(ordered);
+    let outside = (fates, [state.blocks, state.faults], state.broken);
+    (providers, stakes, sets(state, order), heights(state), ledger.breaker().is_some(), outside)
+}
+
+fn now(state: &State) -> Epoch {
+    TERMS.epoch_of(state.world.ledger.next_height())
+}
+
+fn provider_view(state: &State, place: usize) -> ProviderView {
+    let (ledger, now) = (&state.world.ledger, now(state));
+    let own = ledger.providers().get(&provider_key(NAMES[place])).expect("registered");
+    let roots = own.roots.keys().map(|epoch| epoch.0.wrapping_sub(now.0)).collect();
+    let voted = state.voted[place].map(|own| ledger.next_height().0 - own);
+    (own.power.to_sat(), roots, own.exposed_at.is_some(), voted)
+}
+
+fn sets(state: &State, order: [usize; NAMES.len()]) -> Vec<SetView> {
+    let (zero, now) = (state.zero(), now(state));
     let sets = zero.sets.range(state.awaited().map_or(now, |(_, epoch)| epoch)..);
     let sets = sets.map(|(epoch, fixed)| {
-        let member = |name: &&str| {
-            let found = fixed.set.find(&provider_key(name));
+        let member = |place: &usize| {
+            let found = fixed.set.find(&provider_key(NAMES[*place]));
             found.map_or((0, false), |(_, own)| (own.power.to_sat(), own.nonce_root != Hash32::ZERO))
         };
-        let left = fixed.set.header().expiry.0.checked_sub(tip.0);
+        let left = fixed.set.header().expiry.0.checked_sub(state.world.ledger.btc_height().0);
         let usable = zero.last_final().is_some_and(|(height, _)| height >= fixed.hub_height);
-        (epoch.0.wrapping_sub(now.0), NAMES.iter().map(member).collect(), left, fixed.carried_over, usable)
+        (epoch.0.wrapping_sub(now.0), order.iter().map(member).collect(), left, fixed.carried_over, usable)
     });
-    let heights = [
+    sets.collect()
+}
+
+fn heights(state: &State) -> [Option<u64>; 4] {
+    let (zero, next) = (state.zero(), state.world.ledger.next_height());
+    [
         zero.last_final().map(|(height, _)| next.0 - height.0),
-        zero.opened_at.map(|epoch| now.0.wrapping_sub(epoch.0)),
+        zero.opened_at.map(|epoch| now(state).0.wrapping_sub(epoch.0)),
         zero.accepted.map(bitcoin::Amount::to_sat),
         Some(next.0 % TERMS.epoch_length),
-    ];
-    let tripped = ledger.breaker().is_some();
-    let providers = NAMES.iter().enumerate().map(provider).collect();
-    let stakes = ledger.stakes().iter().map(|stake| stake_view(stake, tip.0)).collect();
-    (providers, stakes, sets.collect(), heights, tripped)
+    ]
 }
 
 /// What a stake's depth can still decide: rollbacks are one deeper than k.

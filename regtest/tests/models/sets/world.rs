@@ -16,7 +16,7 @@ use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::{BtcHeight, Epoch, Height, RelativeBlocks};
 use palisade_world::{COVENANT, Wish, World, provider_key, secret};
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 pub(super) const NAMES: [&str; 4] = ["anna", "bert", "carl", "dora"];
 const POWERS: [u64; NAMES.len()] = [3, 2, 2, 1];
@@ -57,28 +57,6 @@ impl State {
     pub(super) fn is_lost(&self) -> bool {
         self.zero().is_lost(self.world.ledger.btc_height())
     }
-
-    /// The epochs whose sets have to vote, from the one that is awaited on.
-    pub(super) fn awaited(&self) -> Option<(Height, Epoch)> {
-        let height = self.zero().awaited()?;
-        Some((height, TERMS.epoch_of(height)))
-    }
-
-    /// Less than a third of every set that has to vote is faulty or was away, and none has expired.
-    pub(super) fn is_sound_enough(&self) -> bool {
-        let Some((_, epoch)) = self.awaited() else { return false };
-        let tip = self.world.ledger.btc_height();
-        let faulty = |name: &&str| {
-            let place = NAMES.iter().position(|own| own == name).expect("one of four");
-            self.out[place] || self.late[place]
-        };
-        self.zero().sets.range(epoch..).all(|(_, fixed)| {
-            let power =
-                |name: &str| fixed.set.find(&provider_key(name)).map_or(0, |(_, own)| own.power.to_sat());
-            let lost: u64 = NAMES.iter().filter(|name| faulty(name)).map(|name| power(name)).sum();
-            3 * lost < fixed.set.header().total.to_sat() && tip <= fixed.set.header().expiry
-        })
-    }
 }
 
 impl Sets {
@@ -92,6 +70,7 @@ impl Sets {
             Act::Leak(place) => !state.out[place],
             Act::Away(place) => !state.away[place] && !state.out[place],
             Act::Back(place) => state.away[place],
+            Act::Mute(place) => !state.mute[place] && !state.out[place],
             Act::Resume => state.world.ledger.breaker().is_some() && self.without != Some(Check::Resume),
             Act::Recover => state.is_lost() && self.without != Some(Check::Recovery),
             Act::GoOn | Act::RunAhead | Act::DeepRollback => true,
@@ -101,6 +80,7 @@ impl Sets {
     /// One hub block.
     pub(super) fn step(&self, state: &State, act: Act) -> State {
         let mut next = state.clone();
+        next.goes_on = OnceLock::new();
         next.blocks = next.blocks.saturating_sub(1);
         next.faults -= u8::from(act.is_fault());
         let mut world = (*state.world).clone();
@@ -136,6 +116,7 @@ impl Sets {
             }
             Act::Away(place) => (next.away[place], next.late[place]) = (true, true),
             Act::Back(place) => next.away[place] = false,
+            Act::Mute(place) => next.mute[place] = true,
             Act::RunAhead => world.mine(LIFETIME + 1),
             Act::DeepRollback => {
                 world.reorg(K + 1, &[]).expect("more work");
@@ -170,25 +151,6 @@ impl Sets {
             }
         }
     }
-
-    /// Whether a block becomes final within some blocks, if nothing more goes wrong; with a recovery root or without.
-    pub(super) fn goes_on(&self, state: &State, recovery: bool) -> bool {
-        let mut now = State { away: Default::default(), ..state.clone() };
-        let last = |state: &State| state.zero().last_final().map(|(height, _)| height);
-        let before = last(state);
-        // Two epochs to be in a set again, one more for each decision; twice, for a set that can only be waited out.
-        for block in 0..24 {
-            let act = if recovery && block == 8 { Act::RunAhead } else { Act::GoOn };
-            let decisions = [Act::Resume, Act::Recover].into_iter();
-            let mut decisions = decisions.filter(|act| recovery || *act != Act::Recover);
-            let act = decisions.find(|act| self.can(&now, *act)).unwrap_or(act);
-            now = self.step(&State { blocks: 1, faults: 1, ..now }, act);
-            if last(&now) > before {
-                return true;
-            }
-        }
-        false
-    }
 }
 
 /// A commitment, made once for all states.
@@ -215,7 +177,8 @@ fn vote(next: &mut State, world: &mut World) {
         let last = next.voted[place].map(|height| LastVote { height: Height(height), block: block(height) });
         let voting = Voting { key: provider_key(name), last, btc_tip: BtcHeight(0), held: None };
         let due = ballots::due(&world.ledger, zero, &voting);
-        if !next.away[place] && !next.out[place] && due.is_ok_and(|due| due.height == height) {
+        let silent = next.away[place] || next.mute[place] || next.out[place];
+        if !silent && due.is_ok_and(|due| due.height == height) {
             next.voted[place] = Some(height.0);
         }
     }
