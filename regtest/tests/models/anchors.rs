@@ -1,5 +1,6 @@
 //! Which anchor of an epoch is its checkpoint (docs/protocol.md, section 9.2): of those that a quorum signed, that are on the best
-//! chain and that the ledger was told of, the first in Bitcoin's order, whichever was told first.
+//! chain and that the ledger was told of, the first in Bitcoin's order, whichever was told first. Reporters look at the best chain
+//! and tell of all that the ledger lacks, so that then it is the first of all.
 //!
 //! Anchors of one epoch come in any order, by a quorum for the hub's own header or for a false one, or by too few; each is told at
 //! once, later, again, or never; Bitcoin loses blocks, and what was in them may come again. The ledger gets real transactions in real
@@ -7,6 +8,8 @@
 
 use super::{breaks, holds, more};
 use bitcoin::{Amount, Transaction, TxOut};
+use palisade_hub::ledger::Rejected;
+use palisade_protocol::anchor::BadAnchor;
 use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
@@ -33,7 +36,7 @@ enum Kind {
 enum Check {
     /// Reporters tell of every anchor that is on Bitcoin.
     Told,
-    /// Two thirds are no quorum: what they signed is taken for a checkpoint.
+    /// Two thirds are no quorum. What the ledger refuses for that reason is taken all the same.
     Quorum,
 }
 
@@ -49,6 +52,10 @@ struct State {
     made: Vec<(Kind, Transaction)>,
     /// Which of them the ledger was told of since they are where they are.
     told: BTreeSet<usize>,
+    /// Those of them that the ledger refused and that are taken all the same.
+    taken: BTreeSet<usize>,
+    /// Reporters have looked at the best chain as it is.
+    reported: bool,
     rollbacks: u8,
     /// What the ledger said, if it should have said something else.
     broken: Option<&'static str>,
@@ -58,6 +65,8 @@ struct State {
 enum Act {
     Mine(Kind, bool),
     Tell(usize),
+    /// Reporters look.
+    Report,
     /// Bitcoin loses so many blocks; of the anchors in them this one comes again in the next.
     Rollback(u32, Option<usize>),
 }
@@ -76,9 +85,10 @@ static START: LazyLock<World> = LazyLock::new(|| {
     world
 });
 
-/// Height, anchors with their places and whether they were told, which headers are void, what is recorded, and what is left.
+/// Height, anchors with their places and whether they were told, which headers are void and whether reporters have looked, what is
+/// recorded, and what is left.
 type View =
-    (u32, Vec<(Kind, Option<(u32, usize)>, bool)>, [bool; 2], Option<usize>, u8, Option<&'static str>);
+    (u32, Vec<(Kind, Option<(u32, usize)>, bool)>, [bool; 3], Option<usize>, u8, Option<&'static str>);
 
 impl State {
     /// Height and place in the block of an anchor that is on the best chain.
@@ -97,9 +107,10 @@ impl State {
         all.filter_map(|made| Some((self.place(made)?, made))).min().map(|(_, made)| made)
     }
 
-    fn is_recorded(&self, expected: Option<usize>) -> bool {
+    /// What is recorded: by the ledger, or taken although it refused that.
+    fn recorded(&self) -> Option<usize> {
         let found = self.world.ledger.anchors().get(EPOCH).map(|found| found.outpoint.txid);
-        found == expected.map(|made| self.made[made].1.compute_txid())
+        self.first(|made| self.taken.contains(&made) || Some(self.made[made].1.compute_txid()) == found)
     }
 
     fn is_void(&self, header: Hash32) -> bool {
@@ -112,37 +123,55 @@ impl State {
 
     fn view(&self) -> View {
         let made = |made: usize| (self.made[made].0, self.place(made), self.told.contains(&made));
-        let recorded = self.world.ledger.anchors().get(EPOCH).map(|found| found.outpoint.txid);
-        let recorded = self.made.iter().position(|(_, tx)| Some(tx.compute_txid()) == recorded);
-        let void = [Kind::Own, Kind::False].map(|kind| self.is_void(self.header(kind)));
+        let [own, other] = [Kind::Own, Kind::False].map(|kind| self.is_void(self.header(kind)));
+        let flags = [own, other, self.reported];
         let all = (0..self.made.len()).map(made).collect();
-        (self.world.btc_height(), all, void, recorded, self.rollbacks, self.broken)
-    }
-
-    fn tell(&mut self, world: &mut World, made: usize) {
-        let (kind, tx) = &self.made[made];
-        let answer = world.send(&Message::Anchor(world.proof(tx)));
-        let rule = answer.err().map(|why| why.rule());
-        let expected: &[Option<&str>] = match kind {
-            Kind::Weak => &[Some("anchor"), Some("repeated")],
-            Kind::Own | Kind::False => &[None, Some("repeated")],
-        };
-        if !expected.contains(&rule) {
-            self.broken = Some(rule.unwrap_or("taken"));
-        }
-        self.told.insert(made);
+        (self.world.btc_height(), all, flags, self.recorded(), self.rollbacks, self.broken)
     }
 }
 
 seen_by_view!(State);
+
+impl Anchors {
+    fn tell(&self, state: &mut State, world: &mut World, made: usize) {
+        let (kind, tx) = &state.made[made];
+        let answer = world.send(&Message::Anchor(world.proof(tx)));
+        let lacks_quorum = matches!(answer, Err(Rejected::Anchor(BadAnchor::NoQuorum { .. })));
+        let is_known = answer.as_ref().is_err_and(|why| why.rule() == "repeated");
+        let is_expected = match kind {
+            Kind::Weak => lacks_quorum || is_known,
+            Kind::Own | Kind::False => answer.is_ok() || is_known,
+        };
+        if !is_expected {
+            state.broken = Some(answer.err().map_or("taken", |why| why.rule()));
+        }
+        if lacks_quorum && self.without == Some(Check::Quorum) {
+            state.taken.insert(made);
+        }
+        state.told.insert(made);
+    }
+
+    /// Of everything on the best chain that the ledger lacks, in the order in which it stands there.
+    fn report(&self, state: &mut State, world: &mut World) {
+        let on_chain = |made: &usize| state.place(*made).is_some();
+        let lacking = (0..state.made.len()).filter(|made| on_chain(made) && !state.told.contains(made));
+        if self.without != Some(Check::Told) {
+            for made in lacking.collect::<Vec<_>>() {
+                self.tell(state, world, made);
+            }
+        }
+        state.reported = true;
+    }
+}
 
 impl Model for Anchors {
     type State = State;
     type Action = Act;
 
     fn init_states(&self) -> Vec<State> {
-        let (made, told) = (Vec::new(), BTreeSet::new());
-        vec![State { world: Arc::new(START.clone()), made, told, rollbacks: self.rollbacks, broken: None }]
+        let (made, told, taken) = Default::default();
+        let (world, rollbacks) = (Arc::new(START.clone()), self.rollbacks);
+        vec![State { world, made, told, taken, reported: false, rollbacks, broken: None }]
     }
 
     fn actions(&self, state: &State, acts: &mut Vec<Act>) {
@@ -153,6 +182,9 @@ impl Model for Anchors {
         }
         let on_chain = (0..state.made.len()).filter(|made| state.place(*made).is_some());
         acts.extend(on_chain.map(Act::Tell));
+        if !state.reported {
+            acts.push(Act::Report);
+        }
         for depth in (1..=grown.min(2)).filter(|_| state.rollbacks > 0) {
             let kept = state.world.btc_height() - depth;
             let lost = (0..state.made.len())
@@ -171,15 +203,20 @@ impl Model for Anchors {
                 let tx = world.pay(TxOut { value: Amount::ZERO, script_pubkey });
                 world.mine(1);
                 state.made.push((kind, tx));
+                state.reported = false;
                 if told {
-                    state.tell(&mut world, before.made.len());
+                    self.tell(&mut state, &mut world, before.made.len());
                 }
             }
-            Act::Tell(made) => state.tell(&mut world, made),
+            Act::Tell(made) => self.tell(&mut state, &mut world, made),
+            Act::Report => self.report(&mut state, &mut world),
             Act::Rollback(depth, again) => {
                 state.rollbacks -= 1;
                 let kept = world.btc_height() - depth;
-                state.told.retain(|made| before.place(*made).is_some_and(|(height, _)| height <= kept));
+                let stays = |made: &usize| before.place(*made).is_some_and(|(height, _)| height <= kept);
+                state.told.retain(stays);
+                state.taken.retain(stays);
+                state.reported = false;
                 let again: Vec<_> = again.map(|made| state.made[made].1.clone()).into_iter().collect();
                 world.reorg(depth, &again).expect("more work");
             }
@@ -190,12 +227,13 @@ impl Model for Anchors {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always(FIRST, |model: &Self, state: &State| {
-                let counts = |made: usize| {
-                    let told = state.told.contains(&made) || model.without == Some(Check::Told);
-                    told && (state.made[made].0 != Kind::Weak || model.without == Some(Check::Quorum))
-                };
-                state.is_recorded(state.first(counts))
+            Property::always(FIRST, |_, state: &State| {
+                let counts = |made: usize| state.made[made].0 != Kind::Weak;
+                !state.reported || state.recorded() == state.first(counts)
+            }),
+            Property::always(TOLD, |_, state: &State| {
+                let counts = |made: usize| state.told.contains(&made) && state.made[made].0 != Kind::Weak;
+                state.recorded() == state.first(counts)
             }),
             Property::always(ANSWERS, |_, state: &State| state.broken.is_none()),
             Property::always(VOID, |_, state: &State| {
@@ -211,7 +249,9 @@ impl Model for Anchors {
     }
 }
 
-const FIRST: &str = "the first checkpoint in Bitcoin's order is recorded, whichever was told first";
+const FIRST: &str = "once reporters have looked, the first checkpoint in Bitcoin's order is recorded";
+const TOLD: &str =
+    "of the checkpoints that were told the first in Bitcoin's order is recorded, whichever was told first";
 const ANSWERS: &str = "anchors are refused for want of a quorum, or because they say nothing new";
 const VOID: &str = "of the headers that quorums anchored one is recorded and the others are void";
 const ALARM: &str = "a header that is not the hub's own is recorded";
@@ -222,7 +262,7 @@ fn anchors(without: Option<Check>) -> Anchors {
 
 #[test]
 fn the_first_checkpoint_in_bitcoins_order_is_recorded_in_whatever_order_they_come_are_told_and_are_lost() {
-    holds("anchors", anchors(None), &[FIRST, ANSWERS, VOID], &[ALARM]);
+    holds("anchors", anchors(None), &[FIRST, TOLD, ANSWERS, VOID], &[ALARM]);
 }
 
 #[test]
