@@ -3,7 +3,7 @@
 //!
 //! One stake of a provider who may sign twice at any moment, and a holder who is with it: the coins stay, leave early, move to
 //! another provider (twice), are withdrawn as soon as a lock is over, in every order, each told to the hub at once or as late as
-//! anybody likes; one Bitcoin block may be lost. After each block of Bitcoin the hub makes one, and fixes a set (its epochs have one
+//! anybody likes; one Bitcoin block may be lost, or so many that the breaker trips and sets are carried over. After each block of Bitcoin the hub makes one, and fixes a set (its epochs have one
 //! height). What the ledger takes is real messages; what an honest voter takes is `judge`; what slashes is the watcher's own
 //! `slashing`, and Bitcoin Core's rules judge its transactions.
 //!
@@ -31,8 +31,10 @@ enum Check {
     Judge,
     /// A replaced key stays named for one unbonding time: the coins move although the ledger refuses it.
     Former,
-    /// The unbonding time covers k + D + w + margin: one block more is asked for than it does.
+    /// The unbonding time covers k + D + w + margin. It is one block less.
     UnbondingTime,
+    /// A carried-over set expires when the one before it does. It lives as long as a new one.
+    CarriedExpiry,
     /// A stake has power only when a quorum has signed its slashing.
     Quorum,
 }
@@ -41,6 +43,12 @@ struct Slashing {
     without: Option<Check>,
     blocks: u32,
     rollbacks: u8,
+    /// Rollbacks that trip the breaker.
+    trips: u8,
+    /// A spend may be kept from the hub.
+    hides: bool,
+    /// Sets count too that were fixed while the hub hid a spend: once it has told, they become final.
+    earlier: bool,
 }
 
 #[derive(Clone)]
@@ -52,7 +60,10 @@ struct State {
     untold: Option<(u32, Untold)>,
     /// The last height at which the key can sign for a set that counts it.
     liable: Option<u32>,
+    /// The last height that honest voters have voted on.
+    voted: u64,
     rollbacks: u8,
+    trips: u8,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,9 +90,11 @@ enum Act {
     Withdraw,
     /// Bitcoin loses as many blocks as it may.
     Rollback,
+    /// One more: the breaker trips, and nobody resumes.
+    DeepRollback,
 }
 
-type View = (u32, Vec<(u32, u8)>, Option<u32>, Option<u32>, u8, Vec<coins::StakeView>, bool);
+type View = (u32, Vec<(u32, u8)>, Option<u32>, [Option<u32>; 2], [u8; 2], Vec<coins::StakeView>, bool);
 
 impl State {
     fn view(&self) -> View {
@@ -89,8 +102,17 @@ impl State {
         let ledger = &self.world.ledger;
         let stakes = ledger.stakes().iter().map(coins::stake_view).collect();
         let untold = self.untold.as_ref().map(|(height, _)| *height);
+        let voted = Some((ledger.next_height().0 - self.voted) as u32);
         let tripped = ledger.breaker().is_some();
-        (self.world.btc_height(), coins, untold, self.liable, self.rollbacks, stakes, tripped)
+        (
+            self.world.btc_height(),
+            coins,
+            untold,
+            [self.liable, voted],
+            [self.rollbacks, self.trips],
+            stakes,
+            tripped,
+        )
     }
 }
 
@@ -118,6 +140,7 @@ impl Model for Slashing {
             Act::Forget,
             Act::Withdraw,
             Act::Rollback,
+            Act::DeepRollback,
         ];
         acts.extend(all.into_iter().filter(|act| self.can(state, *act)));
     }
@@ -139,6 +162,11 @@ impl Model for Slashing {
                         .iter()
                         .any(|(_, coin)| matches!(coin, Coin::Staked(stake) if *stake != start::stake()))
             }),
+            Property::sometimes(CARRIED, |_, state: &State| {
+                let newest = state.world.ledger.chains()[0].newest();
+                let left = matches!(state.coin(), Coin::Unbonding(_)) && state.is_liable();
+                left && newest.is_some_and(|(_, fixed)| fixed.carried_over)
+            }),
             Property::sometimes(FREE, |_, state: &State| state.coin() == Coin::Free),
         ]
     }
@@ -149,4 +177,5 @@ const SLASHED: &str = "while a key can sign, what was signed beforehand slashes 
 const LIABLE: &str = "the key can sign";
 const LATE: &str = "the key can sign while a spend is kept from the hub";
 const MOVED: &str = "the key can sign after its coins moved to another provider";
+const CARRIED: &str = "the key can sign for a carried-over set while the stake unbonds";
 const FREE: &str = "the coins get free";

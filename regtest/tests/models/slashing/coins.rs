@@ -9,7 +9,7 @@ use palisade_hub::ledger::stake::Stake;
 use palisade_hub::ledger::state::StakeState;
 use palisade_protocol::message::{Message, OutputSpent, StakeIncluded};
 use palisade_protocol::stake::{Slashable, StakeId};
-use palisade_protocol::units::BtcHeight;
+use palisade_protocol::units::{BtcHeight, Epoch};
 use palisade_world::{World, pair, provider_key};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -42,15 +42,19 @@ impl State {
         self.liable.is_some_and(|last| self.world.btc_height() <= last)
     }
 
-    /// The first height at which the holder alone can move the coins.
-    fn free_from(&self) -> Option<u32> {
-        let (height, coin) = self.coins.last().expect("they are somewhere");
-        let lock = match coin {
-            Coin::Staked(id) => self.world.stake(id).contract.lock,
-            Coin::Unbonding(id) => self.world.stake(id).contract.unbonding_time,
-            Coin::Free => return None,
-        };
-        Some(height + u32::from(lock.get()))
+    /// Honest voters vote in order up to the newest block, which they believe, unless the set that they have to begin with has expired.
+    /// Until when the key can sign for any of the sets that have to vote then.
+    fn make_final(&mut self, world: &World) -> Option<u32> {
+        let ledger = &world.ledger;
+        let zero = &ledger.chains()[0];
+        // Epochs have one height: the set of an epoch votes on the block of that number.
+        let mut sets = zero.sets.range(Epoch(self.voted + 1)..).map(|(_, fixed)| &fixed.set).peekable();
+        if sets.peek().is_none_or(|first| ledger.btc_height() > first.header().expiry) {
+            return None;
+        }
+        self.voted = ledger.next_height().0 - 1;
+        let naming = sets.filter(|set| set.find(&provider_key(CULPRIT)).is_some());
+        naming.map(|set| set.header().expiry.0).max()
     }
 
     /// Whether the key moves the coins where they are.
@@ -97,13 +101,36 @@ impl Slashing {
             _ => START.clone(),
         };
         let coins = vec![(world.btc_height(), Coin::Staked(id))];
-        State { world: Arc::new(world), coins, untold: None, liable: None, rollbacks: self.rollbacks }
+        let voted = world.ledger.next_height().0 - 1;
+        State {
+            world: Arc::new(world),
+            coins,
+            untold: None,
+            liable: None,
+            voted,
+            rollbacks: self.rollbacks,
+            trips: self.trips,
+        }
+    }
+
+    /// The first height at which the holder alone can move the coins.
+    fn free_from(&self, state: &State) -> Option<u32> {
+        let (height, coin) = state.coins.last().expect("they are somewhere");
+        let lock = match coin {
+            Coin::Staked(id) => state.world.stake(id).contract.lock.get(),
+            // As though the parameters asked for a block less.
+            Coin::Unbonding(id) => {
+                state.world.stake(id).contract.unbonding_time.get()
+                    - u16::from(self.without == Some(Check::UnbondingTime))
+            }
+            Coin::Free => return None,
+        };
+        Some(height + u32::from(lock))
     }
 
     pub(super) fn stays(&self, state: &State) -> bool {
-        let (Some(free), Some(last)) = (state.free_from(), state.liable) else { return false };
-        let needed = W + MARGIN + u32::from(self.without == Some(Check::UnbondingTime));
-        free > last + needed
+        let (Some(free), Some(last)) = (self.free_from(state), state.liable) else { return false };
+        free > last + W + MARGIN
     }
 
     pub(super) fn can(&self, state: &State, act: Act) -> bool {
@@ -115,10 +142,14 @@ impl Slashing {
         match act {
             Act::Wait => true,
             Act::Tell => state.untold.is_some(),
-            Act::Leave { .. } => state.untold.is_none() && staked.is_some_and(Stake::has_quorum),
-            Act::Move { .. } => {
+            Act::Leave { told } => {
+                (told || self.hides) && state.untold.is_none() && staked.is_some_and(Stake::has_quorum)
+            }
+            Act::Move { told } => {
                 let own = staked.filter(|stake| stake.id == self.first(state) && stake.has_quorum());
-                state.untold.is_none() && own.is_some_and(|stake| stake.check_expandable().is_ok())
+                (told || self.hides)
+                    && state.untold.is_none()
+                    && own.is_some_and(|stake| stake.check_expandable().is_ok())
             }
             Act::Forget => {
                 state.untold.is_none()
@@ -126,9 +157,10 @@ impl Slashing {
                         stake.id != self.first(state) && stake.check_expandable().is_ok()
                     })
             }
-            Act::Withdraw => state.free_from().is_some_and(|height| next >= height),
+            Act::Withdraw => self.free_from(state).is_some_and(|height| next >= height),
             // What is older than the beginning stays.
             Act::Rollback => state.rollbacks > 0 && next > start().btc_height() + K + 1,
+            Act::DeepRollback => state.trips > 0 && next > start().btc_height() + K + 2,
         }
     }
 
@@ -183,14 +215,20 @@ impl Slashing {
             }
             Act::Rollback => {
                 next.rollbacks -= 1;
-                let fork = world.btc_height() - K;
-                world.reorg(K, &[]).expect("more work");
-                next.coins.retain(|(height, _)| *height <= fork);
-                next.untold = next.untold.filter(|(height, _)| *height <= fork);
+                roll_back(&mut world, &mut next, K);
+            }
+            Act::DeepRollback => {
+                next.trips -= 1;
+                roll_back(&mut world, &mut next, K + 1);
             }
         }
         world.close();
         next.liable = next.liable.max(self.liable_until(&world));
+        if !self.earlier {
+            next.voted = world.ledger.next_height().0 - 1;
+        } else if is_believed(&world) {
+            next.liable = next.liable.max(next.make_final(&world));
+        }
         next.world = Arc::new(world);
         Some(next)
     }
@@ -211,6 +249,8 @@ impl Slashing {
         });
         let last = match self.without {
             Some(Check::Expiry) => u32::MAX - W - MARGIN,
+            // As though it lived as long as one that is chosen.
+            Some(Check::CarriedExpiry) if fixed.carried_over => ledger.btc_height().0 + LIFETIME,
             _ if unspent => ledger.btc_height().0 + LIFETIME,
             _ => fixed.set.header().expiry.0,
         };
@@ -232,6 +272,13 @@ fn is_believed(world: &World) -> bool {
         commitment_sent: None,
     };
     judge::judge(&world.ledger, &facts).is_ok()
+}
+
+fn roll_back(world: &mut World, next: &mut State, depth: u32) {
+    let fork = world.btc_height() - depth;
+    world.reorg(depth, &[]).expect("more work");
+    next.coins.retain(|(height, _)| *height <= fork);
+    next.untold = next.untold.take().filter(|(height, _)| *height <= fork);
 }
 
 fn mine(world: &mut World, next: &mut State, to: Coin, spend: Untold, told: bool) {

@@ -3,7 +3,7 @@ use super::*;
 use palisade_protocol::params::Params;
 
 fn model(without: Option<Check>) -> Slashing {
-    Slashing { without, blocks: 13, rollbacks: 0 }
+    Slashing { without, blocks: 13, rollbacks: 0, trips: 0, hides: true, earlier: false }
 }
 
 #[test]
@@ -18,6 +18,12 @@ fn no_slash_is_escaped_when_bitcoin_loses_blocks() {
 }
 
 #[test]
+fn no_slash_is_escaped_while_the_breaker_is_tripped_and_sets_are_carried_over() {
+    let model = Slashing { blocks: 11 + 2 * u32::from(more()), trips: 1, hides: false, ..model(None) };
+    holds("slashing, tripped", model, &[STAYS, SLASHED], &[LIABLE, MOVED, CARRIED, FREE]);
+}
+
+#[test]
 fn without_any_one_of_the_checks_a_counterexample_is_found() {
     for (without, property) in [
         (Check::Expiry, STAYS),
@@ -25,10 +31,20 @@ fn without_any_one_of_the_checks_a_counterexample_is_found() {
         (Check::Judge, STAYS),
         (Check::Former, STAYS),
         (Check::UnbondingTime, STAYS),
+        (Check::CarriedExpiry, STAYS),
         (Check::Quorum, SLASHED),
     ] {
-        breaks(&format!("slashing without {without:?}"), model(Some(without)), property);
+        let carried = without == Check::CarriedExpiry;
+        let model = Slashing { trips: carried.into(), hides: !carried, ..model(Some(without)) };
+        breaks(&format!("slashing without {without:?}"), model, property);
     }
+}
+
+/// Open: a hub that hides an exit for some blocks and tells it then gets the sets final that it fixed meanwhile, for voters judge only
+/// its newest header. Their time is over up to one D later than `U >= k + D + w + margin` covers.
+#[test]
+fn a_hub_that_hides_an_exit_and_then_tells_it_gets_sets_final_that_name_the_coins_for_too_long() {
+    breaks("slashing, earlier sets", Slashing { earlier: true, ..model(None) }, STAYS);
 }
 
 /// The bound that the model needs is the one that parameters are refused for.
