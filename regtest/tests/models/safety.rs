@@ -35,6 +35,8 @@ enum Check {
     CertificateBefore,
     /// The honest vote once at a height.
     OneMessage,
+    /// The honest vote only for descendants of their own last vote.
+    OwnBranch,
 }
 
 /// How much of every set may be faulty.
@@ -89,7 +91,11 @@ impl Safety {
             Some(Check::CertificateBefore) => held..(self.last - self.branches.parting + 1) as usize,
             _ => held..held + 1,
         };
-        let due = held.filter_map(|held| self.branches.due(member, branch, held, newest.copied()));
+        // As though its last vote were on this branch.
+        let seen = |last: Place| {
+            if self.without == Some(Check::OwnBranch) { Place { branch, ..last } } else { last }
+        };
+        let due = held.filter_map(|held| self.branches.due(member, branch, held, newest.copied().map(seen)));
         due.filter(|place| place.height <= self.last).collect()
     }
 
@@ -192,6 +198,13 @@ impl Model for Safety {
                 !Self::conflicts(state) || shared.exceeds(model.exposed(state), 1)
             }),
             Property::always(HONEST, |model: &Self, state: &State| model.exposed(state) & !state.faulty == 0),
+            Property::always(ONE_BRANCH, |model: &Self, state: &State| {
+                let apart = |place: &&Place| place.height >= model.branches.parting;
+                let on = |votes: &BTreeSet<Place>, branch| {
+                    votes.iter().filter(apart).any(|place| place.branch == branch)
+                };
+                !state.voted.iter().any(|votes| on(votes, 0) && on(votes, 1))
+            }),
             Property::sometimes(CONFLICT, |_, state: &State| Self::conflicts(state)),
             Property::sometimes(FINAL, |model: &Self, state: &State| {
                 state.certified.iter().any(|certified| certified.contains_key(&model.last))
@@ -205,5 +218,6 @@ const ONE_HEIGHT: &str =
 const ANY_HEIGHTS: &str =
     "conflicting certificates at any heights expose more than a third of the set that parted";
 const HONEST: &str = "no honest key comes out";
+const ONE_BRANCH: &str = "no honest member votes on both branches";
 const CONFLICT: &str = "both branches get a final block";
 const FINAL: &str = "the last height becomes final";

@@ -21,7 +21,7 @@ fn while_no_set_is_more_than_two_thirds_faulty_conflicts_at_any_heights_expose_m
                 let deeper = parting == 2 && difference != Difference::Digest;
                 let model = Safety { last: parting + 1 + u64::from(deeper) + u64::from(more()), ..model };
                 let name = format!("safety, {powers:?}, {difference:?} at {parting}");
-                holds(&name, model, &[ONE_HEIGHT, ANY_HEIGHTS, HONEST], &[FINAL]);
+                holds(&name, model, &[ONE_HEIGHT, ANY_HEIGHTS, HONEST, ONE_BRANCH], &[CONFLICT, FINAL]);
             }
         }
     }
@@ -33,7 +33,7 @@ fn whoever_is_faulty_two_certificates_at_one_height_expose_more_than_a_third() {
         for difference in DIFFERENCES {
             let model = Safety { faulty: Faulty::All, ..safety(powers, 3, difference, None) };
             let name = format!("one height, {powers:?}, {difference:?}");
-            holds(&name, model, &[ONE_HEIGHT, HONEST], &[CONFLICT, FINAL]);
+            holds(&name, model, &[ONE_HEIGHT, HONEST, ONE_BRANCH], &[CONFLICT, FINAL]);
         }
     }
 }
@@ -43,6 +43,14 @@ fn whoever_is_faulty_two_certificates_at_one_height_expose_more_than_a_third() {
 fn a_set_more_than_two_thirds_faulty_can_conflict_at_different_heights_and_no_key_comes_out() {
     let model = Safety { faulty: Faulty::All, ..safety(EQUAL, 2, Difference::Digest, None) };
     breaks("all faulty", model, ANY_HEIGHTS);
+}
+
+/// That the honest vote for descendants of their own last vote only is a duty by itself: invariant 3 follows from the certificates
+/// that they hold, one message a height and the nonces.
+#[test]
+fn honest_members_that_leave_their_own_branch_do_not_make_conflicts_cheaper() {
+    let model = safety(EQUAL, 2, Difference::Exit, Some(Check::OwnBranch));
+    holds("safety without OwnBranch", model, &[ONE_HEIGHT, ANY_HEIGHTS, HONEST], &[CONFLICT]);
 }
 
 #[test]
@@ -56,6 +64,7 @@ fn without_any_one_of_the_checks_a_counterexample_is_found() {
         (Check::OneContext, EQUAL, all, ONE_HEIGHT),
         (Check::CertificateBefore, EQUAL, Faulty::TwoThirds, ANY_HEIGHTS),
         (Check::OneMessage, EQUAL, Faulty::TwoThirds, HONEST),
+        (Check::OwnBranch, EQUAL, Faulty::TwoThirds, ONE_BRANCH),
     ] {
         let model = Safety { faulty, ..safety(powers, 2, Difference::Digest, Some(without)) };
         breaks(&format!("safety without {without:?}"), model, property);
