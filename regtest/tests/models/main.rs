@@ -28,6 +28,7 @@ macro_rules! seen_by_view {
 }
 
 mod anchors;
+mod finals;
 mod safety;
 mod sets;
 mod slashing;
