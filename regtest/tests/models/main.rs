@@ -85,9 +85,11 @@ fn holds<M: Tried>(name: &str, model: M, always: &[&'static str], possible: &[&'
     }
 }
 
-/// The model breaks a property.
-fn breaks<M: Tried>(name: &str, model: M, property: &'static str) {
+/// The model breaks a property, in this state.
+fn breaks<M: Tried>(name: &str, model: M, property: &'static str) -> M::State {
     let checker = run(name, model, HasDiscoveries::AnyOf([property].into()));
-    let path = checker.assert_any_discovery(property).into_actions();
-    println!("    not \"{property}\": {path:?}");
+    let path = checker.assert_any_discovery(property);
+    let last = path.last_state().clone();
+    println!("    not \"{property}\": {:?}", path.into_actions());
+    last
 }

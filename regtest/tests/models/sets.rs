@@ -17,11 +17,14 @@ mod check;
 mod premise;
 mod tests;
 mod view;
+mod without;
 mod world;
 
+use palisade_protocol::units::Epoch;
 use palisade_world::World;
 use premise::{Asked, Ends};
 use stateright::{Model, Property};
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use view::View;
 use world::NAMES;
@@ -37,6 +40,12 @@ enum Check {
     Resume,
     /// Governance publishes a recovery root when chain zero is lost.
     Recovery,
+    /// A set with at most two thirds of the power of the one before trips the breaker.
+    TwoThirds,
+    /// While the breaker is tripped no stake gains power.
+    HeldPower,
+    /// Who has committed no nonces for an epoch is not in its set.
+    Root,
 }
 
 struct Sets {
@@ -58,6 +67,12 @@ struct State {
     late: [bool; NAMES.len()],
     /// Whose key is out, whether the ledger knows or not.
     out: [bool; NAMES.len()],
+    /// Epochs for which a provider is taken for one who has nonces, and has none.
+    without_nonces: BTreeSet<(usize, Epoch)>,
+    /// Power that stakes give although they are held while the breaker is tripped.
+    given: [u64; NAMES.len()],
+    /// Governance has accepted power for the next set that is chosen.
+    decided: bool,
     /// Blocks and faults that are left.
     blocks: u8,
     faults: u8,
@@ -106,12 +121,15 @@ impl Model for Sets {
 
     fn init_states(&self) -> Vec<State> {
         vec![State {
-            world: Arc::new(world::begin()),
+            world: Arc::new(world::begin(self.without)),
             voted: Default::default(),
             away: Default::default(),
             mute: Default::default(),
             late: Default::default(),
             out: Default::default(),
+            without_nonces: BTreeSet::new(),
+            given: Default::default(),
+            decided: false,
             blocks: self.blocks,
             faults: self.faults,
             goes_on: OnceLock::new(),

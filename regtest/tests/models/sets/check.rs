@@ -48,16 +48,41 @@ fn power_of(ledger: &Ledger) -> BTreeMap<ProviderKey, u64> {
 }
 
 /// Power is what the states say, and while the breaker is tripped nobody gains any.
-pub(super) fn power(before: &Ledger, after: &Ledger, tripped: bool) -> Broken {
-    let own =
-        |ledger: &Ledger, name: &str| ledger.providers().get(&provider_key(name)).expect("registered").power;
-    let said = power_of(after);
-    let is_said =
-        |name: &&str| own(after, name).to_sat() == said.get(&provider_key(name)).copied().unwrap_or(0);
-    let gained = |name: &&str| own(after, name) > own(before, name);
-    let still = tripped && after.breaker().is_some();
-    fails(NAMES.iter().all(is_said), "power is what the states say")
-        .or_else(|| fails(!still || !NAMES.iter().any(gained), "a tripped breaker gives no power"))
+pub(super) fn power(before: &State, after: &State) -> Broken {
+    let own = |state: &State, place: usize| {
+        let ledger = &state.world.ledger;
+        ledger.providers().get(&provider_key(NAMES[place])).expect("registered").power.to_sat()
+    };
+    let has = |state: &State, place: usize| own(state, place) + state.given[place];
+    let said = power_of(&after.world.ledger);
+    let mut all = 0..NAMES.len();
+    let is_said = |place| own(after, place) == said.get(&provider_key(NAMES[place])).copied().unwrap_or(0);
+    let still = before.is_tripped() && after.is_tripped();
+    fails(all.clone().all(is_said), "power is what the states say").or_else(|| {
+        let gained = all.any(|place| has(after, place) > has(before, place));
+        fails(!still || !gained, "a tripped breaker gives no power")
+    })
+}
+
+/// Who had less than a third of a set has less than half of the next one that is chosen by what it kept, and so no quorum, unless
+/// governance has decided. What others bring later is for everybody to see.
+pub(super) fn share(before: &State, after: &State, decided: bool) -> Broken {
+    let newest = |state: &State| state.zero().newest().map(|(epoch, fixed)| (epoch, fixed.clone()));
+    let (Some((old_epoch, old)), Some((epoch, new))) = (newest(before), newest(after)) else { return None };
+    if old_epoch == epoch || new.carried_over || decided {
+        return None;
+    }
+    let power = |fixed: &FixedSet, place: usize| {
+        fixed.set.find(&provider_key(NAMES[place])).map_or(0, |(_, own)| own.power.to_sat())
+    };
+    let total = |fixed: &FixedSet| fixed.set.header().total.to_sat();
+    let holds = (1..1 << NAMES.len()).all(|some: u32| {
+        let some = (0..NAMES.len()).filter(|place| some & 1 << place != 0);
+        let had: u64 = some.clone().map(|place| power(&old, place)).sum();
+        let kept: u64 = some.map(|place| power(&old, place).min(power(&new, place))).sum();
+        3 * had >= total(&old) || 2 * kept < total(&new)
+    });
+    fails(holds, "who had less than a third of a set has less than half of the next")
 }
 
 /// What was fixed stays, a chain that is open never lacks the next set, and each new one is what the rules say.
@@ -125,7 +150,8 @@ fn chosen(last: Option<&FixedSet>, new: &FixedSet, closing: &Ledger, epoch: Epoc
     let accepted = zero(closing).accepted.is_some_and(|least| total >= least.to_sat());
     let strong = last.is_none_or(|last| 3 * total > 2 * last.set.header().total.to_sat());
     let expiry = BtcHeight(closing.btc_height().0 + LIFETIME);
-    fails(members.eq(expected), "a set is the eligible power of its moment")
+    fails(closing.breaker().is_none(), "while the breaker is tripped no set is chosen")
+        .or_else(|| fails(members.eq(expected), "a set is the eligible power of its moment"))
         .or_else(|| fails(strong || accepted, "a set holds more than two thirds of the one before"))
         .or_else(|| fails(new.set.header().expiry == expiry, "a set lives as long as the parameters say"))
 }

@@ -104,3 +104,21 @@ fn without_any_one_of_the_checks_a_counterexample_is_found() {
         breaks(&format!("sets without {without:?}"), model, property);
     }
 }
+
+#[test]
+fn without_any_one_of_the_rules_of_sets_a_counterexample_is_found() {
+    for (without, blocks, faults, property, broken) in [
+        (
+            Check::TwoThirds,
+            2,
+            2,
+            SOUND,
+            Some("who had less than a third of a set has less than half of the next"),
+        ),
+        (Check::HeldPower, 3, 2, SOUND, Some("a tripped breaker gives no power")),
+        (Check::Root, 8, 1, GOES_ON, None),
+    ] {
+        let model = Sets { without: Some(without), ..sets(blocks, faults) };
+        assert_eq!(breaks(&format!("sets without {without:?}"), model, property).broken, broken);
+    }
+}

@@ -14,7 +14,9 @@ type StakeView = (u8, Option<u32>, Option<(u32, u8)>, u32, bool);
 /// A set: epoch from now on, members' power with whether they have a root, blocks left, whether carried over and usable.
 type SetView = (u64, Vec<(u64, bool)>, Option<u32>, bool, bool);
 /// Who is away, mute, late or out; the blocks and faults that are left, and what did not hold.
-type Outside = ([Vec<bool>; 4], [u8; 2], Option<&'static str>);
+type Outside = ([Vec<bool>; 4], [u8; 2], Option<&'static str>, Variant);
+/// What only variants have: epochs without nonces, power that is given, and whether governance has decided.
+type Variant = (Vec<(usize, u64)>, Vec<u64>, bool);
 pub(super) type View = (Vec<ProviderView>, Vec<StakeView>, Vec<SetView>, [Option<u64>; 4], bool, Outside);
 
 /// With the providers, and the stakes that they began with, in this order.
@@ -27,7 +29,11 @@ pub(super) fn view(state: &State, order: [usize; NAMES.len()]) -> View {
     let stakes = order.into_iter().chain(later).map(|place| stakes[place]).collect();
     let ordered = |all: &[bool; NAMES.len()]| order.iter().map(|place| all[*place]).collect();
     let fates = [&state.away, &state.mute, &state.late, &state.out].map(ordered);
-    let outside = (fates, [state.blocks, state.faults], state.broken);
+    let given = order.iter().map(|place| state.given[*place]).collect();
+    let epochs =
+        state.without_nonces.iter().map(|(place, epoch)| (*place, epoch.0.wrapping_sub(now(state).0)));
+    let variant = (epochs.collect(), given, state.decided);
+    let outside = (fates, [state.blocks, state.faults], state.broken, variant);
     (providers, stakes, sets(state, order), heights(state), ledger.breaker().is_some(), outside)
 }
 

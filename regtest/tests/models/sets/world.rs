@@ -1,6 +1,6 @@
 //! The world of a state: small parameters, four providers, and each act as real messages.
 
-use super::{Act, Check, Sets, State, check};
+use super::{Act, Check, Sets, State, check, without};
 use palisade_finality_provider::signer::request::LastVote;
 use palisade_finality_provider::voter::ballots::{self, Voting};
 use palisade_hub::ledger::chains::Chain;
@@ -37,13 +37,16 @@ fn small(params: &mut ParamsDocument) {
 }
 
 /// Chain zero has its first set, of all four, and the first voted block is made.
-pub(super) fn begin() -> World {
+pub(super) fn begin(without: Option<Check>) -> World {
     let mut world = World::with_params(TERMS, &COVENANT, 3, small);
     world.mine(1);
     for (name, power) in NAMES.iter().zip(POWERS) {
         world.register_provider(&ChainId::zero(), name);
         world.active_stake(&Wish { holder: "alice", sat: power * UNIT, providers: &[name], lock: LOCK });
         world.commit(&ChainId::zero(), name, 1..2 + AHEAD);
+    }
+    if without == Some(Check::TwoThirds) {
+        without::pause_another_chain(&mut world);
     }
     world.close_until(3);
     world
@@ -52,6 +55,10 @@ pub(super) fn begin() -> World {
 impl State {
     pub(super) fn zero(&self) -> &Chain {
         &self.world.ledger.chains()[0]
+    }
+
+    pub(super) fn is_tripped(&self) -> bool {
+        self.world.ledger.breaker().is_some()
     }
 
     pub(super) fn is_lost(&self) -> bool {
@@ -85,15 +92,20 @@ impl Sets {
         next.faults -= u8::from(act.is_fault());
         let mut world = (*state.world).clone();
         self.act(&mut next, &mut world, act);
-        self.commit(&next, &mut world);
+        self.commit(&mut next, &mut world);
+        self.go_without(&mut next, &mut world);
         vote(&mut next, &mut world);
-        let before = world.ledger.clone();
-        let tripped_before = state.world.ledger.breaker().is_some();
+        let closing = world.ledger.clone();
         world.close();
-        next.broken = check::sets(&state.world.ledger, &before, &world.ledger)
-            .or_else(|| check::power(&state.world.ledger, &world.ledger, tripped_before))
-            .or_else(|| check::nobody_is_out(&next, &before, &world.ledger));
+        let decided = std::mem::replace(&mut next.decided, false);
         next.world = Arc::new(world);
+        let ledger = &next.world.ledger;
+        next.broken = check::sets(&state.world.ledger, &closing, ledger)
+            .or_else(|| check::power(state, &next))
+            .or_else(|| check::share(state, &next, decided))
+            .or_else(|| check::nobody_is_out(&next, &closing, ledger));
+        // Until a set is chosen.
+        next.decided = decided && next.zero().accepted.is_some();
         next
     }
 
@@ -121,7 +133,10 @@ impl Sets {
             Act::DeepRollback => {
                 world.reorg(K + 1, &[]).expect("more work");
             }
-            Act::Resume => resume(world),
+            Act::Resume => {
+                next.decided = true;
+                resume(world);
+            }
             Act::Recover => {
                 let zero = next.zero();
                 let last_final = zero.last_final().map(|(height, hash)| FinalBlock { height, hash });
@@ -133,7 +148,7 @@ impl Sets {
     }
 
     /// Whoever is there commits for the coming epochs, whatever power it has.
-    fn commit(&self, next: &State, world: &mut World) {
+    fn commit(&self, next: &mut State, world: &mut World) {
         if self.without == Some(Check::CommitWhileTripped) && world.ledger.breaker().is_some() {
             return;
         }
@@ -144,10 +159,14 @@ impl Sets {
                 continue;
             }
             let lacking = (first.0..first.0 + AHEAD).map(Epoch);
-            let lacking: Vec<_> = lacking.filter(|epoch| !provider.roots.contains_key(epoch)).collect();
+            let has = |epoch: &Epoch| {
+                provider.roots.contains_key(epoch) && !next.without_nonces.contains(&(place, *epoch))
+            };
+            let lacking: Vec<_> = lacking.filter(|epoch| !has(epoch)).collect();
             for epoch in lacking {
                 let message = commitment(world, name, epoch);
                 world.send(&message).expect("a good commitment");
+                next.without_nonces.remove(&(place, epoch));
             }
         }
     }
@@ -177,7 +196,8 @@ fn vote(next: &mut State, world: &mut World) {
         let last = next.voted[place].map(|height| LastVote { height: Height(height), block: block(height) });
         let voting = Voting { key: provider_key(name), last, btc_tip: BtcHeight(0), held: None };
         let due = ballots::due(&world.ledger, zero, &voting);
-        let silent = next.away[place] || next.mute[place] || next.out[place];
+        let without_nonces = next.without_nonces.contains(&(place, TERMS.epoch_of(height)));
+        let silent = next.away[place] || next.mute[place] || next.out[place] || without_nonces;
         if !silent && due.is_ok_and(|due| due.height == height) {
             next.voted[place] = Some(height.0);
         }
@@ -201,7 +221,7 @@ fn vote(next: &mut State, world: &mut World) {
 fn active_stake(state: &State, place: usize) -> Option<Stake> {
     let key = provider_key(NAMES[place]);
     let mut stakes = state.world.ledger.stakes().iter();
-    stakes.find(|stake| stake.state == StakeState::Active && stake.providers == [key]).cloned()
+    stakes.find(|stake| stake.state == StakeState::Active && stake.providers.contains(&key)).cloned()
 }
 
 fn expand(world: &mut World, old: &StakeId) {
