@@ -1,7 +1,6 @@
 //! What may happen, and what comes of it.
 
 use super::disk::{Disk, Left, Which};
-use super::keys::Seed;
 use super::process::{Job, Process};
 use super::voter::{self, Source};
 use super::{Ask, Block, Callers, Check, FIRST, LAST, Machine, Operator, State, Vote};
@@ -80,7 +79,7 @@ impl Operator {
         if self.callers == Callers::Anyone {
             // It asks for the commitment to any epoch, also one whose set names another root.
             acts.extend((FIRST..=LAST).map(|epoch| Act::Commit { epoch, at }));
-            let born = 0..state.born.len() as Seed;
+            let born = 0..state.born;
             let asks = (FIRST..=LAST).flat_map(|height| born.clone().map(move |root| (height, root)));
             let asks = asks.flat_map(|(height, root)| {
                 Block::BOTH.map(|block| Ask { height, block, parent: Block::A, root })
@@ -151,7 +150,7 @@ impl Operator {
 
     fn start(&self, state: &mut State, number: usize) -> Option<()> {
         let machine = &mut state.machines[number];
-        let newborn = if self.without == Some(Check::FreshSeed) { 0 } else { state.born.len() as Seed };
+        let newborn = if self.without == Some(Check::FreshSeed) { 0 } else { state.born };
         let existing = Process::open(&machine.disk, &self.keys, self.without);
         let process = match existing {
             Some(process) => process,
@@ -162,7 +161,7 @@ impl Operator {
                     machine.disk.make_copy();
                 }
                 machine.lose(Which::Both);
-                state.born.resize(usize::from(newborn) + 1, state.hub.epoch());
+                state.born = newborn + 1;
                 Process::begin(&mut machine.disk, newborn)
             }
         };
