@@ -1,6 +1,6 @@
 //! The hub: every door of its API with the real engine and log behind it, its log on disk, and its answers as others read them.
 
-mod command;
+pub(crate) mod command;
 mod desk;
 
 use crate::protocol::own_vote;

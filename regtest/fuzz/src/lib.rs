@@ -8,6 +8,7 @@
 
 mod checkpointer;
 mod covenant;
+pub mod forms;
 mod hub;
 mod mutate;
 mod process;
@@ -59,7 +60,9 @@ pub struct Target {
 /// All targets.
 pub fn all() -> Vec<Target> {
     [
-        protocol::TARGETS,
+        protocol::log::TARGETS,
+        protocol::bitcoin::TARGETS,
+        protocol::documents::TARGETS,
         hub::TARGETS,
         process::TARGETS,
         provider::TARGETS,

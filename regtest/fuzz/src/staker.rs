@@ -4,7 +4,7 @@ mod holder;
 
 use crate::{Outcome, Target, process, scratch};
 use bitcoin::{Amount, FeeRate, Network};
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use palisade_staker::backup::Backup;
 use palisade_staker::book::Book;
 use palisade_staker::cli::Cli;
@@ -42,6 +42,13 @@ pub(crate) const TARGETS: &[Target] = &[
         what: "a command line, one word a line",
         corpus: || {
             [
+                "init\n--network\nregtest\n--hub\nhttp://127.0.0.1:8200\n--cookie\nfile",
+                "address",
+                "--config\nfile\nbalance",
+                "providers\n--json",
+                "unbond\nab\n--max-fee\n2,000 sat\n--fee-rate\n2.5",
+                "backup\nfile",
+                "recover\n--backup\nfile",
                 "stake\n--provider\n{key}\n--amount\n0.5 BTC\n--lock\n30 days\n--fee-rate\n2",
                 "withdraw\n--backup\nfile\n--cookie\nfile\n--stake\nab\n--to\n{address}",
                 "--json\nstatus\nab",
@@ -89,6 +96,11 @@ pub(crate) const TARGETS: &[Target] = &[
         run: |bytes| Journal::open(&scratch::file("wallet.jsonl", bytes)).into(),
     },
 ];
+
+/// The holder's commands.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
 
 fn words(bytes: &[u8]) -> Outcome {
     let text = std::str::from_utf8(bytes).ok().and_then(|text| text.split_once(' '));

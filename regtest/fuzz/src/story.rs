@@ -2,26 +2,30 @@
 //!
 //! Corpora are cut from it: each message of its log with the ledger that took it, its files, and what could be sent at its end.
 
-use crate::scratch;
+mod young;
+
+use crate::{forms, scratch};
 use bitcoin::block::Header;
+use bitcoin::{Amount, Transaction, TxOut};
 use palisade_hub::ledger::Ledger;
 use palisade_hub::store::{FILE, Store};
 use palisade_hub::{proofs, timestamps};
 use palisade_protocol::block::{Block, MessageBytes};
 use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::finality::evidence::Evidence;
-use palisade_protocol::governance::{Action, Governors, NewChain, Resume};
+use palisade_protocol::governance::{AcceptedPower, Action, Governors, NewChain, Resume};
 use palisade_protocol::hash::{Hash32, sha256};
 use palisade_protocol::message::Message;
-use palisade_protocol::params::ParamsDocument;
+use palisade_protocol::params::{ParamsDocument, Profile};
 use palisade_protocol::proof::{FinalityProof, TrustRoot};
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::timestamp::TimestampFile;
+use palisade_protocol::transactions::bump;
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
 use palisade_world::{
-    COVENANT, GOVERNANCE, Wish, World, governance_key, provider_key, transaction, unbonding,
+    COVENANT, GOVERNANCE, Wish, World, governance_key, key_path, provider_key, transaction, unbonding,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -65,15 +69,21 @@ pub struct Story {
     pub world: World,
     /// The whole log, beyond that, with what goes wrong.
     pub whole: World,
-    /// Messages of each kind, by the number of the kind.
+    /// Another hub's: its presigned transactions can be bumped, and it is lost before a block of its own is final.
+    pub lost: World,
+    /// An early exit from a stake of that hub, and a child that pays for it.
+    pub bumped: [Transaction; 2],
+    /// Messages of each kind, by the number of the kind: some of each, and one of every form.
     pub told: BTreeMap<u8, Vec<Told>>,
     /// Some blocks with messages in them.
     pub closed: Vec<Closed>,
     /// Proof of a block of the other chain, with its root and headers.
     pub proof: FinalityProof,
-    /// Where its verifier starts.
+    /// Another, with the headers that it needs.
+    pub young: (FinalityProof, Vec<Header>),
+    /// Where their verifier starts.
     pub root: TrustRoot,
-    /// Bitcoin, for its verifier.
+    /// Bitcoin, for the verifier of the first.
     pub headers: Vec<Header>,
     /// A timestamp file about the first of its digests.
     pub ots: TimestampFile,
@@ -91,6 +101,7 @@ pub fn story() -> &'static Story {
 
 fn tell() -> Story {
     let mut world = beginning();
+    let young = young::proof(world.clone());
     let digests: Vec<Hash32> = (0..5u8).map(|number| sha256(&[&[number]])).collect();
     let stamped = world.ledger.next_height();
     finality(&mut world, &digests);
@@ -107,8 +118,12 @@ fn tell() -> Story {
     let ots = plan.fill(&store).expect("a file");
     let mut whole = world.clone();
     trouble(&mut whole);
-    let (told, closed) = replayed(&whole);
-    Story { world, whole, told, closed, proof, root, headers, ots, digests, log }
+    let (lost, bumped) = lost();
+    let (mut told, closed) = replayed(&whole);
+    for (kind, more) in replayed(&lost).0 {
+        told.entry(kind).or_default().extend(more);
+    }
+    Story { world, whole, lost, bumped, told, closed, proof, young, root, headers, ots, digests, log }
 }
 
 /// Two chains with four providers each, and stakes of every kind.
@@ -146,7 +161,7 @@ fn stakes(world: &mut World) {
     world.spend(&left, coin, &exit).expect("a good exit");
     world.close();
     let old = world.active_stake(&wish("carol", &["bert"]));
-    let expansion = world.expansion(&old, &Wish { sat: 600_000, ..wish("carol", &["bert"]) }, &[]);
+    let expansion = world.expansion(&old, &Wish { sat: 600_000, ..wish("carol", &["anna"]) }, &["bert"]);
     let new = StakeId(world.send(&Message::Stake(Box::new(expansion))).expect("a good expansion"));
     world.sign_quorum(&new);
     for member in &COVENANT[..3] {
@@ -193,19 +208,58 @@ fn trouble(world: &mut World) {
     world.send(&Message::Evidence(evidence)).expect("good evidence");
     let victim = world.ledger.stakes().naming(&provider_key("dora")).next().expect("a stake").id;
     let coin = world.stake(&victim).contract.coin.outpoint;
-    let theft = transaction(vec![coin], vec![bitcoin::TxOut::minimal_non_dust(bitcoin::ScriptBuf::new())]);
+    let theft = transaction(vec![coin], vec![TxOut::minimal_non_dust(bitcoin::ScriptBuf::new())]);
     world.spend(&victim, coin, &theft).expect("a theft");
     world.close();
     let newer = world.ledger.params()[0].document().clone();
     let from_height = BtcHeight(world.btc_height() + 1_000);
     let newer = ParamsDocument { from_height, lapse_blocks: newer.lapse_blocks + 1, ..newer };
-    world.govern(Action::SetParams(Box::new(newer))).expect("good parameters");
+    world.govern(Action::SetParams(Box::new(newer.clone()))).expect("good parameters");
+    let from_height = BtcHeight(from_height.0 + 1_000);
+    let newest = ParamsDocument { from_height, profile: Profile::Bumpable, ..newer };
+    world.govern(Action::SetParams(Box::new(newest))).expect("good parameters");
     world.reorg(7, &[]).expect("a longer chain");
     world.close();
     world.govern(Action::Resume(Resume { accepted: Vec::new() })).expect("a tripped breaker");
     let governors = Governors::new(GOVERNANCE[..2].iter().map(|name| governance_key(name)).collect(), 2);
     world.govern(Action::RotateKeys(governors.expect("members"))).expect("a decision");
     world.close();
+    world.reorg(7, &[]).expect("a longer chain");
+    let accepted = AcceptedPower { chain: ChainId::zero(), power: Amount::from_sat(1) };
+    world.govern(Action::Resume(Resume { accepted: vec![accepted] })).expect("a tripped breaker");
+    world.close();
+    recover(world);
+}
+
+/// Nobody votes until the newest set has expired, and chain zero gets another root.
+fn recover(world: &mut World) {
+    world.mine(101);
+    let recovery = world.ledger.chains()[0].recovery().expect("another incarnation");
+    world.govern(Action::RecoveryRoot(recovery)).expect("a lost chain");
+    world.close();
+}
+
+/// The beginning of another hub, whose presigned transactions can be bumped. No block is ever final on it. And an exit that nobody
+/// has sent yet, with its child.
+fn lost() -> (World, [Transaction; 2]) {
+    let mut world = World::bumpable(1_000_000);
+    world.mine(20);
+    world.register_provider(&ChainId::zero(), "anna");
+    let left = world.active_stake(&Wish { sat: 1_000_000, lock: 2_000, ..wish("alice", &["anna"]) });
+    world.commit(&ChainId::zero(), "anna", 1..4);
+    world.close_until(21);
+    let (coin, exit) = (world.stake(&left).contract.coin.outpoint, unbonding(world.stake(&left), "alice"));
+    world.spend(&left, coin, &exit).expect("a good exit");
+    let stayed = world.active_stake(&wish("bob", &["anna"]));
+    let (coin, held, _) = world.fund("mallory", 100_000);
+    recover(&mut world);
+    let parent = unbonding(world.stake(&stayed), "bob");
+    let change = TxOut { value: held.value - Amount::from_sat(50_000), ..held.clone() };
+    let handle = bump::handle(&parent).expect("a bumpable exit");
+    let mut child = bump::child(handle, &[coin], change);
+    let spent = [parent.output[handle.vout as usize].clone(), held];
+    child.input[1].witness = key_path("mallory", &child, 1, &spent);
+    (world, [parent, child])
 }
 
 /// Writes the log as a hub would have.
@@ -219,19 +273,21 @@ fn keep(path: &Path, world: &World, stamped: Height, digests: &[Hash32]) {
     }
 }
 
-/// Messages of each kind, evenly from the whole log, and blocks with the most messages.
+/// Messages of each kind, evenly from the whole log, those with which a form comes up, and blocks with the most messages.
 fn replayed(world: &World) -> (BTreeMap<u8, Vec<Told>>, Vec<Closed>) {
     let kind = |bytes: &MessageBytes| bytes.as_slice()[0];
     let mut counts = BTreeMap::<u8, usize>::new();
     let messages = || world.log.iter().flat_map(|block| &block.messages);
     messages().for_each(|bytes| *counts.entry(kind(bytes)).or_default() += 1);
     let (mut seen, mut told, mut closed) = (BTreeMap::new(), BTreeMap::<u8, Vec<Told>>::new(), Vec::new());
-    let mut ledger = Ledger::new(world.ledger.genesis().clone());
+    let (mut ledger, mut forms) = (Ledger::new(world.ledger.genesis().clone()), BTreeSet::new());
     for block in &world.log {
         let mut open = ledger.clone();
         for bytes in &block.messages {
             let (number, all) = (seen.entry(kind(bytes)).or_insert(0usize), counts[&kind(bytes)]);
-            if number.is_multiple_of(all.div_ceil(KEPT)) {
+            let before = forms.len();
+            forms.extend(forms::of_message(bytes.as_slice()));
+            if number.is_multiple_of(all.div_ceil(KEPT)) || forms.len() > before {
                 let one = Told { before: open.clone(), bytes: bytes.clone() };
                 told.entry(kind(bytes)).or_default().push(one);
             }

@@ -45,7 +45,7 @@ pub(super) fn file(bytes: &[u8]) -> Outcome {
 
 /// The hub's commands that take more than the names of files.
 #[derive(Debug, Parser)]
-enum Commands {
+pub(crate) enum Commands {
     /// Makes a hub.
     Init(Box<Init>),
     /// Decides.
@@ -63,8 +63,12 @@ pub(super) fn lines() -> Vec<Vec<u8>> {
             "governance\nregister-chain\n--id\ndev\n--genesis-block\n{hash}\n--epoch-length\n50\n--voted-every\n5\n\
              --minimum-power\n1000\n{how}"
         ),
+        "governance\nkeygen\n--file\nkey\n--network\nregtest".to_owned(),
+        format!("governance\nset-params\n--params\nparams.json\n{how}"),
         format!("governance\nresume\n--accept\nzero=4000000\n{how}"),
         format!("governance\nrotate-keys\n--governance\n{key}\n--governance-quorum\n1\n{how}"),
+        format!("governance\nrecover\n{how}"),
+        format!("governance\nsign\n--decision\n{}\n{how}", decision()),
     ]
     .map(String::into_bytes)
     .to_vec()

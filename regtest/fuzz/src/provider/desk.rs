@@ -4,7 +4,7 @@ use crate::story::{dev, story};
 use crate::talk::runtime;
 use crate::{Outcome, rows, scratch};
 use bitcoin::OutPoint;
-use palisade_finality_provider::signer::client::SignerClient;
+use palisade_finality_provider::signer::client::{SignerClient, SignerError};
 use palisade_finality_provider::signer::record::{Origin, Record};
 use palisade_finality_provider::signer::request::{
     Answer, CheckpointRequest, CommitRequest, RegisterRequest, Request, VERSION, VoteRequest,
@@ -133,22 +133,27 @@ fn frames(mut bytes: &[u8]) -> Vec<&[u8]> {
     bodies
 }
 
-/// Each request alone, and all on one connection.
-pub(super) fn requests() -> Vec<Vec<u8>> {
-    let root = DESK.with_borrow(|desk| desk.root);
+/// Each kind of request, to the signer with this root.
+fn kinds(root: Hash32) -> Vec<Request> {
     let (chain, block) = (ChainId::zero(), Hash32([1; 32]));
-    let all = [
+    let register = |chain| {
+        let (operator, backing) = ("anna".to_owned(), OutPoint::null());
+        Request::Register(RegisterRequest { chain, operator, backing })
+    };
+    vec![
         Request::Identity(VERSION),
-        Request::Register(RegisterRequest {
-            chain: dev(),
-            operator: "anna".to_owned(),
-            backing: OutPoint::null(),
-        }),
+        register(dev()),
+        register(chain.clone()),
         Request::Commit(CommitRequest { chain: chain.clone(), epoch: Epoch(2) }),
         Request::Vote(VoteRequest { chain, height: Height(45), block, root }),
         Request::Checkpoint(CheckpointRequest { epoch: Epoch(2), header: block }),
     ]
-    .map(|request| framed(&request.to_bytes()));
+}
+
+/// Each request alone, and all on one connection.
+pub(super) fn requests() -> Vec<Vec<u8>> {
+    let root = DESK.with_borrow(|desk| desk.root);
+    let all: Vec<_> = kinds(root).iter().map(|request| framed(&request.to_bytes())).collect();
     all.iter().cloned().chain([all.concat()]).collect()
 }
 
@@ -168,11 +173,13 @@ pub(super) fn socket(bytes: &[u8]) -> Outcome {
     })
 }
 
-/// What the signer answers to each request.
+/// What a new signer answers to each request; who it is when it has voted; and that it does not sign for an unknown chain.
 pub(super) fn answers() -> Vec<Vec<u8>> {
-    let requests = requests();
-    let single = requests.iter().take(requests.len() - 1);
-    DESK.with_borrow(|desk| single.map(|request| desk.talk(request)).collect())
+    let desk = Desk::open();
+    let unknown = CommitRequest { chain: "nobody".parse().expect("a name"), epoch: Epoch(2) };
+    let later = [Request::Identity(VERSION), Request::Commit(unknown)];
+    let requests = kinds(desk.root).into_iter().chain(later);
+    requests.map(|request| desk.talk(&framed(&request.to_bytes()))).collect()
 }
 
 pub(super) fn answer(bytes: &[u8]) -> Outcome {
@@ -207,6 +214,10 @@ async fn told(path: &Path, bytes: &[u8]) -> Outcome {
             Some(4) => {
                 let (height, block, root) = (Height(45), header, header);
                 client.vote(VoteRequest { chain, height, block, root }).await.into()
+            }
+            Some(6) => {
+                let refused = client.commit(CommitRequest { chain, epoch }).await;
+                matches!(refused, Err(SignerError::Refused { .. })).into()
             }
             _ => client.checkpoint(CheckpointRequest { epoch, header }).await.into(),
         };

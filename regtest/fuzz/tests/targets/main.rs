@@ -1,6 +1,7 @@
 //! What `make fuzz` rests on: every door has a target, every target lets its corpus through, and whoever breaks is noticed.
 
 mod doors;
+mod forms;
 mod wires;
 
 use palisade_fuzz::prove::{BROKEN, Broken, corpus, run, survives};
