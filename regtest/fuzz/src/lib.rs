@@ -23,6 +23,8 @@ pub mod story;
 mod talk;
 mod texts;
 
+pub use process::bitcoind::answered as answered_by_bitcoind;
+
 /// What became of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {

@@ -1,14 +1,15 @@
 //! What every process of ours reads: configurations, key files, its node's answers, and requests at its own door.
 
+pub(crate) mod bitcoind;
+
 use crate::story::story;
-use crate::talk::{Parrot, Recording, runtime};
+use crate::talk::runtime;
 use crate::{Outcome, Target, scratch};
 use axum::Router;
-use bitcoin::{FeeRate, Network, OutPoint, Transaction};
+use bitcoin::Network;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use palisade_hub::bitcoind::{Auth, BitcoinRpc, RpcError};
 use palisade_hub::daemon::backup::with_paths;
 use palisade_hub::daemon::config::{self, Validate};
 use palisade_hub::daemon::genesis::read_genesis;
@@ -17,7 +18,6 @@ use palisade_hub::daemon::keyfile::{self, KdfCost, KeyLabel};
 use palisade_hub::daemon::password::{Password, PasswordSource};
 use palisade_hub::daemon::secret::Secret;
 use palisade_hub::daemon::serve::{self, Limits};
-use palisade_regtest::Node;
 use rand::rngs::OsRng;
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -53,19 +53,9 @@ pub(crate) const TARGETS: &[Target] = &[
     },
     Target {
         name: "process-bitcoind",
-        what: "answers of a Bitcoin node, recorded from a real one",
-        corpus: bitcoind_answers,
-        run: |bytes| {
-            thread_local! {
-                static NODE: (Parrot, BitcoinRpc) = {
-                    let parrot = Parrot::new();
-                    let auth = Auth::UserPass { user: "user".to_owned(), password: "password".to_owned() };
-                    let rpc = BitcoinRpc::new(parrot.url(), auth).expect("an address");
-                    (parrot, rpc)
-                };
-            }
-            NODE.with(|(parrot, rpc)| parrot.talk(bytes, async |call| ask(rpc, call).await.into()))
-        },
+        what: "answers of a Bitcoin node, recorded from real ones: each question is answered, and each thing found that is asked for",
+        corpus: bitcoind::corpus,
+        run: bitcoind::run,
     },
     Target {
         name: "process-door",
@@ -106,77 +96,6 @@ pub(crate) fn configuration<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Out
             .expect("a configuration with other paths");
     }
     loaded.into()
-}
-
-/// One call of each kind that our programs make, about a block and transactions that the node has.
-async fn ask(rpc: &BitcoinRpc, call: &str) -> Result<(), RpcError> {
-    let block = &story().world.chain[110];
-    let hash = block.block_hash();
-    let known: &Transaction = &block.txdata[0];
-    let coin = OutPoint { txid: known.compute_txid(), vout: 0 };
-    match call {
-        "tip" => rpc.tip().await.map(drop),
-        "progress" => rpc.progress().await.map(drop),
-        "network" => rpc.check_network(Network::Regtest).await,
-        "block_hash" => rpc.block_hash(110).await.map(drop),
-        "height_of" => rpc.height_of(hash).await.map(drop),
-        "header" => rpc.header(hash).await.map(drop),
-        "headers" => rpc.headers(100, 8).await.map(drop),
-        "block" => rpc.block(hash).await.map(drop),
-        "raw_transaction" => rpc.raw_transaction(coin.txid).await.map(drop),
-        "tx_out" => rpc.tx_out(coin, true).await.map(drop),
-        "send" => rpc.send_raw_transaction(known).await.map(drop),
-        "package" => rpc.submit_package(known, known).await,
-        "accept" => rpc.test_mempool_accept(std::slice::from_ref(known)).await.map(drop),
-        "mempool_entry" => rpc.mempool_entry(coin.txid).await.map(drop),
-        "spends" => rpc.spends_in_mempool(&[coin]).await.map(drop),
-        "fee_rates" => rpc.fee_rates(6, FeeRate::BROADCAST_MIN).await.map(drop),
-        "submit_block" => rpc.submit_block(block).await,
-        "scan" => rpc
-            .scan_tx_out_set(&format!("raw({})", known.output[0].script_pubkey.to_hex_string()))
-            .await
-            .map(drop),
-        _ => Err(RpcError::ChainMoved { method: "none" }),
-    }
-}
-
-const CALLS: [&str; 18] = [
-    "tip",
-    "progress",
-    "network",
-    "block_hash",
-    "height_of",
-    "header",
-    "headers",
-    "block",
-    "raw_transaction",
-    "tx_out",
-    "send",
-    "package",
-    "accept",
-    "mempool_entry",
-    "spends",
-    "fee_rates",
-    "submit_block",
-    "scan",
-];
-
-fn bitcoind_answers() -> Vec<Vec<u8>> {
-    let record = async {
-        let node = Node::of(&story().world).await.expect("a bitcoind");
-        let recording = Recording::of(&node.rpc_url()).await;
-        let rpc =
-            BitcoinRpc::new(recording.url.clone(), Auth::Cookie(node.cookie_path())).expect("an address");
-        let mut inputs = Vec::new();
-        for call in CALLS {
-            let answered = ask(&rpc, call).await;
-            let input = recording.input(call);
-            // A refusal is an answer like others; what is accepted stands in the corpus.
-            inputs.extend(answered.is_ok().then_some(input));
-        }
-        inputs
-    };
-    runtime().block_on(record)
 }
 
 fn door(bytes: &[u8]) -> Outcome {

@@ -16,6 +16,8 @@ use tokio::runtime::{Builder, Runtime};
 const NEXT: u8 = 0x1e;
 
 type Answers = Arc<Mutex<VecDeque<(StatusCode, Vec<u8>)>>>;
+/// Requests with what was answered to them.
+type Heard = Arc<Mutex<Vec<(Vec<u8>, Vec<u8>)>>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -39,17 +41,20 @@ pub(crate) struct Parrot {
     runtime: Runtime,
     url: String,
     answers: Answers,
+    heard: Heard,
 }
 
 impl Parrot {
     pub(crate) fn new() -> Self {
-        let (runtime, answers) = (runtime(), Answers::default());
-        let says = async |State(answers): State<Answers>| {
-            lock(&answers).pop_front().unwrap_or((StatusCode::NOT_FOUND, Vec::new()))
+        let (runtime, answers, heard) = (runtime(), Answers::default(), Heard::default());
+        let says = async |State((answers, heard)): State<(Answers, Heard)>, asked: Bytes| {
+            let answer = lock(&answers).pop_front().unwrap_or((StatusCode::NOT_FOUND, Vec::new()));
+            lock(&heard).push((asked.to_vec(), answer.1.clone()));
+            answer
         };
-        let router = Router::new().fallback(says).with_state(answers.clone());
+        let router = Router::new().fallback(says).with_state((answers.clone(), heard.clone()));
         let url = runtime.block_on(serve(router));
-        Self { runtime, url, answers }
+        Self { runtime, url, answers, heard }
     }
 
     /// Where it is, with a slash at the end.
@@ -57,11 +62,17 @@ impl Parrot {
         &self.url
     }
 
+    /// What was asked in the newest talk, and what was answered.
+    pub(crate) fn heard(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        lock(&self.heard).clone()
+    }
+
     /// Has somebody make the call that the input names, and says the input's answers.
     pub(crate) fn talk<T>(&self, input: &[u8], call: impl AsyncFnOnce(&str) -> T) -> T {
         let mut parts = input.split(|byte| *byte == NEXT);
         let name = parts.next().unwrap_or_default();
         *lock(&self.answers) = parts.map(answer).collect();
+        lock(&self.heard).clear();
         self.runtime.block_on(call(&String::from_utf8_lossy(name)))
     }
 }

@@ -1,5 +1,6 @@
 //! What `make fuzz` rests on: every door has a target, every target lets its corpus through, and whoever breaks is noticed.
 
+mod bitcoind;
 mod doors;
 mod forms;
 mod wires;
