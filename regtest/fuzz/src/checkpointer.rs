@@ -1,7 +1,7 @@
 //! The checkpointer's files: what it remembers, and the files that prove a block.
 
 use crate::story::story;
-use crate::{Outcome, Target, process, rows, scratch};
+use crate::{Outcome, Target, process, rows, scratch, whole};
 use bitcoin::consensus::serialize;
 use palisade_checkpointer::anchor::flight::{Flights, Version};
 use palisade_checkpointer::config::{Config, DEFAULT};
@@ -49,8 +49,14 @@ pub(crate) const TARGETS: &[Target] = &[
             thread_local! {
                 static BOOK: Vec<u8> = book();
             }
-            BOOK.with(|book| rows::altered(book, bytes, |path| read_book(path).is_some()))
+            BOOK.with(|book| rows::altered(book, bytes, |path| read_book(path).is_ok()))
         },
+    },
+    Target {
+        name: "checkpointer-book-file",
+        what: "the watcher's book as a damaged file",
+        corpus: || whole::corpus(&book()),
+        run: |bytes| whole::read(bytes, read_book),
     },
     Target {
         name: "checkpointer-flight-rows",
@@ -60,9 +66,14 @@ pub(crate) const TARGETS: &[Target] = &[
             thread_local! {
                 static FLIGHTS: Vec<u8> = flights();
             }
-            let read = |path: &Path| Flights::open(path).and_then(|flights| flights.open_ones()).is_ok();
-            FLIGHTS.with(|flights| rows::altered(flights, bytes, read))
+            FLIGHTS.with(|flights| rows::altered(flights, bytes, |path| read_flights(path).is_ok()))
         },
+    },
+    Target {
+        name: "checkpointer-flight-file",
+        what: "the record of anchor transactions as a damaged file",
+        corpus: || whole::corpus(&flights()),
+        run: |bytes| whole::read(bytes, read_flights),
     },
     Target {
         name: "checkpointer-mark-rows",
@@ -72,9 +83,14 @@ pub(crate) const TARGETS: &[Target] = &[
             thread_local! {
                 static MARK: Vec<u8> = reported();
             }
-            let read = |path: &Path| MarkFile::open(path).and_then(|file| file.read()).is_ok();
-            MARK.with(|mark| rows::altered(mark, bytes, read))
+            MARK.with(|mark| rows::altered(mark, bytes, |path| read_mark(path).is_ok()))
         },
+    },
+    Target {
+        name: "checkpointer-mark-file",
+        what: "the reporter's mark as a damaged file",
+        corpus: || whole::corpus(&reported()),
+        run: |bytes| whole::read(bytes, read_mark),
     },
 ];
 
@@ -103,23 +119,45 @@ fn verify(bytes: &[u8]) -> Outcome {
 
 fn book() -> Vec<u8> {
     let world = &story().whole;
-    let stake = world.ledger.stakes().iter().next().expect("a stake").id;
+    let height = BtcHeight(9);
+    let ends = [Some((Ended::Elsewhere, height)), Some((Ended::Slashed, height)), None];
     scratch::written("watch.sqlite", |path| {
         let book = Book::open(path).expect("a book");
         book.keep_leaked(&pair("dora")).expect("a place");
-        let ended = Some((Ended::Elsewhere, BtcHeight(9)));
-        book.keep_job(&stake, &Job { provider: provider_key("dora"), gone_at: Some(BtcHeight(7)), ended })
-            .expect("a place");
+        for (stake, ended) in world.ledger.stakes().iter().zip(ends) {
+            let job = Job { provider: provider_key("dora"), gone_at: Some(BtcHeight(7)), ended };
+            book.keep_job(&stake.id, &job).expect("a place");
+        }
         book.set_mark(&Mark { stakes: 3, height: BtcHeight(9), block: world.block_hash(9) })
             .expect("a place");
     })
 }
 
-fn read_book(path: &Path) -> Option<()> {
-    let book = Book::open(path).ok()?;
-    book.mark().ok()?;
-    book.leaked().ok()?;
-    book.jobs().ok().map(drop)
+fn read_book(path: &Path) -> anyhow::Result<()> {
+    let book = Book::open(path)?;
+    book.mark()?;
+    whole::fits(book.leaked()?.len(), path);
+    whole::fits(book.jobs()?.len(), path);
+    Ok(())
+}
+
+/// How the jobs of a book that can be read ended.
+pub(crate) fn ends(database: &[u8]) -> Vec<Option<Ended>> {
+    let book = Book::open(&scratch::file("ends.sqlite", database));
+    let jobs = book.and_then(|book| book.jobs()).unwrap_or_default();
+    jobs.values().map(|job| job.ended.map(|(outcome, _)| outcome)).collect()
+}
+
+fn read_flights(path: &Path) -> anyhow::Result<()> {
+    let open = Flights::open(path)?.open_ones()?;
+    assert!(open.iter().all(|flight| !flight.versions.is_empty()));
+    whole::fits(open.iter().map(|flight| flight.versions.len()).sum(), path);
+    Ok(())
+}
+
+fn read_mark(path: &Path) -> anyhow::Result<()> {
+    MarkFile::open(path)?.read()?;
+    Ok(())
 }
 
 fn flights() -> Vec<u8> {

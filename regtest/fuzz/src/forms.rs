@@ -6,7 +6,7 @@
 
 mod tables;
 
-use crate::{hub, staker};
+use crate::{checkpointer, covenant, hub, staker};
 use clap::{ArgMatches, Command, CommandFactory as _};
 use palisade_finality_provider::signer::request::{Answer, Request};
 use palisade_protocol::block::MessageBytes;
@@ -84,6 +84,12 @@ pub fn all() -> Vec<Forms> {
             request.iter().map(request::of).collect()
         }),
         forms("signer-answer", &[answer::ALL, last_vote::ALL, registered::ALL], of_answer),
+        forms("covenant-audit-file", &[act::ALL], |bytes| {
+            covenant::acts(bytes).iter().map(act::of).collect()
+        }),
+        forms("checkpointer-book-file", &[end::ALL], |bytes| {
+            checkpointer::ends(bytes).iter().map(end::of).collect()
+        }),
         commands("hub-command-line", &hub::command::Commands::command(), |bytes| {
             called(hub::command::Commands::command(), bytes)
         }),

@@ -2,23 +2,22 @@
 
 pub(crate) mod command;
 mod desk;
+mod disk;
 
 use crate::protocol::own_vote;
 use crate::story::{dev, story};
 use crate::talk::{Parrot, Recording, runtime};
-use crate::{Target, process, rows, scratch};
+use crate::{Target, process, rows, scratch, whole};
 use bitcoin::block::Header;
 use palisade_hub::client::{HubClient, HubError};
 use palisade_hub::config::Config;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::engine::Hub;
 use palisade_hub::store::Store;
-use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::{Headers, Message};
-use palisade_protocol::units::{Epoch, Height};
+use palisade_protocol::units::Height;
 use palisade_regtest::hub::{make_blocks, serve};
 use palisade_world::keypair;
-use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -32,13 +31,19 @@ pub(crate) const TARGETS: &[Target] = &[
     Target {
         name: "hub-log-rows",
         what: "the log on disk with a row that somebody else wrote",
-        corpus: || rows::corpus(&log()),
+        corpus: || rows::corpus(&disk::log()),
         run: |bytes| {
             thread_local! {
-                static LOG: Vec<u8> = log();
+                static LOG: Vec<u8> = disk::log();
             }
-            LOG.with(|log| rows::altered(log, bytes, |path| read_log(path).is_some()))
+            LOG.with(|log| rows::altered(log, bytes, |path| disk::read(path).is_ok()))
         },
+    },
+    Target {
+        name: "hub-log-file",
+        what: "the log as a damaged file: what is read of it is what was written, or is refused when it is replayed",
+        corpus: || whole::corpus(&disk::beginning()),
+        run: |bytes| whole::read(bytes, disk::read_beginning),
     },
     Target {
         name: "hub-client",
@@ -74,44 +79,6 @@ pub(crate) const TARGETS: &[Target] = &[
         run: command::line,
     },
 ];
-
-/// The story's log, with votes and shares that were taken since.
-fn log() -> Vec<u8> {
-    scratch::written("log.sqlite", |path| {
-        std::fs::write(path, &story().log).expect("a copy");
-        let store = Store::open(path).expect("a log");
-        let other = story().world.vote(&dev(), "dev anna", Height(205), Hash32([8; 32]));
-        store.keep_votes([&own_vote("dev anna"), &own_vote("dev bert"), &other]).expect("votes");
-        store.keep_share(&crate::protocol::own_share("anna")).expect("a share");
-    })
-}
-
-/// Reads everything that the hub reads.
-fn read_log(path: &Path) -> Option<()> {
-    let store = Store::open(path).ok()?;
-    let tip = store.tip().ok()??;
-    let mut from = Height(0);
-    while let Some(last) = store.blocks(from, 50).ok()?.last() {
-        from = last.header.height.next();
-        // A row may claim any height.
-        if from > tip || from == Height(0) {
-            break;
-        }
-    }
-    store.events(0, 1_000).ok()?;
-    let context = story().world.ledger.chain(&dev())?.vote;
-    store.votes(&context, Height(0), 100).ok()?;
-    store.votes_between(&context, Height(0)..Height(u64::MAX)).ok()?;
-    store.votes_by(&own_vote("dev anna")).ok()?;
-    store.double_votes().ok()?;
-    store.shares(Epoch(8)).ok()?;
-    for digest in &story().digests {
-        if let Some((height, _)) = store.find_digest(digest).ok()? {
-            store.digests(height).ok()?;
-        }
-    }
-    store.check().ok()?.is_none().then_some(())
-}
 
 /// One call of each kind that our programs make.
 async fn ask(client: &HubClient, call: &str) -> Result<(), HubError> {

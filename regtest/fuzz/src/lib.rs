@@ -22,6 +22,7 @@ mod staker;
 pub mod story;
 mod talk;
 mod texts;
+mod whole;
 
 pub use process::bitcoind::answered as answered_by_bitcoind;
 

@@ -1,10 +1,12 @@
 //! A provider's signer and voter: the socket between them from both sides, their files, and the chain that is voted on.
 
 mod desk;
+mod door;
 
 use crate::story::{dev, story};
 use crate::talk::{Parrot, Recording, runtime};
-use crate::{Target, process, protocol, rows, scratch};
+use crate::{Target, process, protocol, rows, scratch, whole};
+use anyhow::Context as _;
 use bitcoin::hashes::Hash as _;
 use bitcoin::{BlockHash, OutPoint};
 use palisade_finality_provider::signer::config::SignerConfig;
@@ -41,6 +43,12 @@ pub(crate) const TARGETS: &[Target] = &[
         run: desk::record_rows,
     },
     Target {
+        name: "signer-record-file",
+        what: "the signer's record as a damaged file: it is put aside unless it says what it said",
+        corpus: || whole::corpus(&desk::record()),
+        run: |bytes| whole::read(bytes, desk::read_record),
+    },
+    Target {
         name: "signer-config",
         what: "the signer's configuration; with other paths it is one too",
         corpus: || vec![signer::config::DEFAULT.into()],
@@ -53,6 +61,18 @@ pub(crate) const TARGETS: &[Target] = &[
         run: process::configuration::<VoterConfig>,
     },
     Target {
+        name: "voter-door",
+        what: "a request at the voter's door: its status, or a refusal in its form; never an error of its own",
+        corpus: door::corpus,
+        run: door::run,
+    },
+    Target {
+        name: "voter-status",
+        what: "what a voter says of itself, as the command that shows it reads it",
+        corpus: door::statuses,
+        run: door::status,
+    },
+    Target {
         name: "voter-journal-rows",
         what: "the voter's journal with a row that somebody else wrote",
         corpus: || rows::corpus(&journal()),
@@ -60,8 +80,14 @@ pub(crate) const TARGETS: &[Target] = &[
             thread_local! {
                 static JOURNAL: Vec<u8> = journal();
             }
-            JOURNAL.with(|journal| rows::altered(journal, bytes, |path| read_journal(path).is_some()))
+            JOURNAL.with(|journal| rows::altered(journal, bytes, |path| read_journal(path).is_ok()))
         },
+    },
+    Target {
+        name: "voter-journal-file",
+        what: "the voter's journal as a damaged file",
+        corpus: || whole::corpus(&journal()),
+        run: |bytes| whole::read(bytes, read_journal),
     },
     Target {
         name: "voter-refusal",
@@ -104,15 +130,17 @@ fn journal() -> Vec<u8> {
 }
 
 /// Reads everything that the voter reads.
-fn read_journal(path: &Path) -> Option<()> {
-    let journal = Journal::open(path).ok()?;
-    journal.vote(&dev(), Height(205)).ok()?;
-    journal.voted(&dev()).ok()?;
-    journal.sent_at(&dev(), Epoch(4)).ok()?;
-    journal.has_checkpoint(Epoch(8)).ok()?;
-    let (height, hash) = journal.searched().ok()??;
+fn read_journal(path: &Path) -> anyhow::Result<()> {
+    let journal = Journal::open(path)?;
+    journal.vote(&dev(), Height(205))?;
+    whole::fits(journal.voted(&dev())?.len(), path);
+    whole::fits(journal.votes_from(&dev(), Height(0), 1_000)?.len(), path);
+    journal.sent_at(&dev(), Epoch(4))?;
+    journal.has_checkpoint(Epoch(8))?;
+    let (height, hash) = journal.searched()?.context("journal: nothing was searched")?;
     assert!(hash != BlockHash::all_zeros() || height > BtcHeight(0));
-    journal.spends(BtcHeight(u32::MAX)).ok().map(drop)
+    whole::fits(journal.spends(BtcHeight(u32::MAX))?.len(), path);
+    Ok(())
 }
 
 /// The file of a refusal, as a voter writes it.

@@ -1,6 +1,8 @@
 //! The names of forms.
 
 use super::Form;
+use palisade_checkpointer::watch::job::Outcome;
+use palisade_covenant::audit::Act;
 use palisade_finality_provider::signer::request::{Answer, LastVote, Request};
 use palisade_protocol::covenant::Verdict;
 use palisade_protocol::finality::evidence::Evidence;
@@ -118,6 +120,16 @@ tables! {
     last_vote(it: Option<LastVote>) => it, {
         Some(_) => "a key that has voted",
         None => "a key that never voted",
+    }
+    act(it: Act) => it, {
+        Act::Signed => "a stake that was signed for",
+        Act::Refused => "a stake that was refused",
+        Act::Consented => "an expansion that was consented to",
+    }
+    end(it: Option<Outcome>) => it, {
+        None => "a slashing that is due",
+        Some(Outcome::Slashed) => "a stake that was slashed",
+        Some(Outcome::Elsewhere) => "a stake whose coins went elsewhere",
     }
     registered(it: Option<BlsRegistration>) => it, {
         Some(_) => "a registration for chain zero",

@@ -3,6 +3,7 @@
 use crate::story::{dev, story};
 use crate::talk::runtime;
 use crate::{Outcome, rows, scratch};
+use anyhow::bail;
 use bitcoin::OutPoint;
 use palisade_finality_provider::signer::client::{SignerClient, SignerError};
 use palisade_finality_provider::signer::record::{Origin, Record};
@@ -34,7 +35,7 @@ const SEED: [u8; 32] = [7; 32];
 const MAX_FRAME: usize = 64 << 10;
 
 /// A signer that runs, and what it has signed.
-struct Desk {
+pub(super) struct Desk {
     runtime: Runtime,
     socket: PathBuf,
     root: Hash32,
@@ -67,7 +68,17 @@ fn born(dir: &Path) -> Record {
 }
 
 impl Desk {
-    fn open() -> Self {
+    /// Where it runs, and only while something is waited for there.
+    pub(super) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Its socket.
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub(super) fn open() -> Self {
         let (dir, runtime) = (scratch::dir(), runtime());
         let genesis = story().world.ledger.genesis();
         let zero = genesis.zero();
@@ -255,19 +266,26 @@ fn contents() -> Vec<u8> {
 
 pub(super) fn record_rows(bytes: &[u8]) -> Outcome {
     thread_local! {
-        static RECORD: (Vec<u8>, Vec<u8>) = (record(), contents());
+        static RECORD: Vec<u8> = record();
     }
-    RECORD.with(|(record, contents)| {
-        rows::altered(record, bytes, |path| {
-            let dir = scratch::dir();
-            std::fs::copy(path, dir.path().join("record.sqlite")).expect("a copy");
-            mark(dir.path(), contents);
-            let (record, origin) = Record::open(dir.path()).expect("a record, this one or a new one");
-            let (key, context) = own();
-            let voted = record.last_vote(&key.to_bytes(), &context).expect("a sound record");
-            // A record that is trusted remembers what was signed.
-            assert!(origin != Origin::Existing || voted == Some((Height(45), Hash32([1; 32]))));
-            origin == Origin::Existing
-        })
-    })
+    RECORD.with(|record| rows::altered(record, bytes, |path| read_record(path).is_ok()))
+}
+
+/// Opens a record, whose mark says what it said. One that is trusted remembers what was signed.
+pub(super) fn read_record(path: &Path) -> anyhow::Result<()> {
+    thread_local! {
+        static CONTENTS: Vec<u8> = contents();
+    }
+    let dir = scratch::dir();
+    std::fs::copy(path, dir.path().join("record.sqlite"))?;
+    CONTENTS.with(|contents| mark(dir.path(), contents));
+    let (record, origin) = Record::open(dir.path())?;
+    let (key, context) = own();
+    let voted = record.last_vote(&key.to_bytes(), &context)?;
+    match origin {
+        Origin::Existing => assert_eq!(voted, Some((Height(45), Hash32([1; 32])))),
+        Origin::PutAside { why, .. } => bail!("record: {why}"),
+        Origin::New => bail!("record: there was none"),
+    }
+    Ok(())
 }

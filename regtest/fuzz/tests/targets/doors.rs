@@ -47,7 +47,7 @@ const FED: &[(&str, &str)] = &[
     ("finality-provider/src/signer/record.rs", "signer-record-rows"),
     ("finality-provider/src/signer/record/mark.rs", "signer-record-rows"),
     ("finality-provider/src/signer/server.rs", "signer-socket"),
-    ("finality-provider/src/status.rs", "voter-config"),
+    ("finality-provider/src/status.rs", "voter-config voter-status"),
     ("finality-provider/src/voter/journal.rs", "voter-journal-rows"),
     ("finality-provider/src/voter/refusal.rs", "voter-refusal"),
     ("finality-provider/src/voter/source.rs", "voter-source"),
@@ -157,11 +157,44 @@ fn every_door_of_the_hub_is_asked_by_the_corpus() {
     }
 }
 
+/// The routes that a source opens.
+fn routes(code: &str) -> impl Iterator<Item = &str> {
+    code.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next())
+}
+
+#[test]
+fn every_door_of_every_program_is_asked_by_a_corpus() {
+    let mut doors = 0;
+    for (path, code) in sources().iter().filter(|(_, code)| routes(code).next().is_some()) {
+        let target = match path.to_str().unwrap() {
+            path if path.starts_with("hub/src/api") => "hub-api",
+            "hub/src/daemon/serve.rs" => "process-door",
+            "finality-provider/src/voter/run.rs" => "voter-door",
+            other => panic!("{other} opens doors, and no target is named"),
+        };
+        let corpus = (find(target).unwrap().corpus)();
+        let lines = corpus.iter().filter_map(|input| input.split(|byte| *byte == b'\n').next());
+        let lines = lines.filter_map(|line| std::str::from_utf8(line).ok());
+        let asked: Vec<&str> = lines.filter_map(|line| line.split([' ', '?']).nth(1)).collect();
+        for route in routes(code) {
+            doors += 1;
+            assert!(
+                asked.iter().any(|path| fits(route, path)),
+                "no input of {target} asks {route}: {asked:?}"
+            );
+        }
+    }
+    assert!(doors > 20, "{doors} doors");
+}
+
 #[test]
 fn every_database_and_configuration_has_a_target() {
     let kinds = sources().iter().filter(|(_, code)| code.contains(": Kind = Kind {")).count();
     let rows = all().iter().filter(|target| target.name.ends_with("-rows")).count();
     assert_eq!(rows, kinds, "one target for each kind of database");
+    for rows in all().iter().filter_map(|target| target.name.strip_suffix("-rows")) {
+        assert!(find(&format!("{rows}-file")).is_some(), "no target reads {rows} as a damaged file");
+    }
     let configurations = sources().iter().filter(|(_, code)| code.contains("impl Validate for ")).count();
     let targets = all().iter().filter(|target| target.name.ends_with("-config")).count();
     assert_eq!(targets, configurations, "one target for each configuration");
