@@ -99,15 +99,16 @@ impl Params {
         let p = &document;
         let u = u64::from(p.unbonding_blocks.get());
         let (k, w) = (u64::from(p.k), u64::from(p.w));
+        // A hub that hides an exit from voters can have sets fixed for one lifetime; the last of them signs for another.
         let window = k
-            .saturating_add(u64::from(p.set_lifetime_blocks))
+            .saturating_add(2 * u64::from(p.set_lifetime_blocks))
             .saturating_add(w)
             .saturating_add(u64::from(p.margin_blocks));
         at_least("k >= 1", k, 1)?;
         at_least("w >= k", w, k)?;
         at_least("lapse_blocks > k", p.lapse_blocks.into(), k.saturating_add(1))?;
         at_least("set_lifetime_blocks >= 1", p.set_lifetime_blocks.into(), 1)?;
-        at_least("unbonding_blocks >= k + set_lifetime_blocks + w + margin_blocks", u, window)?;
+        at_least("unbonding_blocks >= k + 2 * set_lifetime_blocks + w + margin_blocks", u, window)?;
         let shortest = p.min_lock_blocks.get().into();
         at_least("min_lock_blocks > unbonding_blocks + k", shortest, u.saturating_add(k).saturating_add(1))?;
         at_least("max_lock_blocks >= min_lock_blocks", p.max_lock_blocks.get().into(), shortest)?;

@@ -2,8 +2,8 @@
 
 # docs/design.md, section 6: the table of parameters, the column of the regtest demo.
 PARAMS = {
-    "k": 6, "w": 20, "set_lifetime": 100, "margin": 18, "unbonding_blocks": 144,
-    "min_lock": 200, "max_lock": 65535, "lapse": 60, "quorum": 3, "profile": "compatible",
+    "k": 6, "w": 20, "set_lifetime": 100, "margin": 18, "unbonding_blocks": 244,
+    "min_lock": 300, "max_lock": 65535, "lapse": 60, "quorum": 3, "profile": "compatible",
 }
 BORN = {"interval_ms": 200, "roots_ahead": 64}
 TERMS = {"zero": (20, 5), "other": (50, 5)}

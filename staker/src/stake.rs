@@ -290,8 +290,8 @@ mod tests {
             assert!(why.contains(refused.unwrap_or_default()), "{why}");
         }
         for (blocks, refused) in [
-            ("199 blocks", Some("a stake is locked for 200 to 65535 blocks, and not for 199")),
-            ("200 blocks", None),
+            ("299 blocks", Some("a stake is locked for 300 to 65535 blocks, and not for 299")),
+            ("300 blocks", None),
             ("65535 blocks", None),
         ] {
             let lock = lock_of(Some(Span::parse(blocks).unwrap()), &params);

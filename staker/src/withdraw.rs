@@ -202,7 +202,7 @@ mod tests {
         let staked = Exit::of_stake(&contract);
         let left = Exit::of_unbonding(&contract, &record.presigned().unwrap());
         for (exit, lock, is_whole, sooner) in
-            [(&staked, 300, true, true), (&staked, 300, false, false), (&left, 144, true, false)]
+            [(&staked, 300, true, true), (&staked, 300, false, false), (&left, 244, true, false)]
         {
             let judge = |confirmations| {
                 let lying = Lying { exit: exit.clone(), confirmations, tip: 1_000, moved_by: None };

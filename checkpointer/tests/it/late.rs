@@ -13,7 +13,7 @@ async fn an_exit_that_waits_after_its_time_is_slashed_unless_the_holder_takes_it
         party.confirm(&party.unbonding(id, holder)).await;
     }
     // Both could be taken home with the next block.
-    party.node.mine(143).await.unwrap();
+    party.node.mine(243).await.unwrap();
     settle(&mut reporter).await;
     party.hub.client.submit(&Message::Evidence(leak())).await.unwrap();
     let mut watcher = watcher(&party, party.hub.client.url().as_str());

@@ -64,7 +64,7 @@ async fn a_stake_is_told_from_its_first_block_to_its_withdrawal_through_restarts
 
     // Both spends, and the whole time between, while the reporter is down.
     party.confirm(&party.unbonding(&id, "alice")).await;
-    party.node.mine(144).await.unwrap();
+    party.node.mine(244).await.unwrap();
     party.confirm(&party.withdrawal(&id, "alice")).await;
     let mut reporter = party.reporter();
     settle(&mut reporter).await;

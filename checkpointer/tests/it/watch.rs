@@ -202,7 +202,7 @@ async fn a_slashing_that_was_mined_while_nobody_watched_gives_the_key_away() {
 async fn coins_that_left_in_time_end_a_job_and_the_unbonding_output_is_slashed_when_it_wins_the_race() {
     let (party, mut reporter, [left, racer]) = party_with_stakes().await;
     party.confirm(&party.unbonding(&left, "alice")).await;
-    party.node.mine(144).await.unwrap();
+    party.node.mine(244).await.unwrap();
     party.confirm(&party.withdrawal(&left, "alice")).await;
     settle(&mut reporter).await;
     // The other's unbonding waits in the mempool: the slashing of the stake is not taken beside it.

@@ -38,7 +38,7 @@ fn every_accepted_registration_is_signed_and_the_ledger_takes_the_answer() {
     let (mut world, mut member) = (world(), member(dir.path(), anything()));
     let (mut signed, mut rejected) = (0, 0);
     for sat in [9_999, 10_000, 10_001, 77_777, 1_000_000, 500_000_000_000, 500_000_000_001] {
-        for lock in [199, 200, 4_321, 65_535] {
+        for lock in [299, 300, 4_321, 65_535] {
             for providers in [&PROVIDERS[..1], &PROVIDERS[..], &PROVIDERS[1..]] {
                 // What a stake is worth is its transaction's business, which is not mined here.
                 let (coin, _, proof) = world.fund("alice", 10_000);

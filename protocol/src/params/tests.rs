@@ -4,7 +4,7 @@ use super::*;
 use crate::curve::testing::key_pair;
 use bitcoin::hashes::Hash as _;
 
-/// A version that every rule holds for: k 6, w 20, lifetime 100, margin 18, U 144; a tenth is burned.
+/// A version that every rule holds for: k 6, w 20, lifetime 100, margin 18, U 244; a tenth is burned.
 pub(crate) fn document() -> ParamsDocument {
     let member = |i| CovenantKey::from(key_pair(&format!("member {i}")).public());
     ParamsDocument {
@@ -13,14 +13,14 @@ pub(crate) fn document() -> ParamsDocument {
         w: 20,
         covenant: (0..5).map(member).collect(),
         quorum: 3,
-        unbonding_blocks: RelativeBlocks::new(144).unwrap(),
+        unbonding_blocks: RelativeBlocks::new(244).unwrap(),
         unbonding_fee_sat: 1_000,
         slash_rate_bp: BasisPoints::new(1_000).unwrap(),
         slash_script: ScriptBuf::from_bytes(vec![0x6a, 0x01, 0x2a]),
         min_slash_fee_sat: 1_000,
         min_stake_sat: 10_000,
         max_stake_sat: 100_000_000,
-        min_lock_blocks: RelativeBlocks::new(200).unwrap(),
+        min_lock_blocks: RelativeBlocks::new(300).unwrap(),
         max_lock_blocks: RelativeBlocks::new(65_535).unwrap(),
         lapse_blocks: 60,
         set_lifetime_blocks: 100,
@@ -92,27 +92,27 @@ fn a_set_lives_for_a_block_at_least() {
 
 #[test]
 fn coins_wait_longer_than_a_set_can_sign_and_be_caught() {
-    let rule = "unbonding_blocks >= k + set_lifetime_blocks + w + margin_blocks";
-    assert_eq!(after(|p| p.margin_blocks = 19), broken(rule, 144, 145));
-    assert_eq!(after(|p| p.set_lifetime_blocks = 101), broken(rule, 144, 145));
-    assert_eq!(after(|p| p.w = 21), broken(rule, 144, 145));
-    assert_eq!(after(|p| p.k = 7), broken(rule, 144, 145));
-    let most = u64::from(u32::MAX) + 44;
-    assert_eq!(after(|p| p.set_lifetime_blocks = u32::MAX), broken(rule, 144, most));
+    let rule = "unbonding_blocks >= k + 2 * set_lifetime_blocks + w + margin_blocks";
+    assert_eq!(after(|p| p.margin_blocks = 19), broken(rule, 244, 245));
+    assert_eq!(after(|p| p.set_lifetime_blocks = 101), broken(rule, 244, 246));
+    assert_eq!(after(|p| p.w = 21), broken(rule, 244, 245));
+    assert_eq!(after(|p| p.k = 7), broken(rule, 244, 245));
+    let most = 2 * u64::from(u32::MAX) + 44;
+    assert_eq!(after(|p| p.set_lifetime_blocks = u32::MAX), broken(rule, 244, most));
 }
 
 #[test]
 fn the_shortest_stake_outlasts_unbonding_and_activation() {
     let rule = "min_lock_blocks > unbonding_blocks + k";
-    assert_eq!(after(|p| p.min_lock_blocks = blocks(151)), Ok(()));
-    assert_eq!(after(|p| p.min_lock_blocks = blocks(150)), broken(rule, 150, 151));
+    assert_eq!(after(|p| p.min_lock_blocks = blocks(251)), Ok(()));
+    assert_eq!(after(|p| p.min_lock_blocks = blocks(250)), broken(rule, 250, 251));
 }
 
 #[test]
 fn the_longest_stake_is_not_shorter_than_the_shortest() {
-    assert_eq!(after(|p| p.max_lock_blocks = blocks(200)), Ok(()));
+    assert_eq!(after(|p| p.max_lock_blocks = blocks(300)), Ok(()));
     let rule = "max_lock_blocks >= min_lock_blocks";
-    assert_eq!(after(|p| p.max_lock_blocks = blocks(199)), broken(rule, 199, 200));
+    assert_eq!(after(|p| p.max_lock_blocks = blocks(299)), broken(rule, 299, 300));
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn smallest_contract(params: &Params, sat: u64) -> crate::stake::Contract {
     let keys = crate::scripts::StakeKeys::new(staker, vec![provider], params.committee().clone()).unwrap();
     let outpoint = bitcoin::OutPoint::null();
     let coin = crate::transactions::Coin { outpoint, value: Amount::from_sat(sat) };
-    crate::stake::Contract { coin, keys, lock: blocks(200), unbonding_time: blocks(144) }
+    crate::stake::Contract { coin, keys, lock: blocks(300), unbonding_time: blocks(244) }
 }
 
 #[test]

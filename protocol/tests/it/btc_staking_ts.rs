@@ -90,7 +90,7 @@ fn at_rate(rate_bp: u64) -> Params {
         covenant: vec![nobody],
         quorum: 1,
         lock: 65_535,
-        unbonding_lock: 3,
+        unbonding_lock: 4,
         amount: everything,
         unbonding_fee: fees,
         rate_bp,

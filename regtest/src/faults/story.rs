@@ -25,7 +25,7 @@ const STAKE_SAT: u64 = 1_000_000;
 /// Blocks from a stake's own until it counts.
 const DEEP: u32 = 7;
 /// Longer than the unbonding time.
-const UNBONDING: u32 = 145;
+const UNBONDING: u32 = 245;
 /// Whose provider the small stakes are behind: never the culprit's.
 const PROVIDER: usize = 3;
 

@@ -31,7 +31,7 @@ enum Check {
     Judge,
     /// A replaced key stays named for one unbonding time: the coins move although the ledger refuses it.
     Former,
-    /// The unbonding time covers k + D + w + margin. It is one block less.
+    /// The unbonding time covers k + 2D + w + margin. It is one block less.
     UnbondingTime,
     /// A carried-over set expires when the one before it does. It lives as long as a new one.
     CarriedExpiry,
@@ -45,10 +45,6 @@ struct Slashing {
     rollbacks: u8,
     /// Rollbacks that trip the breaker.
     trips: u8,
-    /// A spend may be kept from the hub.
-    hides: bool,
-    /// Sets count too that were fixed while the hub hid a spend: once it has told, they become final.
-    earlier: bool,
 }
 
 #[derive(Clone)]

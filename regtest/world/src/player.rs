@@ -25,7 +25,7 @@ const NAMES: [&str; 5] = ["anna", "bert", "carl", "dev anna", "dev bert"];
 /// The sets of providers that a stake may be for.
 const CHOICES: [&[&str]; 6] =
     [&["anna"], &["bert"], &["carl"], &["anna", "dev anna"], &["bert", "dev anna"], &["anna", "dev bert"]];
-const LOCKS: [u16; 3] = [200, 230, 400];
+const LOCKS: [u16; 3] = [300, 330, 500];
 const EPOCHS: u64 = 25;
 const MINIMUM: u64 = 100_000;
 /// The other chain, and the epochs for which each of its keys has nonces.
@@ -386,7 +386,7 @@ impl Player {
             0 | 1 => presigned.unbonding.clone(),
             2 => presigned.slashing.clone(),
             3 if aged(&registration.staking_tx, lock) => alone(stake, Sequence::from_height(lock)),
-            4 if aged(&presigned.unbonding, 144) => alone(unbonded, Sequence::from_height(144)),
+            4 if aged(&presigned.unbonding, 244) => alone(unbonded, Sequence::from_height(244)),
             5 if self.height_of(&presigned.unbonding).is_some() => presigned.unbonding_slashing.clone(),
             6 => alone(stake, Sequence::MAX),
             _ => return,

@@ -22,7 +22,7 @@ fn plan() -> Plan {
         ends_at: 1_968,
         withdraw_at: 2_112,
         unbonding_fee: Amount::from_sat(2_000),
-        unbonding_blocks: 144,
+        unbonding_blocks: 244,
         slashed: Amount::from_sat(5_000_000),
         slashing_fee: Amount::from_sat(2_000),
         providers: vec![named("anna")],
@@ -63,10 +63,10 @@ Lock 0.50000000 BTC for 2,000 blocks (about 14 days).
   power:         from block 118, about 21 Nov 2026 on, 6 blocks (about 60 minutes) after the stake's
   power until:   block 1968, about 4 Dec 2026
   withdraw:      from block 2112, about 5 Dec 2026
-  leave early:   any time, for a fee of 0.00002000 BTC, then wait 144 blocks (about 24 hours)
+  leave early:   any time, for a fee of 0.00002000 BTC, then wait 244 blocks (about 41 hours)
   power to:      zero: anna ({anna})
   rewards to:    bcrt1p
-  risk:          if one of these providers signs two blocks at one height, 0.05000000 BTC are burned, 0.00002000 BTC go to miners, and the rest waits 144 blocks (about 24 hours)
+  risk:          if one of these providers signs two blocks at one height, 0.05000000 BTC are burned, 0.00002000 BTC go to miners, and the rest waits 244 blocks (about 41 hours)
 "
         );
     assert_eq!(plan().to_string(), expected);
@@ -88,7 +88,7 @@ fn a_script_is_told_all_that_a_person_is() {
         ("/ends_at", 1_968.into()),
         ("/withdraw_at", 2_112.into()),
         ("/unbonding_fee_sat", 2_000.into()),
-        ("/unbonding_blocks", 144.into()),
+        ("/unbonding_blocks", 244.into()),
         ("/slashed_sat", 5_000_000.into()),
         ("/slashing_fee_sat", 2_000.into()),
         ("/providers/0/operator", "anna".into()),

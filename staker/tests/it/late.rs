@@ -35,7 +35,7 @@ async fn a_stake_that_came_too_late_is_registered_anew_and_counts() {
     let shown = one(&config, &id).await;
     let holds = format!("block {height} holds it, too late to count");
     assert!(shown.next.contains(&holds) && shown.next.contains(&anew), "{}", shown.next);
-    assert_eq!((shown.included_at, shown.withdraw_at), (Some(height), Some(height + 200)));
+    assert_eq!((shown.included_at, shown.withdraw_at), (Some(height), Some(height + 300)));
     let new = resume(&config, &id).await.unwrap().id.unwrap();
     assert_ne!(new, id);
     party.mine(6).await;
@@ -103,7 +103,7 @@ async fn what_came_too_late_and_after_the_rules_had_changed_keeps_its_old_exit_a
     std::fs::write(&config, text.replace(&party.url, "http://127.0.0.1:1/")).unwrap();
     party.mine(1).await;
     let height = party.node.rpc().tip().await.unwrap().height;
-    let due = format!("from block {}", height + 144);
+    let due = format!("from block {}", height + 244);
     let early = [&left, &printed].map(|id| (id, "it left early", Unbonding));
     let ways = early.into_iter().chain([(&slashed, "it was slashed", Slashed)]);
     for (id, went, _) in ways.clone() {
@@ -120,7 +120,7 @@ async fn what_came_too_late_and_after_the_rules_had_changed_keeps_its_old_exit_a
     // Nothing here was a breach: these exits are the ones that were agreed on.
     let ledger = party.hub.ledger().clone();
     assert_eq!((ledger.stakes().len(), ledger.stakes().breached().count()), (3, 0));
-    party.mine(143).await;
+    party.mine(243).await;
     for id in [&left, &printed, &slashed] {
         withdraw(&config, &[id, "--yes"]).await.unwrap();
     }

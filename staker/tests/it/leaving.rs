@@ -79,7 +79,7 @@ async fn a_program_that_is_killed_while_it_sends_an_exit_sends_no_other_one_and_
     let withdraw = ["withdraw", &id, "--yes"];
     let (early, code) = refused(&config, &withdraw).await;
     assert_eq!((early["withdraw_at"].is_u64(), code), (true, Some(3)), "{early}");
-    party.mine(143).await;
+    party.mine(243).await;
     party.until_state(&id, Withdrawable).await;
     let txid = killed_twice(&config, &gate, &withdraw).await;
     party.mine(1).await;
@@ -91,7 +91,7 @@ async fn a_program_that_is_killed_while_it_sends_an_exit_sends_no_other_one_and_
 async fn of_a_stake_whose_lock_is_over_unbond_says_that_withdraw_is_the_way_and_moves_nothing() {
     let party = Party::new(&["anna"]).await;
     let (config, gate, id) = staked(&party).await;
-    // Locked for 200 blocks, seven of which are there. In the last one before the end leaving early is still what was asked for.
+    // Locked for 300 blocks, seven of which are there. In the last one before the end leaving early is still what was asked for.
     party.mine(192).await;
     let printed = json(&run(&config, &["unbond", &id, "--print", "--json"]).await);
     party.mine(1).await;

@@ -258,7 +258,7 @@ async fn a_second_order_about_a_stake_says_what_waits_and_does_nothing() {
     assert_eq!(funds::balance(&mut open(&config)).await.unwrap().reserved_sat, 0);
 
     let left = unbond(&config, &new).await.unwrap();
-    let waits = ["the early exit is sent and waits", &left.txid, "144 blocks after that"];
+    let waits = ["the early exit is sent and waits", &left.txid, "244 blocks after that"];
     let refused = unbond(&config, &new).await.err().unwrap();
     check_told(&refused, &left.txid, None);
     check_refused::<()>(Err(refused), Exit::NotNow, &waits);
@@ -279,7 +279,7 @@ async fn a_second_order_about_a_stake_says_what_waits_and_does_nothing() {
     let early = withdraw(&config, &[&new, "--yes"]).await;
     check_told(early.as_ref().unwrap_err(), &left.txid, Some(0));
     assert!(!early.as_ref().unwrap_err().to_string().contains("`unbond`"));
-    check_refused(early, Exit::NotNow, &["lasts 143 blocks more", &height]);
+    check_refused(early, Exit::NotNow, &["lasts 243 blocks more", &height]);
 }
 
 /// Goes on with a stake where nobody can be asked: a refusal comes before the question, or the question is refused.

@@ -43,10 +43,10 @@ pub async fn one(config: &Path, id: &str) -> StakeStatus {
     status(&mut open(config), Some(id)).await.unwrap().stakes.remove(0)
 }
 
-/// Stakes 0.005 BTC for 200 blocks with provider "anna".
+/// Stakes 0.005 BTC for 300 blocks with provider "anna".
 pub async fn stake(config: &Path, more: &[&str]) -> Result<Locked, Failure> {
     let anna = provider_key("anna").to_string();
-    let flags = ["--amount", "0.005 BTC", "--provider", &anna, "--lock", "200 blocks", "--yes"];
+    let flags = ["--amount", "0.005 BTC", "--provider", &anna, "--lock", "300 blocks", "--yes"];
     let flags: Vec<&str> = flags.into_iter().chain(more.iter().copied()).collect();
     args::<Stake>(&flags).run(&mut open(config)).await
 }

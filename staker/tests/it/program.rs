@@ -94,7 +94,7 @@ async fn a_program_that_is_stopped_or_killed_while_it_waits_has_lost_nothing() {
     for (field, expected) in [
         ("/amount_sat", 500_000),
         ("/unbonding_fee_sat", 2_000),
-        ("/unbonding_blocks", 144),
+        ("/unbonding_blocks", 244),
         ("/slashed_sat", 50_000),
         ("/k", 6),
     ] {

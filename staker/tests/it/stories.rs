@@ -37,7 +37,7 @@ async fn coins_are_staked_wait_the_timelock_out_and_come_back() {
     let id = locked.id.unwrap();
     party.mine(1).await;
     let early = withdraw(&config, &[&id, "--yes"]).await.unwrap_err();
-    assert!(early.to_string().contains("199 blocks"), "{early}");
+    assert!(early.to_string().contains("299 blocks"), "{early}");
     party.mine(6).await;
     party.until_state(&id, Active).await;
     let told = status::status(&mut open(&config), Some(&id[..8])).await.unwrap();
@@ -75,7 +75,7 @@ async fn leaving_early_needs_no_hub_and_a_backup_is_enough_to_withdraw() {
     let told = status::status(&mut open(&config), Some(&id)).await.unwrap();
     let next = &told.stakes[0].next;
     assert!(next.starts_with("the early exit is sent and waits for its first confirmation"), "{next}");
-    party.node.mine(144).await.unwrap();
+    party.node.mine(244).await.unwrap();
 
     // Everything of the wallet is gone, but the backup and the password.
     std::fs::remove_dir_all(config.parent().unwrap()).unwrap();
@@ -176,7 +176,7 @@ async fn a_stake_becomes_larger_and_longer_with_another_provider_without_leaving
     party.mine(6).await;
     party.until_state(&new, Active).await;
     args::<Unbond>(&[&new, "--yes"]).run(&mut open(&config)).await.unwrap();
-    party.mine(144).await;
+    party.mine(244).await;
     withdraw(&config, &[&new, "--yes"]).await.unwrap();
     party.mine(1).await;
     party.until_state(&new, Withdrawn).await;
@@ -226,10 +226,10 @@ async fn what_a_slashing_leaves_is_withdrawn_like_everything_else() {
         let early = withdraw(&config, &[&id, "--yes"]).await.unwrap_err();
         let words = format!("it was slashed, by {slashing}");
         let said = early.to_string();
-        assert!(said.contains("143 blocks") && said.contains(&words), "{early}");
+        assert!(said.contains("243 blocks") && said.contains(&words), "{early}");
         let told = early.to_json();
         assert_eq!((&told["txid"], &told["amount_sat"]), (&slashing.as_str().into(), &rest.into()));
-        party.mine(143).await;
+        party.mine(243).await;
         let withdrawn = args::<Withdraw>(&[&id, "--yes"]).run(&config).await.unwrap();
         assert_eq!(withdrawn.amount_sat + withdrawn.fee_sat, rest);
         assert_eq!(withdrawn.slashed_by, Some(slashing));
@@ -242,7 +242,7 @@ async fn a_second_withdrawal_replaces_the_first_only_when_it_is_meant() {
     let party = Party::new(&["anna"]).await;
     let config = party.funded("alice", &[600_000]).await;
     let id = stake(&config, &[]).await.unwrap().id.unwrap();
-    party.mine(200).await;
+    party.mine(300).await;
     let first = withdraw(&config, &[&id, "--yes"]).await.unwrap();
     let again = withdraw(&config, &[&id, "--yes"]).await.unwrap_err();
     assert!(
@@ -305,9 +305,9 @@ async fn an_order_that_cannot_be_meant_is_refused_before_anything_is_made() {
     let party = Party::new(&["anna"]).await;
     let config = party.funded("alice", &[600_000]).await;
     for (flags, part) in [
-        (["--amount", "5 sat", "--lock", "200 blocks"], "can"),
-        (["--amount", "0.005 BTC", "--lock", "199 blocks"], "200 to 65535 blocks"),
-        (["--amount", "2 BTC", "--lock", "200 blocks"], "confirmed coins"),
+        (["--amount", "5 sat", "--lock", "300 blocks"], "can"),
+        (["--amount", "0.005 BTC", "--lock", "299 blocks"], "300 to 65535 blocks"),
+        (["--amount", "2 BTC", "--lock", "300 blocks"], "confirmed coins"),
     ] {
         let anna = provider_key("anna").to_string();
         let all: Vec<&str> = flags.into_iter().chain(["--provider", &anna, "--yes"]).collect();

@@ -55,7 +55,7 @@ fn a_fact_that_builds_on_another_waits_for_it_and_nothing_is_told_twice() {
     let (mut world, id, staking) = world_with_stake();
     let unbonding = world.stake(&id).presigned.unbonding.clone();
     let left = OutPoint { txid: unbonding.compute_txid(), vout: 0 };
-    let withdrawn = withdrawal(left, ScriptBuf::new_p2tr_tweaked(tweaked()), 144);
+    let withdrawn = withdrawal(left, ScriptBuf::new_p2tr_tweaked(tweaked()), 244);
     let block = mine(&mut world, &[&staking, &unbonding, &withdrawn]);
     assert_eq!(tell(&mut world, &block), [["included"], ["spent"], ["spent"]]);
     assert_eq!(world.stake(&id).state, StakeState::Withdrawn);

@@ -33,7 +33,7 @@ pub fn check(log: &Log) -> anyhow::Result<()> {
 fn column() -> Value {
     json!({
         "k": 6, "w": 20, "interval_ms": 200, "zero": [20, 5], "others": [[50, 5]],
-        "set_lifetime": 100, "margin": 18, "unbonding": 144, "lock": [200, 65_535], "lapse": 60, "roots_ahead": 64,
+        "set_lifetime": 100, "margin": 18, "unbonding": 244, "lock": [300, 65_535], "lapse": 60, "roots_ahead": 64,
         "committee": [3, 5],
     })
 }

@@ -39,7 +39,7 @@ impl Story {
              palisade-staker status\n\
              palisade-staker extend ID --add '0.002 BTC'     # once it is ACTIVE: larger, without leaving; it gets a new ID\n\
              palisade-staker backup you.backup                # one file is enough to withdraw\n\
-             palisade-staker unbond ID                        # leave early; then, 144 blocks later:\n\
+             palisade-staker unbond ID                        # leave early; then, 244 blocks later:\n\
              palisade-staker withdraw ID                      # or from the file alone:\n\
              palisade-staker withdraw --backup you.backup --stake ID {node} --to \"$(palisade-staker address)\"\n"
         )

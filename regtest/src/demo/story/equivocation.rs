@@ -55,7 +55,7 @@ impl Story {
         for (chain, height) in self.further(&began, 3).await? {
             step.refs.push(self.report.finality(&chain, height));
         }
-        self.mine(144, "the unbonding time").await?;
+        self.mine(244, "the unbonding time").await?;
         for (_, stake) in &named {
             step.txs.push(self.withdraw(stake).await?);
         }

@@ -87,8 +87,8 @@ impl Story {
     pub(super) async fn one_waits_the_timelock_out(&mut self) -> anyhow::Result<()> {
         let mut step = self.begin("4.2").await?;
         // Waits the same time, and stays until Bitcoin is in disorder.
-        self.small_stake(PATIENT, 3, "200 blocks").await?;
-        let index = self.small_stake("frank", 2, "200 blocks").await?;
+        self.small_stake(PATIENT, 3, "300 blocks").await?;
+        let index = self.small_stake("frank", 2, "300 blocks").await?;
         let stake = self.stakes[index].clone();
         let view = self.network.stake(&stake.id).await?;
         let matures = u32::try_from(view["matures_at"].as_u64().context("the stake is on Bitcoin")?)?;

@@ -5,6 +5,7 @@ use super::{Act, Check, Slashing, State, Untold};
 use bitcoin::{OutPoint, Transaction, TxOut};
 use palisade_checkpointer::watch::slash::slashing;
 use palisade_finality_provider::voter::judge::{self, Facts};
+use palisade_hub::ledger::chains::FixedSet;
 use palisade_hub::ledger::stake::Stake;
 use palisade_hub::ledger::state::StakeState;
 use palisade_protocol::message::{Message, OutputSpent, StakeIncluded};
@@ -40,21 +41,6 @@ impl State {
 
     pub(super) fn is_liable(&self) -> bool {
         self.liable.is_some_and(|last| self.world.btc_height() <= last)
-    }
-
-    /// Honest voters vote in order up to the newest block, which they believe, unless the set that they have to begin with has expired.
-    /// Until when the key can sign for any of the sets that have to vote then.
-    fn make_final(&mut self, world: &World) -> Option<u32> {
-        let ledger = &world.ledger;
-        let zero = &ledger.chains()[0];
-        // Epochs have one height: the set of an epoch votes on the block of that number.
-        let mut sets = zero.sets.range(Epoch(self.voted + 1)..).map(|(_, fixed)| &fixed.set).peekable();
-        if sets.peek().is_none_or(|first| ledger.btc_height() > first.header().expiry) {
-            return None;
-        }
-        self.voted = ledger.next_height().0 - 1;
-        let naming = sets.filter(|set| set.find(&provider_key(CULPRIT)).is_some());
-        naming.map(|set| set.header().expiry.0).max()
     }
 
     /// Whether the key moves the coins where they are.
@@ -142,14 +128,10 @@ impl Slashing {
         match act {
             Act::Wait => true,
             Act::Tell => state.untold.is_some(),
-            Act::Leave { told } => {
-                (told || self.hides) && state.untold.is_none() && staked.is_some_and(Stake::has_quorum)
-            }
-            Act::Move { told } => {
+            Act::Leave { .. } => state.untold.is_none() && staked.is_some_and(Stake::has_quorum),
+            Act::Move { .. } => {
                 let own = staked.filter(|stake| stake.id == self.first(state) && stake.has_quorum());
-                (told || self.hides)
-                    && state.untold.is_none()
-                    && own.is_some_and(|stake| stake.check_expandable().is_ok())
+                state.untold.is_none() && own.is_some_and(|stake| stake.check_expandable().is_ok())
             }
             Act::Forget => {
                 state.untold.is_none()
@@ -186,7 +168,6 @@ impl Slashing {
                 if !tell(&mut world, &next.untold.take()?.1) {
                     return None;
                 }
-                world.mine(1);
             }
             Act::Leave { told } => {
                 let id = staked?;
@@ -223,38 +204,47 @@ impl Slashing {
             }
         }
         world.close();
-        next.liable = next.liable.max(self.liable_until(&world));
-        if !self.earlier {
-            next.voted = world.ledger.next_height().0 - 1;
-        } else if is_believed(&world) {
-            next.liable = next.liable.max(next.make_final(&world));
-        }
+        next.liable = next.liable.max(self.make_final(&mut next, &world));
         next.world = Arc::new(world);
         Some(next)
     }
 
-    /// Until when the key can sign for the newest set, if that names it and honest voters take the block that fixed it.
-    fn liable_until(&self, world: &World) -> Option<u32> {
-        let ledger = &world.ledger;
-        let (_, fixed) = ledger.chains()[0].newest()?;
-        let named = fixed.set.find(&provider_key(CULPRIT)).is_some();
-        let believed = self.without == Some(Check::Judge) || is_believed(world);
-        let unspent = ledger.stakes().iter().any(|stake| {
-            let states = match self.without {
-                Some(Check::Ending) => &[StakeState::Active, StakeState::Ending][..],
-                Some(Check::Quorum) => &[StakeState::Pending],
-                _ => &[],
-            };
-            stake.providers == [provider_key(CULPRIT)] && states.contains(&stake.state)
-        });
-        let last = match self.without {
+    /// Honest voters vote in order up to the newest block, if they believe that, unless the set that they have to begin with has
+    /// expired. Until when the key can sign for any of the sets that vote then.
+    fn make_final(&self, state: &mut State, world: &World) -> Option<u32> {
+        let zero = &world.ledger.chains()[0];
+        if self.without != Some(Check::Judge) && !is_believed(world) {
+            return None;
+        }
+        // Epochs have one height: the set of an epoch votes on the block of that number.
+        let mut sets = zero.sets.range(Epoch(state.voted + 1)..).map(|(_, fixed)| fixed).peekable();
+        if sets.peek().is_none_or(|first| world.btc_height() > self.expiry(world, first)) {
+            return None;
+        }
+        state.voted = world.ledger.next_height().0 - 1;
+        let is_given = self.is_given_power(world);
+        let naming = sets.filter(|fixed| is_given || fixed.set.find(&provider_key(CULPRIT)).is_some());
+        naming.map(|fixed| self.expiry(world, fixed)).max()
+    }
+
+    fn expiry(&self, world: &World, fixed: &FixedSet) -> u32 {
+        match self.without {
             Some(Check::Expiry) => u32::MAX - W - MARGIN,
-            // As though it lived as long as one that is chosen.
-            Some(Check::CarriedExpiry) if fixed.carried_over => ledger.btc_height().0 + LIFETIME,
-            _ if unspent => ledger.btc_height().0 + LIFETIME,
+            // As though it lived as long as one that is chosen now.
+            Some(Check::CarriedExpiry) if fixed.carried_over => world.btc_height() + LIFETIME,
             _ => fixed.set.header().expiry.0,
+        }
+    }
+
+    /// Whether the stake counts, although by the rules it does not.
+    fn is_given_power(&self, world: &World) -> bool {
+        let states = match self.without {
+            Some(Check::Ending) => &[StakeState::Active, StakeState::Ending][..],
+            Some(Check::Quorum) => &[StakeState::Pending],
+            _ => &[],
         };
-        ((named || unspent) && believed).then_some(last)
+        let own = |stake: &Stake| stake.providers == [provider_key(CULPRIT)];
+        world.ledger.stakes().iter().any(|stake| own(stake) && states.contains(&stake.state))
     }
 }
 

@@ -13,8 +13,9 @@ pub(super) const K: u32 = 1;
 pub(super) const W: u32 = 1;
 pub(super) const MARGIN: u32 = 1;
 pub(super) const LIFETIME: u32 = 2;
-pub(super) const UNBONDING: u16 = (K + LIFETIME + W + MARGIN) as u16;
-const LOCK: u16 = UNBONDING + 4;
+pub(super) const UNBONDING: u16 = (K + 2 * LIFETIME + W + MARGIN) as u16;
+/// So that there is power for some blocks, and for as many more as an exit can be hidden.
+const LOCK: u16 = UNBONDING + 4 + LIFETIME as u16;
 pub(super) const CULPRIT: &str = "fred";
 const NEXT: &str = "bert";
 const SAT: u64 = 100_000;

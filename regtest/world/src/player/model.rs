@@ -10,7 +10,7 @@ use palisade_protocol::keys::ProviderKey;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const K: u32 = 6;
-const UNBONDING_TIME: u32 = 144;
+const UNBONDING_TIME: u32 = 244;
 pub(super) const QUORUM: usize = 3;
 const MEMBERS: usize = 5;
 

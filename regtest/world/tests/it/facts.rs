@@ -102,7 +102,7 @@ fn heights_that_a_reorganisation_brings_count_like_others() {
     assert_eq!((world.stake(&id).state, power(&world, "anna")), (Verified, 0));
     world.reorg(2, &[]).unwrap();
     assert_eq!((world.stake(&id).state, power(&world, "anna")), (Active, SAT));
-    world.mine(300 - 144 - 7);
+    world.mine(300 - 244 - 7);
     assert_eq!(world.stake(&id).state, Active);
     world.reorg(2, &[]).unwrap();
     assert_eq!((world.stake(&id).state, power(&world, "anna")), (Ending, 0));
@@ -230,7 +230,7 @@ fn a_key_that_an_expansion_drops_loses_its_power_at_the_spend() {
 fn an_expansion_gives_no_power_back_to_a_stake_that_is_ending() {
     let mut world = world();
     let old = world.active_stake(&wish(&["anna"]));
-    world.mine(300 - 144 - 6);
+    world.mine(300 - 244 - 6);
     assert_eq!((world.stake(&old).state, power(&world, "anna")), (Ending, 0));
     let registration = world.expansion(&old, &Wish { sat: SAT + 100_000, ..wish(&["anna"]) }, &[]);
     let new = StakeId(world.send(&Message::Stake(Box::new(registration.clone()))).unwrap());
@@ -256,10 +256,10 @@ fn coins_that_have_left_a_lapsed_stake_give_no_power_a_second_time() {
     world.spend(&id, made.outpoint(), &exit).unwrap();
     let anew = Message::Stake(Box::new(world.confirmed("alice", made.clone())));
     assert_eq!(world.send(&anew), Err(Rejected::CoinsLeft(made.outpoint())));
-    world.mine(144);
+    world.mine(244);
     assert_eq!((world.stake(&id).state, world.send(&anew).is_err()), (Withdrawable, true));
     // Without the exit they are there again.
-    world.reorg(145, &[]).unwrap();
+    world.reorg(245, &[]).unwrap();
     assert_eq!(world.stake(&id).state, Lapsed);
     let new = StakeId(world.send(&anew).unwrap());
     world.sign_quorum(&new);

@@ -19,7 +19,7 @@ use palisade_protocol::units::{BtcHeight, Epoch, Height};
 use palisade_world::anchored::dev;
 use palisade_world::{Wish, World, provider_key, schnorr, transaction};
 
-const LOCK: u16 = 300;
+const LOCK: u16 = 400;
 
 fn wish<'a>(sat: u64, providers: &'a [&'a str]) -> Wish<'a> {
     Wish { holder: "alice", sat, providers, lock: LOCK }
@@ -53,7 +53,7 @@ fn a_stake_gains_power_at_depth_k_and_not_before() {
     world.mine(1);
     assert_eq!((world.stake(&id).state, power(&world, "anna")), (Active, 500_000));
     // One unbonding time before the timelock ends the power is gone; at its end the holder may withdraw.
-    world.mine(u32::from(LOCK) - 144 - 7);
+    world.mine(u32::from(LOCK) - 244 - 7);
     assert_eq!(world.stake(&id).state, Active);
     world.mine(1);
     assert_eq!((world.stake(&id).state, power(&world, "anna")), (Ending, 0));
@@ -94,7 +94,7 @@ fn leaving_early_ends_power_at_the_first_confirmed_spend() {
     let output =
         TxOut { value: Amount::from_sat(1_000), script_pubkey: unbonding.output[0].script_pubkey.clone() };
     let mut withdrawal = transaction(vec![source], vec![output]);
-    withdrawal.input[0].sequence = Sequence::from_height(144);
+    withdrawal.input[0].sequence = Sequence::from_height(244);
     world.spend(&id, source, &withdrawal).unwrap();
     assert_eq!(world.stake(&id).state, Withdrawn);
 }
@@ -114,13 +114,13 @@ fn it_is_known_from_which_block_on_coins_can_be_withdrawn_wherever_they_lie() {
     let unbonding = OutPoint { txid: stake.presigned.unbonding.compute_txid(), vout: 0 };
     let mut slashed = world.clone();
     slashed.spend(&id, coin, &stake.presigned.slashing).unwrap();
-    assert_eq!(due(&slashed), Some(slashed.btc_height() + 144), "what a slashing leaves");
+    assert_eq!(due(&slashed), Some(slashed.btc_height() + 244), "what a slashing leaves");
     world.spend(&id, coin, &stake.presigned.unbonding).unwrap();
-    assert_eq!(due(&world), Some(world.btc_height() + 144));
+    assert_eq!(due(&world), Some(world.btc_height() + 244));
     world.mine(3);
     let mut slashed = world.clone();
     slashed.spend(&id, unbonding, &stake.presigned.unbonding_slashing).unwrap();
-    assert_eq!(due(&slashed), Some(slashed.btc_height() + 144), "what a slashing of the rest leaves");
+    assert_eq!(due(&slashed), Some(slashed.btc_height() + 244), "what a slashing of the rest leaves");
     let elsewhere = TxOut { value: Amount::from_sat(1_000), script_pubkey: stake.payout.clone() };
     world.spend(&id, unbonding, &transaction(vec![unbonding], vec![elsewhere])).unwrap();
     assert_eq!((world.stake(&id).state, due(&world)), (Breached, None));

@@ -120,9 +120,9 @@ fn the_lock_and_the_amount_of_a_stake_have_their_bounds() {
             place(made);
         })
     };
-    let (min, max) = (blocks(200), blocks(65_535));
-    assert_eq!((lock(200), lock(65_535)), (Ok(()), Ok(())));
-    assert_eq!(lock(199), Err(StakeRefused::Lock { found: blocks(199), min, max }));
+    let (min, max) = (blocks(300), blocks(65_535));
+    assert_eq!((lock(300), lock(65_535)), (Ok(()), Ok(())));
+    assert_eq!(lock(299), Err(StakeRefused::Lock { found: blocks(299), min, max }));
     let shorter = Params::new(ParamsDocument { max_lock_blocks: blocks(999), ..document() }).unwrap();
     let refused = sample().1.judge(&shorter).map(|_| ());
     assert_eq!(refused, Err(StakeRefused::Lock { found: blocks(1_000), min, max: blocks(999) }));
@@ -189,7 +189,7 @@ fn what_is_presigned_breaks_each_rule_alone() {
     // The unbonding output pays a satoshi more, and everything after it agrees.
     let dearer = by(ParamsDocument { unbonding_fee_sat: 2_001, ..document() });
     assert_eq!(dearer, presigned(BadPresigned::Unbonding));
-    let longer = by(ParamsDocument { unbonding_blocks: blocks(145), ..document() });
+    let longer = by(ParamsDocument { unbonding_blocks: blocks(245), ..document() });
     assert_eq!(longer, presigned(BadPresigned::Unbonding));
     let altered = |alter: fn(&mut Presigned)| {
         let mut made = sample().1;

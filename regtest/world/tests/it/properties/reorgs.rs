@@ -31,7 +31,7 @@ fn moments(stake: usize) -> Vec<(&'static str, Vec<Act>)> {
         ("an expansion has power", then(&[expand, expanded, Act::Mine { blocks: K }])),
         ("a key gets out that the stake names no more", super::forgotten(stake).to_vec()),
         ("a lock is over", then(&[Act::Mine { blocks: 60 }])),
-        ("a withdrawal", then(&[Act::Mine { blocks: 200 }, spend(3)])),
+        ("a withdrawal", then(&[Act::Mine { blocks: 300 }, spend(3)])),
         ("a breach", then(&[spend(6)])),
     ]
 }

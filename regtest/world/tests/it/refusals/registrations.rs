@@ -199,7 +199,7 @@ pub(super) const ROWS: &[Row] = &[
         too_late(world, &stake(made), |world| world.leak("anna"))
     }),
     ("stake", |world| {
-        wished(world, &Wish { lock: 200, ..wish(&["anna"]) }, &Wish { lock: 199, ..wish(&["anna"]) })
+        wished(world, &Wish { lock: 300, ..wish(&["anna"]) }, &Wish { lock: 299, ..wish(&["anna"]) })
     }),
     ("stake", |world| spoilt(world, |made| made.slashing_signature = made.unbonding_slashing_signature)),
     ("stake", |mut world| {
@@ -343,7 +343,7 @@ pub(super) const ROWS: &[Row] = &[
         let old = expanded(&mut world);
         let included = world.btc_height();
         let dropped = stake(world.expansion(&old, &wish(&["bert"]), &[]));
-        world.mine(included + 143 - world.btc_height());
+        world.mine(included + 243 - world.btc_height());
         too_early(world, &dropped, |world| world.mine(1))
     }),
     ("expansion", |world| inputs(world, |[old, backing], other| vec![old, backing, other])),
