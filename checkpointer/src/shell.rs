@@ -18,7 +18,7 @@ use palisade_protocol::genesis::Genesis;
 use palisade_protocol::hash::Hash32;
 use palisade_staker::purse::PurseError;
 use prometheus::IntGauge;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -173,11 +173,11 @@ impl Shell {
             let replica = Replica::open_in_sight(&data_dir, genesis, &health).await;
             let replica = replica.context("own copy of the log")?;
             let network = replica.ledger().network();
-            let mut work = make(replica, hub, bitcoin, &health)?;
+            let mut work = make(replica, hub, bitcoin, &health).map_err(in_directory(&data_dir))?;
             let took = IntGauge::new("pass_ms", "How long the newest pass took, in milliseconds.")?;
             health.registry().register(Box::new(took.clone()))?;
             gate.open(axum::Router::new());
-            repeat(&mut work, network, poll, &health, &took).await
+            repeat(&mut work, network, poll, &health, &took).await.map_err(in_directory(&data_dir))
         });
         let repeat = async {
             let ended = tokio::select! {
@@ -189,6 +189,14 @@ impl Shell {
         };
         let ((), ended) = tokio::join!(server.run(routes, &stopped), repeat);
         ended
+    }
+}
+
+/// Says where the files are that cannot be used: their errors know the database only.
+fn in_directory(data_dir: &Path) -> impl Fn(anyhow::Error) -> anyhow::Error {
+    move |why| {
+        let is_of_files = why.is::<FileError>() || matches!(why.downcast_ref(), Some(PassError::Files(_)));
+        if is_of_files { why.context(data_dir.display().to_string()) } else { why }
     }
 }
 

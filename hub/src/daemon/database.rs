@@ -3,8 +3,11 @@
 //!
 //! Not here: reading an earlier format. A build reads the one that it writes, and the refusal says what to do.
 
+use super::private_file::sync_directory_of;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// A kind of file.
@@ -33,8 +36,19 @@ pub enum DatabaseError {
         /// What it said.
         cause: rusqlite::Error,
     },
-    /// It is to be read, and nothing was ever written.
-    #[error("{}: it is empty, and so no {wanted}", file.display())]
+    /// A new file cannot be made.
+    #[error("{}: {cause}", file.display())]
+    NotMade {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// There is nothing in it, which no program leaves behind.
+    #[error(
+        "{}: it is empty, and so no {wanted}: what was in it is lost. Restore a backup of it, or move it away, to begin without",
+        file.display()
+    )]
     Empty {
         /// The file.
         file: PathBuf,
@@ -73,21 +87,49 @@ pub enum DatabaseError {
 }
 
 impl Kind {
-    /// Opens or creates a file. A commit is on disk when it returns, and one cut short by a crash never was.
+    /// Opens or creates a file. A commit is on disk when it returns, and one cut short by a crash never was. A file that is there
+    /// and empty is refused: a new one has its tables before it has its name.
     pub fn open(&self, file: &Path) -> Result<Connection, DatabaseError> {
-        let mut connection = self.connect(file)?;
-        let prepare = |connection: &mut Connection| {
-            if is_blank(connection)? {
-                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                self.lay_out(&transaction)?;
-                transaction.commit()?;
-            }
+        if !file.exists() {
+            self.create(file)?;
+        }
+        let connection = self.connect(file)?;
+        if is_blank(&connection).map_err(in_file(file))? {
+            return Err(self.empty(file));
+        }
+        let prepare = || {
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "foreign_keys", true)
         };
-        prepare(&mut connection).map_err(in_file(file))?;
+        prepare().map_err(in_file(file))?;
         Ok(connection)
+    }
+
+    /// Makes a file under a name that only this process uses, and gives it its own one when all of it is on disk.
+    fn create(&self, file: &Path) -> Result<(), DatabaseError> {
+        let new = file.with_extension(format!("{}.new", std::process::id()));
+        // A process that was killed may have left these, and processes get the same numbers again.
+        for left in ["new", "new-journal"] {
+            let _ = fs::remove_file(file.with_extension(format!("{}.{left}", std::process::id())));
+        }
+        let make = || {
+            let mut connection = Connection::open(&new)?;
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            self.lay_out(&transaction)?;
+            transaction.commit()?;
+            connection.close().map_err(|(_, why)| why)
+        };
+        let made = make().map_err(in_file(file));
+        // Not by renaming: that would take the place of a file which another process has made meanwhile.
+        let named = made.and_then(|()| match fs::hard_link(&new, file) {
+            Err(why) if why.kind() != io::ErrorKind::AlreadyExists => Err(not_made(file, why)),
+            _ => Ok(()),
+        });
+        // What cannot be removed is in nobody's way.
+        let _ = fs::remove_file(&new);
+        named?;
+        sync_directory_of(file).map_err(|why| not_made(file, why))
     }
 
     /// Opens a file that exists, to read it.
@@ -95,10 +137,14 @@ impl Kind {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(file, flags).map_err(in_file(file))?;
         if is_blank(&connection).map_err(in_file(file))? {
-            return Err(DatabaseError::Empty { file: file.to_owned(), wanted: self.name });
+            return Err(self.empty(file));
         }
         self.check(&connection, file)?;
         Ok(connection)
+    }
+
+    fn empty(&self, file: &Path) -> DatabaseError {
+        DatabaseError::Empty { file: file.to_owned(), wanted: self.name }
     }
 
     /// Opens a file of this kind, or one without content, and changes nothing: for whoever has own wishes how it is written.
@@ -151,6 +197,10 @@ fn is_blank(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(tables == 0 && said(connection)? == (0, 0))
 }
 
+fn not_made(file: &Path, cause: io::Error) -> DatabaseError {
+    DatabaseError::NotMade { file: file.to_owned(), cause }
+}
+
 fn in_file(file: &Path) -> impl Fn(rusqlite::Error) -> DatabaseError {
     move |cause| DatabaseError::Sqlite { file: file.to_owned(), cause }
 }
@@ -168,19 +218,45 @@ mod tests {
     };
 
     #[test]
-    fn a_new_file_says_what_it_is_and_so_does_one_that_a_crash_left_empty() {
+    fn a_new_file_says_what_it_is_and_nothing_is_left_beside_it() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("empty"), []).unwrap();
-        for name in ["new", "empty"] {
-            let file = dir.path().join(name);
-            assert!(KIND.open_to_read(&file).is_err());
-            for _ in 0..2 {
-                let connection = KIND.open(&file).unwrap();
-                assert_eq!(said(&connection).unwrap(), (i32::from_be_bytes(*b"PalT"), 3));
-                assert!(connection.execute("INSERT INTO one VALUES (1)", []).is_ok());
-            }
-            assert!(KIND.open_to_read(&file).is_ok());
+        let file = dir.path().join("new.sqlite");
+        assert!(KIND.open_to_read(&file).is_err());
+        // As from a process with the same number that was killed.
+        let left = dir.path().join(format!("new.{}.new", std::process::id()));
+        KIND.lay_out(&Connection::open(&left).unwrap()).unwrap();
+        for _ in 0..2 {
+            let connection = KIND.open(&file).unwrap();
+            assert_eq!(said(&connection).unwrap(), (i32::from_be_bytes(*b"PalT"), 3));
+            assert!(connection.execute("INSERT INTO one VALUES (1)", []).is_ok());
         }
+        assert!(KIND.open_to_read(&file).is_ok());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_whose_content_is_gone_is_not_taken_for_a_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        KIND.open(&file).unwrap();
+        fs::write(&file, []).unwrap();
+        for why in [KIND.open(&file).unwrap_err(), KIND.open_to_read(&file).unwrap_err()] {
+            assert!(matches!(why, DatabaseError::Empty { .. }), "{why}");
+        }
+        assert_eq!(fs::read(&file).unwrap(), []);
+    }
+
+    #[test]
+    fn where_two_begin_at_once_both_have_the_same_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        let first = KIND.open(&file).unwrap();
+        first.execute("INSERT INTO one VALUES (7)", []).unwrap();
+        // The other had seen that there is none.
+        KIND.create(&file).unwrap();
+        let found: i64 =
+            KIND.open(&file).unwrap().query_row("SELECT two FROM one", [], |row| row.get(0)).unwrap();
+        assert_eq!(found, 7);
     }
 
     #[test]
@@ -189,7 +265,7 @@ mod tests {
         let file = dir.path().join("file");
         let torn = Kind { tables: "CREATE TABLE one (two); CREATE TABLE one (two);", ..KIND };
         assert!(torn.open(&file).is_err());
-        assert!(is_blank(&Connection::open(&file).unwrap()).unwrap());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         assert!(KIND.open(&file).is_ok());
     }
 
@@ -202,18 +278,18 @@ mod tests {
         writer.execute("INSERT INTO one VALUES (1)", []).unwrap();
         // As after a kill: a copy of both files.
         let [copy, log] = ["copy", "copy-wal"].map(|name| dir.path().join(name));
-        std::fs::copy(&file, &copy).unwrap();
-        std::fs::copy(dir.path().join("file-wal"), &log).unwrap();
-        let before = [&copy, &log].map(|path| std::fs::read(path).unwrap());
+        fs::copy(&file, &copy).unwrap();
+        fs::copy(dir.path().join("file-wal"), &log).unwrap();
+        let before = [&copy, &log].map(|path| fs::read(path).unwrap());
         assert!(matches!(KIND.open(&copy), Err(DatabaseError::OtherFormat { found: 2, wanted: 3, .. })));
-        assert!([&copy, &log].map(|path| std::fs::read(path).unwrap()) == before);
+        assert!([&copy, &log].map(|path| fs::read(path).unwrap()) == before);
     }
 
     #[test]
     fn junk_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
-        std::fs::write(&file, [7; 5_000]).unwrap();
+        fs::write(&file, [7; 5_000]).unwrap();
         let why = KIND.open(&file).unwrap_err().to_string();
         assert!(why.contains("file: file is not a database"), "{why}");
     }

@@ -69,7 +69,8 @@ fn write_durably(mut file: File, path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_directory_of(path)
 }
 
-fn sync_directory_of(path: &Path) -> io::Result<()> {
+/// Makes a file's entry in its directory durable.
+pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -66,6 +66,19 @@ fn every_kind_of_database_is_refused_unchanged_when_another_build_or_program_wro
 }
 
 #[test]
+fn no_kind_of_database_is_taken_for_a_new_one_when_all_that_was_in_it_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    for (number, (open, _)) in KINDS.into_iter().enumerate() {
+        let path = &dir.path().join(format!("{number}.sqlite"));
+        let create = if number == 2 { KINDS[1].0 } else { open };
+        create(path).unwrap();
+        fs::write(path, []).unwrap();
+        let why = open(path).unwrap_err();
+        assert!(why.starts_with(path.to_str().unwrap()) && why.contains("what was in it is lost"), "{why}");
+    }
+}
+
+#[test]
 fn no_kind_of_database_is_taken_for_another() {
     let dir = tempfile::tempdir().unwrap();
     for (number, (create, _)) in KINDS.into_iter().enumerate().filter(|(number, _)| *number != 2) {
