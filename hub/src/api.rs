@@ -359,6 +359,7 @@ async fn openapi() -> ([(&'static str, &'static str); 1], &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use super::{LISTED, listed};
     use serde_json::Value;
     use std::collections::BTreeSet;
 
@@ -420,6 +421,23 @@ mod tests {
             assert!(rule.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{rule}");
             let known = documents.iter().any(|document| document.contains(&format!("`{rule}`")));
             assert!(known, "no document explains `{rule}`");
+        }
+    }
+
+    #[test]
+    fn a_list_just_shorter_than_a_page_as_long_longer_and_much_longer_is_shown_whole_and_once() {
+        for total in [0, 1, LISTED - 1, LISTED, LISTED + 1, 10 * LISTED] {
+            let mut found = Vec::new();
+            loop {
+                let page = listed("numbers", (0..total, total), found.len(), Value::from);
+                assert_eq!((&page["offset"], &page["total"]), (&found.len().into(), &total.into()));
+                let numbers = page["numbers"].as_array().unwrap();
+                if numbers.is_empty() {
+                    break;
+                }
+                found.extend(numbers.iter().map(|number| number.as_u64().unwrap()));
+            }
+            assert!(found.into_iter().eq(0..total as u64), "{total}");
         }
     }
 }

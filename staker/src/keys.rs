@@ -128,6 +128,10 @@ mod tests {
 
     #[test]
     fn a_number_that_cannot_be_hardened_is_no_key() {
-        assert_eq!(keys(Network::Regtest).staking(1 << 31).unwrap_err(), NoKey);
+        let keys = keys(Network::Regtest);
+        assert!(keys.staking((1 << 31) - 1).is_ok());
+        for number in [1 << 31, (1 << 31) + 1, u32::MAX] {
+            assert_eq!(keys.staking(number).unwrap_err(), NoKey);
+        }
     }
 }

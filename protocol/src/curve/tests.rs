@@ -162,6 +162,29 @@ fn modules_that_hold_secrets_call_no_operation_of_variable_time() {
     );
 }
 
+/// Files below a directory.
+fn files(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn no_program_multiplies_points_or_scalars_but_in_the_module_of_the_curve() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut found = std::collections::BTreeSet::new();
+    for crate_name in ["protocol", "hub", "staker", "covenant", "finality-provider", "checkpointer"] {
+        for file in files(&root.join(crate_name).join("src")) {
+            let code = std::fs::read_to_string(&file).unwrap();
+            let raw = ["mul_tweak(", "add_tweak(", "add_exp_tweak(", "recover_ecdsa("];
+            if raw.iter().any(|name| code.contains(name)) {
+                found.insert(file.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    found.remove("protocol/src/curve/tests.rs");
+    assert!(found.iter().eq(["protocol/src/curve.rs", "protocol/src/curve/secret.rs"]), "{found:?}");
+}
+
 proptest! {
     #[test]
     fn public_arithmetic_agrees_with_k256(a in secrets(), b in secrets()) {

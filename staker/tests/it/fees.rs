@@ -43,6 +43,28 @@ async fn an_early_exit_whose_fee_is_too_low_by_now_leaves_with_a_child_that_the_
     party.until_state(&id, Unbonding).await;
 }
 
+/// What a full mempool asks for is told by the node; the exit is in the next block, which has room for a fifth of what waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_mempool_strands_no_early_exit_whether_it_filled_before_or_dropped_the_exit() {
+    for is_dropped in [false, true] {
+        let (mut party, config, id) = Box::pin(active(World::bumpable(1_000_000))).await;
+        // Coins for those who crowd the mempool.
+        party.mine(100).await;
+        party.node.restart_with(&["-maxmempool=5"]).await.unwrap();
+        if is_dropped {
+            assert_eq!(unbond(&config, &id).await.unwrap().child_fee_sat, None);
+        }
+        party.node.crowd(FeeRate::from_sat_per_vb_u32(20)).await.unwrap();
+        let left = leave(&config, &[&id, "--yes", "--fee-rate", "30"]).await.unwrap();
+        assert!(left.child_fee_sat.unwrap() > 5_000, "{left}");
+        let txid = left.txid.parse().unwrap();
+        party.mine(1).await;
+        let found = party.rpc().raw_transaction(txid).await.unwrap().unwrap();
+        assert!(found.mined_in.is_some());
+        party.until_state(&id, Unbonding).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_early_exit_that_waits_is_raised_up_to_what_the_holder_allows() {
     let (party, config, id) = Box::pin(active(World::bumpable(1_000_000))).await;

@@ -10,7 +10,7 @@ use axum::routing::get;
 use palisade_protocol::finality::vote::Ballot;
 use palisade_protocol::hash::sha256;
 use palisade_regtest::devchain::{self, DevBlock, DevChain};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use tokio::task::JoinHandle;
 
 /// A node of the development chain that shows what it likes, with links that fit.
@@ -22,17 +22,23 @@ struct Node {
     history: Arc<AtomicU8>,
     /// Whether it shows what the hub calls final, wherever that is.
     adapts: bool,
+    /// The last height that it shows, while the chain makes no block.
+    paused_at: Arc<AtomicU64>,
 }
 
 impl Node {
     fn new(network: &Network, history: u8, adapts: bool) -> Self {
         let history = Arc::new(AtomicU8::new(history));
-        Self { chain: network.devchain.clone(), hub: network.hub.clone(), history, adapts }
+        let paused_at = Arc::new(AtomicU64::new(u64::MAX));
+        Self { chain: network.devchain.clone(), hub: network.hub.clone(), history, adapts, paused_at }
     }
 
     async fn serve(&self) -> (String, JoinHandle<()>) {
         let (tip, block) = (self.clone(), self.clone());
-        let tip = async move || Json(tip.block(tip.chain.tip().unwrap().height));
+        let tip = async move || {
+            let height = tip.chain.tip().unwrap().height;
+            Json(tip.block(height.min(tip.paused_at.load(Ordering::SeqCst))))
+        };
         let block = async move |UrlPath(height): UrlPath<u64>| {
             block.block(height).map(Json).ok_or(StatusCode::NOT_FOUND)
         };
@@ -40,6 +46,9 @@ impl Node {
     }
 
     fn block(&self, height: u64) -> Option<DevBlock> {
+        if height > self.paused_at.load(Ordering::SeqCst) {
+            return None;
+        }
         let (hash, below) = (self.hash(height)?, height.checked_sub(1));
         Some(DevBlock {
             height,
@@ -105,6 +114,33 @@ async fn a_wiped_development_chain_with_other_blocks_at_old_heights_gets_no_vote
     for (height, block) in one_block_a_height(&network) {
         assert_eq!(network.dev_block(height), block);
     }
+    voter.stop().await;
+    network.stop().await;
+    serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_that_makes_no_blocks_for_a_while_is_no_failure_and_its_next_block_is_voted_for() {
+    let network = Network::start().await;
+    let node = Node::new(&network, 0, false);
+    let (url, serving) = node.serve().await;
+    let voter = network.voter_with("voter", &url);
+    voter.until("blocks of the development chain are voted for", |status| dev_votes(status) >= 3).await;
+    node.paused_at.store(network.devchain.tip().unwrap().height, Ordering::SeqCst);
+    let has_come = |status: &Status| {
+        let last = status.chains[1].last_vote.map_or(0, |height| height.0);
+        last + 5 > node.paused_at.load(Ordering::SeqCst)
+    };
+    voter.until("the newest voted height before the pause", has_come).await;
+    let before = voter.status().await;
+    voter.until("chain zero goes on", |status| status.chains[0].votes >= before.chains[0].votes + 10).await;
+    assert_eq!(dev_votes(&voter.status().await), dev_votes(&before));
+    assert!(!voter.health().contains("dev"), "{}", voter.health());
+    node.paused_at.store(u64::MAX, Ordering::SeqCst);
+    voter.until("votes go on", |status| dev_votes(status) >= dev_votes(&before) + 3).await;
+    let signed = one_block_a_height(&network);
+    let heights: Vec<u64> = signed.keys().map(|height| height.0).collect();
+    assert!(heights.windows(2).all(|two| two[1] == two[0] + 5), "none is left out: {heights:?}");
     voter.stop().await;
     network.stop().await;
     serving.abort();
