@@ -56,3 +56,33 @@ impl fmt::Display for StakeState {
         f.write_str(name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::StakeState::{self, *};
+
+    #[test]
+    fn states_have_one_name_for_people_and_for_programs() {
+        let all: [StakeState; 13] = [
+            Pending,
+            Verified,
+            Active,
+            Ending,
+            Unbonding,
+            Exposed,
+            Withdrawable,
+            Withdrawn,
+            Expanded,
+            Slashed,
+            Breached,
+            Rejected,
+            Lapsed,
+        ];
+        for (number, state) in all.into_iter().enumerate() {
+            assert_eq!(
+                (state as usize, serde_json::to_value(state).unwrap()),
+                (number, state.to_string().into())
+            );
+        }
+    }
+}

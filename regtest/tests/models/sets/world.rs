@@ -33,7 +33,7 @@ const AHEAD: u64 = 2;
 fn small(params: &mut ParamsDocument) {
     (params.k, params.w, params.margin_blocks) = (K, K, 1);
     params.set_lifetime_blocks = LIFETIME;
-    params.unbonding_blocks = RelativeBlocks::new(2 * K as u16 + LIFETIME as u16 + 1).expect("blocks");
+    params.unbonding_blocks = RelativeBlocks::new(2 * (K as u16 + LIFETIME as u16) + 1).expect("blocks");
 }
 
 /// Chain zero has its first set, of all four, and the first voted block is made.

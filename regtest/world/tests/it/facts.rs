@@ -5,11 +5,12 @@ use bitcoin::hashes::Hash as _;
 use bitcoin::sighash::{Prevouts, SighashCache, TapSighashType};
 use palisade_hub::ledger::Rejected;
 use palisade_hub::ledger::state::StakeState::*;
-use palisade_protocol::context::ChainId;
+use palisade_protocol::context::{ChainId, Terms};
 use palisade_protocol::message::{Message, OutputSpent, StakeIncluded};
 use palisade_protocol::outputs::Leaf;
 use palisade_protocol::registration::{RegistrationProof, StakeRegistration};
 use palisade_protocol::stake::StakeId;
+use palisade_world::anchored::dev;
 use palisade_world::{COVENANT, Wish, World, provider_key};
 
 const SAT: u64 = 500_000;
@@ -110,8 +111,18 @@ fn heights_that_a_reorganisation_brings_count_like_others() {
 
 /// An active stake of anna's and its signed expansion by 100,000 sat for these providers, which is mined but not told of.
 fn expanding(world: &mut World, providers: &[&str], former: &[&str]) -> (StakeId, StakeId, Transaction) {
+    expanding_from(world, &["anna"], providers, former)
+}
+
+/// The same of a stake with these providers.
+fn expanding_from(
+    world: &mut World,
+    old: &[&str],
+    providers: &[&str],
+    former: &[&str],
+) -> (StakeId, StakeId, Transaction) {
     world.register_stake(&Wish { holder: "another", ..wish(&["bert"]) });
-    let old = world.active_stake(&wish(&["anna"]));
+    let old = world.active_stake(&wish(old));
     let registration = world.expansion(&old, &Wish { sat: SAT + 100_000, ..wish(providers) }, former);
     let new = StakeId(world.send(&Message::Stake(Box::new(registration.clone()))).unwrap());
     world.sign_quorum(&new);
@@ -224,6 +235,76 @@ fn a_key_that_an_expansion_drops_loses_its_power_at_the_spend() {
     world.mine(6);
     assert_eq!((power(&world, "anna"), power(&world, "bert")), (0, SAT + 100_000));
     assert_eq!(world.stake(&new).state, Active);
+}
+
+/// Two keys, one of which the expansion keeps: when that is reorganised out both count at once again, for the stake had never stopped
+/// to count; while the breaker is tripped neither does, for one of them would gain.
+#[test]
+fn a_reorganised_expansion_that_keeps_one_key_of_two_gives_the_other_its_power_back_unless_nobody_may_gain() {
+    for (depth, blocks, expected) in [(1, 0, SAT), (7, 5, 0)] {
+        let mut world = world();
+        world.register_chain(&dev(), Terms { epoch_length: 50, voted_every: 5, minimum_power_sat: 1 });
+        world.register_provider(&dev(), "dev anna");
+        let (old, new, tx) = expanding_from(&mut world, &["anna", "dev anna"], &["anna"], &["dev anna"]);
+        mine(&mut world, &tx);
+        let message = spend(&world, &old, &tx);
+        world.send(&message).unwrap();
+        assert_eq!((power(&world, "anna"), power(&world, "dev anna")), (SAT, 0));
+        // Not so deep that the expansion counts itself.
+        world.mine(blocks);
+        assert_eq!(world.stake(&new).state, Verified);
+        world.reorg(depth, &[]).unwrap();
+        assert_eq!(world.ledger.breaker().is_some(), depth > 6);
+        assert_eq!((power(&world, "anna"), power(&world, "dev anna")), (expected, expected));
+    }
+}
+
+/// The same where the expansion keeps both: nothing stops to count, whatever is lost.
+#[test]
+fn a_reorganised_expansion_that_keeps_all_keys_ends_no_power_while_nobody_may_gain() {
+    let mut world = world();
+    let (old, _, tx) = expanding(&mut world, &["anna"], &[]);
+    mine(&mut world, &tx);
+    let message = spend(&world, &old, &tx);
+    world.send(&message).unwrap();
+    world.mine(5);
+    world.reorg(7, &[]).unwrap();
+    assert!(world.ledger.breaker().is_some());
+    assert_eq!((world.stake(&old).state, power(&world, "anna")), (Active, SAT));
+}
+
+/// While it stood nothing counted: so what it spent counts again only k blocks later.
+#[test]
+fn a_reorganised_expansion_that_nobody_has_signed_gives_the_old_stake_its_power_back_after_k_blocks() {
+    let mut world = world();
+    let old = world.active_stake(&wish(&["anna"]));
+    let registration = world.expansion(&old, &Wish { sat: SAT + 100_000, ..wish(&["anna"]) }, &[]);
+    world.send(&Message::Stake(Box::new(registration.clone()))).unwrap();
+    mine(&mut world, &registration.staking_tx);
+    let message = spend(&world, &old, &registration.staking_tx);
+    world.send(&message).unwrap();
+    assert_eq!((world.stake(&old).state, power(&world, "anna")), (Expanded, 0));
+    world.reorg(1, &[]).unwrap();
+    assert_eq!((world.stake(&old).state, power(&world, "anna")), (Verified, 0));
+    world.mine(4);
+    assert_eq!((world.stake(&old).state, power(&world, "anna")), (Verified, 0));
+    world.mine(1);
+    assert_eq!((world.stake(&old).state, power(&world, "anna")), (Active, SAT));
+}
+
+#[test]
+fn what_stands_in_the_block_at_the_fork_stays() {
+    let mut world = world();
+    let (id, made) = register(&mut world);
+    world.sign_quorum(&id);
+    world.include(&id, &made.staking_tx);
+    let included = world.stake(&id).included;
+    let exit = world.stake(&id).presigned.unbonding.clone();
+    world.spend(&id, made.outpoint(), &exit).unwrap();
+    assert_eq!(world.stake(&id).state, Unbonding);
+    world.reorg(1, &[]).unwrap();
+    let stake = world.stake(&id);
+    assert_eq!((stake.state, stake.included), (Verified, included));
 }
 
 #[test]

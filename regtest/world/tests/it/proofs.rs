@@ -132,6 +132,37 @@ fn an_anchor_in_the_last_block_of_a_sets_life_is_in_time_and_one_in_the_next_is_
     assert!(matches!(refused, Refused::Expired { expiry, .. } if expiry == first), "{refused}");
 }
 
+/// The steps to the block's set are anchored in time, the block's certificate itself is not.
+#[test]
+fn a_block_whose_own_certificate_is_anchored_too_late_is_not_proven_however_early_its_set_was() {
+    for (late, is_proven) in [(0, true), (1, false)] {
+        let mut world = world(105);
+        let expiry = world.ledger.chain(&dev()).unwrap().sets[&Epoch(4)].set.header().expiry;
+        // Chain zero's newer sets live longer; those before are under an anchor of their time.
+        world.mine(30);
+        world.finalise_until(&ZERO, 125);
+        anchor(&mut world, 5).unwrap();
+        world.mine(30);
+        world.finalise_until(&ZERO, 145);
+        anchor(&mut world, 6).unwrap();
+        world.mine(expiry.0 + late - 1 - world.btc_height());
+        certify(&mut world);
+        world.finalise_until(&ZERO, 165);
+        anchor(&mut world, 7).unwrap();
+        world.mine(10);
+        let (root, proof) = proven(&mut world);
+        let verdict = verified(&world, &root, &proof);
+        match is_proven {
+            true => assert_eq!(verdict.unwrap().height, Height(200)),
+            false => {
+                let refused = verdict.unwrap_err();
+                let Refused::Expired { what, expiry: found } = &refused else { panic!("{refused}") };
+                assert_eq!((what.as_str(), *found), ("the block of chain dev", expiry));
+            }
+        }
+    }
+}
+
 #[test]
 fn signatures_need_no_anchor_while_their_set_lives() {
     let Proof { mut world, root, mut proof, .. } = proof(&[3, 6, 8], 1);
