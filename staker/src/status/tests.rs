@@ -36,8 +36,8 @@ fn each_state_says_what_comes_next() {
     assert_eq!(
         words(StakeState::Active, true),
         format!(
-            "active; has power until block {}, about 22 Nov 2026; can be withdrawn from block {matures}, about 23 Nov 2026; `unbond` leaves early",
-            matures - 144
+            "active; has power until block {}, about 21 Nov 2026; can be withdrawn from block {matures}, about 23 Nov 2026; `unbond` leaves early",
+            matures - 244
         )
     );
     for (state, broadcast, part) in [
@@ -281,12 +281,12 @@ fn the_coins_are_shown_where_they_are_and_old_heights_are_not() {
     let slash_left: fn(&Stake) -> Transaction = |stake| stake.presigned.unbonding_slashing.clone();
     let withdraw: fn(&Stake) -> Transaction = |stake| withdrawal(stake.contract.coin, 300);
     let withdraw_left: fn(&Stake) -> Transaction =
-        |stake| withdrawal(unbonding_coin(&stake.presigned.unbonding), 144);
+        |stake| withdrawal(unbonding_coin(&stake.presigned.unbonding), 244);
     for (spends, sat, wait, words) in [
         ([].as_slice(), Some(500_000), Some(300), "gains power"),
-        (&[unbond], Some(498_000), Some(144), "left early in block"),
-        (&[slash], Some(448_000), Some(144), "slashed"),
-        (&[unbond, slash_left], Some(446_200), Some(144), "slashed"),
+        (&[unbond], Some(498_000), Some(244), "left early in block"),
+        (&[slash], Some(448_000), Some(244), "slashed"),
+        (&[unbond, slash_left], Some(446_200), Some(244), "slashed"),
         (&[withdraw], None, None, "withdrawn by"),
         (&[unbond, withdraw_left], None, None, "withdrawn by"),
     ] {
