@@ -25,7 +25,7 @@ const NAMES: [&str; 5] = ["anna", "bert", "carl", "dev anna", "dev bert"];
 /// The sets of providers that a stake may be for.
 const CHOICES: [&[&str]; 6] =
     [&["anna"], &["bert"], &["carl"], &["anna", "dev anna"], &["bert", "dev anna"], &["anna", "dev bert"]];
-const LOCKS: [u16; 3] = [300, 330, 500];
+const LOCKS: [u16; 3] = [300, 330, 600];
 const EPOCHS: u64 = 25;
 const MINIMUM: u64 = 100_000;
 /// The other chain, and the epochs for which each of its keys has nonces.
@@ -293,7 +293,7 @@ impl Player {
         let named = old.providers.iter().chain(former).map(name_of);
         let former: Vec<_> = named.filter(|name| !providers.contains(name)).collect();
         let sat = old.staking_tx.output[0].value.to_sat() + 1_000 * (self.stakes.len() as u64);
-        let wish = Wish { holder: &holder, sat, providers, lock: 400 };
+        let wish = Wish { holder: &holder, sat, providers, lock: 600 };
         let registration = self.world.expansion(&id, &wish, &former);
         self.check();
         if self.send_registration(holder, registration).is_err() || !signed {

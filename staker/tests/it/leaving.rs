@@ -92,7 +92,7 @@ async fn of_a_stake_whose_lock_is_over_unbond_says_that_withdraw_is_the_way_and_
     let party = Party::new(&["anna"]).await;
     let (config, gate, id) = staked(&party).await;
     // Locked for 300 blocks, seven of which are there. In the last one before the end leaving early is still what was asked for.
-    party.mine(192).await;
+    party.mine(292).await;
     let printed = json(&run(&config, &["unbond", &id, "--print", "--json"]).await);
     party.mine(1).await;
     party.until_state(&id, Withdrawable).await;

@@ -45,7 +45,7 @@ async fn coins_are_staked_wait_the_timelock_out_and_come_back() {
     assert!(words.starts_with("active; has power until block"), "{words}");
 
     // One block early bitcoind refuses, and we before it; then both accept.
-    party.mine(192).await;
+    party.mine(292).await;
     let early = withdraw(&config, &[&id, "--yes"]).await.unwrap_err();
     assert!(early.to_string().contains("1 block ") && early.exit() == Exit::NotNow, "{early}");
     party.mine(1).await;

@@ -14,9 +14,10 @@ use palisade_world::anchored::dev;
 use palisade_world::{COVENANT, Wish, World, provider_key};
 
 const SAT: u64 = 500_000;
+const LOCK: u16 = 600;
 
 fn wish<'a>(providers: &'a [&'a str]) -> Wish<'a> {
-    Wish { holder: "alice", sat: SAT, providers, lock: 300 }
+    Wish { holder: "alice", sat: SAT, providers, lock: LOCK }
 }
 
 fn world() -> World {
@@ -103,7 +104,7 @@ fn heights_that_a_reorganisation_brings_count_like_others() {
     assert_eq!((world.stake(&id).state, power(&world, "anna")), (Verified, 0));
     world.reorg(2, &[]).unwrap();
     assert_eq!((world.stake(&id).state, power(&world, "anna")), (Active, SAT));
-    world.mine(300 - 244 - 7);
+    world.mine(u32::from(LOCK) - 244 - 7);
     assert_eq!(world.stake(&id).state, Active);
     world.reorg(2, &[]).unwrap();
     assert_eq!((world.stake(&id).state, power(&world, "anna")), (Ending, 0));
@@ -251,7 +252,7 @@ fn a_reorganised_expansion_that_keeps_one_key_of_two_gives_the_other_its_power_b
         world.send(&message).unwrap();
         assert_eq!((power(&world, "anna"), power(&world, "dev anna")), (SAT, 0));
         // Not so deep that the expansion counts itself.
-        world.mine(blocks);
+        (0..blocks).for_each(|_| world.mine(1));
         assert_eq!(world.stake(&new).state, Verified);
         world.reorg(depth, &[]).unwrap();
         assert_eq!(world.ledger.breaker().is_some(), depth > 6);
@@ -311,7 +312,7 @@ fn what_stands_in_the_block_at_the_fork_stays() {
 fn an_expansion_gives_no_power_back_to_a_stake_that_is_ending() {
     let mut world = world();
     let old = world.active_stake(&wish(&["anna"]));
-    world.mine(300 - 244 - 6);
+    world.mine(u32::from(LOCK) - 244 - 6);
     assert_eq!((world.stake(&old).state, power(&world, "anna")), (Ending, 0));
     let registration = world.expansion(&old, &Wish { sat: SAT + 100_000, ..wish(&["anna"]) }, &[]);
     let new = StakeId(world.send(&Message::Stake(Box::new(registration.clone()))).unwrap());
@@ -345,7 +346,7 @@ fn coins_that_have_left_a_lapsed_stake_give_no_power_a_second_time() {
     let new = StakeId(world.send(&anew).unwrap());
     world.sign_quorum(&new);
     assert_eq!((world.stake(&id).state, world.stake(&new).state), (Lapsed, Verified));
-    world.mine(400);
+    world.mine(LOCK.into());
     assert_eq!((world.stake(&id).state, world.stake(&new).state), (Lapsed, Withdrawable));
 }
 

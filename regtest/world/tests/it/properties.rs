@@ -45,7 +45,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0..5usize, any::<bool>())
             .prop_map(|(name, votes)| if votes { Act::Equivocate { name } } else { Act::Leak { name } }),
         7 => (1..9u32).prop_map(|blocks| Act::Mine { blocks }),
-        1 => (30..150u32).prop_map(|blocks| Act::Mine { blocks }),
+        1 => (30..250u32).prop_map(|blocks| Act::Mine { blocks }),
         4 => (1..7u32, 0..3usize).prop_map(|(depth, keep)| Act::Reorg { depth, keep }),
         1 => (7..18u32, 0..3usize).prop_map(|(depth, keep)| Act::Reorg { depth, keep }),
         1 => (0..18u32, 0..3usize, 20..60u32)
@@ -80,7 +80,7 @@ fn forgotten(stake: usize) -> [Act; 8] {
         Act::Stake { choice: 3 },
         Act::Expand { stake, choice: 4, signed: true },
         Act::Broadcast { stake: stake + 1, told: true },
-        Act::Mine { blocks: 150 },
+        Act::Mine { blocks: 250 },
         Act::Forget { stake: stake + 1, choice: 4 },
         Act::Broadcast { stake: stake + 2, told: true },
         Act::Mine { blocks: 1 },

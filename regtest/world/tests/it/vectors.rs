@@ -52,7 +52,7 @@ fn whoever_changes_the_leaves_of_the_state_raises_the_format_of_the_store() {
     // With other vectors of the same formats only the root changes here.
     assert_eq!(
         (FORMAT, root.as_str()),
-        (3, "14be1d4027042958fcdd828a23e8612d07bfceb70e3db030f959302c48fbc8e4")
+        (3, "ffdeb8490250468741020a0eb5195a4be910dfa3316d0298ab5ac5de293b0a75")
     );
 }
 
