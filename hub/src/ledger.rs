@@ -63,7 +63,7 @@ use palisade_protocol::message::Message;
 use palisade_protocol::params::{self, Params};
 use palisade_protocol::state::{Section, StateTree};
 use palisade_protocol::units::{BtcHeight, Epoch, Height};
-use providers::Providers;
+use providers::{DROPPED_IN_A_BLOCK, Providers};
 use stake::Transition;
 use stakes::{Now, Stakes};
 use std::sync::Arc;
@@ -313,6 +313,7 @@ impl Ledger {
     pub fn finish_block(&mut self) -> (HubHeader, Vec<Event>) {
         let height = self.next_height();
         self.fix_sets(height);
+        self.providers.drop_stale(DROPPED_IN_A_BLOCK);
         self.note_transitions();
         self.write_leaves();
         let tip = self.bitcoin.tip();

@@ -10,7 +10,10 @@ use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::units::{Epoch, Height};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Of how many keys roots that are of no more use are dropped in a block.
+pub const DROPPED_IN_A_BLOCK: usize = 1_000;
 
 /// A registered key.
 #[derive(Debug, Clone)]
@@ -29,7 +32,7 @@ pub struct Provider {
     pub exposed_at: Option<Height>,
     /// Ledger power.
     pub power: Amount,
-    /// Nonce roots by epoch, without those of epochs that have a set.
+    /// Nonce roots by epoch; those of epochs that have a set are dropped soon.
     pub roots: BTreeMap<Epoch, Hash32>,
     /// Roots that these replaced. Their commitments are public, and whoever sends one again must not bring it back.
     pub replaced: BTreeMap<Epoch, Vec<Hash32>>,
@@ -75,6 +78,8 @@ pub struct Providers {
     ranking: BTreeMap<ChainId, BTreeSet<(Reverse<Amount>, ProviderKey)>>,
     /// Who holds a root, by chain and epoch: most providers may hold none.
     rooted: BTreeMap<ChainId, BTreeMap<Epoch, BTreeSet<usize>>>,
+    /// Whose roots, up to which epoch of a chain, are still to be dropped.
+    stale: VecDeque<(ChainId, Epoch, BTreeSet<usize>)>,
     changed: BTreeSet<usize>,
 }
 
@@ -169,23 +174,38 @@ impl Providers {
         }
     }
 
-    /// Roots of epochs up to this one are of no more use: their sets are fixed.
-    pub fn drop_roots(&mut self, chain: &ChainId, epoch: Epoch) {
+    /// Roots of epochs up to this one are of no more use, for their sets are fixed: [`Self::drop_stale`] drops them.
+    pub fn outdate_roots(&mut self, chain: &ChainId, epoch: Epoch) {
         let Some(rooted) = self.rooted.get_mut(chain) else { return };
         let later = rooted.split_off(&epoch.next());
-        let dropped = std::mem::replace(rooted, later);
-        for index in dropped.into_values().flatten() {
-            let Some(provider) = self.records.get_mut(index) else { continue };
-            provider.roots = provider.roots.split_off(&epoch.next());
-            provider.replaced = provider.replaced.split_off(&epoch.next());
-            self.changed.insert(index);
+        let outdated = std::mem::replace(rooted, later);
+        self.stale.extend(outdated.into_iter().map(|(of, holders)| (chain.clone(), of, holders)));
+    }
+
+    /// Drops roots that are of no more use, of so many keys: anybody may have committed for an epoch, and no block takes longer for
+    /// it.
+    pub fn drop_stale(&mut self, most: usize) {
+        for _ in 0..most {
+            let Some((_, epoch, holders)) = self.stale.front_mut() else { return };
+            let (epoch, next) = (*epoch, holders.pop_first());
+            if holders.is_empty() {
+                self.stale.pop_front();
+            }
+            let Some(provider) = next.and_then(|index| self.records.get_mut(index)) else { continue };
+            provider.roots.remove(&epoch);
+            provider.replaced.remove(&epoch);
+            self.changed.extend(next);
         }
     }
 
     /// Roots for all epochs are of no use to a chain that has begun anew: its nonces are others.
     pub fn drop_all_roots(&mut self, chain: &ChainId) {
+        let (own, others) = std::mem::take(&mut self.stale).into_iter().partition(|(of, ..)| of == chain);
+        self.stale = others;
+        let stale: Vec<_> = own;
         let dropped = self.rooted.remove(chain).unwrap_or_default();
-        for index in dropped.into_values().flatten() {
+        let holders = dropped.into_values().chain(stale.into_iter().map(|(.., holders)| holders));
+        for index in holders.flatten() {
             let Some(provider) = self.records.get_mut(index) else { continue };
             provider.roots.clear();
             provider.replaced.clear();
@@ -295,7 +315,9 @@ mod tests {
         // The fourth of one provider has taken the place of its first.
         assert_eq!((roots(&providers, 3), held(&providers)), (vec![5, 6, 7], 6));
         providers.take_changed();
-        providers.drop_roots(&ChainId::zero(), Epoch(5));
+        providers.outdate_roots(&ChainId::zero(), Epoch(5));
+        assert_eq!(providers.take_changed(), []);
+        providers.drop_stale(10);
         let changed: Vec<usize> = providers.take_changed().into_iter().map(|(index, _)| index).collect();
         assert_eq!(changed, [0, 2], "nobody else is touched");
         assert_eq!([1, 2, 3, 4].map(|byte| roots(&providers, byte)), [vec![6], vec![6], vec![6, 7], vec![]]);
@@ -303,5 +325,46 @@ mod tests {
         providers.drop_all_roots(&ChainId::zero());
         assert!((1..=4).all(|byte| roots(&providers, byte).is_empty()));
         assert_eq!(providers.take_changed().len(), 3);
+    }
+
+    #[test]
+    fn of_so_many_keys_as_a_block_has_room_for_outdated_roots_are_dropped_the_oldest_first() {
+        let mut providers = providers(4);
+        for (byte, epoch) in [(1, 5), (2, 5), (3, 5), (1, 6), (4, 6), (1, 7)] {
+            providers.commit(&key(byte), Epoch(epoch), Hash32([epoch as u8; 32]), MOST);
+        }
+        providers.take_changed();
+        providers.outdate_roots(&ChainId::zero(), Epoch(6));
+        let mut left = Vec::new();
+        for _ in 0..4 {
+            providers.drop_stale(2);
+            left.push([1, 2, 3, 4].map(|byte| roots(&providers, byte)));
+            assert!(providers.take_changed().len() <= 2);
+        }
+        let after = |one: &[u64], two: &[u64], three: &[u64], four: &[u64]| {
+            [one, two, three, four].map(<[u64]>::to_vec)
+        };
+        assert_eq!(
+            left,
+            [
+                after(&[6, 7], &[], &[5], &[6]),
+                after(&[7], &[], &[], &[6]),
+                after(&[7], &[], &[], &[]),
+                after(&[7], &[], &[], &[]),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_chain_that_begins_anew_leaves_nothing_behind_that_is_still_to_be_dropped() {
+        let mut providers = providers(2);
+        let root = Hash32([7; 32]);
+        providers.commit(&key(1), Epoch(5), root, MOST);
+        providers.outdate_roots(&ChainId::zero(), Epoch(5));
+        providers.drop_all_roots(&ChainId::zero());
+        assert_eq!(roots(&providers, 1), []);
+        providers.commit(&key(1), Epoch(5), root, MOST);
+        providers.drop_stale(10);
+        assert_eq!(roots(&providers, 1), [5], "it is of the new beginning");
     }
 }

@@ -174,7 +174,7 @@ impl Ledger {
         chain.changed = true;
         self.tree.put(Section::Sets, self.sets_fixed, &leaf);
         self.sets_fixed = self.sets_fixed.saturating_add(1);
-        self.providers.drop_roots(&id, epoch);
+        self.providers.outdate_roots(&id, epoch);
         self.events.push(Event::Set { chain: id, epoch, hash });
     }
 

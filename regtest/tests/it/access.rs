@@ -37,6 +37,41 @@ fn every_route_of_the_hub_has_its_row_and_every_row_a_route() {
     assert_eq!(rows("The hub's API"), routes());
 }
 
+/// What stands between two pieces of a source, in lines.
+fn between(source: &'static str, begin: &str, end: &str) -> impl Iterator<Item = &'static str> {
+    let inside = source.split_once(begin).expect("the beginning").1.split_once(end).expect("the end").0;
+    inside.lines().map(str::trim).filter(|line| !line.is_empty())
+}
+
+/// The first cells of the table below a heading, one that has no backquotes.
+fn plain_rows(heading: &str) -> Vec<&'static str> {
+    let section = PAGE.split("\n## ").find(|section| section.starts_with(heading)).expect("a section");
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" |"));
+    rows.map(|(cell, _)| cell).skip(1).collect()
+}
+
+#[test]
+fn every_request_that_a_signer_takes_has_its_row_and_every_row_a_request() {
+    let source = include_str!("../../../finality-provider/src/signer/request.rs");
+    let lines = between(source, "wire_enum!(Request {", "}");
+    let requests: Vec<String> =
+        lines.map(|line| line.split_once("=> ").unwrap().1.trim_end_matches(',').to_lowercase()).collect();
+    assert!(requests.len() > 4);
+    assert_eq!(plain_rows("The signer's socket"), requests);
+}
+
+#[test]
+fn every_kind_of_message_stands_once_in_the_table_of_who_must_have_signed_it() {
+    let source = include_str!("../../../protocol/src/message.rs");
+    let lines = between(source, "wire_enum!(Message {", "}");
+    let codes: BTreeSet<u32> = lines.map(|line| line.split_once(" =>").unwrap().0.parse().unwrap()).collect();
+    let number = |piece: &str| piece.split_once(')')?.0.parse().ok();
+    let rows = plain_rows("Whose word changes what");
+    let mut named: Vec<u32> = rows.iter().flat_map(|row| row.split('(').skip(1).filter_map(number)).collect();
+    named.sort_unstable();
+    assert!(codes.len() > 12 && named.iter().copied().eq(codes), "{named:?}");
+}
+
 #[test]
 fn every_default_address_has_its_row_and_every_row_an_address() {
     let defaults = [

@@ -6,13 +6,18 @@ use bitcoin::base64::engine::general_purpose::STANDARD;
 use palisade_hub::daemon::keyfile::{self, KdfCost};
 use palisade_hub::daemon::password::PasswordSource;
 use palisade_hub::daemon::secret::Secret;
+use palisade_protocol::finality::vote::Vote;
+use palisade_protocol::hash::sha256;
+use palisade_protocol::keys::ProviderKey;
+use palisade_protocol::units::Height;
 use palisade_regtest::demo::holders::Holder;
-use palisade_regtest::demo::network::Network;
 use palisade_regtest::demo::operators::Operator;
-use palisade_regtest::demo::tell::Tell;
+use palisade_regtest::demo::story::Story;
 use palisade_regtest::in_time;
 use palisade_regtest::process::{Daemon, binary};
 use palisade_staker::keys::{Branch, Keys};
+use secp256k1::{Keypair, Parity, SECP256K1, Scalar};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt as _;
@@ -135,18 +140,39 @@ impl Secrets {
         self.add("the seed of nonces", &seed);
     }
 
-    /// Those of every key file below a directory, and of the password.
-    fn of(dir: &Path, password: &Path) -> Self {
+    /// The secret nonce of a vote, as whoever has the key can work it out: k = s - e d. Where that came out, the key would be out.
+    fn add_nonce(&mut self, vote: &Vote, key: &Secret<[u8; 32]>) {
+        let pair = Keypair::from_seckey_slice(SECP256K1, key.expose()).unwrap();
+        let (point, parity) = pair.x_only_public_key();
+        let d = pair.secret_key();
+        let d = if parity == Parity::Odd { d.negate() } else { d };
+        let tag = sha256(&[b"BIP0340/challenge"]);
+        let message = sha256(&[&vote.ballot.message()]);
+        let e = sha256(&[&tag.0, &tag.0, &vote.nonce.to_bytes(), &point.serialize(), &message.0]);
+        let minus_ed = d.mul_tweak(&Scalar::from_be_bytes(e.0).unwrap()).unwrap().negate();
+        let k = minus_ed.add_tweak(&Scalar::from_be_bytes(vote.signature.to_bytes()).unwrap()).unwrap();
+        assert_eq!(k.x_only_public_key(SECP256K1).0.serialize(), vote.nonce.to_bytes());
+        self.add("a nonce", &k.secret_bytes());
+        self.add("a nonce", &k.negate().secret_bytes());
+    }
+
+    /// Those of every key file below a directory but of one whose key is out, and of the password; and the keys that vote.
+    fn of(dir: &Path, password: &Path, out: &Path) -> (Self, BTreeMap<ProviderKey, Secret<[u8; 32]>>) {
         let source = PasswordSource::File(password.to_owned());
         let (opener, mut all) = (source.read("").unwrap(), Self(Vec::new()));
-        for file in files(dir) {
+        let mut voting = BTreeMap::new();
+        for file in files(dir).into_iter().filter(|file| file != out) {
             let Ok(label) = keyfile::read_label(&file) else { continue };
             let secret = keyfile::open::<32>(&file, label.purpose(), &opener, KdfCost::Regtest).unwrap().1;
             all.add(label.purpose(), secret.expose());
             all.add_derived(label.purpose(), &secret);
+            if label.purpose().starts_with("finality-provider ") {
+                let pair = Keypair::from_seckey_slice(SECP256K1, secret.expose()).unwrap();
+                voting.insert(pair.x_only_public_key().0.into(), secret);
+            }
         }
         all.0.push(("the password".to_owned(), opener.expose().into()));
-        all
+        (all, voting)
     }
 
     /// The names of those that stand in some bytes.
@@ -155,8 +181,10 @@ impl Secrets {
         for secret in &self.0 {
             begin.entry(secret.1[..8].try_into().unwrap()).or_default().push(secret);
         }
-        let firsts: Vec<bool> = (0..=255).map(|first| begin.keys().any(|begin| begin[0] == first)).collect();
-        let places = (0..bytes.len().saturating_sub(7)).filter(|place| firsts[usize::from(bytes[*place])]);
+        let two = |bytes: &[u8]| usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+        let mut firsts = vec![false; 1 << 16];
+        begin.keys().for_each(|begin| firsts[two(begin)] = true);
+        let places = (0..bytes.len().saturating_sub(7)).filter(|place| firsts[two(&bytes[*place..])]);
         let found = places.flat_map(|place| {
             let known = begin.get(&bytes[place..place + 8]).into_iter().flatten();
             known.filter(move |(_, form)| bytes[place..].starts_with(form)).map(|(name, _)| name.as_str())
@@ -202,58 +230,103 @@ async fn traced(daemon: &mut Daemon) {
     }
 }
 
+/// All of the network but what is not ours, with everything in their logs that can be.
+async fn all_traced(story: &mut Story) {
+    let (network, operators) = story.processes_mut();
+    let of_the_network = network.daemons_mut().filter(|daemon| !daemon.log().ends_with("devchain.log"));
+    for daemon in of_the_network.chain(operators.iter_mut().flat_map(Operator::daemons_mut)) {
+        traced(daemon).await;
+    }
+}
+
+/// What a holder's command writes, with everything that can be.
+fn wallet_says(dir: &Path, args: &[&str]) -> Vec<u8> {
+    let mut command = Command::new(binary("palisade-staker").unwrap());
+    command.env("PALISADE_LOG", "trace").arg("--config").arg(dir.join("holder-nora/staker.toml")).args(args);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    [output.stdout, output.stderr].concat()
+}
+
+/// Keys of each kind are used: a stake is signed by holder and covenant, voted with, left, slashed; an epoch is anchored.
+async fn everything_is_signed(story: &mut Story, secrets_in: &mut Vec<u8>) {
+    let dir = story.network().dir.clone();
+    let coins = bitcoin::Amount::from_sat(2_000_000);
+    Holder::new(story.network(), "nora", coins).await.unwrap();
+    story.network_mut().mine(1).await.unwrap();
+    let key = story.operators()[1].zero.clone();
+    let stake = ["stake", "--yes", "--amount", "1000000 sat", "--provider", &key, "--lock", "2000 blocks"];
+    let (at, words) = (dir.clone(), stake.map(str::to_owned));
+    let said = tokio::task::spawn_blocking(move || wallet_says(&at, &words.each_ref().map(String::as_str)));
+    secrets_in.extend(said.await.unwrap());
+    let began = story.final_now().await.unwrap();
+    story.further(&began, 2).await.unwrap();
+    let is_anchored = |status: &Value| !status["anchored_epoch"].is_null();
+    while !is_anchored(&story.network().view("status").await.unwrap()) {
+        story.one_block().await.unwrap();
+    }
+    story.equivocate().await.unwrap();
+    let slashed = story.stake_id(0).to_owned();
+    while story.network().stake(&slashed).await.unwrap()["state"] != "SLASHED" {
+        story.one_block().await.unwrap();
+    }
+    secrets_in.extend(wallet_says(&dir, &["status"]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_stands_in_a_log_at_trace_an_argument_an_environment_or_another_file() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut network = Network::start(dir.path(), &Tell::default()).await.unwrap();
-    let chain = network.start_chain(95_000_000).await.unwrap();
-    let (mut operator, _) = Operator::new(&network, "anna", &chain).await.unwrap();
-    let (holder, _) = Holder::new(&network, "nora", bitcoin::Amount::from_sat(2_000_000)).await.unwrap();
-    network.mine(7).await.unwrap();
-    operator.start().await.unwrap();
-    for daemon in network.daemons_mut().filter(|daemon| !daemon.log().ends_with("devchain.log")) {
-        traced(daemon).await;
-    }
-    for daemon in operator.daemons_mut() {
-        traced(daemon).await;
-    }
-    // Keys of each kind are used: the signer's, the funding key's, the holder's, the covenant's, the hub's.
-    operator.register(&chain).await.unwrap();
-    network.mine(1).await.unwrap();
-    let key = operator.zero.clone();
-    let stake = ["stake", "--yes", "--amount", "1000000 sat", "--provider", &key, "--lock", "2000 blocks"];
-    holder.run(&stake).await.unwrap();
-    network.mine(2).await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("network");
+    let mut story = Story::until_final(&dir).await.unwrap();
+    all_traced(&mut story).await;
+    let mut said = Vec::new();
+    everything_is_signed(&mut story, &mut said).await;
 
-    let mut secrets = Secrets::of(dir.path(), &network.password());
-    // Hub, five members of the covenant, three of governance, two wallets of the checkpointer, the operator's four, the holder's;
-    // what follows from the BLS key, and from three seeds of wallets.
-    assert_eq!(secrets.0.len(), (16 + 1 + 3 * 9) * 5 + 1, "a form of each");
-    let cookie = std::fs::read_to_string(network.node.cookie_path()).unwrap();
+    let (password, hub) = (story.network().password(), story.network().hub.clone());
+    let guilty = story.operators_mut().iter_mut().position(|own| own.daemons_mut().next().is_none()).unwrap();
+    let out = story.operators()[guilty].dir().join("keys/chain-dev.json");
+    let (mut secrets, voting) = Secrets::of(&dir, &password, &out);
+    // Hub, five members of the covenant, three of governance, two wallets of the checkpointer, four keys of each of four operators
+    // but the one that is out, five holders; what follows from BLS keys and from seeds of wallets.
+    let seeds = 2 + 5;
+    assert_eq!(secrets.0.len(), (9 + seeds + 15 + 4 + seeds * 9) * 5 + 1, "a form of each");
+    let mut nonces = 0;
+    for chain in ["zero", "dev"] {
+        for vote in hub.all_votes(chain, Height(0)).await.unwrap() {
+            let Some(key) = voting.get(&vote.key) else { continue };
+            secrets.add_nonce(&vote, key);
+            nonces += 1;
+        }
+    }
+    assert!(nonces > 20, "{nonces} votes");
+    let cookie = std::fs::read_to_string(story.network().node.cookie_path()).unwrap();
     secrets.0.push(("the node's cookie".to_owned(), cookie.split_once(':').unwrap().1.into()));
-    for daemon in network.daemons_mut().chain(operator.daemons_mut()) {
+    let (network, operators) = story.processes_mut();
+    for daemon in network.daemons_mut().chain(operators.iter_mut().flat_map(Operator::daemons_mut)) {
         for name in ["cmdline", "environ"] {
             let path = format!("/proc/{}/{name}", daemon.process_id().unwrap());
             assert_eq!(secrets.found_in(&std::fs::read(&path).unwrap()), Vec::<&str>::new(), "{path}");
         }
     }
     // A password that is wrong is not repeated by what refuses it.
+    let operator = &mut operators[1];
     operator.stop().await.unwrap();
-    secrets.add_seed(&operator);
-    let (password, right) = (network.password(), std::fs::read(network.password()).unwrap());
+    let right = std::fs::read(&password).unwrap();
     std::fs::write(&password, "not the right password").unwrap();
     assert!(operator.start().await.is_err());
     std::fs::write(&password, right).unwrap();
-    network.stop().await.unwrap();
+    story.stop_daemons().await.unwrap();
+    story.operators().iter().for_each(|operator| secrets.add_seed(operator));
+    assert_eq!(secrets.found_in(&said), Vec::<&str>::new(), "the wallet");
     let mut traces = 0;
-    let holds_the_seed = |file: &PathBuf| file.ends_with("signer-data/record.sqlite");
-    assert!(files(dir.path()).iter().any(holds_the_seed));
-    for file in files(dir.path()).into_iter().filter(|file| *file != password && !holds_the_seed(file)) {
+    let holds_a_seed = |file: &PathBuf| file.ends_with("signer-data/record.sqlite");
+    assert_eq!(files(&dir).iter().filter(|file| holds_a_seed(file)).count(), 4);
+    for file in files(&dir).into_iter().filter(|file| *file != password && !holds_a_seed(file)) {
         let bytes = std::fs::read(&file).unwrap();
         assert_eq!(secrets.found_in(&bytes), Vec::<&str>::new(), "{}", file.display());
         let text = String::from_utf8_lossy(&bytes);
         assert!(!text.contains("not the right password"), "{}", file.display());
         traces += u32::from(text.contains(" TRACE ") || text.contains(" DEBUG "));
     }
-    assert!(traces >= 9, "{traces} logs at trace");
+    assert!(traces >= 15, "{traces} logs at trace");
 }
