@@ -1,8 +1,8 @@
 //! Copies of a daemon's files, made while it works.
 //!
 //! SQLite copies a database itself (`VACUUM INTO`): the file is the database as it stood at one moment, whoever writes
-//! meanwhile, and everything in it was read and checked. The configuration comes last and is on disk when all else is: a
-//! directory without it is no backup. One that is not finished is cleared away.
+//! meanwhile, and everything in it was read and checked. The configuration comes last, whole or not at all, when all else is on
+//! disk: a directory without it is no backup. One that is not finished is cleared away.
 //!
 //! Promises: files are 0600, nothing that is there is touched, the lock of the data directory is not asked for.
 //!
@@ -155,7 +155,8 @@ impl Backup {
             let above = made.parent().unwrap_or(made);
             [made, above].into_iter().try_for_each(sync_directory)?;
         }
-        self.write(config_name, config.as_bytes())?;
+        let config_path = self.claim(config_name)?;
+        private_file::replace(&config_path, config.as_bytes()).map_err(at(&config_path))?;
         let files = self.files.iter().map(|name| {
             let path = self.directory.join(name);
             let bytes = path.metadata().map_err(at(&path))?.len();

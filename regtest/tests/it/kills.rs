@@ -1,6 +1,7 @@
 //! Daemons are killed (SIGKILL) at moments that a printed seed draws. What was accepted, signed or sent is there afterwards, and
 //! everything goes on (design, section 10, invariants 4 and 5).
 
+mod backup;
 mod covenant;
 mod hub;
 mod network;

@@ -41,7 +41,7 @@ fn world() -> (World, Vec<StakeId>) {
 }
 
 /// The configuration of the member.
-fn configure(hub: &HubProcess) -> PathBuf {
+pub(super) fn configure(hub: &HubProcess) -> PathBuf {
     key_file(&hub.at("covenant.key.json"), KEY_PURPOSE, COVENANT[0]);
     let most = SAT * ALLOWED as u64;
     let config = Template::new(DEFAULT).path("data_dir", hub.at("member")).unwrap();
