@@ -200,11 +200,11 @@ impl Providers {
 
     /// Roots for all epochs are of no use to a chain that has begun anew: its nonces are others.
     pub fn drop_all_roots(&mut self, chain: &ChainId) {
-        let (own, others) = std::mem::take(&mut self.stale).into_iter().partition(|(of, ..)| of == chain);
+        let stale = std::mem::take(&mut self.stale);
+        let (own, others): (VecDeque<_>, VecDeque<_>) = stale.into_iter().partition(|(of, ..)| of == chain);
         self.stale = others;
-        let stale: Vec<_> = own;
         let dropped = self.rooted.remove(chain).unwrap_or_default();
-        let holders = dropped.into_values().chain(stale.into_iter().map(|(.., holders)| holders));
+        let holders = dropped.into_values().chain(own.into_iter().map(|(.., holders)| holders));
         for index in holders.flatten() {
             let Some(provider) = self.records.get_mut(index) else { continue };
             provider.roots.clear();
@@ -362,7 +362,7 @@ mod tests {
         providers.commit(&key(1), Epoch(5), root, MOST);
         providers.outdate_roots(&ChainId::zero(), Epoch(5));
         providers.drop_all_roots(&ChainId::zero());
-        assert_eq!(roots(&providers, 1), []);
+        assert!(roots(&providers, 1).is_empty());
         providers.commit(&key(1), Epoch(5), root, MOST);
         providers.drop_stale(10);
         assert_eq!(roots(&providers, 1), [5], "it is of the new beginning");

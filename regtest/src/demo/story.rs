@@ -190,7 +190,7 @@ impl Story {
     }
 
     /// Stops everything but the node.
-    async fn stop_daemons(&mut self) -> anyhow::Result<()> {
+    pub async fn stop_daemons(&mut self) -> anyhow::Result<()> {
         for operator in &mut self.operators {
             operator.stop().await?;
         }
