@@ -60,7 +60,7 @@ impl Story {
             .push(self.refuse(&one_signature_short(&complete)?, "unbonding", "one signature short").await?);
         let unbonding = self.unbond(&stake).await?;
         step.txs.push(unbonding);
-        self.mine(142, "the unbonding time").await?;
+        self.mine(242, "the unbonding time").await?;
         let (withdrawal, reference) = self.withdraw_in_time(&stake).await?;
         step.txs.push(withdrawal);
         step.refs.extend([reference, format!("stakes/{index}")]);
