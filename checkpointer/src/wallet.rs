@@ -12,6 +12,7 @@ use palisade_staker::bump::Price;
 use palisade_staker::keys::Keys;
 use palisade_staker::purse::{INPUT, Purse};
 use rand::rngs::OsRng;
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
@@ -20,6 +21,8 @@ use std::path::Path;
 pub(crate) const FILE: &str = "wallet.jsonl";
 /// Blocks within which what is paid for should confirm.
 const FEE_TARGET: u16 = 2;
+/// Most coins that pay for one transaction: more make a child longer than nodes take (`palisade_protocol::transactions::bump::MAX_CHILD`).
+const MOST_COINS: usize = 15;
 /// What is paid while the node cannot say, as on regtest.
 const FALLBACK_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(2);
 
@@ -91,45 +94,62 @@ pub async fn price(node: &BitcoinRpc, ceiling: Amount) -> Result<Price, RpcError
 }
 
 /// What a wallet lacks to pay for what it may have to pay for at once, each transaction at the ceiling.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "its coins would not pay for {transactions} at the ceiling of {ceiling} (`max_fee_sat`): send {missing} more to it, in one payment"
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lack {
-    /// How many.
-    pub transactions: Several,
+    /// How many transactions.
+    pub transactions: u64,
     /// The ceiling of each.
     pub ceiling: Amount,
-    /// A coin that would be enough.
-    pub missing: Amount,
+    /// For how many of them there are no coins.
+    pub unpaid: u64,
+    /// A coin that would be enough for one.
+    pub coin: Amount,
 }
 
-/// A number of transactions, in words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Several(pub u64);
-
-impl fmt::Display for Several {
+impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            1 => f.write_str("one transaction"),
-            several => write!(f, "{several} transactions"),
+        let Self { transactions, ceiling, unpaid, coin } = self;
+        match transactions {
+            1 => f.write_str("its coins would not pay for one transaction")?,
+            several => write!(f, "its coins would not pay for {several} transactions at once")?,
+        }
+        write!(f, " at the ceiling of {ceiling} (`max_fee_sat`): send ")?;
+        match unpaid {
+            1 => write!(f, "{coin} to it, in one payment"),
+            several => write!(f, "{coin} to it {several} times, because each is paid from coins of its own"),
         }
     }
 }
 
 impl Wallet {
-    /// What is missing for so many transactions at the ceiling, each of which weighs so much with one coin and leaves so much.
+    /// What is missing for so many transactions at once, each of which pays the ceiling, weighs so much with one coin and leaves so
+    /// much. Each needs coins of its own: its change is none until a block holds it.
     pub fn lack(&self, number: u64, ceiling: Amount, weight: Weight, left: Amount) -> Option<Lack> {
         let rate = FeeRate::from_sat_per_kwu(ceiling.to_sat().saturating_mul(1_000) / weight.to_wu().max(1));
+        let coin = ceiling.checked_add(left).unwrap_or(Amount::MAX_MONEY);
+        // The ceiling has the cost of one coin's input in it; that of the others is taken off their worth.
+        let input = rate.fee_wu(INPUT).unwrap_or(Amount::ZERO);
         let coins = self.purse.coins(&BTreeSet::new());
-        let worth: Amount = coins.iter().map(|coin| coin.worth(rate)).sum();
-        // A fee has the cost of one coin's input in it; that of the others is taken off their worth.
-        let all = |one: Amount| one.checked_mul(number).unwrap_or(Amount::MAX_MONEY);
-        let needed = all(ceiling.checked_add(left).unwrap_or(Amount::MAX_MONEY));
-        let inputs = all(rate.fee_wu(INPUT).unwrap_or(Amount::ZERO));
-        let missing = needed.checked_sub(worth).filter(|missing| *missing > inputs)?;
-        Some(Lack { transactions: Several(number), ceiling, missing })
+        let worths = coins.iter().map(|coin| coin.worth(rate)).collect();
+        let unpaid =
+            number - paid_at_once(worths, coin.checked_sub(input).unwrap_or(Amount::ZERO)).min(number);
+        Some(Lack { transactions: number, ceiling, unpaid, coin }).filter(|lack| lack.unpaid > 0)
     }
+}
+
+/// How many transactions coins of such worth pay for, largest first: small ones are put together.
+fn paid_at_once(mut worths: Vec<Amount>, needed: Amount) -> u64 {
+    worths.sort_unstable_by_key(|worth| Reverse(*worth));
+    let (mut paid, mut together, mut held) = (0, 0, Amount::ZERO);
+    for worth in worths {
+        (together, held) = (together + 1, held + worth);
+        if held >= needed {
+            (paid, together, held) = (paid + 1, 0, Amount::ZERO);
+        } else if together == MOST_COINS {
+            break;
+        }
+    }
+    paid
 }
 
 #[cfg(test)]
@@ -137,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wallet_lacks_as_many_times_as_much_for_several_transactions_and_says_for_how_many() {
+    fn a_wallet_lacks_a_coin_for_each_of_several_transactions_and_says_for_how_many() {
         let directory = tempfile::tempdir().unwrap();
         let keys = Keys::new(&Secret::new([7; 32]), Network::Regtest).unwrap();
         let purse = Purse::create(&directory.path().join(FILE), &keys, Network::Regtest).unwrap();
@@ -145,10 +165,28 @@ mod tests {
         let ceiling = Amount::from_sat(30_000);
         let lack =
             |number| wallet.lack(number, ceiling, Weight::from_wu(1_000), Amount::from_sat(90)).unwrap();
-        assert_eq!(lack(1).missing, Amount::from_sat(30_090));
-        assert_eq!(lack(3).missing, Amount::from_sat(3 * 30_090));
-        assert!(lack(1).to_string().contains("pay for one transaction at the ceiling"));
-        assert!(lack(3).to_string().contains("pay for 3 transactions at the ceiling"));
+        assert_eq!((lack(1).coin, lack(1).unpaid, lack(3).unpaid), (Amount::from_sat(30_090), 1, 3));
+        let (one, three) = (lack(1).to_string(), lack(3).to_string());
+        assert!(one.contains("pay for one transaction at the ceiling"), "{one}");
+        assert!(one.ends_with("send 0.00030090 BTC to it, in one payment"), "{one}");
+        assert!(three.contains("pay for 3 transactions at once at the ceiling"), "{three}");
+        assert!(three.contains("send 0.00030090 BTC to it 3 times"), "{three}");
         assert_eq!(wallet.lack(0, ceiling, Weight::from_wu(1_000), Amount::ZERO), None);
+    }
+
+    #[test]
+    fn one_large_coin_pays_for_one_transaction_at_a_time_and_small_ones_for_one_together() {
+        let check = |worths: &[u64], wanted: u64| {
+            let found = worths.iter().copied().map(Amount::from_sat).collect();
+            assert_eq!(paid_at_once(found, Amount::from_sat(100)), wanted, "{worths:?}");
+        };
+        check(&[], 0);
+        check(&[99], 0);
+        check(&[1_000_000], 1);
+        check(&[100, 1_000_000], 2);
+        check(&[30, 100, 30, 40], 2);
+        check(&[60, 60, 60], 1);
+        check(&[7; 15], 1);
+        check(&[6; 100], 0);
     }
 }

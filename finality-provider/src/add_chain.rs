@@ -130,7 +130,8 @@ impl AddChain {
                 "{file} has chain {id} already, with other terms: compare them"
             );
         }
-        let source = voter.sources.iter().find(|source| source.chain == self.id);
+        let mut sources = voter.sources.iter().filter(|source| source.chain == self.id);
+        let source = sources.clone().find(|source| source.url == self.source).or(sources.next());
         if let Some(source) = source {
             let (file, id, url) = (self.config.display(), &self.id, &source.url);
             ensure!(*url == self.source, "{file} has a source of chain {id} already, {url}: change it there");

@@ -82,6 +82,8 @@ struct Moment {
     verdict: Option<Result<(), String>>,
     /// Why no vote is cast now, by chain.
     waiting: BTreeMap<ChainId, String>,
+    /// What is wrong with the blocks of other chains, by chain.
+    sources: BTreeMap<ChainId, String>,
     /// Newest irreversible height of other chains.
     tips: BTreeMap<ChainId, Height>,
     /// When a chain's newest vote was sent last.

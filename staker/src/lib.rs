@@ -36,6 +36,7 @@ pub mod recover;
 pub mod register;
 pub mod rival;
 pub mod session;
+pub mod spare;
 pub mod stake;
 pub mod standing;
 pub mod status;

@@ -4,6 +4,7 @@ use crate::finish;
 use crate::providers::Named;
 use crate::record::StakeRecord;
 use crate::session::Session;
+use crate::spare;
 use crate::stake::show_script;
 use crate::when::Calendar;
 use crate::words;
@@ -33,6 +34,9 @@ pub struct Plan {
     /// Height of the block that holds it; of the next block while none does, and then all heights below are later by as many
     /// blocks as it comes later.
     pub counted_from: u32,
+    /// What the wallet then has to pay for an early exit when fees are high; missing where nothing can be added to what is agreed on.
+    #[serde(rename = "spare_sat", with = "as_sat::opt", skip_serializing_if = "Option::is_none")]
+    pub spare: Option<Amount>,
     /// Whether a block holds it.
     pub included: bool,
     /// Confirmations that it needs until it has power.
@@ -117,6 +121,7 @@ impl Plan {
             lock_blocks: lock,
             fee: fee(session, record, old),
             change: record.change(),
+            spare: spare::is_of_use(&presigned).then(|| spare::left(session, Some(record))),
             counted_from,
             included: included.is_some(),
             k,
@@ -205,6 +210,9 @@ impl fmt::Display for Plan {
         )?;
         if let Some(breaker) = &self.breaker {
             writeln!(f, "  WARNING: {breaker}")?;
+        }
+        if let Some(little) = self.spare.and_then(spare::warning) {
+            writeln!(f, "  WARNING: {little}")?;
         }
         if self.confirmed_first {
             writeln!(

@@ -7,6 +7,7 @@ use crate::providers::Named;
 use crate::record::StakeRecord;
 use crate::rival::Rival;
 use crate::session::Session;
+use crate::spare;
 use crate::standing;
 use crate::when::Calendar;
 use crate::words::{self, Found, View};
@@ -40,6 +41,10 @@ pub struct Status {
     pub breaker: Option<String>,
     /// The stakes, oldest first.
     pub stakes: Vec<StakeStatus>,
+    /// What the wallet has to pay for an early exit when fees are high, in sat; missing where no stake needs it, or the own Bitcoin
+    /// node told nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spare_sat: Option<u64>,
     /// Those of them with coins on Bitcoin that the last backup made here does not have.
     pub not_backed_up: Vec<String>,
     /// How blocks are shown.
@@ -137,6 +142,12 @@ pub async fn status(session: &mut Session, name: Option<&str>) -> Result<Status,
         Err(why) => (Some(why), Looked::nothing(&records)),
     };
     node_silent.iter().for_each(|why| go_on(why, "what waits in its mempool is not shown"));
+    let spare = match looked.height {
+        Some(_) if records.iter().any(|record| spare::is_wanted(record, session.known(record))) => {
+            session.sync().await.ok().map(|()| spare::left(session, None))
+        }
+        _ => None,
+    };
     let (ledger, view) = (session.ledger(), session.view(looked.height));
     let stakes: Vec<StakeStatus> =
         records.iter().zip(looked.seen).map(|(record, seen)| describe(record, seen, view)).collect();
@@ -152,6 +163,7 @@ pub async fn status(session: &mut Session, name: Option<&str>) -> Result<Status,
         node_silent: node_silent.map(|why| why.message().to_owned()),
         node_behind: looked.behind,
         breaker: words::breaker(ledger),
+        spare_sat: spare.map(Amount::to_sat),
         not_backed_up: unsaved.map(|(record, _)| record.name()).collect(),
         stakes,
         calendar: view.calendar,
@@ -349,6 +361,9 @@ impl fmt::Display for Status {
         }
         if let Some(behind) = &self.node_behind {
             writeln!(f, "WARNING: {behind}; nothing above is taken from it")?;
+        }
+        if let Some(little) = self.spare_sat.map(Amount::from_sat).and_then(spare::warning) {
+            writeln!(f, "WARNING: {little}")?;
         }
         if !self.not_backed_up.is_empty() {
             let names = self.not_backed_up.join(", ");

@@ -13,10 +13,29 @@ use palisade_protocol::stake::{Slashable, StakeId, unbonding_coin};
 use palisade_protocol::units::BtcHeight;
 use palisade_staker::bump::{NoChild, Parent};
 use palisade_staker::purse::PurseError;
+use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 /// Without a new block, jobs are looked at again after this time: nodes forget what waits for long.
 const SEND_AGAIN: Duration = Duration::from_secs(30);
+
+/// A job as our node shows its stake now.
+struct Look {
+    id: StakeId,
+    job: Job,
+    k: u32,
+    view: View,
+    /// Where its coins can leave: height of the first block in which they can, and how much.
+    at_stake: Option<(BtcHeight, Amount)>,
+}
+
+impl Look {
+    /// Those first whose coins can leave first, of these those with most.
+    fn urgency(&self) -> (BtcHeight, Reverse<Amount>) {
+        let (height, value) = self.at_stake.unwrap_or((BtcHeight(u32::MAX), Amount::ZERO));
+        (height, Reverse(value))
+    }
+}
 
 impl Watcher {
     /// A job for every stake that names a key that is out; on disk before anything is done about it.
@@ -57,11 +76,18 @@ impl Watcher {
         let open: Vec<StakeId> =
             self.jobs.iter().filter(|(_, job)| job.ended.is_none()).map(|(id, _)| *id).collect();
         self.fill_purse().await?;
-        let mut stuck = 0;
+        let mut looks = Vec::with_capacity(open.len());
+        for id in &open {
+            looks.extend(self.look_at_job(id, BtcHeight(tip.height)).await?);
+        }
+        // The stakes of another log than ours cannot be slashed by us; they may still come.
+        let mut stuck = (open.len() - looks.len()) as i64;
+        // Where the coins of the wallet do not reach for all.
+        looks.sort_by_key(Look::urgency);
         self.meters.unpaid.set(0);
         self.stranded.clear();
-        for id in &open {
-            stuck += i64::from(!self.step_job(id, BtcHeight(tip.height)).await?);
+        for look in &looks {
+            stuck += i64::from(!self.step_job(look, BtcHeight(tip.height)).await?);
         }
         self.stepped = Some((tip.hash, Instant::now()));
         let ended =
@@ -72,13 +98,24 @@ impl Watcher {
         Ok(())
     }
 
-    /// One look at one job. Says whether everything is there that its slashing needs.
-    async fn step_job(&mut self, id: &StakeId, tip: BtcHeight) -> Result<bool, PassError> {
-        let Some(job) = self.jobs.get(id).copied() else { return Ok(true) };
-        // The stakes of another log than ours cannot be slashed by us; they may still come.
-        let Some((_, stake)) = self.ledger().stakes().find(id) else { return Ok(false) };
+    /// One look at one job, if our log has its stake.
+    async fn look_at_job(&self, id: &StakeId, tip: BtcHeight) -> Result<Option<Look>, PassError> {
+        let found = self.jobs.get(id).copied().zip(self.ledger().stakes().find(id));
+        let Some((job, (_, stake))) = found else { return Ok(None) };
         let view = self.view(stake, &job, tip).await?;
-        let step = job::step(view, tip, stake.k);
+        let at_stake = match view {
+            View::Unspent(output, since) => {
+                Some((job::out_of_reach_at(output, since, tip, &stake.contract), value_of(stake, output)))
+            }
+            _ => None,
+        };
+        Ok(Some(Look { id: *id, job, k: stake.k, view, at_stake }))
+    }
+
+    /// Does what a look shows to be done. Says whether everything is there that its slashing needs.
+    async fn step_job(&mut self, look: &Look, tip: BtcHeight) -> Result<bool, PassError> {
+        let Look { id, job, k, view, .. } = *look;
+        let step = job::step(view, tip, k);
         let gone_at = match view {
             View::Gone(height) => Some(height),
             _ => None,
@@ -88,13 +125,13 @@ impl Watcher {
             Step::Send(_) | Step::Wait => None,
         };
         let ready = match step {
-            Step::Send(output) => self.slash(id, &job, output, tip).await?,
+            Step::Send(output) => self.slash(&id, &job, output, tip).await?,
             Step::Wait | Step::Done(..) => true,
         };
         let now = Job { gone_at, ended, ..job };
         if now != job {
-            self.book.keep_job(id, &now)?;
-            self.jobs.insert(*id, now);
+            self.book.keep_job(&id, &now)?;
+            self.jobs.insert(id, now);
             if let Some((outcome, height)) = ended {
                 tracing::info!(stake = %id, ?outcome, btc_height = %height, "a job has ended");
             }
@@ -102,13 +139,14 @@ impl Watcher {
         Ok(ready)
     }
 
+    /// What our node shows of a stake.
     async fn view(&self, stake: &Stake, job: &Job, tip: BtcHeight) -> Result<View, PassError> {
         let presigned = &stake.presigned;
         let staking = stake.contract.coin.outpoint;
         let unbonding = OutPoint { txid: presigned.unbonding.compute_txid(), vout: 0 };
         for (outpoint, output) in [(staking, Slashable::Staking), (unbonding, Slashable::Unbonding)] {
-            if self.bitcoin.tx_out(outpoint, false).await?.is_some() {
-                return Ok(View::Unspent(output));
+            if let Some(found) = self.bitcoin.tx_out(outpoint, false).await? {
+                return Ok(View::Unspent(output, tip.next().minus(found.confirmations)));
             }
         }
         let slashings = [
@@ -159,12 +197,9 @@ impl Watcher {
                 return Ok(false);
             }
         };
-        let value = match output {
-            Slashable::Staking => stake.contract.coin.value,
-            Slashable::Unbonding => unbonding_coin(&stake.presigned.unbonding).value,
-        };
         let paid: Amount = tx.output.iter().map(|output| output.value).sum();
-        let parent = Parent::presigned(&tx, value.checked_sub(paid).unwrap_or(Amount::ZERO));
+        let fee = value_of(stake, output).checked_sub(paid).unwrap_or(Amount::ZERO);
+        let parent = Parent::presigned(&tx, fee);
         let txid = tx.compute_txid();
         match self.send(&parent, tip).await {
             Ok(Sent::Paid(child, fee)) => {
@@ -199,5 +234,12 @@ impl Watcher {
             }
         }
         self.bitcoin.send_raw_transaction(parent.transaction).await.map(|_| Sent::Alone)
+    }
+}
+
+fn value_of(stake: &Stake, output: Slashable) -> Amount {
+    match output {
+        Slashable::Staking => stake.contract.coin.value,
+        Slashable::Unbonding => unbonding_coin(&stake.presigned.unbonding).value,
     }
 }

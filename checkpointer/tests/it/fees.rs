@@ -1,12 +1,13 @@
 //! Slashings in times of high fees: a child pays for them, up to a ceiling.
 
 use crate::party::{Party, settle};
-use crate::watch::{leak, watch, watcher, watcher_with, with_stakes};
+use crate::watch::{leak, stake, watch, watcher, watcher_with, with_stakes};
 use bitcoin::script::PushBytesBuf;
 use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxOut};
 use palisade_checkpointer::config::WalletConfig;
 use palisade_checkpointer::report::Reporter;
 use palisade_checkpointer::wallet::{Purpose, Wallet};
+use palisade_checkpointer::watch::job::Outcome;
 use palisade_checkpointer::watch::payer::Payer;
 use palisade_hub::bitcoind::Acceptance;
 use palisade_hub::daemon::password::Password;
@@ -138,13 +139,82 @@ async fn a_slashing_below_the_least_that_nodes_relay_goes_out_with_its_child() {
     let alone = scene.party.node.rpc().test_mempool_accept(std::slice::from_ref(&stayed)).await.unwrap();
     assert!(matches!(alone[0], Acceptance::Refused { .. }), "{alone:?}");
     // The wallet has one coin: the second slashing waits until the first has confirmed and given its change back.
-    let waiting = [scene.waits(&left).await, scene.waits(&stayed).await];
-    assert_eq!(waiting.iter().filter(|waits| **waits).count(), 1, "{waiting:?}");
+    assert_eq!([scene.waits(&left).await, scene.waits(&stayed).await], [true, false]);
     for _ in 0..2 {
         scene.party.node.mine(1).await.unwrap();
         watch(&mut watcher).await;
     }
     assert!(scene.is_mined(&left).await && scene.is_mined(&stayed).await);
+    settle(&mut scene.reporter).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_coins_pay_for_two_of_six_slashings_those_go_first_whose_stakes_can_leave_first() {
+    let mut scene = Scene::new(&[300_000, 300_000]).await;
+    let mut stayed = vec![(scene.ids[1], "bob")];
+    for holder in ["carol", "dave", "erin", "frank"] {
+        stayed.push((stake(&mut scene.party, &mut scene.reporter, holder).await, holder));
+    }
+    scene.party.node.mine(6).await.unwrap();
+    settle(&mut scene.reporter).await;
+    // The watcher has them in the order of their ids: one of the last leaves early too.
+    stayed.sort();
+    let (second, holder) = stayed.pop().unwrap();
+    scene.party.confirm(&scene.party.unbonding(&second, holder)).await;
+    settle(&mut scene.reporter).await;
+    let left = [scene.ids[0], second].map(|id| scene.party.stake(&id).presigned.unbonding_slashing);
+    let waiting: Vec<Transaction> =
+        stayed.iter().map(|(id, _)| scene.party.stake(id).presigned.slashing).collect();
+    scene.party.node.restart_with(&["-minrelaytxfee=0.0002"]).await.unwrap();
+    scene.key_is_out().await;
+
+    let mut watcher = watcher_with(&scene.party, &scene.hub(), scene.payer());
+    watch(&mut watcher).await;
+    assert!(scene.waits(&left[0]).await && scene.waits(&left[1]).await);
+    for tx in &waiting {
+        assert!(!scene.waits(tx).await);
+    }
+    let lack = watcher.lack().unwrap();
+    assert_eq!((lack.transactions, lack.unpaid), (6, 4), "{lack}");
+    // Each block gives the change of two back.
+    for _ in 0..3 {
+        scene.party.node.mine(1).await.unwrap();
+        watch(&mut watcher).await;
+    }
+    for tx in left.iter().chain(&waiting) {
+        assert!(scene.is_mined(tx).await);
+    }
+    settle(&mut scene.reporter).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reorganisation_that_parts_slashings_from_the_children_that_paid_for_them_keeps_none_back() {
+    let mut scene = Scene::new(&[300_000, 300_000]).await;
+    scene.party.node.restart_with(&["-minrelaytxfee=0.0002"]).await.unwrap();
+    scene.key_is_out().await;
+    let mut watcher = watcher_with(&scene.party, &scene.hub(), scene.payer());
+    watch(&mut watcher).await;
+    scene.party.node.mine(1).await.unwrap();
+    watch(&mut watcher).await;
+    let [left, stayed] = scene.slashings();
+    assert!(scene.is_mined(&left).await && scene.is_mined(&stayed).await);
+
+    // The new branch has one of the two without its child, and nobody remembers the rest.
+    let signed = scene.party.node.rpc().raw_transaction(stayed.compute_txid()).await.unwrap().unwrap();
+    scene.party.node.reorg(1, 2, &[signed.transaction]).await.unwrap();
+    scene.party.node.stop().await.unwrap();
+    std::fs::remove_file(scene.party.node.datadir().join("regtest/mempool.dat")).unwrap();
+    scene.party.node.restart().await.unwrap();
+    assert!(!scene.waits(&left).await && !scene.is_paid_for(&stayed).await);
+
+    watch(&mut watcher).await;
+    assert!(scene.waits(&left).await && scene.is_paid_for(&left).await);
+    assert!(!scene.is_paid_for(&stayed).await, "it is in a block");
+    assert_eq!(watcher.stranded(), None);
+    scene.party.node.mine(7).await.unwrap();
+    watch(&mut watcher).await;
+    let ended = watcher.jobs().values().map(|job| job.ended.map(|(outcome, _)| outcome));
+    assert_eq!(ended.collect::<Vec<_>>(), [Some(Outcome::Slashed); 2]);
     settle(&mut scene.reporter).await;
 }
 

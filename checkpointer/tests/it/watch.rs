@@ -36,14 +36,23 @@ pub async fn with_stakes(
     party.register_provider(&mut reporter, "anna").await;
     let mut ids = Vec::new();
     for holder in HOLDERS {
-        let (id, staking) = party.register(&mut reporter, &Wish { holder, ..WISH }).await;
-        party.sign_quorum(&id).await;
-        party.confirm(&staking).await;
-        ids.push(id);
+        ids.push(stake(&mut party, &mut reporter, holder).await);
     }
     party.node.mine(6).await.unwrap();
     settle(&mut reporter).await;
     (party, reporter, ids.try_into().unwrap())
+}
+
+/// A stake that names anna, in a block.
+pub async fn stake(
+    party: &mut Party,
+    reporter: &mut palisade_checkpointer::report::Reporter,
+    holder: &str,
+) -> StakeId {
+    let (id, staking) = party.register(reporter, &Wish { holder, ..WISH }).await;
+    party.sign_quorum(&id).await;
+    party.confirm(&staking).await;
+    id
 }
 
 pub fn watcher(party: &Party, hub: &str) -> Watcher {

@@ -1,5 +1,6 @@
 //! The voter's configuration file.
 
+use super::source::{Agreeing, DevChain};
 use anyhow::Context as _;
 use palisade_hub::bitcoind::{Auth, BitcoinRpc};
 use palisade_hub::daemon::config::{Invalid, Validate};
@@ -10,6 +11,8 @@ use palisade_protocol::context::ChainId;
 use reqwest::Url;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 
 /// The commented default file, as `init` writes it.
@@ -41,13 +44,13 @@ pub struct VoterConfig {
     pub bitcoin: BitcoinConfig,
     /// Where health, metrics and status are served.
     pub listen: ListenAddr,
-    /// Where other chains are read.
+    /// Where other chains are read. Of several for one chain all must show a block that is voted for.
     #[serde(default)]
     pub sources: Vec<SourceConfig>,
 }
 
 /// Where a chain's irreversible blocks are read.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
     /// The chain.
@@ -82,8 +85,9 @@ impl Validate for VoterConfig {
             if source.chain.is_zero() {
                 return Err(Invalid::new("sources.chain", "chain zero is the hub itself"));
             }
-            if self.sources.iter().take(index).any(|other| other.chain == source.chain) {
-                return Err(Invalid::new("sources.chain", format!("{} has two sources", source.chain)));
+            if self.sources.iter().take(index).any(|other| other == source) {
+                let twice = format!("{} is named twice for chain {}", source.url, source.chain);
+                return Err(Invalid::new("sources.url", twice));
             }
         }
         Ok(())
@@ -91,6 +95,19 @@ impl Validate for VoterConfig {
 }
 
 impl VoterConfig {
+    /// The nodes of each chain.
+    pub(super) fn nodes(&self) -> BTreeMap<ChainId, Agreeing<DevChain>> {
+        let mut nodes = BTreeMap::new();
+        for SourceConfig { chain, url } in &self.sources {
+            let (name, node) = (url.to_string(), DevChain::new(url.clone()));
+            match nodes.entry(chain.clone()) {
+                Entry::Vacant(new) => drop(new.insert(Agreeing::new(name, node))),
+                Entry::Occupied(mut known) => known.get_mut().push(name, node),
+            }
+        }
+        nodes
+    }
+
     /// A client of the own Bitcoin node.
     pub fn bitcoin_rpc(&self) -> anyhow::Result<BitcoinRpc> {
         let auth = match self.bitcoin.auth() {
@@ -134,7 +151,10 @@ mod tests {
         refused(DEFAULT.replace("\"regtest\"", "\"bitcoin\""), "mainnet needs a second key");
         refused(DEFAULT.replace("epochs_ahead = 336", "epochs_ahead = 0"), "epochs_ahead");
         refused(format!("{DEFAULT}{}", source("zero")), "chain zero is the hub itself");
-        refused(format!("{DEFAULT}{}{}", source("dev"), source("dev")), "dev has two sources");
+        let twice = "http://127.0.0.1:1/ is named twice for chain dev";
+        refused(format!("{DEFAULT}{}{}", source("dev"), source("dev")), twice);
         assert_eq!(read(&format!("{DEFAULT}{}", source("dev"))).unwrap().sources.len(), 1);
+        let other = source("dev").replace(":1\"", ":2\"");
+        assert_eq!(read(&format!("{DEFAULT}{}{other}", source("dev"))).unwrap().sources.len(), 2);
     }
 }

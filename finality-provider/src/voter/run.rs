@@ -1,10 +1,10 @@
 //! The voter as a running process: one task that follows, one that commits, and one for the votes of each chain.
 
 use super::Voter;
-use super::config::{SourceConfig, VoterConfig};
+use super::config::VoterConfig;
 use super::journal::Journal;
 use super::meters::Meters;
-use super::source::DevChain;
+use super::source::{Agreeing, DevChain};
 use super::{Moment, status::Status};
 use crate::signer::client::SignerClient;
 use anyhow::ensure;
@@ -21,7 +21,9 @@ use palisade_hub::daemon::lock::DirLock;
 use palisade_hub::daemon::serve::{self, Gate, Limits, Server};
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_hub::replica::Replica;
+use palisade_protocol::context::ChainId;
 use palisade_protocol::genesis::Genesis;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
@@ -64,7 +66,7 @@ async fn work(
     };
     let voter = Arc::new(Voter::open(config, replica, health)?);
     gate.open(Router::new().route("/status", get(status)).with_state(voter.clone()));
-    voter.work(&config.sources, shutdown).await
+    voter.work(config.nodes(), shutdown).await
 }
 
 async fn status(State(voter): State<Arc<Voter>>) -> Result<Json<Status>, ApiError> {
@@ -87,14 +89,18 @@ impl Voter {
             health,
             news: watch::Sender::new(height),
             moment: Mutex::new(Moment::default()),
-            others: config.sources.iter().map(|source| source.chain.clone()).collect(),
+            others: config.nodes().into_keys().collect(),
             epochs_ahead: config.epochs_ahead,
             refusals: config.data_dir.join("refusals"),
         })
     }
 
     /// All tasks, until they are told to stop or one of them cannot go on.
-    pub async fn work(self: &Arc<Self>, sources: &[SourceConfig], shutdown: &Shutdown) -> anyhow::Result<()> {
+    pub async fn work(
+        self: &Arc<Self>,
+        nodes: BTreeMap<ChainId, Agreeing<DevChain>>,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<()> {
         if !self.meet_hub(shutdown).await? {
             return Ok(());
         }
@@ -111,9 +117,8 @@ impl Voter {
         task!(voter, shutdown, voter.commit(&shutdown).await);
         task!(voter, shutdown, voter.vote_zero(&shutdown).await);
         task!(voter, shutdown, voter.checkpoint(&shutdown).await);
-        for source in sources.iter().cloned() {
-            let node = DevChain::new(source.url);
-            task!(voter, shutdown, voter.vote_chain(&source.chain, &node, &shutdown).await);
+        for (chain, nodes) in nodes {
+            task!(voter, shutdown, voter.vote_chain(&chain, &nodes, &shutdown).await);
         }
         while let Some(ended) = tasks.join_next().await {
             let ended = ended.map_err(anyhow::Error::from).and_then(|done| done);

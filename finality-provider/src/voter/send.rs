@@ -22,8 +22,24 @@ impl Voter {
         self.heard(Door::Votes, chain, vote.ballot.height.0, answer.as_ref().map(drop));
     }
 
+    /// Says of which chains the blocks cannot be read, or are not what they have to be.
+    fn note_source(&self, chain: &ChainId, why: Option<&NoVote>) {
+        let mut moment = self.moment();
+        match why {
+            Some(NoVote::Source(why)) => drop(moment.sources.insert(chain.clone(), why.to_string())),
+            _ => drop(moment.sources.remove(chain)),
+        }
+        let said: Vec<String> =
+            moment.sources.iter().map(|(chain, why)| format!("chain {chain}: {why}")).collect();
+        match said.is_empty() {
+            true => self.health.recover("sources"),
+            false => self.health.degrade("sources", said.join("; ")),
+        }
+    }
+
     /// Remembers why nothing was cast, and sends a vote again whose certificate does not come.
     pub(super) async fn note(&self, chain: &ChainId, outcome: Result<(), NoVote>) {
+        self.note_source(chain, outcome.as_ref().err());
         let Err(why) = outcome else {
             self.moment().waiting.remove(chain);
             return;

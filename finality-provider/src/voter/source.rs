@@ -1,7 +1,8 @@
 //! Where a chain's irreversible blocks are read.
 //!
 //! What a source calls irreversible is voted on, so a source belongs to the operator as the Bitcoin node does. Its parent
-//! links are checked: a vote is for a descendant of what is final and of what was voted for before.
+//! links are checked: a vote is for a descendant of what is final and of what was voted for before. Where several nodes are named
+//! for a chain, all must show the block ([`Agreeing`]).
 //!
 //! The development chain ([`DevChain`]) speaks HTTP and JSON, hashes in lowercase hex:
 //!
@@ -11,6 +12,10 @@
 //!   that has no such door (status 404) is asked for one block after the other.
 //!
 //! The block at height 0 is the genesis block; its parent is not looked at.
+
+mod agreeing;
+
+pub use agreeing::Agreeing;
 
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::units::Height;
@@ -62,6 +67,18 @@ pub enum SourceError {
         parent: Hash32,
         /// The block before it.
         before: Hash32,
+    },
+    /// Two nodes show different blocks.
+    #[error(
+        "the chain's nodes disagree at height {height}: {one}, {other}; one of them lies, or is of another chain"
+    )]
+    Disagree {
+        /// The height.
+        height: Height,
+        /// The first node, and its block.
+        one: String,
+        /// The other, and its block.
+        other: String,
     },
     /// The chain is not the one that was voted on.
     #[error(

@@ -15,6 +15,7 @@ fn plan() -> Plan {
         lock_blocks: 2_000,
         fee: Some(Amount::from_sat(308)),
         change: Amount::from_sat(88_800_000),
+        spare: None,
         counted_from: 112,
         included: false,
         k: 6,

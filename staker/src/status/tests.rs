@@ -238,6 +238,7 @@ fn whole(told: StakeStatus) -> Status {
         hub_silent: None,
         node_silent: None,
         node_behind: None,
+        spare_sat: None,
         breaker: None,
         stakes: vec![told],
         not_backed_up: Vec::new(),

@@ -2,10 +2,11 @@
 
 use crate::orders::{check_refused, one, resume, stake, unbond};
 use crate::party::{Party, args, open};
-use bitcoin::FeeRate;
+use bitcoin::{Amount, FeeRate};
 use palisade_hub::daemon::exit::{Exit, Failure};
 use palisade_hub::ledger::state::StakeState::{Active, Unbonding};
 use palisade_staker::stake::Stake;
+use palisade_staker::status::status;
 use palisade_staker::unbond::{Unbond, Unbonding as Left};
 use palisade_world::World;
 use std::path::{Path, PathBuf};
@@ -55,8 +56,14 @@ async fn a_full_mempool_strands_no_early_exit_whether_it_filled_before_or_droppe
             assert_eq!(unbond(&config, &id).await.unwrap().child_fee_sat, None);
         }
         party.node.crowd(FeeRate::from_sat_per_vb_u32(20)).await.unwrap();
+        // Without a rate it pays what lets it wait, and with one it is among the first.
+        let waits = unbond(&config, &id).await.unwrap();
+        assert!(party.rpc().mempool_entry(waits.txid.parse().unwrap()).await.unwrap().is_some());
         let left = leave(&config, &[&id, "--yes", "--fee-rate", "30"]).await.unwrap();
-        assert!(left.child_fee_sat.unwrap() > 5_000, "{left}");
+        assert!(
+            left.child_fee_sat > waits.child_fee_sat && waits.child_fee_sat > Some(1_000),
+            "{waits} {left}"
+        );
         let txid = left.txid.parse().unwrap();
         party.mine(1).await;
         let found = party.rpc().raw_transaction(txid).await.unwrap().unwrap();
@@ -92,6 +99,34 @@ async fn an_early_exit_of_the_compatible_profile_says_that_nothing_can_be_added(
     );
     party.node.restart_with(&DEAR).await.unwrap();
     check_refused(unbond(&config, &id).await, Exit::NotNow, &["refuses the transaction", "fee"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_with_nothing_left_for_the_fee_of_an_early_exit_is_warned_of_until_it_has_coins() {
+    let party = Party::of(World::bumpable(1_000_000), &["anna"]).await;
+    let config = party.funded("alice", &[500_400]).await;
+    let locked = stake(&config, &[]).await.unwrap();
+    assert_eq!(locked.plan.spare, Some(Amount::ZERO));
+    let plan = locked.plan.to_string();
+    assert!(plan.contains("WARNING: nothing is left in the wallet to pay for an early exit"), "{plan}");
+    party.mine(7).await;
+    let id = locked.id.unwrap();
+    party.until_state(&id, Active).await;
+    let told = status(&mut open(&config), None).await.unwrap();
+    assert_eq!(told.spare_sat, Some(0));
+    assert!(told.to_string().contains("WARNING: nothing is left in the wallet"), "{told}");
+
+    let address = open(&config).purse.address().unwrap();
+    party.node.fund(&address, Amount::from_sat(150_000)).await.unwrap();
+    party.mine(1).await;
+    let told = status(&mut open(&config), None).await.unwrap();
+    assert_eq!(told.spare_sat, Some(150_000));
+    assert!(!told.to_string().contains("WARNING: nothing"), "{told}");
+    // What has left needs nothing more.
+    unbond(&config, &id).await.unwrap();
+    party.mine(1).await;
+    party.until_state(&id, Unbonding).await;
+    assert_eq!(status(&mut open(&config), None).await.unwrap().spare_sat, None);
 }
 
 async fn raise(config: &Path, id: &str, flags: &[&str]) -> Result<Option<u64>, Failure> {

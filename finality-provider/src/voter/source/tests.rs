@@ -64,6 +64,43 @@ async fn another_branch_a_broken_link_and_a_gap_are_refused() {
 }
 
 #[tokio::test]
+async fn of_several_nodes_only_what_all_show_is_voted_for() {
+    let other = |height: u64, hash: Hash32| {
+        let mut chain = Chain::up_to(20);
+        chain.0.get_mut(&height).unwrap().hash = hash;
+        chain
+    };
+    let of = |chains: Vec<Chain>| {
+        let mut named = (0..).zip(chains).map(|(index, chain)| (format!("node {index}"), chain));
+        let (name, first) = named.next().unwrap();
+        let mut all = Agreeing::new(name, first);
+        named.for_each(|(name, chain)| all.push(name, chain));
+        all
+    };
+    let known = [(Height(10), hash(10))];
+    let same = of(vec![Chain::up_to(20), Chain::up_to(17), Chain::up_to(19)]);
+    assert_eq!(same.tip().await.unwrap().height, Height(17));
+    assert_eq!(same.descendant(Height(17), &known).await.unwrap(), hash(17));
+    assert!(same.block(Height(18)).await.unwrap().is_none());
+    assert!(matches!(same.descendant(Height(18), &known).await, Err(SourceError::Missing(Height(18)))));
+    for liar in 0..3 {
+        for height in [11, 15, 20] {
+            let mut chains = vec![Chain::up_to(20), Chain::up_to(20), Chain::up_to(20)];
+            chains[liar] = other(height, hash(99));
+            let nodes = of(chains);
+            let why = nodes.block(Height(height)).await.unwrap_err().to_string();
+            let wanted = format!(
+                "disagree at height {height}: node 0 has {}",
+                hash(if liar == 0 { 99 } else { height })
+            );
+            assert!(why.contains(&wanted), "{why}");
+            let why = nodes.descendant(Height(20), &known).await.unwrap_err();
+            assert!(matches!(why, SourceError::Disagree { height: at, .. } if at == Height(height)), "{why}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_node_that_answers_nonsense_is_no_source() {
     let block = |height: u64| {
         let hash = hash(1);

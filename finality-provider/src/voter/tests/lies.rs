@@ -121,7 +121,7 @@ impl Scene {
         let voter = Arc::new(Voter::open(&config, replica, health).unwrap());
         let shutdown = Shutdown::manual();
         let (worker, stop) = (voter.clone(), shutdown.clone());
-        let work = tokio::spawn(async move { worker.work(&[], &stop).await });
+        let work = tokio::spawn(async move { worker.work(BTreeMap::new(), &stop).await });
         Lied { name, liar, voter, shutdown, work }
     }
 

@@ -98,10 +98,10 @@ pub(super) fn config_text(dir: &Path, data: &str, hub: &str, node: &Node) -> Str
     fill().unwrap().finish()
 }
 
-/// The same with a source of the development chain.
-fn config(dir: &Path, data: &str, hub: &str, node: &Node, dev_url: &str) -> VoterConfig {
-    let text = config_text(dir, data, hub, node);
-    let text = format!("{text}\n[[sources]]\nchain = \"{DEV}\"\nurl = \"{dev_url}\"\n");
+/// The same with sources of the development chain.
+fn config(dir: &Path, data: &str, hub: &str, node: &Node, dev_urls: &[&str]) -> VoterConfig {
+    let source = |url: &&str| format!("\n[[sources]]\nchain = \"{DEV}\"\nurl = \"{url}\"\n");
+    let text = config_text(dir, data, hub, node) + &dev_urls.iter().map(source).collect::<String>();
     parse(Path::new("voter.toml"), &text).unwrap()
 }
 
@@ -128,7 +128,7 @@ impl Network {
         let (hub_url, hub_task) = listen(front).await;
         let node = Node::of(world).await.unwrap();
         let (dev_url, dev_task) = listen(devchain::router(devchain.clone())).await;
-        let config = config(dir.path(), "voter", &hub_url, &node, &dev_url);
+        let config = config(dir.path(), "voter", &hub_url, &node, &[&dev_url]);
         let mut making = vec![hub_task, dev_task];
         let (maker, stop) = (hub.clone(), shutdown.clone());
         making.push(tokio::spawn(make_blocks(maker, keypair("hub"), every, stop)));
@@ -222,15 +222,25 @@ impl Network {
 
     /// The voter with nonces for so many epochs in advance.
     pub(super) fn voter_ahead(&self, epochs_ahead: u64) -> Running {
-        let mut config =
-            config(self.dir.path(), "voter", &self.hub_url, &self.node, self.config.sources[0].url.as_str());
+        let mut config = config(
+            self.dir.path(),
+            "voter",
+            &self.hub_url,
+            &self.node,
+            &[self.config.sources[0].url.as_str()],
+        );
         config.epochs_ahead = epochs_ahead;
         self.run(&config)
     }
 
     /// A voter with data of its own, which reads the development chain at another place.
     pub(super) fn voter_with(&self, data: &str, dev_url: &str) -> Running {
-        self.run(&config(self.dir.path(), data, &self.hub_url, &self.node, dev_url))
+        self.voter_of(data, &[dev_url])
+    }
+
+    /// The same at several places.
+    pub(super) fn voter_of(&self, data: &str, dev_urls: &[&str]) -> Running {
+        self.run(&config(self.dir.path(), data, &self.hub_url, &self.node, dev_urls))
     }
 
     /// Removes the voter's journal, while it is stopped.
@@ -246,8 +256,8 @@ impl Network {
         let voter = Arc::new(Voter::open(config, replica, health).unwrap());
         let shutdown = Shutdown::manual();
         let (worker, stop) = (voter.clone(), shutdown.clone());
-        let sources = config.sources.clone();
-        let work = tokio::spawn(async move { worker.work(&sources, &stop).await });
+        let nodes = config.nodes();
+        let work = tokio::spawn(async move { worker.work(nodes, &stop).await });
         Running { voter, shutdown, work }
     }
 

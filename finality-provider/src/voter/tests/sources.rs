@@ -172,6 +172,32 @@ async fn two_voters_on_one_signer_whose_sources_show_different_blocks_get_one_bl
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_block_that_one_of_two_nodes_does_not_show_gets_no_vote_until_both_do() {
+    let network = Network::start().await;
+    let (honest, second) = (Node::new(&network, 0, false), Node::new(&network, 0, false));
+    let ((url, serving), (other, also)) = (honest.serve().await, second.serve().await);
+    let voter = network.voter_of("voter", &[&url, &other]);
+    voter.until("blocks of the development chain are voted for", |status| dev_votes(status) >= 3).await;
+    second.history.store(1, Ordering::SeqCst);
+    stands_still(&voter, "disagree at height").await;
+    let said = voter.health();
+    assert!(said.contains("sources: chain dev: ") && said.contains(&url) && said.contains(&other), "{said}");
+    let before = voter.status().await;
+    second.history.store(0, Ordering::SeqCst);
+    voter.until("votes go on", |status| dev_votes(status) >= dev_votes(&before) + 2).await;
+    // The second one is behind: what only the first shows waits.
+    second.paused_at.store(network.devchain.tip().unwrap().height, Ordering::SeqCst);
+    stands_still(&voter, "is not there yet").await;
+    for (height, block) in one_block_a_height(&network) {
+        assert_eq!(network.dev_block(height), block);
+    }
+    voter.stop().await;
+    network.stop().await;
+    serving.abort();
+    also.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_signer_of_another_chain_with_the_same_name_is_asked_for_nothing() {
     let network = Network::start().await;
     let voter = network.voter().await;

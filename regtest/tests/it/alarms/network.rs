@@ -13,7 +13,7 @@ use palisade_regtest::demo::holders::Holder;
 use palisade_regtest::demo::network::{EPOCH, Network, edit, make_checkpointer, text};
 use palisade_regtest::demo::story::Story;
 use palisade_regtest::node::Node;
-use palisade_regtest::process::json_tool;
+use palisade_regtest::process::{Daemon, json_tool};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -24,7 +24,7 @@ const PROVIDER: &str = "palisade-finality-provider";
 const CHECKPOINTER: &str = "palisade-checkpointer";
 
 /// Alarms of a network's programs.
-pub const OF_THE_NETWORK: [(&str, &str); 19] = [
+pub const OF_THE_NETWORK: [(&str, &str); 20] = [
     (HUB, "leader"),
     (COVENANT, "log"),
     (COVENANT, "committee"),
@@ -35,6 +35,7 @@ pub const OF_THE_NETWORK: [(&str, &str); 19] = [
     (PROVIDER, "log"),
     (PROVIDER, "bitcoin"),
     (PROVIDER, "nonces"),
+    (PROVIDER, "sources"),
     (PROVIDER, "sets"),
     (PROVIDER, "keys"),
     (PROVIDER, "record"),
@@ -110,6 +111,7 @@ async fn each_alarm_of_a_network_rings_when_its_cause_is_there_and_not_before() 
     story.operators_mut()[1].daemons_mut().next().unwrap().start_again(None).unwrap();
 
     a_disk_is_rolled_back(&mut story, &mut bells).await;
+    two_nodes_of_a_chain_differ(&mut story, &mut bells).await;
     lies(&mut story, &mut bells).await;
     // What the slashing pays is less than nodes relay, and in this profile nobody can pay more.
     story.network_mut().node.restart_with(&["-minrelaytxfee=0.01"]).await.unwrap();
@@ -223,6 +225,33 @@ async fn a_disk_is_rolled_back(story: &mut Story, bells: &mut Bells) {
     let operator = &mut story.operators_mut()[2];
     operator.stop().await.unwrap();
     std::fs::remove_dir_all(data).unwrap();
+    operator.start().await.unwrap();
+    all_is_well(&[voter]).await;
+}
+
+/// An operator has a second node of the development chain, which is of another chain; then that node is gone.
+async fn two_nodes_of_a_chain_differ(story: &mut Story, bells: &mut Bells) {
+    let dir = story.network().dir.join("another chain");
+    std::fs::create_dir(&dir).unwrap();
+    let args = ["--dir", &text(&dir), "--name", "another"];
+    let mut other = Daemon::start("palisade-devchain", &args, &dir.join("devchain.log")).unwrap();
+    let url = format!("http://{}", other.address(&dir.join("address")).await.unwrap());
+    let operator = &mut story.operators_mut()[2];
+    operator.stop().await.unwrap();
+    let config = operator.dir().join("voter.toml");
+    let before = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{before}\n[[sources]]\nchain = \"dev\"\nurl = {url:?}\n")).unwrap();
+    operator.start().await.unwrap();
+    let voter = operator.dir().join("voter.address");
+    let differ = |reason: &String| reason.contains("disagree at height") && reason.contains(&url);
+    until_reasons(&voter, "two nodes that differ", |all| all.iter().any(differ)).await;
+    bells.ring(PROVIDER, &voter, "sources").await;
+    other.stop().await.unwrap();
+    until_reasons(&voter, "a node is gone", |all| all.iter().any(|why| why.contains("the chain's node at")))
+        .await;
+    let operator = &mut story.operators_mut()[2];
+    operator.stop().await.unwrap();
+    std::fs::write(&config, before).unwrap();
     operator.start().await.unwrap();
     all_is_well(&[voter]).await;
 }
