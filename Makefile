@@ -63,9 +63,10 @@ mutants: deps ## change the rules one place at a time, for hours: each change mu
 nightly: binaries ## what takes hours: the larger models, more random histories, hostile bytes, faults at points that SEEDS seeds draw (200 by default), loads
 	@$(find-bitcoind)
 	cargo build --workspace --locked
-	PALISADE_MODEL_FAULTS=1 cargo test -p palisade-finality-provider --lib --locked model:: -- --nocapture
-	PALISADE_MODEL_FAULTS=1 cargo test -p palisade-regtest --test models --locked -- --nocapture
-	PROPTEST_CASES=$(or $(HISTORIES),300) cargo test -p palisade-world --test it --locked properties:: -- --nocapture
+	# Of the whole workspace, as `make build` has built them: with other features everything would be compiled once more.
+	PALISADE_MODEL_FAULTS=1 cargo test --workspace --lib --locked model:: -- --nocapture
+	PALISADE_MODEL_FAULTS=1 cargo test --workspace --test models --locked -- --nocapture
+	PROPTEST_CASES=$(or $(HISTORIES),300) cargo test --workspace --test it --locked properties:: -- --nocapture
 	$(MAKE) fuzz
 	"$(programs)/palisade-faults" --seeds $(or $(SEEDS),200)
 	"$(programs)/palisade-load" run --seconds $(or $(LOAD_SECONDS),60)

@@ -1,7 +1,8 @@
 //! The wallet's memory on disk: one JSON change set a line, only ever appended.
 //!
-//! A line counts once its end is there: what a crash cut off is removed when the file is opened again. It holds no
-//! secret and nothing that the node could not tell again; it is private because it shows what is owned.
+//! A line is on disk before the next one is begun. So a crash can cut off the last one or, where the power went, leave rubbish in its
+//! place: that is removed when the file is opened again. It holds no secret and nothing that the node could not tell again; it is
+//! private because it shows what is owned.
 
 use bdk_wallet::ChangeSet;
 use bdk_wallet::chain::Merge as _;
@@ -49,20 +50,8 @@ impl Journal {
         let mut file = options.open(path).map_err(failed)?;
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(failed)?;
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let (whole, sum) = replay(path, &text)?;
         file.set_len(whole as u64).and_then(|()| file.seek(SeekFrom::End(0))).map_err(failed)?;
-        let mut sum: Option<ChangeSet> = None;
-        for (index, line) in text[..whole].split(|byte| *byte == b'\n').enumerate() {
-            if line.is_empty() {
-                continue;
-            }
-            let change: ChangeSet = serde_json::from_slice(line)
-                .map_err(|cause| JournalError::Malformed { path: path.to_owned(), line: index + 1, cause })?;
-            match &mut sum {
-                None => sum = Some(change),
-                Some(sum) => sum.merge(change),
-            }
-        }
         Ok((Self { path: path.to_owned(), file }, sum))
     }
 
@@ -72,6 +61,36 @@ impl Journal {
         let mut line = serde_json::to_vec(change).map_err(|cause| failed(cause.into()))?;
         line.push(b'\n');
         self.file.write_all(&line).and_then(|()| self.file.sync_data()).map_err(failed)
+    }
+}
+
+/// How many bytes of a journal were written in full, and what they say.
+fn replay(path: &Path, text: &[u8]) -> Result<(usize, Option<ChangeSet>), JournalError> {
+    let (mut whole, mut sum, mut bad) = (0, None::<ChangeSet>, None);
+    for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        if !line.ends_with(b"\n") {
+            break;
+        }
+        match (serde_json::from_slice(line), bad.take()) {
+            (Ok(change), None) => {
+                match &mut sum {
+                    None => sum = Some(change),
+                    Some(sum) => sum.merge(change),
+                }
+                whole += line.len();
+            }
+            // What a power cut has left comes last.
+            (Ok(_), Some(before)) => return Err(before),
+            (Err(cause), before) => {
+                let malformed = JournalError::Malformed { path: path.to_owned(), line: index + 1, cause };
+                bad = Some(before.unwrap_or(malformed));
+            }
+        }
+    }
+    // A file without a single change set is not ours to cut.
+    match bad {
+        Some(why) if sum.is_none() => Err(why),
+        _ => Ok((whole, sum)),
     }
 }
 
@@ -102,13 +121,36 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_change_set_is_named() {
+    fn rubbish_in_place_of_the_last_lines_is_cut_off_whatever_ends_of_lines_are_in_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("wallet.jsonl");
         Journal::open(&path).unwrap().0.append(&change(Network::Regtest)).unwrap();
-        let mut text = std::fs::read(&path).unwrap();
-        text.extend_from_slice(b"nonsense\n");
-        std::fs::write(&path, text).unwrap();
-        assert!(matches!(Journal::open(&path), Err(JournalError::Malformed { line: 2, .. })));
+        let good = std::fs::read(&path).unwrap();
+        for rubbish in [&b"\x13\n\xa5\xff\n"[..], b"\n", b"\n\n\0\0", b"{\"network\":\"\xa5\n\0"] {
+            std::fs::write(&path, [&good, rubbish].concat()).unwrap();
+            let (mut journal, sum) = Journal::open(&path).unwrap();
+            assert_eq!(sum.unwrap().network, Some(Network::Regtest));
+            assert_eq!(std::fs::read(&path).unwrap(), good);
+            journal.append(&ChangeSet::default()).unwrap();
+            assert!(Journal::open(&path).unwrap().1.is_some());
+        }
+    }
+
+    #[test]
+    fn a_line_before_others_that_is_no_change_set_is_named_and_a_file_without_one_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wallet.jsonl");
+        Journal::open(&path).unwrap().0.append(&change(Network::Regtest)).unwrap();
+        let good = std::fs::read(&path).unwrap();
+        let amid = [&good[..], b"nonsense\n\n", &good].concat();
+        for (text, at) in [(amid, 2), (b"nonsense\nmore\nand".to_vec(), 1)] {
+            std::fs::write(&path, &text).unwrap();
+            let refused = Journal::open(&path);
+            assert!(
+                matches!(refused, Err(JournalError::Malformed { line, .. }) if line == at),
+                "{refused:?}"
+            );
+            assert_eq!(std::fs::read(&path).unwrap(), text);
+        }
     }
 }

@@ -126,7 +126,7 @@ impl Purse {
     /// Reads the node's blocks from where the wallet stands; a new wallet begins behind `birthday`. Follows reorgs.
     pub async fn sync(&mut self, node: &BitcoinRpc, birthday: u32) -> Result<(), PurseError> {
         loop {
-            let known = self.last_common(node).await?;
+            let (known, tip) = (self.last_common(node).await?, self.height());
             let first = if known.height == 0 { birthday.max(1) } else { known.height + 1 };
             let headers = match node.headers(first, MAX_HEADERS).await {
                 Err(RpcError::ChainMoved { .. }) => continue,
@@ -143,8 +143,19 @@ impl Purse {
                 applied.map_err(|why| PurseError::Blocks(why.to_string()))?;
                 connected = BlockId { height, hash };
             }
+            if known.height < tip {
+                self.forget_unconfirmed();
+            }
             self.save()?;
         }
+    }
+
+    /// Blocks alone count: what a lost block held need not be in the mempool, and the coins that it spent would never be free again.
+    fn forget_unconfirmed(&mut self) {
+        let lost = self.wallet.transactions().filter(|tx| !tx.chain_position.is_confirmed());
+        // At no time in particular, because the wallet is never told of the mempool.
+        let lost: Vec<(Txid, u64)> = lost.map(|tx| (tx.tx_node.txid, 0)).collect();
+        self.wallet.apply_evicted_txs(lost);
     }
 
     /// The newest block that the wallet has read and the node still has.
