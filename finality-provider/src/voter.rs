@@ -110,6 +110,14 @@ impl Voter {
         self.moment.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// An alarm rings while there are reasons for it.
+    fn ring_while(&self, part: &'static str, reasons: &[String]) {
+        match reasons.is_empty() {
+            true => self.health.recover(part),
+            false => self.health.degrade(part, reasons.join("; ")),
+        }
+    }
+
     /// While a block that does not reproduce stands between us and the hub, nothing is signed.
     fn is_refusing(&self) -> bool {
         self.moment().refusing.is_some()

@@ -59,11 +59,8 @@ impl fmt::Display for Balance {
 /// Counts the wallet's confirmed coins.
 pub async fn balance(session: &mut Session) -> Result<Balance, Failure> {
     session.sync().await?;
-    let sum = |reserved: BTreeSet<OutPoint>| -> u64 {
-        session.purse.coins(&reserved).iter().map(|coin| coin.output.value.to_sat()).sum()
-    };
-    let free_sat = sum(session.reserved());
-    let reserved_sat = sum(BTreeSet::new()) - free_sat;
+    let free_sat = session.purse.total(&session.reserved()).to_sat();
+    let reserved_sat = session.purse.total(&BTreeSet::new()).to_sat() - free_sat;
     // A block may hold a stake before the log does: then its coins are spent, and its change is among the free ones.
     let unspent: BTreeSet<OutPoint> =
         session.purse.coins(&BTreeSet::new()).into_iter().map(|coin| coin.outpoint).collect();

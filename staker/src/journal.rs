@@ -67,23 +67,22 @@ impl Journal {
 /// How many bytes of a journal were written in full, and what they say.
 fn replay(path: &Path, text: &[u8]) -> Result<(usize, Option<ChangeSet>), JournalError> {
     let (mut whole, mut sum, mut bad) = (0, None::<ChangeSet>, None);
-    for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        if !line.ends_with(b"\n") {
-            break;
-        }
-        match (serde_json::from_slice(line), bad.take()) {
-            (Ok(change), None) => {
+    let lines = text.split_inclusive(|byte| *byte == b'\n').take_while(|line| line.ends_with(b"\n"));
+    for (line, number) in lines.zip(1..) {
+        match serde_json::from_slice(line) {
+            Err(cause) => {
+                bad.get_or_insert(JournalError::Malformed { path: path.to_owned(), line: number, cause });
+            }
+            Ok(change) => {
+                // What a power cut has left comes last.
+                if let Some(before) = bad {
+                    return Err(before);
+                }
                 match &mut sum {
                     None => sum = Some(change),
                     Some(sum) => sum.merge(change),
                 }
                 whole += line.len();
-            }
-            // What a power cut has left comes last.
-            (Ok(_), Some(before)) => return Err(before),
-            (Err(cause), before) => {
-                let malformed = JournalError::Malformed { path: path.to_owned(), line: index + 1, cause };
-                bad = Some(before.unwrap_or(malformed));
             }
         }
     }

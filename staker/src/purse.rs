@@ -188,6 +188,11 @@ impl Purse {
         free.map(own_coin).collect()
     }
 
+    /// What these coins hold.
+    pub fn total(&self, reserved: &BTreeSet<OutPoint>) -> Amount {
+        self.coins(reserved).iter().map(|coin| coin.output.value).sum()
+    }
+
     fn is_mature(&self, coin: &LocalOutput) -> bool {
         let coinbase = self.wallet.get_tx(coin.outpoint.txid).is_some_and(|tx| tx.tx_node.tx.is_coinbase());
         let height = coin.chain_position.confirmation_height_upper_bound().unwrap_or(u32::MAX);

@@ -230,8 +230,8 @@ impl Session {
         }
         let sent = self.book.stakes().iter().filter(|record| record.broadcast);
         let change = self.purse.unconfirmed(sent.map(|record| &record.staking_tx));
-        let sum = |reserved| self.purse.coins(reserved).iter().map(|coin| coin.output.value).sum::<Amount>();
-        let reserved = sum(&BTreeSet::new()).checked_sub(sum(&self.reserved())).unwrap_or_default();
+        let (all, free) = (self.purse.total(&BTreeSet::new()), self.purse.total(&self.reserved()));
+        let reserved = all.checked_sub(free).unwrap_or_default();
         match (change, reserved) {
             (Amount::ZERO, Amount::ZERO) => why.into(),
             (Amount::ZERO, reserved) => Failure::not_now(why).hint(format_args!(

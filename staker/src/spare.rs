@@ -20,8 +20,7 @@ pub fn left(session: &Session, own: Option<&StakeRecord>) -> Amount {
     let inputs = stakes.iter().flat_map(|record| &record.staking_tx.input);
     let spent: BTreeSet<OutPoint> =
         inputs.map(|input| input.previous_output).chain(session.reserved()).collect();
-    let free: Amount = session.purse.coins(&spent).iter().map(|coin| coin.output.value).sum();
-    free + session.purse.unconfirmed(stakes.iter().map(|record| &record.staking_tx))
+    session.purse.total(&spent) + session.purse.unconfirmed(stakes.iter().map(|record| &record.staking_tx))
 }
 
 /// Whether coins of the wallet can add to what the early exit pays.

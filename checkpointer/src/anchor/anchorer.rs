@@ -128,8 +128,7 @@ impl Anchorer {
     }
 
     fn measure(&self, waiting: usize) {
-        let coins = self.wallet.purse.coins(&Default::default());
-        let total: Amount = coins.iter().map(|coin| coin.output.value).sum();
+        let total = self.wallet.purse.total(&Default::default());
         self.meters.coins.set(i64::try_from(total.to_sat()).unwrap_or(i64::MAX));
         self.meters.flying.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         let age = self.replica.ledger().blocks_without_anchor().unwrap_or(0);

@@ -46,7 +46,7 @@ impl Payer {
     /// Reads new blocks, and gives the sum of the wallet's coins.
     pub async fn sync(&mut self, node: &BitcoinRpc, birthday: u32) -> Result<Amount, PurseError> {
         self.wallet.purse.sync(node, birthday).await?;
-        Ok(self.wallet.purse.coins(&BTreeSet::new()).iter().map(|coin| coin.output.value).sum())
+        Ok(self.wallet.purse.total(&BTreeSet::new()))
     }
 
     /// Has a transaction sent, and pays for it where that is needed.

@@ -11,8 +11,8 @@ use palisade_protocol::context::ChainId;
 use reqwest::Url;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// The commented default file, as `init` writes it.
@@ -95,7 +95,12 @@ impl Validate for VoterConfig {
 }
 
 impl VoterConfig {
-    /// The nodes of each chain.
+    /// The chains that have nodes.
+    pub(super) fn chains(&self) -> BTreeSet<ChainId> {
+        self.sources.iter().map(|source| source.chain.clone()).collect()
+    }
+
+    /// Clients of the nodes of each chain.
     pub(super) fn nodes(&self) -> BTreeMap<ChainId, Agreeing<DevChain>> {
         let mut nodes = BTreeMap::new();
         for SourceConfig { chain, url } in &self.sources {

@@ -93,10 +93,7 @@ impl Voter {
             (expired, out.map(|(chain, key)| key_is_out(chain, key)).collect::<Vec<_>>())
         });
         for (part, reasons) in [("sets", expired), ("keys", out)] {
-            match reasons.is_empty() {
-                true => self.health.recover(part),
-                false => self.health.degrade(part, reasons.join("; ")),
-            }
+            self.ring_while(part, &reasons);
         }
     }
 

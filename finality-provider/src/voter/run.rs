@@ -89,7 +89,7 @@ impl Voter {
             health,
             news: watch::Sender::new(height),
             moment: Mutex::new(Moment::default()),
-            others: config.nodes().into_keys().collect(),
+            others: config.chains().into_iter().collect(),
             epochs_ahead: config.epochs_ahead,
             refusals: config.data_dir.join("refusals"),
         })

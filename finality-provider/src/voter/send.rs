@@ -31,10 +31,7 @@ impl Voter {
         }
         let said: Vec<String> =
             moment.sources.iter().map(|(chain, why)| format!("chain {chain}: {why}")).collect();
-        match said.is_empty() {
-            true => self.health.recover("sources"),
-            false => self.health.degrade("sources", said.join("; ")),
-        }
+        self.ring_while("sources", &said);
     }
 
     /// Remembers why nothing was cast, and sends a vote again whose certificate does not come.
