@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use palisade_checkpointer::backup::Backup;
 use palisade_checkpointer::{anchor, headers, init, prove, report, verify, watch};
+use palisade_hub::daemon::command_line;
 use palisade_hub::daemon::exit::{self, Failure, Format};
 use palisade_hub::daemon::{log, shutdown};
 use std::path::PathBuf;
@@ -56,7 +57,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli: Cli = match exit::parse() {
+    let cli: Cli = match command_line::parse() {
         Ok(cli) => cli,
         Err(code) => return code,
     };

@@ -7,6 +7,7 @@ use palisade_covenant::backup::Backup;
 use palisade_covenant::config::Config;
 use palisade_covenant::init::Init;
 use palisade_covenant::run;
+use palisade_hub::daemon::command_line;
 use palisade_hub::daemon::config as files;
 use palisade_hub::daemon::exit::{self, Failure, Format};
 use palisade_hub::daemon::{log, shutdown};
@@ -70,7 +71,7 @@ impl fmt::Display for Log {
 }
 
 fn main() -> ExitCode {
-    let cli: Cli = match exit::parse() {
+    let cli: Cli = match command_line::parse() {
         Ok(cli) => cli,
         Err(code) => return code,
     };

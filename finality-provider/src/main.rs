@@ -6,6 +6,7 @@ use palisade_finality_provider::backup::Backup;
 use palisade_finality_provider::init::Init;
 use palisade_finality_provider::register::Register;
 use palisade_finality_provider::{signer, status, voter};
+use palisade_hub::daemon::command_line;
 use palisade_hub::daemon::exit::{self, Failure, Format};
 use palisade_hub::daemon::{log, shutdown};
 use std::path::PathBuf;
@@ -54,7 +55,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli: Cli = match exit::parse() {
+    let cli: Cli = match command_line::parse() {
         Ok(cli) => cli,
         Err(code) => return code,
     };

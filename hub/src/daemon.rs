@@ -14,6 +14,8 @@ pub mod ask;
 pub mod backup;
 pub mod backup_report;
 pub mod bounded;
+mod cause;
+pub mod command_line;
 pub mod config;
 pub mod database;
 pub mod endpoint;

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use palisade_hub::backup;
+use palisade_hub::daemon::command_line;
 use palisade_hub::daemon::exit::{self, Failure, Format};
 use palisade_hub::daemon::{log, shutdown};
 use palisade_hub::governance::{self, Governance};
@@ -48,7 +49,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli: Cli = match exit::parse() {
+    let cli: Cli = match command_line::parse() {
         Ok(cli) => cli,
         Err(code) => return code,
     };

@@ -1,12 +1,13 @@
 //! The holder's wallet, as a program.
 
+use palisade_hub::daemon::command_line;
 use palisade_hub::daemon::exit::{self, Failure};
 use palisade_hub::daemon::shutdown;
 use palisade_staker::cli::{Cli, carry_out};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli: Cli = match exit::parse() {
+    let cli: Cli = match command_line::parse() {
         Ok(cli) => cli,
         Err(code) => return code,
     };

@@ -3,26 +3,12 @@
 //! Results go to standard output, talk to standard error. With `--json` standard output has one JSON value, and standard error
 //! nothing, or after a failure one JSON object. A reader that closes the pipe early is no failure.
 
-use std::ffi::OsString;
 use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-
-use super::ask;
-use super::config::ConfigError;
-use super::keyfile::OpenRefused;
-use super::lock::LockError;
-use super::memory;
-use super::node::BadNodeArgs;
-use super::password::PasswordError;
-use super::private_file::Exists;
-use crate::bitcoind::RpcError;
-use crate::client::HubError;
-use crate::replica::ReplicaError;
 
 /// How a command ended. The numbers are part of the interface: scripts branch on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +49,7 @@ impl Failure {
         Self::new(Exit::NotNow, message)
     }
 
-    fn new(exit: Exit, message: impl Display) -> Self {
+    pub(super) fn new(exit: Exit, message: impl Display) -> Self {
         Self { exit, message: message.to_string(), hint: None, rule: None, facts: Map::new() }
     }
 
@@ -112,88 +98,6 @@ impl Display for Failure {
             None => Ok(()),
         }
     }
-}
-
-/// An error with its causes, outermost first, on one line. A cause that says so makes the exit code another than 1.
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        if let Some(why) = error.chain().find_map(|why| why.downcast_ref::<PasswordError>()) {
-            return why.explain(one_line(&error));
-        }
-        if let Some(why) = error.chain().find_map(|why| why.downcast_ref::<OpenRefused>()) {
-            return why.explain(one_line(&error));
-        }
-        if error.chain().any(|why| why.is::<Exists>()) {
-            return Self::usage(one_line(&error)).hint("nothing was changed; name another --dir");
-        }
-        let later = |why: &(dyn std::error::Error + 'static)| {
-            why.downcast_ref::<HubError>().is_some_and(HubError::can_be_retried)
-                || why.downcast_ref::<RpcError>().is_some_and(RpcError::can_be_retried)
-                || why.downcast_ref::<ReplicaError>().is_some_and(ReplicaError::can_be_retried)
-                || matches!(why.downcast_ref(), Some(LockError::Held { .. }))
-        };
-        let exit = if error.chain().any(|why| why.is::<ConfigError>() || why.is::<BadNodeArgs>()) {
-            Exit::Usage
-        } else if error.chain().any(later) {
-            Exit::NotNow
-        } else {
-            Exit::Failed
-        };
-        let rule = error.chain().find_map(|why| why.downcast_ref::<HubError>()?.rule());
-        Self { rule: rule.map(str::to_owned), ..Self::new(exit, one_line(&error)) }
-    }
-}
-
-impl From<Exists> for Failure {
-    fn from(why: Exists) -> Self {
-        anyhow::Error::new(why).into()
-    }
-}
-
-/// An error and its causes. Many errors of ours say their cause themselves: it is not said twice.
-fn one_line(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for why in error.chain().map(ToString::to_string) {
-        if text.is_empty() {
-            text = why;
-        } else if !text.ends_with(&why) {
-            text = format!("{text}: {why}");
-        }
-    }
-    text
-}
-
-/// Reads the command line, for `main`, once the process's memory is its own. A line that cannot be read ends the program with
-/// the code for that: told as clap tells it, or, with `--json` anywhere in it, as scripts get every other failure. So does a
-/// wish for help, which is no failure.
-pub fn parse<C: clap::Parser>() -> Result<C, ExitCode> {
-    let args: Vec<OsString> = std::env::args_os().collect();
-    let format = Format::from_flag(args.iter().any(|arg| arg == "--json"));
-    if format == Format::Json {
-        ask::be_silent();
-    }
-    if let Err(why) = memory::keep_private() {
-        return Err(finish(Err(Failure::failed(format_args!("cannot forbid core files: {why}"))), format));
-    }
-    C::try_parse_from(args).map_err(|why| match format {
-        Format::Json if why.use_stderr() => finish(Err(unreadable(&why)), format),
-        _ => {
-            // With nobody left to tell, the exit code still says it.
-            let _ = why.print();
-            ExitCode::from(if why.use_stderr() { Exit::Usage } else { Exit::Done } as u8)
-        }
-    })
-}
-
-/// What clap says of a command line: its first paragraph is what is wrong with it, the rest helps.
-fn unreadable(why: &clap::Error) -> Failure {
-    if why.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return Failure::usage("a command is missing").hint("--help lists the commands");
-    }
-    let text = why.render().to_string();
-    let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
-    let on_one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    Failure::usage(on_one_line(message.trim_start_matches("error: "))).hint(on_one_line(rest))
 }
 
 /// Ends `main`: prints a failure to standard error, in the form that results were asked in, and gives the exit code.
@@ -322,7 +226,6 @@ mod tests {
 
     #[test]
     fn scripts_get_failures_as_json_too_with_the_rule_and_the_numbers_in_them() {
-        let refused = HubError::Refused { rule: "sequence".into(), message: "no".into(), retry: false };
         for (failure, wanted) in [
             (
                 Failure::not_now("later").hint("wait"),
@@ -332,85 +235,11 @@ mod tests {
                 Failure::failed("young").rule("depth").fact("missing_blocks", 4),
                 json!({ "error": "young", "hint": null, "rule": "depth", "exit_code": 1, "missing_blocks": 4 }),
             ),
-            (
-                anyhow::Error::new(refused).context("sent").into(),
-                json!({
-                    "error": "sent: the hub refuses (sequence): no", "hint": null, "rule": "sequence", "exit_code": 1
-                }),
-            ),
         ] {
             let mut talk = Vec::new();
             report(Err(failure), Format::Json, &mut talk);
             let said: Value = serde_json::from_slice(&talk).unwrap();
             assert_eq!(said, wanted);
-        }
-    }
-
-    #[derive(Debug, clap::Parser)]
-    struct Cli {
-        #[arg(long)]
-        #[allow(dead_code, reason = "only its absence is looked at")]
-        amount: u8,
-    }
-
-    #[test]
-    fn scripts_get_a_command_line_that_cannot_be_read_as_json_too() {
-        for (args, error, hint) in [
-            (["x", "--amount", "9", "--frob"].as_slice(), "unexpected argument '--frob' found", "Usage: x"),
-            (&["x"], "the following required arguments were not provided: --amount <AMOUNT>", "Usage: x"),
-            (&["x", "--amount", "many"], "invalid value 'many' for '--amount <AMOUNT>'", "--help"),
-        ] {
-            let why = <Cli as clap::Parser>::try_parse_from(args).unwrap_err();
-            let mut talk = Vec::new();
-            assert_eq!(report(Err(unreadable(&why)), Format::Json, &mut talk), Exit::Usage);
-            let said: Value = serde_json::from_slice(&talk).unwrap();
-            assert!(said["error"].as_str().unwrap().starts_with(error), "{said}");
-            assert!(said["hint"].as_str().unwrap().contains(hint) && said["exit_code"] == 2, "{said}");
-        }
-    }
-
-    #[test]
-    fn whoever_has_no_password_or_a_wrong_one_is_told_the_flag_and_the_variable_and_programs_the_rule() {
-        let unset = || PasswordError::NoVariable { name: "X".into() };
-        let locked = || OpenRefused::Locked { path: "k".into() };
-        for (failure, rule) in [
-            (Failure::from(unset()), "no-password"),
-            (anyhow::Error::new(unset()).context("signer").into(), "no-password"),
-            (Failure::from(locked()), "wrong-password"),
-            (anyhow::Error::new(locked()).context("signer").into(), "wrong-password"),
-        ] {
-            let said = failure.to_json();
-            assert_eq!(said["rule"], rule, "{said}");
-            for part in ["--password-file", "`password_file`", "PALISADE_PASSWORD"] {
-                assert!(said["hint"].as_str().unwrap().contains(part), "{said}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_cause_that_an_error_says_itself_is_not_said_twice() {
-        let corrupt = crate::store::StoreError::Event(serde_json::from_str::<u8>("x").unwrap_err());
-        let said = one_line(&anyhow::Error::new(corrupt).context("log.sqlite"));
-        assert_eq!(said.matches("expected value").count(), 1, "{said}");
-        assert!(said.starts_with("log.sqlite: message log holds an event"), "{said}");
-    }
-
-    #[test]
-    fn the_cause_decides_on_the_exit_code() {
-        let no_terminal = || PasswordError::NoTerminal { cause: io::ErrorKind::NotFound.into() };
-        let held = || LockError::Held { file: "data/lock".into(), holder: Some(7) };
-        for (error, exit) in [
-            (anyhow::anyhow!("broken"), Exit::Failed),
-            (BadNodeArgs::Nameless.into(), Exit::Usage),
-            (Exists("hub.toml".into()).into(), Exit::Usage),
-            (PasswordError::Mistyped.into(), Exit::Failed),
-            (anyhow::Error::new(no_terminal()).context("member"), Exit::Usage),
-            (OpenRefused::Locked { path: "k".into() }.into(), Exit::Failed),
-            (OpenRefused::OtherLength { path: "k".into(), found: 1, wanted: 32 }.into(), Exit::Usage),
-            (anyhow::Error::new(held()).context("cannot begin"), Exit::NotNow),
-            (anyhow::Error::new(ConfigError::TooLong { path: "x.toml".into() }), Exit::Usage),
-        ] {
-            assert_eq!(Failure::from(error).exit(), exit);
         }
     }
 }

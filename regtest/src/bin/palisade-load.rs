@@ -141,7 +141,7 @@ fn table(options: &Options, outcome: &Outcome) -> String {
         text.push_str(&format!("  answered {rule}: {count}\n"));
     }
     text.push_str(&format!(
-        "\n{:<34}{:>24}{:>26}{:>22}\n",
+        "\n{:<36}{:>26}{:>30}{:>20}\n",
         "ms: p50 / p95 / max", "quiet", "flooded", "times as long"
     ));
     let rows = [
@@ -153,7 +153,7 @@ fn table(options: &Options, outcome: &Outcome) -> String {
     for (what, quiet, flooded) in rows {
         let [p50, p95, max] = flooded.over(&quiet);
         text.push_str(&format!(
-            "{what:<36}{:>24}{:>26}{p50:>8.1}{p95:>6.1}{max:>6.1}\n",
+            "{what:<36}{:>26}{:>30}{p50:>8.1}{p95:>6.1}{max:>6.1}\n",
             times(quiet),
             times(flooded)
         ));
@@ -161,7 +161,7 @@ fn table(options: &Options, outcome: &Outcome) -> String {
     let (before, after) = (quiet.memory.peak, flooded.memory.peak);
     let ratio = after as f64 / before as f64;
     text.push_str(&format!(
-        "{:<36}{before:>21} kB{after:>23} kB{ratio:>8.2}\n\n{replayed}",
+        "{:<36}{before:>23} kB{after:>27} kB{ratio:>8.2}\n\n{replayed}",
         "peak memory of the hub"
     ));
     text

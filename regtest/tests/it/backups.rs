@@ -116,9 +116,10 @@ async fn all_sign(network: &Network, stake: &str) {
     until(network, &format!("stakes/{stake}"), |stake| stake["signatures"] == COVENANT.0).await;
 }
 
-/// A provider whose signer and voter are there again commits within an epoch. That puts it into a set two epochs later at most, under
-/// its new root, and it votes.
-async fn votes_again(network: &Network, key: &str, voter: &Path, from: Height) {
+/// A provider whose signer and voter are there again commits within an epoch of the hub. That puts it into the chain's set two
+/// epochs later at most, under its new root, and it votes.
+async fn votes_again(story: &Story, chain: &str, voter: &Path, from: Height) {
+    let (network, key) = (story.network(), story.operators()[CARL].key(chain));
     let there = tip(network).await;
     let commitments = |all: Vec<(Height, Message)>| -> Vec<(Height, u64, Hash32)> {
         let own = all.into_iter().filter_map(|(at, message)| match message {
@@ -135,9 +136,17 @@ async fn votes_again(network: &Network, key: &str, voter: &Path, from: Height) {
         }
     };
     let committed = in_time("nonces are committed", first).await;
-    assert!(committed <= there.plus(EPOCH), "signer and voter were there at {there}, nonces at {committed}");
-    let epoch = committed.0 / EPOCH + 2;
-    let set = until(network, &format!("sets/zero/{epoch}"), |_| true).await;
+    assert!(committed <= there.plus(EPOCH), "{chain}: there at {there}, nonces at {committed}");
+    let (length, height) = match chain {
+        "zero" => (EPOCH, committed.0),
+        other => {
+            let chains = network.view("chains").await.unwrap();
+            let own = chains.as_array().unwrap().iter().find(|one| one["id"] == other).unwrap();
+            (own["terms"]["epoch_length"].as_u64().unwrap(), own["final_height"].as_u64().unwrap())
+        }
+    };
+    let epoch = height / length + 2;
+    let set = until(network, &format!("sets/{chain}/{epoch}"), |_| true).await;
     let own = set["members"].as_array().unwrap().iter().find(|member| member["key"] == key).unwrap();
     let sent = commitments(messages(network, from).await);
     let root = sent.iter().find(|(_, of, _)| *of == epoch).map(|(.., root)| root.to_string());
@@ -145,8 +154,9 @@ async fn votes_again(network: &Network, key: &str, voter: &Path, from: Height) {
     let votes = async {
         loop {
             let status: Value = serde_json::from_str(&serves(voter, "status").await).unwrap();
-            assert_eq!(status["chains"][0]["exposed"], false);
-            if status["chains"][0]["last_vote"].as_u64() >= Some(epoch * EPOCH) {
+            let own = status["chains"].as_array().unwrap().iter().find(|one| one["chain"] == chain).unwrap();
+            assert_eq!(own["exposed"], false);
+            if own["last_vote"].as_u64() >= Some(epoch * length) {
                 return;
             }
         }
@@ -154,10 +164,10 @@ async fn votes_again(network: &Network, key: &str, voter: &Path, from: Height) {
     in_time("it votes", votes).await;
 }
 
-/// No height has votes of a key for two blocks.
-async fn check_votes(network: &Network, key: &str) {
+/// No height of a chain has votes of a key for two blocks.
+async fn check_votes(network: &Network, chain: &str, key: &str) {
     let mut voted = BTreeMap::<Height, BTreeSet<Hash32>>::new();
-    let votes = network.hub.all_votes("zero", Height(0)).await.unwrap();
+    let votes = network.hub.all_votes(chain, Height(0)).await.unwrap();
     for vote in votes.iter().filter(|vote| vote.key.to_string() == key) {
         voted.entry(vote.ballot.height).or_default().insert(vote.ballot.block);
     }
@@ -168,7 +178,7 @@ async fn check_votes(network: &Network, key: &str) {
 async fn a_provider_goes_on_from_backups_that_signer_and_voter_made_while_they_worked() {
     let directory = tempfile::tempdir().unwrap();
     let mut story = Story::until_final(&directory.path().join("network")).await.unwrap();
-    let (carl, key) = (story.operators()[CARL].dir().to_owned(), story.operators()[CARL].zero.clone());
+    let carl = story.operators()[CARL].dir().to_owned();
     let [signer, voter] = ["signer", "voter"].map(|name| directory.path().join("saved").join(name));
     // Neither record nor seed is in it.
     let names = back_up(PROVIDER, &["backup", "signer"], &carl.join("signer.toml"), &signer).await;
@@ -191,10 +201,13 @@ async fn a_provider_goes_on_from_backups_that_signer_and_voter_made_while_they_w
     let from = tip(story.network()).await.plus(2);
     let mut daemons = vec![start(&signer, PROVIDER, &["signer"], "signer").await];
     daemons.push(start(&voter, PROVIDER, &["run"], "voter").await);
-    votes_again(story.network(), &key, &voter.join("voter.address"), from).await;
+    let address = voter.join("voter.address");
+    tokio::join!(votes_again(&story, "zero", &address, from), votes_again(&story, "dev", &address, from));
     let began = story.final_now().await.unwrap();
     story.further(&began, 4).await.unwrap();
-    check_votes(story.network(), &key).await;
+    for chain in ["zero", "dev"] {
+        check_votes(story.network(), chain, story.operators()[CARL].key(chain)).await;
+    }
     daemons.iter_mut().for_each(|daemon| daemon.check().unwrap());
 }
 
