@@ -45,6 +45,8 @@ test: binaries ## all tests, on a real bitcoind
 	@regtest/ots/provision.sh >/dev/null
 	$(find-bitcoind)
 	cargo build --workspace --locked
+	cargo test --workspace --locked --no-run
+	cargo test --workspace --locked -- --list 2>&1 | python3 -B regtest/threats.py --listed /dev/stdin
 	cargo test --workspace --locked
 
 # Our own crates are compiled once more, to tell libFuzzer where they went; what they rest on is not.
