@@ -82,7 +82,12 @@ impl Wallet {
         let weakest = KdfCost::for_network(network);
         let (_, seed) = keyfile::open::<32>(&config.key_file, purpose.label(), &password, weakest)?;
         let keys = Keys::new(&seed, network)?;
-        let purse = Purse::open(&data_dir.join(FILE), network)?;
+        let file = data_dir.join(FILE);
+        if !file.exists() {
+            tracing::warn!(file = %file.display(), "the wallet's file is missing: it is made again from the seed");
+        }
+        let purse = Purse::create(&file, &keys, network)?;
+        purse.check_keys(&keys).with_context(|| file.display().to_string())?;
         Ok(Self { purse, keys })
     }
 }

@@ -91,9 +91,9 @@ impl Init {
         let _lock = DirLock::acquire(&config.data_dir).map_err(Failure::failed)?;
         Book::create(&config.data_dir.join(BOOK_FILE))?;
         let mut purse = Purse::create(&config.data_dir.join("wallet.jsonl"), &keys, network)?;
-        if let Ok(tip) = node.tip().await {
-            // A new seed owns nothing in old blocks: begin at the tip. Without a node now, all blocks are read later.
-            purse.sync(&node, tip.height).await?;
+        if node.tip().await.is_ok() {
+            // Without a node now, all blocks are read later.
+            purse.begin_at_tip(&node).await?;
         }
         let address = purse.address()?.to_string();
         files::write_default(&config_file, &text).map_err(Failure::failed)?;

@@ -6,6 +6,7 @@
 
 use bdk_wallet::ChangeSet;
 use bdk_wallet::chain::Merge as _;
+use palisade_hub::daemon::private_file::{self, ReadRefused};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -21,6 +22,14 @@ pub enum JournalError {
         path: PathBuf,
         /// What the system said.
         cause: io::Error,
+    },
+    /// Others could have changed it, and with it the addresses that coins are sent to.
+    #[error("wallet file {} {why}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why it is not read.
+        why: ReadRefused,
     },
     /// A line is no change set.
     #[error("wallet file {}, line {line}: {cause}; remove the file and the wallet reads the blocks again", path.display())]
@@ -48,6 +57,7 @@ impl Journal {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = options.open(path).map_err(failed)?;
+        private_file::check(&file).map_err(|why| JournalError::Open { path: path.to_owned(), why })?;
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(failed)?;
         let (whole, sum) = replay(path, &text)?;

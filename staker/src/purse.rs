@@ -14,13 +14,16 @@ use crate::journal::{Journal, JournalError};
 use crate::keys::{Keys, NoKey};
 use bdk_wallet::chain::BlockId;
 use bdk_wallet::error::CreateTxError;
-use bdk_wallet::{KeychainKind, LoadError, LocalOutput, TxOrdering, Wallet};
+use bdk_wallet::{KeychainKind, LoadError, LocalOutput, TxOrdering, Update, Wallet};
 use bitcoin::absolute::LockTime;
 use bitcoin::{Address, Amount, FeeRate, Network, OutPoint, Psbt, Sequence, Transaction, TxOut, Txid};
 use coin::{branch_of, own_coin};
 use palisade_hub::bitcoind::{BitcoinRpc, MAX_HEADERS, RpcError};
 use std::collections::BTreeSet;
 use std::path::Path;
+
+/// Blocks below the tip that a new wallet knows by name: a day of them.
+const NAMED: u32 = 144;
 
 /// Why the wallet did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +34,14 @@ pub enum PurseError {
     /// Its file is another wallet's.
     #[error("the wallet file does not belong to this seed and network: {0}")]
     Other(Box<LoadError>),
+    /// Its coins and addresses are another seed's.
+    #[error(
+        "the wallet file is that of another seed than the key file's ({seed}): put its own back, or move it away, and it is made again from the seed"
+    )]
+    OtherSeed {
+        /// The key file's.
+        seed: String,
+    },
     /// There is no wallet in the file, or no file.
     #[error("there is no wallet in this file")]
     Missing,
@@ -121,6 +132,42 @@ impl Purse {
         let loaded = Wallet::load().check_network(network).load_wallet_no_persist(recorded);
         let wallet = loaded.map_err(|why| PurseError::Other(Box::new(why)))?.ok_or(PurseError::Missing)?;
         Ok(Self { wallet, journal })
+    }
+
+    /// Whether its addresses are these keys'.
+    pub fn check_keys(&self, keys: &Keys) -> Result<(), PurseError> {
+        let own = [KeychainKind::External, KeychainKind::Internal].map(|branch| self.descriptor(branch));
+        match own == keys.descriptors()? {
+            true => Ok(()),
+            false => Err(PurseError::OtherSeed { seed: keys.public_id() }),
+        }
+    }
+
+    /// The same as far as the clear part of the key file tells, which needs no password.
+    pub fn check_seed(&self, public_id: &str) -> Result<(), PurseError> {
+        match self.descriptor(KeychainKind::External).starts_with(&format!("tr([{public_id}/")) {
+            true => Ok(()),
+            false => Err(PurseError::OtherSeed { seed: public_id.to_owned() }),
+        }
+    }
+
+    /// Without its checksum.
+    fn descriptor(&self, branch: KeychainKind) -> String {
+        let text = self.wallet.public_descriptor(branch).to_string();
+        text.split_once('#').map_or(text.clone(), |(descriptor, _)| descriptor.to_owned())
+    }
+
+    /// Takes the node's blocks for read: the seed of a new wallet owns nothing in them. So many are known by name that a
+    /// reorganisation leaves one of them.
+    pub async fn begin_at_tip(&mut self, node: &BitcoinRpc) -> Result<(), PurseError> {
+        let first = node.tip().await?.height.saturating_sub(NAMED).max(1);
+        let headers = node.headers(first, NAMED + 1).await?;
+        let named =
+            (first..).zip(headers).map(|(height, header)| BlockId { height, hash: header.block_hash() });
+        let chain = self.wallet.latest_checkpoint().extend(named).ok();
+        let begun = self.wallet.apply_update(Update { chain, ..Update::default() });
+        begun.map_err(|why| PurseError::Blocks(why.to_string()))?;
+        self.save()
     }
 
     /// Reads the node's blocks from where the wallet stands; a new wallet begins behind `birthday`. Follows reorgs.

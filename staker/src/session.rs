@@ -87,7 +87,14 @@ fn open_purse(config: &Config, network: Network) -> Result<Purse, Failure> {
             progress(format_args!("{} is missing: it is made again from the seed", file.display()));
             Ok(Purse::create(&file, &open_keys(config, network)?, network)?)
         }
-        opened => Ok(opened?),
+        opened => {
+            let purse = opened?;
+            // Where the key file is elsewhere, whatever needs the keys says so.
+            if let Ok(label) = keyfile::read_label(&config.key_file) {
+                purse.check_seed(label.public_id())?;
+            }
+            Ok(purse)
+        }
     }
 }
 
@@ -140,7 +147,9 @@ impl Session {
 
     /// Reads the encrypted seed; may ask for the password.
     pub fn keys(&self) -> Result<Keys, Failure> {
-        open_keys(&self.config, self.network())
+        let keys = open_keys(&self.config, self.network())?;
+        self.purse.check_keys(&keys)?;
+        Ok(keys)
     }
 
     /// Reads new Bitcoin blocks into the wallet, from a node that is on the right network.

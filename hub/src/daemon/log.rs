@@ -52,7 +52,10 @@ fn subscriber<M>(filter: EnvFilter, colours: bool, inner: M) -> impl tracing::Su
 where
     M: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(OneLine(inner)).finish()
+    let format = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
+    // What cannot be written (a full disk, a reader that has ended) is lost, and nothing else: to tell it on standard error, as the
+    // library would, panics there.
+    format.log_internal_errors(false).with_writer(OneLine(inner)).finish()
 }
 
 /// Writes each event, which arrives in one piece, as exactly one line.

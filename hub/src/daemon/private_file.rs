@@ -106,6 +106,16 @@ pub(super) fn put(
     sync_directory_of(path)
 }
 
+/// Refuses a file that others could have read or changed, and gives its length.
+pub fn check(file: &File) -> Result<u64, ReadRefused> {
+    let found = file.metadata()?;
+    let mode = found.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(ReadRefused::OpenToOthers { mode });
+    }
+    Ok(found.len())
+}
+
 /// Reads a file of at most `limit` bytes that nobody but its owner can open. The bytes are wiped when dropped.
 pub fn read(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>, ReadRefused> {
     // Asked before opening, because opening a pipe waits for its other end.
@@ -113,12 +123,7 @@ pub fn read(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>, ReadRefused
         return Err(ReadRefused::NotAFile);
     }
     let file = File::open(path)?;
-    let found = file.metadata()?;
-    let mode = found.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(ReadRefused::OpenToOthers { mode });
-    }
-    let length = usize::try_from(found.len()).unwrap_or(usize::MAX);
+    let length = usize::try_from(check(&file)?).unwrap_or(usize::MAX);
     if length > limit {
         return Err(ReadRefused::TooLong { limit });
     }

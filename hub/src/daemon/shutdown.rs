@@ -61,8 +61,8 @@ impl Shutdown {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
             };
-            tracing::info!(signal = name, "stopping");
             signalled.trigger();
+            tracing::info!(signal = name, "stopping");
         });
         Ok(shutdown)
     }

@@ -14,6 +14,7 @@ mod interrupt;
 mod kills;
 mod lies;
 mod load;
+mod logs;
 mod lost_hub;
 mod node;
 mod openapi;

@@ -3,9 +3,10 @@
 use crate::orders::{check_refused, resume, slashing, stake, withdraw};
 use crate::party::{Party, args, open};
 use bitcoin::consensus::encode::deserialize_hex;
-use bitcoin::{Address, Network, Transaction};
+use bitcoin::{Address, Amount, Network, Transaction};
 use palisade_hub::bitcoind::Acceptance;
 use palisade_hub::daemon::exit::Exit;
+use palisade_hub::daemon::keyfile::read_label;
 use palisade_hub::ledger::state::StakeState::*;
 use palisade_protocol::stake::StakeId;
 use palisade_staker::cli::Withdraw;
@@ -17,6 +18,7 @@ use palisade_staker::stake::Stake;
 use palisade_staker::unbond::Unbond;
 use palisade_staker::{backup, funds, status};
 use palisade_world::{address, provider_key};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -356,4 +358,47 @@ async fn coins_of_a_block_that_was_reorganised_away_are_not_counted() {
     assert_eq!(free().await, 0);
     party.node.mine(1).await.unwrap();
     assert_eq!(free().await, 600_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_goes_on_after_a_reorganisation_that_reaches_below_its_first_block() {
+    let party = Party::new(&[]).await;
+    for depth in [2, 12] {
+        let (config, address) = party.wallet(&format!("alice-{depth}")).await;
+        party.node.mine(1).await.unwrap();
+        let free = async || funds::balance(&mut open(&config)).await.map(|balance| balance.free_sat).unwrap();
+        assert_eq!(free().await, 0);
+        party.node.fund(&address, Amount::from_sat(600_000)).await.unwrap();
+        party.node.reorg(depth + 1, depth + 2, &[]).await.unwrap();
+        party.node.mine(1).await.unwrap();
+        assert_eq!(free().await, 600_000, "{depth} blocks below the wallet's first went");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallets_file_that_is_another_seeds_or_that_others_can_change_is_refused_by_every_command() {
+    let party = Party::new(&[]).await;
+    let (alice, bob) = (party.funded("alice", &[600_000]).await, party.funded("bob", &[600_000]).await);
+    let [own, other] = [&alice, &bob].map(|config| config.with_file_name("staker-data").join("wallet.jsonl"));
+    let kept = std::fs::read(&own).unwrap();
+    std::fs::copy(&other, &own).unwrap();
+    let refused = Session::open(&alice).map(drop).unwrap_err();
+    assert!(refused.message().contains("is that of another seed than the key file's"), "{refused}");
+
+    // With this seed's name in it and another's keys, it is found out before anything is signed or paid.
+    let [own_id, other_id] = [&alice, &bob]
+        .map(|config| read_label(&config.with_file_name("staker.key.json")).unwrap().public_id().to_owned());
+    let forged = std::fs::read_to_string(&other).unwrap().replace(&other_id, &own_id);
+    // Without the checksums of the descriptors, which may be missing.
+    let mut parts = forged.split('#');
+    let whole = parts.next().unwrap().to_owned() + &parts.map(|part| &part[8..]).collect::<String>();
+    std::fs::write(&own, whole).unwrap();
+    let refused = Session::open(&alice).unwrap().keys().map(drop).unwrap_err();
+    assert!(refused.message().contains("is that of another seed than the key file's"), "{refused}");
+
+    std::fs::write(&own, kept).unwrap();
+    assert_eq!(funds::balance(&mut open(&alice)).await.unwrap().free_sat, 600_000);
+    std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let refused = Session::open(&alice).map(drop).unwrap_err();
+    assert!(refused.message().contains("is open to other users (mode 0666)"), "{refused}");
 }
