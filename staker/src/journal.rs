@@ -48,6 +48,8 @@ pub enum JournalError {
 pub struct Journal {
     path: PathBuf,
     file: File,
+    /// Bytes that hold whole change sets. What an append that failed has left comes behind them.
+    whole: u64,
 }
 
 impl Journal {
@@ -61,16 +63,32 @@ impl Journal {
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(failed)?;
         let (whole, sum) = replay(path, &text)?;
-        file.set_len(whole as u64).and_then(|()| file.seek(SeekFrom::End(0))).map_err(failed)?;
-        Ok((Self { path: path.to_owned(), file }, sum))
+        let mut journal = Self { path: path.to_owned(), file, whole: whole as u64 };
+        journal.cut().map_err(failed)?;
+        Ok((journal, sum))
     }
 
-    /// Adds a change set; it is on disk when this returns.
+    /// To where the next change set goes.
+    fn cut(&mut self) -> io::Result<()> {
+        self.file.set_len(self.whole)?;
+        self.file.seek(SeekFrom::Start(self.whole)).map(drop)
+    }
+
+    /// Adds a change set; it is on disk when this returns. One that could not be added in full leaves nothing of it to the next.
     pub fn append(&mut self, change: &ChangeSet) -> Result<(), JournalError> {
-        let failed = |cause| JournalError::Io { path: self.path.clone(), cause };
-        let mut line = serde_json::to_vec(change).map_err(|cause| failed(cause.into()))?;
+        self.write(change).map_err(|cause| JournalError::Io { path: self.path.clone(), cause })
+    }
+
+    fn write(&mut self, change: &ChangeSet) -> io::Result<()> {
+        let mut line = serde_json::to_vec(change)?;
         line.push(b'\n');
-        self.file.write_all(&line).and_then(|()| self.file.sync_data()).map_err(failed)
+        if self.file.stream_position()? != self.whole {
+            self.cut()?;
+        }
+        self.file.write_all(&line)?;
+        self.file.sync_data()?;
+        self.whole += line.len() as u64;
+        Ok(())
     }
 }
 
@@ -127,6 +145,20 @@ mod tests {
         assert_eq!(sum.unwrap().network, Some(Network::Regtest));
         journal.append(&ChangeSet::default()).unwrap();
         assert!(Journal::open(&path).unwrap().1.is_some());
+    }
+
+    #[test]
+    fn what_an_append_left_that_failed_half_way_is_no_part_of_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wallet.jsonl");
+        let (mut journal, _) = Journal::open(&path).unwrap();
+        for left in [&b""[..], b"{\"network\":\"bit", b"{\"network\":\"bitcoin\"}\n"] {
+            // As a disk leaves it that is full before the end of the line, or that fails after it.
+            journal.file.write_all(left).unwrap();
+            journal.append(&change(Network::Regtest)).unwrap();
+            assert_eq!(Journal::open(&path).unwrap().1.unwrap().network, Some(Network::Regtest));
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 3);
     }
 
     #[test]
