@@ -24,22 +24,20 @@ pub async fn run(config_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
     let genesis = read_genesis_for(config.network, &config.genesis_file)?;
     let _lock = DirLock::acquire(&config.data_dir)?;
     let signer = Arc::new(open(&config, &genesis)?);
-    let listener = server::open(&config.socket)?;
+    let door = server::open(&config.socket)?;
     let uid = server::own_uid().context("own user id")?;
     tracing::info!(socket = %config.socket.display(), "answering");
-    let answering = server::serve(signer, listener, uid, shutdown.clone());
+    let answering = server::serve(signer, door, uid, shutdown.clone());
     match &config.listen {
         None => answering.await,
         Some(listen) => {
             let health = Health::new("palisade-signer", env!("CARGO_PKG_VERSION"), config.network)?;
-            let door = Server::bind(listen).await?;
-            tracing::info!(address = %door.address(), "listening");
+            let server = Server::bind(listen).await?;
+            tracing::info!(address = %server.address(), "listening");
             let routes = serve::router(axum::Router::new(), health, Limits::default());
-            let ((), ()) = tokio::join!(door.run(routes, &shutdown), answering);
+            let ((), ()) = tokio::join!(server.run(routes, &shutdown), answering);
         }
     }
-    // The next start would remove it anyway; a voter that looks now should find nobody.
-    let _ = std::fs::remove_file(&config.socket);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use super::frame::{self, FrameError};
 use super::request::{Answer, Refusal, Request, VERSION};
 use super::{Refused, Signer};
+use palisade_hub::daemon::lock::{FileLock, LockError};
 use palisade_hub::daemon::private_file;
 use palisade_hub::daemon::shutdown::Shutdown;
 use palisade_protocol::codec::Wire as _;
@@ -31,6 +32,9 @@ pub enum DoorError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Another signer answers there.
+    #[error("{0}: each signer has a `socket` of its own")]
+    Taken(#[from] LockError),
     /// Something that is no socket has the socket's name.
     #[error("{} exists and is no socket", .0.display())]
     NotASocket(PathBuf),
@@ -49,8 +53,24 @@ pub fn own_uid() -> io::Result<u32> {
     Ok(UnixStream::pair()?.0.peer_cred()?.uid())
 }
 
-/// Opens the door. The caller holds the lock of the signer's data directory, so a socket that is there is a leftover.
-pub fn open(path: &Path) -> Result<UnixListener, DoorError> {
+/// An open door; its socket goes with it.
+#[derive(Debug)]
+pub struct Door {
+    listener: UnixListener,
+    path: PathBuf,
+    // Let go of last: whoever has it finds no socket, or one that a crash has left.
+    _lock: FileLock,
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        // The next start would remove it anyway; a voter that looks now should find nobody.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Opens the door, unless another signer answers behind this socket: whoever asks it must not get the answers of two.
+pub fn open(path: &Path) -> Result<Door, DoorError> {
     let io = |cause| DoorError::Io { path: path.to_owned(), cause };
     let dir = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -61,6 +81,9 @@ pub fn open(path: &Path) -> Result<UnixListener, DoorError> {
     if mode & 0o077 != 0 {
         return Err(DoorError::OpenToOthers { dir: dir.to_owned(), mode });
     }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let lock = FileLock::acquire(Path::new(&name))?;
     match path.symlink_metadata() {
         Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path).map_err(io)?,
         Ok(_) => return Err(DoorError::NotASocket(path.to_owned())),
@@ -70,14 +93,14 @@ pub fn open(path: &Path) -> Result<UnixListener, DoorError> {
     let listener = UnixListener::bind(path).map_err(io)?;
     // Until here the directory kept others out.
     std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(io)?;
-    Ok(listener)
+    Ok(Door { listener, path: path.to_owned(), _lock: lock })
 }
 
 /// Answers requests of processes of the user `uid` until it is told to stop.
-pub async fn serve(signer: Arc<Signer>, listener: UnixListener, uid: u32, shutdown: Shutdown) {
+pub async fn serve(signer: Arc<Signer>, door: Door, uid: u32, shutdown: Shutdown) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let next = async { (places.clone().acquire_owned().await, listener.accept().await) };
+        let next = async { (places.clone().acquire_owned().await, door.listener.accept().await) };
         let (place, accepted) = tokio::select! {
             next = next => next,
             () = shutdown.requested() => return,

@@ -1,4 +1,4 @@
-//! One process per data directory.
+//! One process per data directory, and per other thing that only one may use.
 //!
 //! The lock is the kernel's: it ends with the process, however that ends, and needs no cleaning up.
 //!
@@ -17,14 +17,18 @@ const LOCK_FILE: &str = "lock";
 #[derive(Debug)]
 pub struct DirLock {
     dir: PathBuf,
-    file: File,
+    _lock: FileLock,
 }
+
+/// An exclusive hold on a file, and on what it stands for, until dropped.
+#[derive(Debug)]
+pub struct FileLock(File);
 
 /// Why the data directory is not ours.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process works in it.
-    #[error("{} is held by {}; stop it first, or use another directory", file.display(), process(holder))]
+    #[error("{} is held by {}; stop it first, or use another place", file.display(), process(holder))]
     Held {
         /// The lock file.
         file: PathBuf,
@@ -65,25 +69,7 @@ impl DirLock {
         if mode & 0o022 != 0 {
             return Err(LockError::OpenToOthers { dir: dir.to_owned(), mode });
         }
-        let path = dir.join(LOCK_FILE);
-        // Not truncated on opening: until the lock is ours, the content is the holder's.
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(io_error(&path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(LockError::Held { holder: read_pid(&file), file: path });
-            }
-            Err(TryLockError::Error(cause)) => return Err(LockError::Io { path, cause }),
-        }
-        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(io_error(&path))?;
-        Ok(Self { dir: dir.to_owned(), file })
+        Ok(Self { dir: dir.to_owned(), _lock: FileLock::acquire(&dir.join(LOCK_FILE))? })
     }
 
     /// The directory that is held.
@@ -92,10 +78,30 @@ impl DirLock {
     }
 }
 
-impl Drop for DirLock {
+impl FileLock {
+    /// Takes the file for this process alone, creating it with mode 0600 if it is not there. It stays when the lock ends.
+    pub fn acquire(path: &Path) -> Result<Self, LockError> {
+        let failed = |cause| LockError::Io { path: path.to_owned(), cause };
+        let mut options = OpenOptions::new();
+        // Not truncated on opening: until the lock is ours, the content is the holder's.
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(LockError::Held { holder: read_pid(&file), file: path.to_owned() });
+            }
+            Err(TryLockError::Error(cause)) => return Err(failed(cause)),
+        }
+        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for FileLock {
     fn drop(&mut self) {
         // Closing alone would not release it while a child process that is just being started has the file too.
-        let _ = self.file.unlock();
+        let _ = self.0.unlock();
     }
 }
 

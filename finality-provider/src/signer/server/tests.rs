@@ -76,6 +76,13 @@ async fn a_file_in_the_sockets_place_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_second_signer_is_refused_a_socket_behind_which_one_answers_and_the_first_goes_on() {
+    let door = Door::open();
+    assert!(matches!(open(&door.socket()), Err(DoorError::Taken(_))));
+    door.client().identity().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_process_of_another_user_gets_nothing() {
     let door = Door::for_user(own_uid().unwrap().wrapping_add(1));
     assert!(matches!(door.client().identity().await, Err(SignerError::Unreachable { .. })));
