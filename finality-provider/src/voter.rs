@@ -29,7 +29,7 @@ pub mod verdict;
 use crate::signer::client::{SignerClient, SignerError};
 use crate::signer::request::{ChainKey, Identity};
 use ballots::Held;
-use journal::Journal;
+use journal::{Journal, JournalError};
 use meters::Meters;
 use palisade_hub::bitcoind::BitcoinRpc;
 use palisade_hub::client::HubClient;
@@ -40,7 +40,7 @@ use palisade_protocol::context::ChainId;
 use palisade_protocol::genesis::Genesis;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
-use palisade_protocol::units::Height;
+use palisade_protocol::units::{Epoch, Height};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -90,6 +90,8 @@ struct Moment {
     sent: BTreeMap<ChainId, Instant>,
     /// The newest certificate besides those of the log, by chain.
     held: BTreeMap<ChainId, Held>,
+    /// The newest epoch of a chain in whose set nonces of another record stand in place of the signer's, while it casts no vote.
+    foreign: BTreeMap<ChainId, Epoch>,
     /// Chains on which the signer's record was held against what the hub remembers.
     recalled: BTreeSet<ChainId>,
     /// What the hub did not take.
@@ -172,11 +174,12 @@ impl Voter {
         }
     }
 
-    /// The signer's key for a chain, if its contexts and terms are those of the ledger.
+    /// The signer's key for a chain, if its contexts and terms are those of the ledger, and it is the one that this voter votes with.
     async fn own_key(&self, chain: &ChainId) -> Result<(ChainKey, Hash32), NoKey> {
         let identity = self.identity().await?;
         let record = identity.record;
         let own = identity.chains.into_iter().find(|own| own.chain == *chain).ok_or(NoKey::None)?;
+        self.is_the_voters(chain, own.key)?;
         self.with_ledger(|ledger| {
             let known = ledger.chain(chain).ok_or(NoKey::NoChain)?;
             let same = known.vote == own.vote
@@ -184,6 +187,18 @@ impl Voter {
                 && known.terms.voted_every == own.voted_every;
             if same { Ok((own, record)) } else { Err(NoKey::OtherChain(known.identity.incarnation)) }
         })
+    }
+}
+
+impl Voter {
+    /// Refuses a key that is another than the one of the voter's own newest vote. One that is out has a successor.
+    fn is_the_voters(&self, chain: &ChainId, key: ProviderKey) -> Result<(), NoKey> {
+        match self.journal.newest_vote(chain)?.map(|vote| vote.key) {
+            Some(voted) if voted != key && !self.with_ledger(|own| own.providers().is_exposed(&voted)) => {
+                Err(NoKey::OtherKey { chain: chain.clone(), key, voted })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -203,6 +218,22 @@ enum NoKey {
     /// The signer is not there.
     #[error(transparent)]
     Signer(#[from] SignerError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// It has another provider's.
+    #[error(
+        "chain {chain}: the signer has the key {key}, and this voter has voted with {voted}: does `signer_socket` name another \
+         provider's signer? If the key was changed on purpose, stop the voter and move `journal.sqlite` out of its directory"
+    )]
+    OtherKey {
+        /// Where.
+        chain: ChainId,
+        /// The signer's.
+        key: ProviderKey,
+        /// That of the newest vote.
+        voted: ProviderKey,
+    },
     /// It has none.
     #[error(
         "the signer has no key for this chain: `add-chain` makes one, and the signer knows it after its next start"

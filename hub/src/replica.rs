@@ -52,6 +52,15 @@ impl ReplicaError {
             Self::Invalid(_) | Self::Store(_) | Self::Unusable { .. } => false,
         }
     }
+
+    /// Whether the disk is full or fails: the own log may be as good as it was.
+    pub fn is_of_the_disk(&self) -> bool {
+        match self {
+            Self::Hub(_) | Self::Invalid(_) => false,
+            Self::Store(why) => why.is_of_the_disk(),
+            Self::Unusable { cause, .. } => cause.is_of_the_disk(),
+        }
+    }
 }
 
 /// The own log and the ledger that follows from it.

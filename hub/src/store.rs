@@ -15,7 +15,7 @@ use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::keys::ProviderKey;
 use palisade_protocol::units::{Epoch, Height};
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, params};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -115,6 +115,18 @@ pub enum StoreError {
     /// An event that is no JSON.
     #[error("message log holds an event that is no JSON: {0}")]
     Event(#[from] serde_json::Error),
+}
+
+impl StoreError {
+    /// Whether the disk is full or fails: what is in the file may be as it was.
+    pub fn is_of_the_disk(&self) -> bool {
+        let cause = match self {
+            Self::File(DatabaseError::Sqlite { cause, .. }) | Self::Sqlite(cause) => cause,
+            Self::File(DatabaseError::NotMade { .. }) => return true,
+            _ => return false,
+        };
+        matches!(cause.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
+    }
 }
 
 /// A number as SQLite has it; what is beyond its largest is beyond everything that is kept.
@@ -437,6 +449,20 @@ mod tests {
         assert_eq!(page(6), [6]);
         assert!(page(7).is_empty());
         assert_eq!(store.blocks(Height(2), 2).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_a_log_that_is_damaged_and_what_was_kept_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("log.sqlite")).unwrap();
+        store.append(&block(0, 0), &[], &[]).unwrap();
+        store.write().pragma_update(None, "max_page_count", 30).unwrap();
+        let why = store.append(&block(1, 100), &[], &[]).unwrap_err();
+        assert!(why.is_of_the_disk(), "{why}");
+        assert_eq!(store.tip().unwrap(), Some(Height(0)));
+        let gap = store.append(&block(2, 0), &[], &[]).unwrap_err();
+        assert!(!gap.is_of_the_disk() && !StoreError::Changed(String::new()).is_of_the_disk(), "{gap}");
+        store.append(&block(1, 0), &[], &[]).unwrap();
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub fn replica(why: ReplicaError) -> Failure {
         why @ ReplicaError::Invalid(_) => Failure::failed(why).hint(
             "the hub lies, or runs other rules: nothing was taken from it; your coins do not depend on it",
         ),
+        why if why.is_of_the_disk() => Failure::not_now(why).hint(
+            "the disk is full, or fails: make room on it, then run the command again; it goes on where it was",
+        ),
         why @ (ReplicaError::Store(_) | ReplicaError::Unusable { .. }) => Failure::failed(why).hint(
             "it is a copy of the hub's log and holds nothing of yours: move it away, and the next command fetches it again",
         ),

@@ -62,6 +62,8 @@ impl Anchorer {
             };
             let why = if refusal.contains("missingorspent") {
                 self.why_gone(flight.id, version).await?
+            } else if is_for_ever(&refusal) {
+                "no node takes it: it breaks a rule of Bitcoin"
             } else if self.has_rival(flight, version).await? {
                 "another transaction in the mempool spends its coin"
             } else {
@@ -121,4 +123,9 @@ impl Anchorer {
         }
         Ok("another transaction spent its coin")
     }
+}
+
+/// Whether a node's refusal says that a transaction can never be in a block, whatever the mempool holds and asks for.
+fn is_for_ever(refusal: &str) -> bool {
+    ["script-verify-flag", "bad-"].iter().any(|of_rules| refusal.contains(of_rules))
 }

@@ -3,8 +3,8 @@
 use crate::anchor::Scene;
 use crate::party::settle;
 use crate::processes::init;
-use bitcoin::{Address, Amount, FeeRate, OutPoint, Transaction, TxOut, Txid};
-use palisade_checkpointer::anchor::flight::Flights;
+use bitcoin::{Address, Amount, FeeRate, OutPoint, Transaction, TxOut, Txid, Witness};
+use palisade_checkpointer::anchor::flight::{Flights, Version};
 use palisade_checkpointer::{Pass, PassError};
 use palisade_protocol::anchor::Anchor;
 use palisade_protocol::units::Epoch;
@@ -96,6 +96,30 @@ async fn an_anchor_whose_only_coin_a_block_has_spent_says_what_is_missing_and_fl
     assert_eq!(anchorer.pass().await.unwrap(), Pass::Idle);
     let (second, same, _) = scene.flying().await;
     assert!(second != first && same == epoch && flights(&scene) == 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_anchor_that_breaks_a_rule_of_bitcoin_is_given_up_and_another_one_is_made() {
+    let scene = Scene::new(&[30_000, 30_000]).await;
+    let epoch = scene.one_more_epoch().await;
+    let mut wallet = scene.wallet();
+    wallet.purse.sync(&scene.party.rpc(), 0).await.unwrap();
+    let output = TxOut { value: Amount::from_sat(5_000), script_pubkey: address("mallory") };
+    let rate = FeeRate::from_sat_per_vb_u32(20);
+    let funded = wallet.purse.fund(&output, rate, &BTreeSet::new(), &[]).unwrap();
+    let mut transaction = sign_all(&funded, &wallet.keys).unwrap();
+    drop(wallet);
+    // As where the coins are another seed's: the signatures do not verify.
+    transaction.input[0].witness = Witness::from_slice(&[[7; 64]]);
+    let refused = scene.party.node.rpc().send_raw_transaction(&transaction).await.unwrap_err();
+    let version = Version { epoch, fee: funded.fee, height: 1, transaction };
+    let file = scene.config.process.data_dir.join("flights.sqlite");
+    Flights::open(&file).unwrap().record(None, &version).unwrap();
+
+    assert_eq!(scene.anchorer().pass().await.unwrap(), Pass::Idle, "{refused}");
+    assert_eq!(scene.flying().await.1, epoch);
+    let open = Flights::open(&file).unwrap().open_ones().unwrap();
+    assert!(open.len() == 1 && open[0].versions[0] != version, "{open:?}");
 }
 
 /// Anchors in the mempool and in the newest blocks, by their transactions.

@@ -56,6 +56,13 @@ pub enum SignerError {
     Confused,
 }
 
+impl SignerError {
+    /// Whether the signer's record knows no such nonces as a set names: they are another record's.
+    pub fn is_of_another_record(&self) -> bool {
+        matches!(self, Self::Refused { rule, .. } if ["not-committed", "other-root"].contains(&rule.as_str()))
+    }
+}
+
 /// A connection to the signer, opened when it is needed and again when it was lost.
 #[derive(Debug)]
 pub struct SignerClient {

@@ -302,9 +302,18 @@ impl Voter {
     pub(super) async fn cast(&self, own: &ChainKey, due: &Due, block: Hash32) -> Result<(), NoVote> {
         let request =
             VoteRequest { chain: own.chain.clone(), height: due.height, block, root: due.member.nonce_root };
-        let vote = self.signer.vote(request).await?;
         let terms = self.with_ledger(|ledger| ledger.chain(&own.chain).map(|chain| chain.terms));
-        vote.verify(&due.member, &terms.ok_or(NoKey::NoChain)?)?;
+        let terms = terms.ok_or(NoKey::NoChain)?;
+        let signed = self.signer.vote(request).await;
+        match &signed {
+            Ok(_) => drop(self.moment().foreign.remove(&own.chain)),
+            Err(why) if why.is_of_another_record() => {
+                self.moment().foreign.insert(own.chain.clone(), terms.epoch_of(due.height));
+            }
+            Err(_) => {}
+        }
+        let vote = signed?;
+        vote.verify(&due.member, &terms)?;
         self.journal.keep_vote(&own.chain, &vote).map_err(anyhow::Error::from)?;
         tracing::info!(chain = %own.chain, height = due.height.0, %block, "voted");
         self.meters.votes.with_label_values(&[own.chain.as_str()]).inc();

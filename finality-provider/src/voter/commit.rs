@@ -75,14 +75,40 @@ impl Voter {
                 self.keep_untaken(Door::Commitments, &own.chain, |_| false);
             }
         }
-        let mut reached = None;
+        let (mut reached, mut foreign) = (None, Vec::new());
         for own in &identity.chains {
             if self.own_key(&own.chain).await.is_ok() {
                 reached = reached.max(self.commit_chain(own, known).await);
+                foreign.extend(self.foreign_epochs(own, known));
             }
         }
-        self.count_epochs(&identity.chains);
+        let bare = self.count_epochs(&identity.chains);
+        self.ring_while("nonces", &bare.into_iter().chain(foreign).collect::<Vec<_>>());
         reached
+    }
+
+    /// Says for which epochs of a chain the log has nonces that the signer's record does not know, so that it signs nothing there.
+    /// Of epochs that have a set the signer is not asked for its nonces: that it refuses to vote there is what shows it. Naming
+    /// them to it would have it vote where a record that was lost may have voted.
+    fn foreign_epochs(&self, own: &ChainKey, known: &Known) -> Option<String> {
+        let refused = self.moment().foreign.get(&own.chain).copied();
+        let (awaited, in_log) = self.with_ledger(|ledger| {
+            let chain = ledger.chain(&own.chain)?;
+            let roots = ledger.providers().get(&own.key)?.roots.clone();
+            Some((chain.awaited().map(|height| chain.terms.epoch_of(height)), roots))
+        })?;
+        let is_foreign = |(epoch, root): (&Epoch, &Hash32)| {
+            let signers = known.commitments.get(&(own.chain.clone(), *epoch));
+            signers.is_some_and(|signers| signers.root != *root).then_some(*epoch)
+        };
+        let refused = refused.filter(|epoch| awaited.is_some_and(|awaited| awaited <= *epoch));
+        let foreign: Vec<Epoch> = refused.into_iter().chain(in_log.iter().filter_map(is_foreign)).collect();
+        let (first, last) = (foreign.first()?, foreign.last()?);
+        Some(format!(
+            "chain {}: those in the log for epochs {first} to {last} are of another record than the signer's, so it signs nothing \
+             there. After its record was lost that ends within two epochs; if it stays, another signer has this key",
+            own.chain
+        ))
     }
 
     async fn commit_chain(&self, own: &ChainKey, known: &mut Known) -> Option<Height> {
@@ -167,8 +193,8 @@ impl Voter {
         }
     }
 
-    /// Counts what is committed ahead, and complains where nothing is.
-    fn count_epochs(&self, chains: &[ChainKey]) {
+    /// Counts what is committed ahead, and says where nothing is.
+    fn count_epochs(&self, chains: &[ChainKey]) -> Option<String> {
         let mut bare = Vec::new();
         for own in chains {
             // A counter that begins with its first miss shows none to whoever watches for an increase.
@@ -182,11 +208,7 @@ impl Voter {
                 bare.push(own.chain.as_str());
             }
         }
-        if bare.is_empty() {
-            self.health.recover("nonces");
-        } else {
-            self.health.degrade("nonces", format!("none are committed ahead for {}", bare.join(", ")));
-        }
+        (!bare.is_empty()).then(|| format!("none are committed ahead for {}", bare.join(", ")))
     }
 }
 

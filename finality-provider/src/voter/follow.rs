@@ -82,7 +82,7 @@ impl Voter {
     }
 
     /// A chain of ours whose sets have all expired gets no votes, however well everything else is; so does one for which our
-    /// key is out.
+    /// key is out, or the signer's is not ours.
     fn watch_chains(&self) {
         let keys: Vec<(ChainId, ProviderKey)> =
             self.moment().keys.iter().map(|(chain, key)| (chain.clone(), *key)).collect();
@@ -92,7 +92,9 @@ impl Voter {
             let out = keys.iter().filter(|(_, key)| ledger.providers().is_exposed(key));
             (expired, out.map(|(chain, key)| key_is_out(chain, key)).collect::<Vec<_>>())
         });
-        for (part, reasons) in [("sets", expired), ("keys", out)] {
+        let other = keys.iter().filter_map(|(chain, key)| self.is_the_voters(chain, *key).err());
+        let not_ours = out.into_iter().chain(other.map(|why| why.to_string())).collect();
+        for (part, reasons) in [("sets", expired), ("keys", not_ours)] {
             self.ring_while(part, &reasons);
         }
     }

@@ -114,6 +114,15 @@ impl Journal {
         Ok(row.optional()?.map(|bytes| Vote::from_bytes(&bytes)).transpose()?)
     }
 
+    /// The vote at the greatest height.
+    pub fn newest_vote(&self, chain: &ChainId) -> Result<Option<Vote>, JournalError> {
+        let sql = "SELECT bytes FROM vote WHERE chain = ?1 ORDER BY height DESC LIMIT 1";
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(sql)?;
+        let row = statement.query_row([chain.as_str()], |row| row.get::<_, Vec<u8>>(0));
+        Ok(row.optional()?.map(|bytes| Vote::from_bytes(&bytes)).transpose()?)
+    }
+
     /// The votes from a height on, at most `limit`.
     pub fn votes_from(&self, chain: &ChainId, height: Height, limit: u32) -> Result<Vec<Vote>, JournalError> {
         let sql = "SELECT bytes FROM vote WHERE chain = ?1 AND height >= ?2 ORDER BY height LIMIT ?3";

@@ -136,7 +136,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let held = DirLock::acquire(dir.path()).unwrap();
         // As between fork and exec: another descriptor of the same open file.
-        let _inherited = held.file.try_clone().unwrap();
+        let _inherited = held._lock.0.try_clone().unwrap();
         drop(held);
         DirLock::acquire(dir.path()).unwrap();
     }

@@ -161,10 +161,10 @@ async fn a_request_whose_caller_hung_up_still_spends_the_height() {
 
 /// Answers one request on one connection with these bytes, then breaks off; and so on.
 fn answering_once(path: &Path, answer: Answer) -> tokio::task::JoinHandle<()> {
-    let listener = open(path).unwrap();
+    let door = open(path).unwrap();
     tokio::spawn(async move {
         loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut stream, _) = door.listener.accept().await.unwrap();
             let _ = frame::read(&mut stream).await.unwrap();
             frame::write(&mut stream, &answer.to_bytes()).await.unwrap();
         }

@@ -233,6 +233,14 @@ impl Network {
         self.run(&config)
     }
 
+    /// The voter with the signer of another operator.
+    pub(super) fn voter_with_signer_of(&self, name: &str) -> Running {
+        let dev = self.config.sources[0].url.as_str();
+        let mut config = config(self.dir.path(), "voter", &self.hub_url, &self.node, &[dev]);
+        config.signer_socket = self.dir.path().join(name).join("socket/signer");
+        self.run(&config)
+    }
+
     /// A voter with data of its own, which reads the development chain at another place.
     pub(super) fn voter_with(&self, data: &str, dev_url: &str) -> Running {
         self.voter_of(data, &[dev_url])

@@ -82,9 +82,62 @@ async fn an_operator_that_was_away_longer_than_its_nonces_reach_is_in_a_set_agai
     let (record, from) = (network.record_id().await, network.hub.ledger().next_height());
     network.lose_record().await;
     assert_ne!(network.record_id().await, record);
+    // Chain dev needs it, and waits until its set has expired.
+    let rings = || voter.health().contains("chain zero: those in the log for epochs");
+    voter.until("it says so", |_| rings()).await;
     is_back(&network, &voter, from.next()).await;
+    voter.until("it is well after that", |_| !rings()).await;
     voter.stop().await;
     otto.stop().await;
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_signers_of_one_key_expose_it_never_and_the_one_whose_nonces_are_replaced_says_that_there_is_another()
+ {
+    let network = Network::of(&world()).await;
+    let otto = network.another("otto");
+    let voter = network.voter().await;
+    voter.until("it votes", |status| status.chains[0].votes >= 2).await;
+    let rival = network.another("anna");
+    voter.until("it says so", |_| voter.health().contains("another signer has this key")).await;
+    let epoch = network.newest_zero_epoch().0 + 3;
+    otto.until("epochs go by", |_| network.newest_zero_epoch().0 >= epoch).await;
+    assert!(voter.health().contains("another signer has this key"), "{}", voter.health());
+    assert!(!network.hub.ledger().providers().is_exposed(&provider_key("anna")));
+    for voter in [rival, voter, otto] {
+        voter.stop().await;
+    }
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voter_whose_signer_is_suddenly_another_providers_votes_on_nothing_and_says_whose_key_it_has() {
+    let network = Network::of(&world()).await;
+    let otto = network.another("otto");
+    let voter = network.voter().await;
+    voter.until("it votes", |status| status.chains[0].votes >= 2).await;
+    voter.stop().await;
+    let voter = network.voter_with_signer_of("otto");
+    let [theirs, ours] = ["otto", "anna"].map(provider_key);
+    let alarm =
+        format!("keys: chain zero: the signer has the key {theirs}, and this voter has voted with {ours}");
+    voter.until("it says so", |_| voter.health().contains(&alarm)).await;
+    let newest = voter.voter.journal.newest_vote(&ChainId::zero()).unwrap().unwrap();
+    let epoch = network.newest_zero_epoch().0 + 2;
+    otto.until("epochs go by", |_| network.newest_zero_epoch().0 >= epoch).await;
+    assert_eq!(voter.voter.journal.newest_vote(&ChainId::zero()).unwrap(), Some(newest));
+    assert!(voter.health().contains(&alarm), "{}", voter.health());
+    voter.stop().await;
+
+    // Its own signer again: nothing was lost.
+    let voter = network.voter().await;
+    voter.until("it is well again", |_| !voter.health().contains("keys: ")).await;
+    let first = Height(network.newest_zero_epoch().0 * EPOCH);
+    voter.until("it votes again", |status| status.chains[0].last_vote >= Some(first)).await;
+    for voter in [voter, otto] {
+        voter.stop().await;
+    }
     network.stop().await;
 }
 
