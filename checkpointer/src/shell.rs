@@ -1,7 +1,6 @@
 //! What both processes do around their work: open files, serve health, look again and again, and sit outages out.
 
 use crate::config::{Config, Process, bitcoin_rpc};
-use crate::wallet::Lack;
 use anyhow::Context as _;
 use palisade_hub::bitcoind::{BitcoinRpc, RpcError};
 use palisade_hub::client::{HubClient, HubError};
@@ -220,8 +219,8 @@ pub(crate) trait Work {
     fn bitcoin(&self) -> &BitcoinRpc;
     /// What follows from our copy of the log.
     fn ledger(&self) -> &Ledger;
-    /// What its wallet lacks, if it has one.
-    fn lack(&self) -> Option<Lack> {
+    /// Why its wallet could not pay for what may come, if it has one.
+    fn poverty(&self) -> Option<String> {
         None
     }
     /// Which slashings it cannot send, or not so that they are mined, if any.
@@ -245,8 +244,8 @@ async fn watch_node<W: Work>(work: &W, health: &Health) {
 
 /// A wallet that is too small for high fees is told before they come, a slashing that does not go out at once.
 fn watch_sending<W: Work>(work: &W, health: &Health) {
-    match work.lack() {
-        Some(lack) => health.degrade("wallet", lack),
+    match work.poverty() {
+        Some(why) => health.degrade("wallet", why),
         None => health.recover("wallet"),
     }
     match work.stranded() {

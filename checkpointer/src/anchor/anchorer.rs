@@ -75,8 +75,8 @@ impl Work for Anchorer {
         self.replica.ledger()
     }
 
-    fn lack(&self) -> Option<Lack> {
-        Self::lack(self)
+    fn poverty(&self) -> Option<String> {
+        self.lack().map(|lack| lack.to_string())
     }
 
     async fn pass(&mut self) -> Result<Pass, PassError> {

@@ -25,6 +25,8 @@ pub struct Payer {
     bump_after: u32,
     /// Height of the tip when each transaction was first to be sent, since the start.
     since: BTreeMap<Txid, u32>,
+    /// Why new blocks could not be read into the wallet, when that was last tried.
+    trouble: Option<String>,
 }
 
 /// What became of a transaction.
@@ -40,13 +42,23 @@ impl Payer {
     /// A payer that goes by a configuration.
     pub fn new(wallet: Wallet, config: &WalletConfig) -> Self {
         let (ceiling, bump_after) = (Amount::from_sat(config.max_fee_sat), config.bump_after_blocks);
-        Self { wallet, ceiling, bump_after, since: BTreeMap::new() }
+        Self { wallet, ceiling, bump_after, since: BTreeMap::new(), trouble: None }
     }
 
-    /// Reads new blocks, and gives the sum of the wallet's coins.
-    pub async fn sync(&mut self, node: &BitcoinRpc, birthday: u32) -> Result<Amount, PurseError> {
-        self.wallet.purse.sync(node, birthday).await?;
+    /// Reads new blocks, and gives the sum of the wallet's coins. Where that fails, and not by the node, it goes on with the coins
+    /// that it knows: what is wrong with the wallet must not keep slashings back.
+    pub async fn sync(&mut self, node: &BitcoinRpc, birthday: u32) -> Result<Amount, RpcError> {
+        self.trouble = match self.wallet.purse.sync(node, birthday).await {
+            Ok(()) => None,
+            Err(PurseError::Rpc(why)) => return Err(why),
+            Err(why) => Some(format!("the wallet that pays for slashings cannot be used: {why}")),
+        };
         Ok(self.wallet.purse.total(&BTreeSet::new()))
+    }
+
+    /// What is wrong with the wallet itself.
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     /// Has a transaction sent, and pays for it where that is needed.

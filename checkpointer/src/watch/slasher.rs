@@ -12,7 +12,6 @@ use palisade_hub::ledger::stake::Stake;
 use palisade_protocol::stake::{Slashable, StakeId, unbonding_coin};
 use palisade_protocol::units::BtcHeight;
 use palisade_staker::bump::{NoChild, Parent};
-use palisade_staker::purse::PurseError;
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
@@ -168,14 +167,14 @@ impl Watcher {
         Ok(self.bitcoin.height_of(block).await?.map(BtcHeight))
     }
 
-    /// Reads new blocks into the wallet that pays. What is wrong with it must not keep slashings back.
+    /// Reads new blocks into the wallet that pays.
     async fn fill_purse(&mut self) -> Result<(), RpcError> {
         let birthday = self.ledger().genesis().document().base_height.0;
         let Some(payer) = &mut self.payer else { return Ok(()) };
-        match payer.sync(&self.bitcoin, birthday).await {
-            Ok(coins) => self.meters.coins.set(i64::try_from(coins.to_sat()).unwrap_or(i64::MAX)),
-            Err(PurseError::Rpc(why)) => return Err(why),
-            Err(why) => tracing::warn!(%why, "the wallet that pays for slashings cannot be used"),
+        let coins = payer.sync(&self.bitcoin, birthday).await?;
+        self.meters.coins.set(i64::try_from(coins.to_sat()).unwrap_or(i64::MAX));
+        if let Some(why) = payer.trouble() {
+            tracing::warn!(why, "only coins that were known before can pay for slashings");
         }
         Ok(())
     }

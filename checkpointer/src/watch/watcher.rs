@@ -120,8 +120,9 @@ impl Work for Watcher {
         self.replica.ledger()
     }
 
-    fn lack(&self) -> Option<Lack> {
-        Self::lack(self)
+    fn poverty(&self) -> Option<String> {
+        let unusable = self.payer.as_ref().and_then(Payer::trouble);
+        unusable.map(str::to_owned).or_else(|| self.lack().map(|lack| lack.to_string()))
     }
 
     fn stranded(&self) -> Option<String> {

@@ -1,7 +1,7 @@
 //! Stories of the anchorer.
 
 use crate::party::{Party, WISH, settle};
-use bitcoin::{Amount, Transaction, Txid};
+use bitcoin::{Amount, FeeRate, Transaction, Txid};
 use palisade_checkpointer::anchor::Anchorer;
 use palisade_checkpointer::config::{AnchorProcess, Process, WalletConfig};
 use palisade_checkpointer::report::Reporter;
@@ -22,6 +22,8 @@ use palisade_regtest::in_time;
 use serde_json::json;
 use std::path::PathBuf;
 
+/// What everybody else pays, when many do.
+const MARKET: FeeRate = FeeRate::from_sat_per_vb_u32(20);
 /// The only provider of chain zero.
 const ANNA: &str = "anna";
 
@@ -153,6 +155,17 @@ impl Scene {
         (txid, anchor.epoch, entry.fee)
     }
 
+    /// The transaction among those in the mempool that anchors an epoch, and its fee.
+    async fn anchor_in_mempool(&self, epoch: Epoch) -> (Txid, Amount) {
+        for txid in self.mempool().await {
+            let found = Anchor::find(&self.transaction(txid).await).is_ok_and(|(_, own)| own.epoch == epoch);
+            if found {
+                return (txid, self.party.node.rpc().mempool_entry(txid).await.unwrap().unwrap().fee);
+            }
+        }
+        panic!("no anchor of epoch {epoch} waits");
+    }
+
     pub fn recorded(&self, epoch: Epoch) -> Option<Anchored> {
         self.party.hub.hub.ledger().anchors().get(epoch).cloned()
     }
@@ -260,6 +273,38 @@ async fn a_raised_minimum_of_nodes_strands_no_anchor() {
     assert!(dear != cheap && more > fee && more.to_sat() >= 20 * size, "{fee} {more} {size}");
     scene.party.node.mine(1).await.unwrap();
     assert!(scene.mempool().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_mempool_strands_no_anchor_that_was_sent_before_it_filled_or_after() {
+    let mut scene = Scene::new(&[1_000_000, 1_000_000]).await;
+    // Coins for those who crowd the mempool.
+    scene.party.node.mine(80).await.unwrap();
+    settle(&mut scene.reporter).await;
+    scene.party.node.restart_with(&["-maxmempool=5"]).await.unwrap();
+    scene.one_more_epoch().await;
+    scene.anchorer().pass().await.unwrap();
+    let (cheap, first, fee) = scene.flying().await;
+    scene.party.node.crowd(MARKET).await.unwrap();
+    assert!(!scene.mempool().await.contains(&cheap), "what pays less than all others is thrown out");
+
+    // Late, it is replaced by one that is taken, and is in the next block, which has room for a fifth of what waits.
+    let second = scene.one_more_epoch().await;
+    scene.anchorer().pass().await.unwrap();
+    let (dear, more) = scene.anchor_in_mempool(second).await;
+    assert!(dear != cheap && second > first && more > fee, "{fee} {more}");
+    scene.party.node.mine(1).await.unwrap();
+    settle(&mut scene.reporter).await;
+    assert_eq!(scene.recorded(second).unwrap().outpoint.txid, dear);
+
+    // One that is made while it is full.
+    scene.party.node.crowd(MARKET).await.unwrap();
+    let third = scene.one_more_epoch().await;
+    scene.anchorer().pass().await.unwrap();
+    let (last, _) = scene.anchor_in_mempool(third).await;
+    scene.party.node.mine(1).await.unwrap();
+    settle(&mut scene.reporter).await;
+    assert_eq!(scene.recorded(third).unwrap().outpoint.txid, last);
 }
 
 #[tokio::test(flavor = "multi_thread")]
