@@ -6,7 +6,7 @@ use crate::behind;
 use crate::book::{Book, BookError};
 use crate::config::Config;
 use crate::failures;
-use crate::keys::{KEY_PURPOSE, Keys};
+use crate::keys::{KEY_PURPOSE, Keys, staker_key};
 use crate::purse::{Purse, PurseError};
 use crate::record::StakeRecord;
 use crate::standing;
@@ -149,7 +149,23 @@ impl Session {
     pub fn keys(&self) -> Result<Keys, Failure> {
         let keys = open_keys(&self.config, self.network())?;
         self.purse.check_keys(&keys)?;
+        self.check_book(&keys)?;
         Ok(keys)
+    }
+
+    /// Refuses a book of other keys: what it says of stakes is not about this wallet's.
+    fn check_book(&self, keys: &Keys) -> Result<(), Failure> {
+        for record in self.book.stakes() {
+            if staker_key(&*keys.staking(record.key_index)?) != record.staker {
+                let (file, name) = (self.config.data_dir.join(BOOK_FILE), record.name());
+                return Err(Failure::failed(format_args!(
+                    "book of stakes {}: its stake {name} has a key of another seed than the key file's",
+                    file.display()
+                ))
+                .hint("put this wallet's own book back, or move this one away: `palisade-staker recover` then makes it again"));
+            }
+        }
+        Ok(())
     }
 
     /// Reads new Bitcoin blocks into the wallet, from a node that is on the right network.

@@ -19,7 +19,7 @@ use bitcoin::{Address, Amount, FeeRate, OutPoint, ScriptBuf, TxOut};
 use clap::Args;
 use palisade_hub::daemon::ask::confirm;
 use palisade_hub::daemon::exit::Failure;
-use palisade_protocol::keys::ProviderKey;
+use palisade_protocol::keys::{ProviderKey, StakerKey};
 use palisade_protocol::outputs::Output;
 use palisade_protocol::params::Params;
 use palisade_protocol::registration::{StakeRefused, check_amount, check_lock};
@@ -151,6 +151,7 @@ impl Stake {
         };
         let key_index = session.book.next_key();
         let staker = staker_key(&*keys.staking(key_index)?);
+        check_is_new(session, &staker)?;
         let stake_keys = StakeKeys::new(staker, chosen.keys.clone(), params.committee().clone());
         let stake_keys = stake_keys.map_err(Failure::usage)?;
         let script_pubkey = Output::staking(&stake_keys, lock).script_pubkey();
@@ -239,6 +240,18 @@ pub fn lock_of(span: Option<Span>, params: &Params) -> Result<RelativeBlocks, Fa
 }
 
 /// A rule of the protocol in the words of who stakes.
+/// A key that the book has not given yet stands in no stake, unless the book is an older one.
+fn check_is_new(session: &Session, staker: &StakerKey) -> Result<(), Failure> {
+    let known = session.ledger().stakes().iter().find(|stake| stake.contract.keys.staker() == *staker);
+    known.map_or(Ok(()), |stake| {
+        Err(Failure::failed(format_args!(
+            "the hub has a stake of this wallet that its book of stakes does not know ({}): the book is an older one",
+            stake.id
+        ))
+        .hint("`palisade-staker recover` completes it from the hub's log; then stake again"))
+    })
+}
+
 fn not_to_be_staked(why: StakeRefused) -> Failure {
     match why {
         StakeRefused::Lock { found, min, max } => {

@@ -10,6 +10,7 @@ use palisade_regtest::Node;
 use palisade_staker::backup::{self, Backup, contents};
 use palisade_staker::funds;
 use palisade_staker::recover::Recover;
+use palisade_staker::record::StakeRecord;
 use palisade_staker::rival::Rival;
 use palisade_staker::session::Session;
 use palisade_staker::stake::Stake;
@@ -86,6 +87,33 @@ async fn a_book_that_is_lost_is_said_to_be_missing_and_comes_back_with_every_sta
         "{listed}"
     );
     assert_eq!(listed.stakes[0].withdraw_at, one(&config, &locked).await.withdraw_at);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_book_that_is_older_than_a_stake_gives_no_key_twice_and_another_wallets_is_refused() {
+    let party = Party::new(&["anna"]).await;
+    let config = party.funded("alice", &[600_000, 600_000, 600_000]).await;
+    let book = config.with_file_name("staker-data").join("stakes.json");
+    let first = stake(&config, &[]).await.unwrap().id.unwrap();
+    party.mine(1).await;
+    let old = std::fs::read(&book).unwrap();
+    let second = stake(&config, &[]).await.unwrap().id.unwrap();
+    party.mine(7).await;
+    party.until_state(&second, Active).await;
+
+    std::fs::write(&book, old).unwrap();
+    let words = [&*second, "the book is an older one", "palisade-staker recover"];
+    check_refused(stake(&config, &[]).await, Exit::Failed, &words);
+    assert_eq!(recover(&config, &[]).await.unwrap(), std::slice::from_ref(&second));
+    let third = stake(&config, &[]).await.unwrap().id.unwrap();
+    let ids: Vec<_> = open(&config).book.stakes().iter().map(StakeRecord::name).collect();
+    assert_eq!(ids, [first, second, third]);
+
+    let other = party.funded("bob", &[600_000]).await;
+    let theirs = other.with_file_name("staker-data").join("stakes.json");
+    std::fs::copy(&book, theirs).unwrap();
+    let words = ["its stake", "has a key of another seed than the key file's", "palisade-staker recover"];
+    check_refused(stake(&other, &[]).await, Exit::Failed, &words);
 }
 
 #[tokio::test(flavor = "multi_thread")]
