@@ -20,7 +20,9 @@ use secp256k1::{Keypair, Parity, SECP256K1, Scalar};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -206,6 +208,27 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// What a process can write to in its memory. Nobody but root may look there: for others it is empty.
+fn memory(process: u32) -> Vec<u8> {
+    let of = |name: &str| File::open(format!("/proc/{process}/{name}"));
+    let (maps, memory) = match of("maps").and_then(|maps| Ok((std::io::read_to_string(maps)?, of("mem")?))) {
+        Err(why) if why.kind() == ErrorKind::PermissionDenied => return Vec::new(),
+        opened => opened.unwrap(),
+    };
+    let mut all = Vec::new();
+    for line in maps.lines().filter(|line| line.split(' ').nth(1).unwrap().starts_with("rw")) {
+        let (begin, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let [begin, end] = [begin, end].map(|place| u64::from_str_radix(place, 16).unwrap());
+        let mut bytes = vec![0; usize::try_from(end - begin).unwrap()];
+        // What was given back since the list was read is in nobody's memory.
+        if memory.read_exact_at(&mut bytes, begin).is_ok() {
+            all.extend(bytes);
+        }
+    }
+    assert!(!all.is_empty(), "process {process} has memory");
+    all
+}
+
 #[test]
 fn a_secret_is_found_in_each_of_its_forms() {
     let mut secrets = Secrets(Vec::new());
@@ -274,7 +297,7 @@ async fn everything_is_signed(story: &mut Story, secrets_in: &mut Vec<u8>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_stands_in_a_log_at_trace_an_argument_an_environment_or_another_file() {
+async fn no_secret_stands_in_a_log_at_trace_an_argument_an_environment_or_another_file_nor_a_password_in_memory() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("network");
     let mut story = Story::until_final(&dir).await.unwrap();
@@ -303,9 +326,17 @@ async fn no_secret_stands_in_a_log_at_trace_an_argument_an_environment_or_anothe
     secrets.0.push(("the node's cookie".to_owned(), cookie.split_once(':').unwrap().1.into()));
     let (network, operators) = story.processes_mut();
     for daemon in network.daemons_mut().chain(operators.iter_mut().flat_map(Operator::daemons_mut)) {
+        let process = daemon.process_id().unwrap();
         for name in ["cmdline", "environ"] {
-            let path = format!("/proc/{}/{name}", daemon.process_id().unwrap());
+            let path = format!("/proc/{process}/{name}");
             assert_eq!(secrets.found_in(&std::fs::read(&path).unwrap()), Vec::<&str>::new(), "{path}");
+        }
+        // A key that signs is there; the password is wiped when it has opened the key's file.
+        let mut found = secrets.found_in(&memory(process));
+        assert!(!found.contains(&"the password"), "{}", daemon.log().display());
+        if daemon.log().ends_with("voter.log") {
+            found.retain(|name| *name != "the node's cookie");
+            assert_eq!(found, Vec::<&str>::new(), "a voter has no keys: {}", daemon.log().display());
         }
     }
     // A password that is wrong is not repeated by what refuses it.
