@@ -3,6 +3,7 @@
 //! The points are system calls, counted from outside by `strace`: no program under test knows of them. See
 //! docs/operations/faults.md.
 
+pub mod at_work;
 pub mod checks;
 pub mod clock;
 pub mod field;

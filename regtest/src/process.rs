@@ -274,3 +274,17 @@ pub async fn metric(address: &str, name: &str) -> anyhow::Result<Option<u64>> {
     let number = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     Ok(number.map(str::parse).transpose()?)
 }
+
+/// The reasons that a daemon gives in `/health`, given where it serves. None while it does not answer.
+pub async fn reasons_at(url: &str) -> Option<Vec<String>> {
+    let told = reqwest::get(format!("{}/health", url.trim_end_matches('/'))).await.ok()?;
+    let told: serde_json::Value = told.json().await.ok()?;
+    let words = |reason: &serde_json::Value| reason.as_str().map(str::to_owned);
+    told["reasons"].as_array()?.iter().map(words).collect()
+}
+
+/// The same, given the file with its address, which it writes anew when it starts again.
+pub async fn reasons(address: &Path) -> Option<Vec<String>> {
+    let address = std::fs::read_to_string(address).ok()?;
+    reasons_at(&format!("http://{}", address.trim())).await
+}

@@ -9,7 +9,7 @@ use super::plan::{Act, Fault};
 use super::points::Part;
 use super::strace::Injection;
 use super::{clock, strace, torn};
-use crate::demo::network::edit;
+use crate::demo::network::{COVENANT, edit};
 use crate::demo::operators::Operator;
 use crate::demo::story::Story;
 use crate::process::Daemon;
@@ -315,13 +315,7 @@ impl Field {
     pub async fn start_all_again(&mut self) -> anyhow::Result<()> {
         self.all_work_on().await?;
         self.armed.iter_mut().for_each(|armed| armed.over = true);
-        let mut parts = vec![Part::Bitcoind, Part::Hub, Part::Follower];
-        parts.extend((0..crate::demo::network::COVENANT.0).map(Part::Covenant));
-        parts.extend([Part::Report, Part::Watch, Part::Anchor]);
-        // The culprit runs no more.
-        for index in 1..self.story.operators().len() {
-            parts.extend([Part::Signer(index), Part::Voter(index)]);
-        }
+        let parts = self.parts();
         // Voters before signers, who wait for those that talk to them.
         for part in parts.iter().rev() {
             match part {
@@ -333,6 +327,17 @@ impl Field {
             self.start(part).await?;
         }
         Ok(())
+    }
+
+    /// Everything that runs: the culprit does no more. In the order in which they can be started.
+    pub fn parts(&self) -> Vec<Part> {
+        let mut parts = vec![Part::Bitcoind, Part::Hub, Part::Follower];
+        parts.extend((0..COVENANT.0).map(Part::Covenant));
+        parts.extend([Part::Report, Part::Watch, Part::Anchor]);
+        for index in 1..self.story.operators().len() {
+            parts.extend([Part::Signer(index), Part::Voter(index)]);
+        }
+        parts
     }
 
     fn daemons(&mut self) -> impl Iterator<Item = &mut Daemon> {

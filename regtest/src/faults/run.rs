@@ -4,7 +4,7 @@ use super::field::{Field, Outcome};
 use super::plan::Plan;
 use super::points::{Part, Points};
 use super::witness::Witness;
-use super::{checks, points, story, strace};
+use super::{at_work, checks, points, story, strace};
 use crate::demo::network::COVENANT;
 use anyhow::Context as _;
 use palisade_hub::bitcoind::{Auth, BitcoinRpc};
@@ -115,6 +115,7 @@ async fn disturb(plan: &Plan, dir: &Path, came: &mut Vec<Outcome>) -> anyhow::Re
     let told = async {
         field.arm(&plan.faults).await.context("while the faults were armed")?;
         story::tell(&mut field, &cast).await?;
+        at_work::all(&mut field, &cast).await.context("after the faults")?;
         field.start_all_again().await.context("while everything was started again")?;
         story::ended(&mut field, &cast).await.context("after everything was started again")
     }

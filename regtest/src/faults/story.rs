@@ -1,24 +1,20 @@
 //! The story that is disturbed: a holder stakes and leaves early, another withdraws, an epoch is anchored, an operator votes
 //! twice and is slashed, and blocks become final all the while.
 
+use super::at_work;
 use super::field::{Field, Waiting};
 use super::points::Part;
 use crate::demo::holders::Holder;
 use crate::demo::network::{edit, string};
-use crate::demo::operators::Operator;
 use crate::demo::story::Story;
 use crate::demo::tell::Tell;
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use bitcoin::Amount;
 use palisade_hub::client::HubClient;
-use palisade_protocol::block::Block;
 use palisade_protocol::hash::sha256;
 use palisade_protocol::params::Profile;
-use palisade_protocol::units::Height;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
 
 /// What the small stakes of the story hold, in sat.
 const STAKE_SAT: u64 = 1_000_000;
@@ -40,7 +36,7 @@ pub struct Cast {
     /// Can withdraw.
     leaver: (Holder, String),
     /// The hub's follower.
-    follower: HubClient,
+    pub(super) follower: HubClient,
 }
 
 /// The network, undisturbed, with final blocks of both chains, and the holders.
@@ -98,7 +94,7 @@ pub async fn tell(field: &mut Field, cast: &Cast) -> anyhow::Result<()> {
     let withdraw = ["withdraw", "--yes", id];
     until_mined(field, leaver, &withdraw, id, "WITHDRAWN").await?;
     culprit_is_slashed(field).await?;
-    goes_on(field).await
+    at_work::goes_on(field).await
 }
 
 /// A stake is begun, and gone on with until it has power. Gives its id.
@@ -215,70 +211,10 @@ async fn culprit_is_slashed(field: &mut Field) -> anyhow::Result<()> {
     }
 }
 
-/// Both chains have more final blocks than now.
-pub async fn goes_on(field: &mut Field) -> anyhow::Result<()> {
-    let waiting = Waiting::until("both chains go on");
-    let mut began = None;
-    loop {
-        field.pause().await?;
-        if let Ok(now) = field.story.final_now().await {
-            let began = began.get_or_insert_with(|| now.clone());
-            if now.iter().zip(began.iter()).all(|((_, now), (_, then))| *now >= then + 10) {
-                return Ok(());
-            }
-        }
-        waiting.check(&began)?;
-    }
-}
-
-/// Every operator but the culprit votes on both chains again: no quorum needs all of them.
-async fn all_vote(field: &mut Field) -> anyhow::Result<()> {
-    let began = field.story.final_now().await?;
-    let keys = |own: &Operator| [own.zero.clone(), own.other.clone()];
-    let mut missing: BTreeSet<String> = field.story.operators()[1..].iter().flat_map(keys).collect();
-    let waiting = Waiting::until("all operators vote again");
-    while !missing.is_empty() {
-        for (chain, height) in &began {
-            let votes = field.story.network().hub.votes(chain, Height(height + 1)).await.unwrap_or_default();
-            missing.retain(|key| !votes.iter().any(|vote| vote.key.to_string() == *key));
-        }
-        waiting.check(&missing)?;
-        field.pause().await?;
-    }
-    Ok(())
-}
-
-/// The follower has the block that the hub has at a height now.
-async fn follower_follows(field: &mut Field, follower: &HubClient) -> anyhow::Result<()> {
-    let hub = field.story.network().hub.clone();
-    let waiting = Waiting::until("the follower has the hub's newest block");
-    let mut wanted: Option<Block> = None;
-    loop {
-        let Some(block) = &wanted else {
-            let tip =
-                field.story.network().view("status").await.ok().and_then(|status| status["height"].as_u64());
-            let page = hub.blocks(Height(tip.unwrap_or(0)), Duration::ZERO).await.unwrap_or_default();
-            wanted = page.first().cloned();
-            waiting.check("no answer of the hub")?;
-            field.pause().await?;
-            continue;
-        };
-        match follower.blocks(block.header.height, Duration::ZERO).await {
-            Ok(page) if page.first() == Some(block) => return Ok(()),
-            Ok(page) if !page.is_empty() => {
-                bail!("the follower has another block than the hub: {:?}", page[0].header)
-            }
-            last => waiting.check(last)?,
-        }
-        field.pause().await?;
-    }
-}
-
 /// Everything stands as the story has to end.
 pub async fn ended(field: &mut Field, cast: &Cast) -> anyhow::Result<()> {
-    goes_on(field).await?;
-    all_vote(field).await?;
-    follower_follows(field, &cast.follower).await?;
+    at_work::all(field, cast).await?;
+    at_work::nobody_complains(field).await?;
     let slashed = field.story.stake_id(0).to_owned();
     for (id, state) in [(&cast.leaver.1, "WITHDRAWN"), (&slashed, "SLASHED")] {
         field.until(&format!("stakes/{id}"), state, |stake| stake["state"] == state).await?;

@@ -3,13 +3,13 @@
 mod network;
 mod page;
 
-use crate::views::reasons_at;
 use bitcoin::{ScriptBuf, TxOut};
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
 use palisade_protocol::units::Epoch;
 use palisade_regtest::hub_process::HubProcess;
 use palisade_regtest::in_time;
+use palisade_regtest::process::reasons_at;
 use palisade_world::anchored::{self, ZERO, end_of};
 use palisade_world::{Wish, World, transaction};
 use serde_json::Value;

@@ -1,8 +1,16 @@
 //! A whole network at points that seeds draw: nothing is missing afterwards. The seeds are always the same here, so that a change is
 //! judged by what it does; `make nightly` draws fresh ones, and many more.
 
+use palisade_protocol::params::Profile;
+use palisade_regtest::faults::at_work::{readings, still_behind};
+use palisade_regtest::faults::field::Field;
+use palisade_regtest::faults::points::Part;
 use palisade_regtest::faults::run::{self, Verdict};
+use palisade_regtest::faults::story;
+use palisade_regtest::in_time;
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 
 /// The first seed.
 const FIRST: u64 = 2_000;
@@ -22,4 +30,42 @@ async fn a_network_disturbed_at_drawn_points_ends_its_story_with_one_history_and
         "seeds that failed: {failed:?}; their directories are kept below {}",
         below.display()
     );
+}
+
+/// Sends the processes of parts a signal.
+fn signal(field: &mut Field, parts: &BTreeSet<Part>, signal: &str) {
+    let logs: Vec<_> = parts.iter().map(|part| part.log(&field.story)).collect();
+    let daemons = field.story.network_mut().daemons_mut();
+    let processes: Vec<u32> = daemons
+        .filter(|own| logs.contains(&own.log().to_owned()))
+        .filter_map(|own| own.process_id())
+        .collect();
+    assert_eq!(processes.len(), parts.len());
+    let sent = Command::new("kill").arg(signal).args(processes.iter().map(u32::to_string)).status();
+    assert!(sent.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_that_only_seem_to_run_are_told_from_those_that_work_though_all_goes_on_without_them() {
+    let home = tempfile::tempdir().unwrap();
+    let begun = story::begin(&home.path().join("network"), Profile::Compatible).await;
+    let mut field = Field::new(begun.unwrap().0, home.path().join("traces")).await.unwrap();
+    let stopped = BTreeSet::from([Part::Covenant(2), Part::Report, Part::Watch]);
+    signal(&mut field, &stopped, "-STOP");
+    field.story.network().node.mine(1).await.unwrap();
+    let mut behind = readings(&field).await.unwrap();
+    let wait = async {
+        while behind.iter().map(|reading| reading.part).collect::<BTreeSet<_>>() != stopped {
+            behind = still_behind(&field, behind.clone()).await;
+        }
+    };
+    in_time("all others have read what is new", wait).await;
+    signal(&mut field, &stopped, "-CONT");
+    let wait = async {
+        while !behind.is_empty() {
+            behind = still_behind(&field, behind.clone()).await;
+        }
+    };
+    in_time("those that were stopped have, too", wait).await;
+    field.story.stop().await.unwrap();
 }

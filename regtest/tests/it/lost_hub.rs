@@ -4,7 +4,6 @@
 mod digests;
 mod false_followers;
 
-use crate::views::reasons_at;
 use anyhow::Context as _;
 use palisade_hub::client::HubClient;
 use palisade_hub::replica::Replica;
@@ -14,7 +13,7 @@ use palisade_regtest::demo::network::{Network, edit};
 use palisade_regtest::demo::story::Story;
 use palisade_regtest::in_time;
 use palisade_regtest::node::free_port;
-use palisade_regtest::process::{binary, wait_for};
+use palisade_regtest::process::{binary, reasons_at, wait_for};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use std::path::{Path, PathBuf};

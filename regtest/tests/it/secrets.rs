@@ -297,7 +297,8 @@ async fn everything_is_signed(story: &mut Story, secrets_in: &mut Vec<u8>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_stands_in_a_log_at_trace_an_argument_an_environment_or_another_file_nor_a_password_in_memory() {
+async fn no_secret_stands_in_a_log_at_trace_an_argument_an_environment_or_another_file_nor_a_password_in_memory()
+ {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("network");
     let mut story = Story::until_final(&dir).await.unwrap();

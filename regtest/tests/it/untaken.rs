@@ -3,7 +3,7 @@
 
 mod operator;
 
-use crate::views::{reasons, until_reasons};
+use crate::views::until_reasons;
 use axum::http::StatusCode;
 use operator::{NO_HUB, PROGRAM, install, text};
 use palisade_finality_provider::signer::client::SignerClient;
@@ -20,7 +20,7 @@ use palisade_protocol::units::{Epoch, Height};
 use palisade_regtest::demo::network::edit;
 use palisade_regtest::hub::{make_blocks, serve};
 use palisade_regtest::liar::{Instead, Liar};
-use palisade_regtest::process::Daemon;
+use palisade_regtest::process::{Daemon, reasons};
 use palisade_regtest::{Node, in_time};
 use palisade_world::{Wish, World, keypair};
 use serde_json::json;

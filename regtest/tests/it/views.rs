@@ -2,6 +2,7 @@
 
 use palisade_regtest::demo::network::Network;
 use palisade_regtest::in_time;
+use palisade_regtest::process::reasons;
 use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
@@ -36,20 +37,6 @@ pub(crate) async fn serves(address: &Path, door: &str) -> String {
 pub(crate) async fn until_says(address: &Path, door: &str, what: &str) {
     let said = async { while !serves(address, door).await.contains(what) {} };
     in_time(what, said).await;
-}
-
-/// The reasons that a process gives in `/health`, given where it serves. None while it does not answer.
-pub(crate) async fn reasons_at(url: &str) -> Option<Vec<String>> {
-    let told = reqwest::get(format!("{}/health", url.trim_end_matches('/'))).await.ok()?;
-    let told: Value = told.json().await.ok()?;
-    let reasons = told["reasons"].as_array().expect("a list of reasons").iter();
-    Some(reasons.map(|reason| reason.as_str().expect("words").to_owned()).collect())
-}
-
-/// The same, given the file with its address, which it writes anew when it starts again.
-pub(crate) async fn reasons(address: &Path) -> Option<Vec<String>> {
-    let address = std::fs::read_to_string(address).ok()?;
-    reasons_at(&format!("http://{}", address.trim())).await
 }
 
 /// Waits until a process gives reasons that are as wanted.

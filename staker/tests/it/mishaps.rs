@@ -9,8 +9,8 @@ use palisade_hub::ledger::state::StakeState::{Active, Expanded, Lapsed, Pending,
 use palisade_regtest::Node;
 use palisade_staker::backup::{self, Backup, contents};
 use palisade_staker::funds;
-use palisade_staker::recover::Recover;
 use palisade_staker::record::StakeRecord;
+use palisade_staker::recover::Recover;
 use palisade_staker::rival::Rival;
 use palisade_staker::session::Session;
 use palisade_staker::stake::Stake;

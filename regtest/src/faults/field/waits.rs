@@ -111,6 +111,11 @@ impl Field {
         }
     }
 
+    /// The height of the hub's newest block.
+    pub async fn hub_height(&self) -> anyhow::Result<u64> {
+        self.story.network().view("status").await?["height"].as_u64().context("a height")
+    }
+
     /// What waits for a block.
     pub async fn mempool(&self) -> anyhow::Result<Vec<Txid>> {
         Ok(self.rpc().call("getrawmempool", json!([])).await?)
