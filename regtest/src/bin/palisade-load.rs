@@ -7,7 +7,7 @@ use palisade_hub::daemon::shutdown::{self, Shutdown};
 use palisade_regtest::load::figures::Times;
 use palisade_regtest::load::flood::{self, Orders};
 use palisade_regtest::load::plan::Plan;
-use palisade_regtest::load::run::{self, Options, Outcome};
+use palisade_regtest::load::run::{self, Bounds, Options, Outcome};
 use palisade_regtest::load::storm;
 use palisade_world::World;
 use serde::Serialize;
@@ -42,6 +42,12 @@ enum Command {
         /// Messages that are dear to judge, at a tenth of the rate: certificates, proofs of possession, answers, evidence, headers.
         #[arg(long)]
         dear: bool,
+        /// Least part of the messages that were due which must have been sent.
+        #[arg(long, default_value_t = Bounds::default().sent_percent, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
+        sent: u32,
+        /// Most times as long that a block may take to be final as without the flood, of nineteen blocks of twenty.
+        #[arg(long, default_value_t = Bounds::default().times_as_long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..))]
+        longer: u32,
     },
     /// Many stakes come to Bitcoin in one block.
     Storm {
@@ -76,11 +82,12 @@ fn main() -> ExitCode {
         Command::Storm { stakes } => shutdown::run(|shutdown| storm(stakes.into(), cli.json, shutdown))
             .map_err(Failure::failed)
             .and_then(|done| done),
-        Command::Run { seconds, rate, connections, dear } => {
+        Command::Run { seconds, rate, connections, dear, sent, longer } => {
             let time = Duration::from_secs(seconds);
             let (plan, rate): (fn(&mut World) -> Plan, u32) =
                 if dear { (Plan::dear, rate.div_ceil(10)) } else { (Plan::signatures, rate) };
-            let options = Options { time, rate, connections: connections.into(), plan };
+            let bounds = Bounds { sent_percent: sent, times_as_long: longer };
+            let options = Options { time, rate, connections: connections.into(), plan, bounds };
             shutdown::run(|shutdown| measure(options, cli.json, shutdown))
                 .map_err(Failure::failed)
                 .and_then(|done| done)

@@ -45,6 +45,24 @@ pub struct Options {
     pub connections: usize,
     /// What they are.
     pub plan: fn(&mut World) -> Plan,
+    /// What makes it fail.
+    pub bounds: Bounds,
+}
+
+/// Within which bounds a run must be. Compared within the run, so that a slow machine is not what fails.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Least part of the messages that were due which must have been sent, in percent: otherwise it was no flood.
+    pub sent_percent: u32,
+    /// Most times as long that a block may take to be final under the flood, of nineteen blocks of twenty.
+    pub times_as_long: u32,
+}
+
+impl Default for Bounds {
+    /// Those that a machine keeps that has other work.
+    fn default() -> Self {
+        Self { sent_percent: 50, times_as_long: 20 }
+    }
 }
 
 /// One of both times.
@@ -104,17 +122,16 @@ pub async fn run(options: &Options) -> anyhow::Result<Outcome> {
     drop(crowd);
     hub.daemon.end().await?;
     let mut outcome = Outcome { quiet, flooded, sent, replayed, failures };
-    outcome.failures.extend(outcome.shortfalls());
+    outcome.failures.extend(outcome.shortfalls(options.bounds));
     Ok(outcome)
 }
 
 impl Outcome {
-    /// What says that this was no flood, or that it cost more than it may. Compared within the run, so that a slow machine is not
-    /// what fails.
-    fn shortfalls(&self) -> Vec<String> {
+    /// What says that this was no flood, or that it cost more than it may.
+    fn shortfalls(&self, bounds: Bounds) -> Vec<String> {
         let Self { quiet, flooded, sent, .. } = self;
         let mut found = Vec::new();
-        if sent.written < sent.due / 2 {
+        if 100 * sent.written < u64::from(bounds.sent_percent) * sent.due {
             found.push(format!("of {} messages that were due only {} were sent", sent.due, sent.written));
         }
         // Of so many blocks so many became final.
@@ -124,6 +141,13 @@ impl Outcome {
             found.push(format!(
                 "{} certificates came with {} blocks under the flood, {} with {} before it",
                 under.0, under.1, before.0, before.1
+            ));
+        }
+        let [_, longer, _] = flooded.waits.certificates.over(&quiet.waits.certificates);
+        if longer > bounds.times_as_long.into() {
+            found.push(format!(
+                "a block took {longer:.1} times as long to be final as before, {} times at most were to be expected",
+                bounds.times_as_long
             ));
         }
         let grown = flooded.memory.peak.saturating_sub(quiet.memory.peak);

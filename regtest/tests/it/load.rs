@@ -3,7 +3,7 @@
 
 use palisade_protocol::block::MessageBytes;
 use palisade_regtest::load::plan::{Plan, Template};
-use palisade_regtest::load::run::{self, Options};
+use palisade_regtest::load::run::{self, Bounds, Options};
 use palisade_regtest::load::{scene, storm};
 use palisade_world::keypair;
 use std::collections::BTreeSet;
@@ -12,8 +12,15 @@ use std::time::Duration;
 #[tokio::test(flavor = "multi_thread")]
 async fn under_a_flood_of_wrong_signatures_honest_votes_go_on_and_nothing_of_it_is_kept() {
     let time = Duration::from_secs(4);
-    let outcome =
-        run::run(&Options { time, rate: 1_000, connections: 64, plan: Plan::signatures }).await.unwrap();
+    let outcome = run::run(&Options {
+        time,
+        rate: 1_000,
+        connections: 64,
+        plan: Plan::signatures,
+        bounds: Bounds::default(),
+    })
+    .await
+    .unwrap();
     assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
     let rules: Vec<&str> = outcome.sent.answers.keys().map(String::as_str).collect();
     for rule in ["backing", "provider", "stake", "vote"] {
