@@ -169,12 +169,12 @@ impl Story {
         Ok(())
     }
 
-    /// How many blocks the mining rule allows now.
+    /// How many blocks the mining rule allows now. A set that has expired already is not waited for: votes come too late for it.
     pub async fn room(&self) -> anyhow::Result<u32> {
         let height = self.network.node.rpc().tip().await?.height;
         let tripped = !self.network.view("status").await?["breaker"].is_null();
         let votes = |chain: &Value| chain["zero"] == true || !(tripped || chain["paused"] == true);
-        let expiry = self.earliest_expiry(votes).await?;
+        let expiry = self.expiries(votes).await?.into_iter().filter(|expiry| *expiry > height).min();
         Ok(expiry.map_or(u32::MAX, |expiry| expiry.saturating_sub(11 + height)))
     }
 
@@ -247,8 +247,10 @@ impl Story {
         let mut waited = Instant::now();
         while left > 0 {
             let room = self
-                .earliest_expiry(|_| true)
+                .expiries(|_| true)
                 .await?
+                .into_iter()
+                .min()
                 .map_or(left, |expiry| expiry.saturating_sub(11 + height));
             let now = left.min(room).min(20);
             if now == 0 {
@@ -264,9 +266,9 @@ impl Story {
         Ok(height)
     }
 
-    /// The earliest Bitcoin height at which the set that votes now expires in one of these chains.
-    async fn earliest_expiry(&self, of: impl Fn(&Value) -> bool) -> anyhow::Result<Option<u32>> {
-        let mut earliest: Option<u32> = None;
+    /// The Bitcoin heights at which the sets that vote now expire in these chains.
+    async fn expiries(&self, of: impl Fn(&Value) -> bool) -> anyhow::Result<Vec<u32>> {
+        let mut expiries = Vec::new();
         let chains = self.network.view("chains").await?;
         for chain in chains.as_array().context("a list of chains")?.iter().filter(|chain| of(chain)) {
             let Some(newest) = chain["newest_set"].as_u64() else { continue };
@@ -276,11 +278,10 @@ impl Story {
             let id = chain["id"].as_str().context("a name")?;
             for epoch in at.min(newest)..=newest {
                 let set = self.network.view(&format!("sets/{id}/{epoch}")).await?;
-                let expiry = u32::try_from(set["expiry"].as_u64().context("an expiry")?)?;
-                earliest = Some(earliest.map_or(expiry, |other| other.min(expiry)));
+                expiries.push(u32::try_from(set["expiry"].as_u64().context("an expiry")?)?);
             }
         }
-        Ok(earliest)
+        Ok(expiries)
     }
 
     /// Shows that the node refuses a transaction, by the rule that the story is about, and keeps its words.

@@ -155,7 +155,7 @@ impl Story {
         let waiting = Waiting::until("every set in use expires late enough");
         let began = Instant::now();
         loop {
-            let earliest = self.earliest_expiry(|_| true).await?.context("a set in use")?;
+            let earliest = self.expiries(|_| true).await?.into_iter().min().context("a set in use")?;
             if earliest >= tip + ROOM {
                 drop(waiting);
                 self.tell.line(format!(
