@@ -42,17 +42,27 @@ fn prepared() -> Player {
     player
 }
 
-/// All that can happen and has not, a block each.
-fn everything_happens(player: &mut Player) {
+/// Depths before which the hub is looked at after every block.
+const LOOKED_AT: [u32; 2] = [2, K + 2];
+
+/// All that can happen and has not, a block each. The hub shows it after the last block, and before some depths after each.
+async fn everything_happens(scene: &mut Scene, player: &mut Player, depth: u32, when: &str) {
     let told = true;
-    for stake in [LEAVES, EXPANDED, COMES, SLASHED, SLASHED_AFTER_EXIT, STAYS] {
-        player.play(&Act::Broadcast { stake, told });
+    let begun = [LEAVES, EXPANDED, COMES, SLASHED, SLASHED_AFTER_EXIT, STAYS];
+    let acts = begun.map(|stake| Act::Broadcast { stake, told }).into_iter().chain([
+        Act::Spend { stake: LEAVES, how: 0, told },
+        Act::Spend { stake: SLASHED_AFTER_EXIT, how: 0, told },
+        Act::Broadcast { stake: EXPANSION, told },
+        Act::Spend { stake: SLASHED, how: 2, told },
+        Act::Spend { stake: SLASHED_AFTER_EXIT, how: 5, told },
+    ]);
+    for act in acts {
+        player.play(&act);
+        if LOOKED_AT.contains(&depth) {
+            agree(scene, player, &format!("{when}, after {act:?}")).await;
+        }
     }
-    player.play(&Act::Spend { stake: LEAVES, how: 0, told });
-    player.play(&Act::Spend { stake: SLASHED_AFTER_EXIT, how: 0, told });
-    player.play(&Act::Broadcast { stake: EXPANSION, told });
-    player.play(&Act::Spend { stake: SLASHED, how: 2, told });
-    player.play(&Act::Spend { stake: SLASHED_AFTER_EXIT, how: 5, told });
+    agree(scene, player, when).await;
 }
 
 /// What the hub shows of states, of power, and of the breaker.
@@ -96,8 +106,7 @@ async fn after_reorganisations_of_each_depth_the_shipped_hub_shows_the_power_tha
     let mut player = prepared();
     let mut scene = Scene::start(player.world.clone()).await;
     for depth in 1..=K + 10 {
-        everything_happens(&mut player);
-        agree(&mut scene, &player, &format!("before {depth} blocks go")).await;
+        everything_happens(&mut scene, &mut player, depth, &format!("before {depth} blocks go")).await;
         // By turns everything comes again at once, and nothing.
         player.play(&Act::Reorg { depth, keep: if depth % 2 == 0 { 0 } else { 2 } });
         player.play(&Act::TellAll);
@@ -114,8 +123,8 @@ async fn after_reorganisations_of_each_depth_the_shipped_hub_shows_the_power_tha
             assert!(metrics.contains(&line), "{metrics}");
         }
         // Exits and slashings go on, and nobody gains power.
-        everything_happens(&mut player);
-        agree(&mut scene, &player, &format!("while the breaker is tripped by {depth} blocks")).await;
+        let when = format!("while the breaker is tripped by {depth} blocks");
+        everything_happens(&mut scene, &mut player, depth, &when).await;
         player.play(&Act::Resume { accept: 1 });
         scene.resume("zero=1").await;
         agree(&mut scene, &player, "governance has resumed").await;
