@@ -9,6 +9,7 @@ use crate::record::BadRecord;
 use palisade_hub::bitcoind::RpcError;
 use palisade_hub::client::HubError;
 use palisade_hub::daemon::exit::Failure;
+use palisade_hub::daemon::private_file::ReadRefused;
 use palisade_hub::replica::ReplicaError;
 
 /// What the Bitcoin node said.
@@ -83,6 +84,9 @@ impl From<BookError> for Failure {
                  and with --backup FILE those of a backup; until then nothing is done"
             }
             BookError::Unwritable { .. } => return Self::failed(why),
+            BookError::Unreadable { cause: ReadRefused::OpenToOthers { .. }, .. } => {
+                "look whether it is as you left it, then `chmod 600` it: others could have changed it"
+            }
             _ => {
                 "move the file away; `palisade-staker recover` then makes it again from the hub's log, and with --backup FILE from \
                  a backup"

@@ -19,6 +19,8 @@ use palisade_staker::summary::Locked;
 use palisade_staker::unbond::Unbond;
 use palisade_world::provider_key;
 use serde_json::{Value, json};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 async fn recover(config: &Path, flags: &[&str]) -> Result<Vec<String>, Failure> {
@@ -108,6 +110,10 @@ async fn a_book_that_is_older_than_a_stake_gives_no_key_twice_and_another_wallet
     let third = stake(&config, &[]).await.unwrap().id.unwrap();
     let ids: Vec<_> = open(&config).book.stakes().iter().map(StakeRecord::name).collect();
     assert_eq!(ids, [first, second, third]);
+
+    std::fs::set_permissions(&book, Permissions::from_mode(0o644)).unwrap();
+    check_refused(Session::open(&config), Exit::Failed, &["mode 0644", "`chmod 600` it"]);
+    std::fs::set_permissions(&book, Permissions::from_mode(0o600)).unwrap();
 
     let other = party.funded("bob", &[600_000]).await;
     let theirs = other.with_file_name("staker-data").join("stakes.json");
