@@ -70,6 +70,9 @@ printf '%s\n' "$now" >"$out/sources"
 export CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_DEV_DEBUG=0 CARGO_TERM_COLOR=never
 export PROPTEST_MAX_SHRINK_ITERS=0 PROPTEST_DISABLE_FAILURE_PERSISTENCE=1
 
+# A change can have a loop take memory without end: it takes so much, in KiB, and the test fails.
+ulimit -v $((8 * 1024 * 1024))
+
 # Quick tests first. Stories only: what a property notices today it may not draw tomorrow. Left out is also what alters every byte of something long.
 step protocol protocol --lib
 step protocol protocol "--test it" --skip exposure::
