@@ -48,7 +48,7 @@ pub struct Orders {
 pub struct Sent {
     /// Messages that were due by the clock.
     pub due: u64,
-    /// Messages that were written to a connection.
+    /// Messages that were written to a connection while the time was not over.
     pub written: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -111,7 +111,7 @@ impl Flood {
     /// The messages of one connection: every so many-th of all.
     async fn send_share(&self, place: usize) {
         let mut next = place as u64;
-        while self.due(next) < self.began + self.orders.time {
+        while !self.is_over(next) {
             if let Ok(stream) = TcpStream::connect(&self.orders.address).await {
                 next = self.send_over(stream, next).await;
             }
@@ -122,6 +122,13 @@ impl Flood {
     /// When a message is due.
     fn due(&self, number: u64) -> Instant {
         self.began + Duration::from_secs_f64(number as f64 / f64::from(self.orders.rate))
+    }
+
+    /// Whether a message is sent no more. What a slow hub kept the sender from sending in time is not made up for: that would count as
+    /// sent, and be no flood.
+    fn is_over(&self, number: u64) -> bool {
+        let end = self.began + self.orders.time;
+        self.due(number) >= end || Instant::now() >= end
     }
 
     /// Sends over one connection until it ends or the time does. Gives the next message's number.
@@ -143,13 +150,12 @@ impl Flood {
         let mut bytes = Vec::new();
         loop {
             let number = next.get();
-            let due = self.due(number);
-            if due >= self.began + self.orders.time {
+            if self.is_over(number) {
                 // The reader ends when all is answered and the hub closes.
                 let _ = ahead.acquire_many(AHEAD as u32).await;
                 return;
             }
-            tokio::time::sleep_until(due).await;
+            tokio::time::sleep_until(self.due(number)).await;
             let Ok(permit) = ahead.acquire().await else { return };
             permit.forget();
             next.set(number + self.orders.connections as u64);
