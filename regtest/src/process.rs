@@ -31,6 +31,11 @@ fn binary_of_profile(profile: &str, name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// The profile that this program was not built in.
+pub fn other_profile() -> &'static str {
+    if cfg!(debug_assertions) { "release" } else { "debug" }
+}
+
 /// A daemon that runs. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Daemon {

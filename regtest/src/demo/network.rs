@@ -192,17 +192,22 @@ impl Network {
         let dir = self.dir.join("follower");
         std::fs::create_dir(&dir)?;
         let address = format!("127.0.0.1:{}", free_port()?);
-        let config = format!(
+        let config = self.follower_config(&dir, &address);
+        std::fs::write(dir.join("follower.toml"), config)?;
+        self.run("palisade-hub", &["run"], "follower/follower.toml", "follower/follower.address").await?;
+        Ok(format!("http://{address}"))
+    }
+
+    /// The configuration of a hub that follows the network's, in a directory.
+    pub fn follower_config(&self, dir: &Path, address: &str) -> String {
+        format!(
             "network = \"regtest\"\ndata_dir = {:?}\ngenesis_file = {:?}\n[listen]\naddress = {address:?}\naddress_file = {:?}\n\
              [follow]\nurl = {:?}\n",
             dir.join("data"),
             self.genesis(),
             dir.join("follower.address"),
             self.hub_url
-        );
-        std::fs::write(dir.join("follower.toml"), config)?;
-        self.run("palisade-hub", &["run"], "follower/follower.toml", "follower/follower.address").await?;
-        Ok(format!("http://{address}"))
+        )
     }
 
     /// Kills a daemon, named by the place of its address without the ending.

@@ -3,7 +3,7 @@
 
 use super::hub::hub;
 use crate::demo::network::text;
-use crate::process::tool_of_profile;
+use crate::process::{other_profile, tool_of_profile};
 use anyhow::{Context as _, ensure};
 use palisade_hub::client::HubClient;
 use palisade_hub::ledger::Ledger;
@@ -65,8 +65,7 @@ impl Log {
         let told = json!({ "hub": hub(self, "hub.genesis", "hub.log.blocks")? });
         let report = dir.join("replay.json");
         std::fs::write(&report, told.to_string())?;
-        let other = if cfg!(debug_assertions) { "release" } else { "debug" };
-        let said = tool_of_profile(other, "palisade-demo", &["replay", &text(&report)]).await?;
+        let said = tool_of_profile(other_profile(), "palisade-demo", &["replay", &text(&report)]).await?;
         ensure!(
             said.contains(&tip.state_root.to_string()),
             "{said} does not name the root {}",
