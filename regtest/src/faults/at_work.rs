@@ -11,9 +11,10 @@ use anyhow::{Context as _, bail};
 use palisade_hub::client::HubClient;
 use palisade_protocol::block::Block;
 use palisade_protocol::units::Height;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 /// How long a part may take for one answer: one that was stopped gives none.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
@@ -24,7 +25,8 @@ pub async fn all(field: &mut Field, cast: &Cast) -> anyhow::Result<()> {
     all_vote(field).await?;
     follower_follows(field, &cast.follower).await?;
     all_read(field).await?;
-    is_anchored_anew(field).await
+    is_anchored_anew(field).await?;
+    nobody_complains(field).await
 }
 
 /// Both chains have more final blocks than now.
@@ -46,8 +48,11 @@ pub async fn goes_on(field: &mut Field) -> anyhow::Result<()> {
 /// Every operator but the culprit votes on both chains again: no quorum needs all of them.
 async fn all_vote(field: &mut Field) -> anyhow::Result<()> {
     let waiting = Waiting::until("all operators vote again");
-    let keys = |own: &Operator| [own.zero.clone(), own.other.clone()];
-    let mut missing: BTreeSet<String> = field.story.operators()[1..].iter().flat_map(keys).collect();
+    let named = |(index, own): (usize, &Operator)| {
+        [&own.zero, &own.other].map(|key| (key.clone(), Part::Voter(index)))
+    };
+    let all = field.story.operators().iter().enumerate().skip(1);
+    let mut missing: BTreeMap<String, Part> = all.flat_map(named).collect();
     let mut began = None;
     while !missing.is_empty() {
         field.pause().await?;
@@ -55,7 +60,7 @@ async fn all_vote(field: &mut Field) -> anyhow::Result<()> {
         let Ok(now) = field.story.final_now().await else { continue };
         for (chain, height) in began.get_or_insert(now) {
             let votes = field.story.network().hub.votes(chain, Height(*height + 1)).await.unwrap_or_default();
-            missing.retain(|key| !votes.iter().any(|vote| vote.key.to_string() == *key));
+            missing.retain(|key, _| !votes.iter().any(|vote| vote.key.to_string() == *key));
         }
     }
     Ok(())
@@ -148,7 +153,7 @@ async fn shown(field: &Field, reading: &Reading) -> anyhow::Result<u64> {
 
 /// An epoch is anchored that was not.
 async fn is_anchored_anew(field: &mut Field) -> anyhow::Result<()> {
-    let waiting = Waiting::until("one more epoch is anchored");
+    let waiting = Waiting::until("the anchorer anchors one more epoch");
     let mut before = None;
     loop {
         field.pause().await?;
@@ -165,19 +170,29 @@ async fn is_anchored_anew(field: &mut Field) -> anyhow::Result<()> {
     }
 }
 
-/// No part has an alarm.
-pub async fn nobody_complains(field: &mut Field) -> anyhow::Result<()> {
-    let waiting = Waiting::until("no part has an alarm");
-    let mut parts = field.parts();
-    // These have no door of their own.
-    parts.retain(|part| !matches!(part, Part::Bitcoind | Part::Signer(_)));
-    while let Some(part) = parts.last().copied() {
-        let address = part.log(&field.story).with_extension("address");
-        match tokio::time::timeout(ANSWER_TIME, reasons(&address)).await {
-            Ok(Some(reasons)) if reasons.is_empty() => drop(parts.pop()),
-            last => waiting.check((part, last))?,
-        }
+/// Every part answers, and has no alarm.
+async fn nobody_complains(field: &mut Field) -> anyhow::Result<()> {
+    let waiting = Waiting::until("every part is well");
+    loop {
         field.pause().await?;
+        let complaints = complaints(field).await;
+        if complaints.is_empty() {
+            return Ok(());
+        }
+        waiting.check(complaints)?;
     }
-    Ok(())
+}
+
+/// The parts that are not well, with their alarms, if they answer at all.
+pub async fn complaints(field: &Field) -> BTreeMap<Part, Option<Vec<String>>> {
+    // bitcoind has no such door. Who is stopped keeps nobody waiting but itself.
+    let ours = field.parts().into_iter().filter(|part| *part != Part::Bitcoind);
+    let asked: JoinSet<_> = ours
+        .map(|part| {
+            let address = part.log(&field.story).with_extension("address");
+            async move { (part, tokio::time::timeout(ANSWER_TIME, reasons(&address)).await.ok().flatten()) }
+        })
+        .collect();
+    let told = asked.join_all().await.into_iter();
+    told.filter(|(_, told)| told.as_ref().is_none_or(|alarms| !alarms.is_empty())).collect()
 }

@@ -340,7 +340,8 @@ impl Field {
         parts
     }
 
-    fn daemons(&mut self) -> impl Iterator<Item = &mut Daemon> {
+    /// All that runs but bitcoind.
+    pub fn daemons(&mut self) -> impl Iterator<Item = &mut Daemon> {
         let (network, operators) = self.story.processes_mut();
         network.daemons_mut().chain(operators.iter_mut().flat_map(Operator::daemons_mut))
     }

@@ -214,7 +214,6 @@ async fn culprit_is_slashed(field: &mut Field) -> anyhow::Result<()> {
 /// Everything stands as the story has to end.
 pub async fn ended(field: &mut Field, cast: &Cast) -> anyhow::Result<()> {
     at_work::all(field, cast).await?;
-    at_work::nobody_complains(field).await?;
     let slashed = field.story.stake_id(0).to_owned();
     for (id, state) in [(&cast.leaver.1, "WITHDRAWN"), (&slashed, "SLASHED")] {
         field.until(&format!("stakes/{id}"), state, |stake| stake["state"] == state).await?;

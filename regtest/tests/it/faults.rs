@@ -2,7 +2,7 @@
 //! judged by what it does; `make nightly` draws fresh ones, and many more.
 
 use palisade_protocol::params::Profile;
-use palisade_regtest::faults::at_work::{readings, still_behind};
+use palisade_regtest::faults::at_work::{complaints, readings, still_behind};
 use palisade_regtest::faults::field::Field;
 use palisade_regtest::faults::points::Part;
 use palisade_regtest::faults::run::{self, Verdict};
@@ -35,8 +35,8 @@ async fn a_network_disturbed_at_drawn_points_ends_its_story_with_one_history_and
 /// Sends the processes of parts a signal.
 fn signal(field: &mut Field, parts: &BTreeSet<Part>, signal: &str) {
     let logs: Vec<_> = parts.iter().map(|part| part.log(&field.story)).collect();
-    let daemons = field.story.network_mut().daemons_mut();
-    let processes: Vec<u32> = daemons
+    let processes: Vec<u32> = field
+        .daemons()
         .filter(|own| logs.contains(&own.log().to_owned()))
         .filter_map(|own| own.process_id())
         .collect();
@@ -50,19 +50,22 @@ async fn parts_that_only_seem_to_run_are_told_from_those_that_work_though_all_go
     let home = tempfile::tempdir().unwrap();
     let begun = story::begin(&home.path().join("network"), Profile::Compatible).await;
     let mut field = Field::new(begun.unwrap().0, home.path().join("traces")).await.unwrap();
-    let stopped = BTreeSet::from([Part::Covenant(2), Part::Report, Part::Watch]);
+    let readers = BTreeSet::from([Part::Covenant(2), Part::Report, Part::Watch]);
+    let stopped = &readers | &BTreeSet::from([Part::Anchor, Part::Follower, Part::Voter(3)]);
     signal(&mut field, &stopped, "-STOP");
     field.story.network().node.mine(1).await.unwrap();
     let mut behind = readings(&field).await.unwrap();
     let wait = async {
-        while behind.iter().map(|reading| reading.part).collect::<BTreeSet<_>>() != stopped {
+        while behind.iter().map(|reading| reading.part).collect::<BTreeSet<_>>() != readers {
             behind = still_behind(&field, behind.clone()).await;
         }
     };
     in_time("all others have read what is new", wait).await;
+    let wait = async { while !complaints(&field).await.keys().eq(&stopped) {} };
+    in_time("those that are not well are those that are stopped", wait).await;
     signal(&mut field, &stopped, "-CONT");
     let wait = async {
-        while !behind.is_empty() {
+        while !behind.is_empty() || !complaints(&field).await.is_empty() {
             behind = still_behind(&field, behind.clone()).await;
         }
     };
