@@ -6,6 +6,7 @@
 pub mod at_work;
 pub mod checks;
 pub mod clock;
+pub mod disk;
 pub mod field;
 pub mod link;
 pub mod plan;

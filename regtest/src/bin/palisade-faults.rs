@@ -4,6 +4,7 @@
 use clap::Parser;
 use palisade_hub::daemon::exit::{self, Failure, Format};
 use palisade_hub::daemon::shutdown::{self, Shutdown};
+use palisade_regtest::faults::disk;
 use palisade_regtest::faults::points::Part;
 use palisade_regtest::faults::run::{self, Counted, Verdict};
 use std::io::Write as _;
@@ -52,6 +53,9 @@ async fn run(cli: Cli, shutdown: Shutdown) -> Result<(), Failure> {
 }
 
 async fn disturb(cli: &Cli) -> Result<(), Failure> {
+    if let Err(why) = disk::check() {
+        say(&format!("{why:#}"));
+    }
     if let Some(seed) = cli.seed {
         let verdict = run::seed(seed, &run::points()?, &cli.dir).await?;
         say(&verdict.to_string());

@@ -1,9 +1,12 @@
 //! The network while it is disturbed: faults are armed, and whoever fell to one is started again.
 
+mod armed;
 mod waits;
 
+pub use armed::Outcome;
 pub use waits::Waiting;
 
+use super::disk::{self, SmallDisk};
 use super::link::{Cut, Link};
 use super::plan::{Act, Fault};
 use super::points::Part;
@@ -14,11 +17,12 @@ use crate::demo::operators::Operator;
 use crate::demo::story::Story;
 use crate::process::Daemon;
 use anyhow::{Context as _, bail, ensure};
+use armed::Armed;
 use bitcoin::Block;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -26,8 +30,6 @@ use tokio::task::JoinHandle;
 const SIGKILL: i32 = 9;
 /// How long a part whose disk takes nothing any more is left alone before somebody comes and starts it again.
 const LEFT_ALONE: Duration = Duration::from_secs(2);
-/// So often a part makes something durable after a fault, and has shown that it works on.
-const WORKS_ON: usize = 5;
 
 /// The network, and what is to happen to it.
 pub struct Field {
@@ -38,80 +40,6 @@ pub struct Field {
     chain: Vec<Block>,
     dir: PathBuf,
     began: Instant,
-}
-
-/// A fault that waits for its point, or has come.
-struct Armed {
-    fault: Fault,
-    trace: PathBuf,
-    came: Option<Duration>,
-    /// What power cuts did.
-    torn: Vec<String>,
-    /// It was killed, and is to be killed once more while it recovers.
-    recovering: bool,
-    came_again: Option<Duration>,
-    /// Somebody started the part again, without the fault.
-    over: bool,
-    trap: Option<JoinHandle<()>>,
-    link: Option<Link>,
-}
-
-/// What came of a fault.
-#[derive(Debug)]
-pub struct Outcome {
-    /// Which.
-    pub fault: Fault,
-    /// After how long it came, if it did.
-    pub came: Option<Duration>,
-    /// The same of the second kill.
-    pub came_again: Option<Duration>,
-    /// What power cuts did to files.
-    pub torn: Vec<String>,
-}
-
-impl Outcome {
-    /// Whether all of it came: otherwise it shows nothing about what did not.
-    pub fn is_complete(&self) -> bool {
-        match self.fault.act {
-            Act::Kill { torn, again, .. } => {
-                let cut = torn.is_none() || !self.torn.is_empty();
-                self.came.is_some() && cut && (again.is_none() || self.came_again.is_some())
-            }
-            _ => self.came.is_some(),
-        }
-    }
-}
-
-impl Armed {
-    /// What strace has said; nothing before the part has begun.
-    fn traced(&self) -> String {
-        std::fs::read_to_string(&self.trace).unwrap_or_default()
-    }
-
-    /// The words of the trace by which the fault has come.
-    fn mark(&self) -> anyhow::Result<&'static str> {
-        Ok(self.fault.injection().context("a fault that strace injects")?.mark())
-    }
-
-    /// Whether the part has made something durable since a fault that does not end it; others need not.
-    fn works_on(&self) -> anyhow::Result<bool> {
-        let passes = matches!(self.fault.act, Act::Fail { lasting: false, .. } | Act::Stop(_));
-        if !passes || self.over || self.came.is_none() || self.fault.part == Part::Bitcoind {
-            return Ok(true);
-        }
-        let (traced, mark) = (self.traced(), self.mark()?);
-        let since = traced.lines().skip_while(|line| !line.contains(mark)).skip(1);
-        let durable = since.filter(|line| !line.contains(mark)).filter_map(strace::begun);
-        Ok(durable.filter(|(_, call, _)| ["fsync", "fdatasync"].contains(call)).count() >= WORKS_ON)
-    }
-}
-
-impl Drop for Armed {
-    fn drop(&mut self) {
-        if let Some(trap) = &self.trap {
-            trap.abort();
-        }
-    }
 }
 
 impl Field {
@@ -139,17 +67,7 @@ impl Field {
     pub async fn arm(&mut self, faults: &[Fault]) -> anyhow::Result<()> {
         for fault in faults {
             let (part, trace) = (fault.part, self.dir.join(format!("{}.strace", fault.part)));
-            let mut armed = Armed {
-                fault: fault.clone(),
-                trace,
-                came: None,
-                torn: Vec::new(),
-                recovering: false,
-                came_again: None,
-                over: false,
-                trap: None,
-                link: None,
-            };
+            let mut armed = Armed::new(fault.clone(), trace);
             match (fault.injection(), fault.act) {
                 (None, Act::Link(cut)) => {
                     armed.link = Some(self.lay(part, &fault.call, cut, fault.nth).await?);
@@ -165,6 +83,13 @@ impl Field {
                     self.start_again_under(part, &clock::standing_still()?).await?;
                     (armed.came, armed.over) = (Some(self.began.elapsed()), true);
                 }
+                (None, Act::Full) => match disk::check() {
+                    Ok(()) => {
+                        armed.disk = Some(self.move_to_small_disk(part, fault.nth, &armed.trace).await?)
+                    }
+                    // It does not come, and the seed does not count.
+                    Err(_) => armed.over = true,
+                },
                 (None, _) => bail!("{fault} cannot be armed"),
             }
             self.armed.push(armed);
@@ -180,6 +105,19 @@ impl Field {
         let link = Link::start(address.parse()?, cut, nth).await?;
         edit(&part.config(&self.story), &[(address, &link.address().to_string())])?;
         Ok(link)
+    }
+
+    /// Starts a part again with its data on a disk that has little room.
+    async fn move_to_small_disk(
+        &mut self,
+        part: Part,
+        pages: u32,
+        trace: &Path,
+    ) -> anyhow::Result<SmallDisk> {
+        self.daemon(part)?.end().await?;
+        let disk = SmallDisk::with_room(&disk::data(part, &self.story), pages)?;
+        self.spawn_under(part, &strace::counting(trace))?;
+        Ok(disk)
     }
 
     /// Starts parts again so that their calls are counted. Gives where.
@@ -233,17 +171,22 @@ impl Field {
         let Some(status) = ended else {
             let lasts = matches!(act, Act::Fail { lasting: true, .. });
             let left = armed.came.is_some_and(|came| now > came + LEFT_ALONE);
-            return if lasts && left { self.relieve(index).await } else { Ok(()) };
+            return match &mut armed.disk {
+                Some(disk) if left => disk.make_room(),
+                None if lasts && left => self.relieve(index).await,
+                _ => Ok(()),
+            };
         };
         ensure!(armed.came.is_some(), "{part} ended with {status} before its fault came");
         match act {
             Act::Kill { .. } => return self.killed(index, status).await,
             Act::Fail { errno, .. } => self.ended_clearly(part, status, errno)?,
+            Act::Full => self.ended_clearly(part, status, "ENOSPC")?,
             Act::Stop(_) | Act::Clock | Act::Link(_) => {
                 bail!("{part} ended with {status} at a fault that should not end it")
             }
         }
-        self.armed[index].over = true;
+        self.armed[index].is_over()?;
         self.start(part).await
     }
 
@@ -314,7 +257,6 @@ impl Field {
     /// ask to stop: not all of them may sit epochs out at once.
     pub async fn start_all_again(&mut self) -> anyhow::Result<()> {
         self.all_work_on().await?;
-        self.armed.iter_mut().for_each(|armed| armed.over = true);
         let parts = self.parts();
         // Voters before signers, who wait for those that talk to them.
         for part in parts.iter().rev() {
@@ -323,6 +265,7 @@ impl Field {
                 part => self.kill(*part).await?,
             }
         }
+        self.armed.iter_mut().try_for_each(Armed::is_over)?;
         for part in parts {
             self.start(part).await?;
         }
@@ -410,7 +353,7 @@ fn trap(process: u32, act: Act, what: Injection, trace: PathBuf) -> Option<JoinH
     let (wait, signal) = match act {
         Act::Kill { after: true, .. } => (Duration::ZERO, "-KILL"),
         Act::Stop(time) => (time, "-CONT"),
-        Act::Kill { .. } | Act::Fail { .. } | Act::Link(_) | Act::Clock => return None,
+        Act::Kill { .. } | Act::Fail { .. } | Act::Full | Act::Link(_) | Act::Clock => return None,
     };
     Some(tokio::spawn(async move {
         let mark = what.mark();

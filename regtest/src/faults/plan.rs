@@ -1,5 +1,6 @@
 //! What a seed does: which parts are disturbed, how, and at which of their points.
 
+use super::disk;
 use super::link::Cut;
 use super::points::{Part, Points};
 use super::strace::Injection;
@@ -40,6 +41,9 @@ pub enum Act {
         /// Whether all later ones do too, until the part is started again.
         lasting: bool,
     },
+    /// Its data lie on a disk with room for as many pages more as the point's number; somebody makes room some time after that was
+    /// used up.
+    Full,
     /// Paused for this long.
     Stop(Duration),
     /// Its clock stands still from its start on.
@@ -53,9 +57,9 @@ pub enum Act {
 pub struct Fault {
     /// Whose.
     pub part: Part,
-    /// The call; of a link the part that it leads to.
+    /// The call; of a link the part that it leads to. A clock and a disk have none.
     pub call: String,
-    /// The how-manieth of the first thread that makes so many; of a link the piece of an answer. A clock has neither.
+    /// The how-manieth of the first thread that makes so many; of a link the piece of an answer, of a disk its pages.
     pub nth: u32,
     /// What happens there.
     pub act: Act,
@@ -70,14 +74,19 @@ impl Fault {
         is_link(self) && is_link(other)
     }
 
-    /// How strace does it; not a link.
+    /// The words by which strace says that it has come.
+    pub fn mark(&self) -> Option<&'static str> {
+        if self.act == Act::Full { Some(disk::MARK) } else { self.injection().map(Injection::mark) }
+    }
+
+    /// How strace does it, where it does.
     pub fn injection(&self) -> Option<Injection> {
         match self.act {
             Act::Kill { after: false, .. } => Some(Injection::KillBefore),
             Act::Kill { after: true, .. } => Some(Injection::Hold),
             Act::Fail { errno, lasting } => Some(Injection::Fail { errno, lasting }),
             Act::Stop(_) => Some(Injection::Stop),
-            Act::Link(_) | Act::Clock => None,
+            Act::Full | Act::Link(_) | Act::Clock => None,
         }
     }
 }
@@ -97,6 +106,7 @@ impl Display for Fault {
             }
             Act::Fail { errno, lasting: false } => write!(out, "{part} gets {errno} at {call} {nth}"),
             Act::Fail { errno, lasting: true } => write!(out, "{part} gets {errno} from {call} {nth} on"),
+            Act::Full => write!(out, "{part} has a disk with room for {nth} pages"),
             Act::Stop(time) => write!(out, "{part} paused at {call} {nth} for {} s", time.as_secs()),
             Act::Clock => write!(out, "{part} has a clock that stands still"),
             Act::Link(cut) => write!(out, "{part} has its link to {call} {cut} at piece {nth}"),
@@ -158,7 +168,11 @@ fn draw(part: Part, points: &Points, dice: &mut StdRng) -> Option<Fault> {
     let (call, count) = own.choose_weighted(dice, |(_, count)| 1 + count.isqrt()).ok()?;
     let nth = dice.gen_range(1..=**count);
     let act = act(part, call, dice);
-    let (call, nth) = if act == Act::Clock { (String::new(), 0) } else { ((*call).clone(), nth) };
+    let (call, nth) = match act {
+        Act::Clock => (String::new(), 0),
+        Act::Full => (String::new(), nth),
+        _ => ((*call).clone(), nth),
+    };
     Some(Fault { part, call, nth, act })
 }
 
@@ -174,9 +188,32 @@ fn act(part: Part, call: &str, dice: &mut StdRng) -> Act {
         }
         14..18 => {
             let errno = if dice.r#gen() { "ENOSPC" } else { "EIO" };
-            Act::Fail { errno, lasting: dice.r#gen() }
+            let lasting = dice.r#gen();
+            // A signer takes a record that was moved for one that came back, and the node says itself how it takes a full disk.
+            let has_disk = !matches!(part, Part::Signer(_) | Part::Bitcoind);
+            let fills = errno == "ENOSPC" && lasting && has_disk;
+            if fills { Act::Full } else { Act::Fail { errno, lasting } }
         }
         18 => Act::Stop(Duration::from_secs(dice.gen_range(2..5))),
         _ => Act::Clock,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::run::points;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn some_seed_fills_the_disk_of_each_kind_of_part_that_can_be_moved() {
+        let points = points().unwrap();
+        let mut filled = BTreeSet::new();
+        for seed in 0..1_000 {
+            let drawn = Plan::draw(seed, &points).faults;
+            filled.extend(drawn.iter().filter(|fault| fault.act == Act::Full).map(|fault| fault.part.kind()));
+        }
+        let all = points.keys().map(String::as_str).filter(|kind| !["bitcoind", "signer"].contains(kind));
+        assert!(filled.iter().copied().eq(all), "{filled:?}");
     }
 }
