@@ -71,8 +71,8 @@ nightly: binaries ## what takes hours: the larger models, more random histories,
 	PROPTEST_CASES=$(or $(HISTORIES),300) cargo test --workspace --test it --locked properties:: -- --nocapture
 	$(MAKE) fuzz
 	"$(programs)/palisade-faults" --seeds $(or $(SEEDS),200)
-	"$(programs)/palisade-load" run --seconds $(or $(LOAD_SECONDS),60) --sent 90 --longer 3
-	"$(programs)/palisade-load" run --seconds $(or $(LOAD_SECONDS),60) --sent 90 --longer 3 --dear
+	"$(programs)/palisade-load" run --seconds $(or $(LOAD_SECONDS),60) --sent 90 --longer 3 --votes-longer 12
+	"$(programs)/palisade-load" run --seconds $(or $(LOAD_SECONDS),60) --sent 90 --longer 3 --votes-longer 12 --dear
 	"$(programs)/palisade-load" storm
 
 load: binaries ## a hub under 10,000 invalid messages a second, for LOAD_SECONDS seconds (60 by default)

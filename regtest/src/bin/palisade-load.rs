@@ -48,6 +48,9 @@ enum Command {
         /// Most times as long that a block may take to be final as without the flood, of nineteen blocks of twenty.
         #[arg(long, default_value_t = Bounds::default().times_as_long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..))]
         longer: u32,
+        /// The same of a vote, until it counts. Not looked at by default.
+        #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..))]
+        votes_longer: Option<u32>,
     },
     /// Many stakes come to Bitcoin in one block.
     Storm {
@@ -82,11 +85,12 @@ fn main() -> ExitCode {
         Command::Storm { stakes } => shutdown::run(|shutdown| storm(stakes.into(), cli.json, shutdown))
             .map_err(Failure::failed)
             .and_then(|done| done),
-        Command::Run { seconds, rate, connections, dear, sent, longer } => {
+        Command::Run { seconds, rate, connections, dear, sent, longer, votes_longer } => {
             let time = Duration::from_secs(seconds);
             let (plan, rate): (fn(&mut World) -> Plan, u32) =
                 if dear { (Plan::dear, rate.div_ceil(10)) } else { (Plan::signatures, rate) };
-            let bounds = Bounds { sent_percent: sent, times_as_long: longer };
+            let bounds =
+                Bounds { sent_percent: sent, times_as_long: longer, votes_times_as_long: votes_longer };
             let options = Options { time, rate, connections: connections.into(), plan, bounds };
             shutdown::run(|shutdown| measure(options, cli.json, shutdown))
                 .map_err(Failure::failed)

@@ -56,12 +56,14 @@ pub struct Bounds {
     pub sent_percent: u32,
     /// Most times as long that a block may take to be final under the flood, of nineteen blocks of twenty.
     pub times_as_long: u32,
+    /// The same of a vote, until it counts: blocks wait for the next one anyhow, and hide a vote that is late.
+    pub votes_times_as_long: Option<u32>,
 }
 
 impl Default for Bounds {
     /// Those that a machine keeps that has other work.
     fn default() -> Self {
-        Self { sent_percent: 50, times_as_long: 20 }
+        Self { sent_percent: 50, times_as_long: 20, votes_times_as_long: None }
     }
 }
 
@@ -150,6 +152,13 @@ impl Outcome {
                 bounds.times_as_long
             ));
         }
+        let [_, longer, _] = flooded.waits.votes.over(&quiet.waits.votes);
+        // No vote, no ratio.
+        if bounds.votes_times_as_long.is_some_and(|most| longer > most.into() || longer.is_nan()) {
+            found.push(format!(
+                "nineteen of twenty votes took up to {longer:.1} times as long until they counted"
+            ));
+        }
         let grown = flooded.memory.peak.saturating_sub(quiet.memory.peak);
         let most = OWN_KB + WAITING_KB.min(WORTH * sent.bytes / 1_024);
         if grown > most {
@@ -232,4 +241,35 @@ async fn votes_are_those(hub: &HubProcess, crowd: &Crowd) -> anyhow::Result<Vec<
     let foreign =
         foreign.map(|(ballot, key)| format!("a vote of {key} on {} that it has not sent", ballot.height));
     Ok(lost.chain(foreign).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::figures::Times;
+
+    /// A time in which a vote and all else took so many milliseconds each.
+    fn phase(vote: f64, rest: f64) -> Phase {
+        let [votes, rest] = [vote, rest].map(|ms| Times { count: 100, p50: ms, p95: ms, max: ms });
+        let waits = Waits { votes, certificates: rest, registrations: rest, blocks: rest };
+        Phase { waits, memory: Memory { peak: 1, now: 1 } }
+    }
+
+    #[test]
+    fn a_thin_flood_late_blocks_and_late_votes_fail_where_bounds_say_so() {
+        let sent = Sent { due: 1_000, written: 890, ..Sent::default() };
+        let (quiet, flooded) = (phase(2.0, 200.0), phase(9.0, 500.0));
+        let outcome = Outcome { quiet, flooded, sent, replayed: String::new(), failures: Vec::new() };
+        let found = |sent_percent, times_as_long, votes_times_as_long| {
+            outcome.shortfalls(Bounds { sent_percent, times_as_long, votes_times_as_long })
+        };
+        assert!(outcome.shortfalls(Bounds::default()).is_empty());
+        assert!(found(89, 3, Some(5)).is_empty());
+        for (bounds, word) in
+            [((90, 3, None), "890"), ((89, 2, Some(5)), "final"), ((89, 3, Some(4)), "votes")]
+        {
+            let why = found(bounds.0, bounds.1, bounds.2);
+            assert!(matches!(&why[..], [one] if one.contains(word)), "{word}: {why:?}");
+        }
+    }
 }
