@@ -186,7 +186,7 @@ impl Field {
                 bail!("{part} ended with {status} at a fault that should not end it")
             }
         }
-        self.armed[index].is_over()?;
+        self.armed[index].end()?;
         self.start(part).await
     }
 
@@ -265,7 +265,7 @@ impl Field {
                 part => self.kill(*part).await?,
             }
         }
-        self.armed.iter_mut().try_for_each(Armed::is_over)?;
+        self.armed.iter_mut().try_for_each(Armed::end)?;
         for part in parts {
             self.start(part).await?;
         }

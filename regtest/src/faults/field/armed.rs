@@ -75,7 +75,7 @@ impl Armed {
     }
 
     /// The part has ended, and is started again without the fault.
-    pub(super) fn is_over(&mut self) -> anyhow::Result<()> {
+    pub(super) fn end(&mut self) -> anyhow::Result<()> {
         self.over = true;
         self.disk.take().map_or(Ok(()), |mut disk| disk.put_back())
     }
