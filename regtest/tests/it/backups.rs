@@ -116,11 +116,10 @@ async fn all_sign(network: &Network, stake: &str) {
     until(network, &format!("stakes/{stake}"), |stake| stake["signatures"] == COVENANT.0).await;
 }
 
-/// A provider whose signer and voter are there again commits within an epoch of the hub. That puts it into the chain's set two
-/// epochs later at most, under its new root, and it votes.
+/// A provider whose signer and voter are there again commits by itself. That puts it into the chain's set two epochs later at most,
+/// under its new root, and it votes. How soon it commits is the voter's own test: here the machine decides, and what else it does.
 async fn votes_again(story: &Story, chain: &str, voter: &Path, from: Height) {
     let (network, key) = (story.network(), story.operators()[CARL].key(chain));
-    let there = tip(network).await;
     let commitments = |all: Vec<(Height, Message)>| -> Vec<(Height, u64, Hash32)> {
         let own = all.into_iter().filter_map(|(at, message)| match message {
             Message::Commitment(own) if own.key.to_string() == key => Some((at, own.epoch.0, own.root)),
@@ -136,7 +135,6 @@ async fn votes_again(story: &Story, chain: &str, voter: &Path, from: Height) {
         }
     };
     let committed = in_time("nonces are committed", first).await;
-    assert!(committed <= there.plus(EPOCH), "{chain}: there at {there}, nonces at {committed}");
     let (length, height) = match chain {
         "zero" => (EPOCH, committed.0),
         other => {
