@@ -1,6 +1,7 @@
 //! The hub's HTTP API. Every door bounds and parses what comes before anything is done with it.
 
 mod anchoring;
+mod handed;
 mod large;
 
 use crate::daemon::api::{Api, ApiError};
@@ -64,7 +65,7 @@ pub struct Door {
 pub fn router(door: Door) -> Router {
     let with_query = Router::new()
         .route("/votes", get(votes))
-        .route("/blocks", get(blocks))
+        .route("/blocks", get(blocks).post(handed::take))
         .route("/events", get(events))
         .route("/root", get(anchoring::root))
         .route("/providers", get(providers))
@@ -209,7 +210,9 @@ async fn blocks(State(door): State<Door>, Api(query): Api<Query<BlocksQuery>>) -
     let wait = Duration::from_millis(query.wait_ms).min(MAX_WAIT);
     wait_for(&door.hub, query.from, wait).await?;
     let page = move || {
-        let blocks = door.hub.store().block_bytes(query.from, PAGE).map_err(broken)?;
+        let seen = door.hub.shown().and_then(|tip| tip.0.checked_sub(query.from.0));
+        let most = seen.map_or(0, |above| above.saturating_add(1).min(PAGE.into()) as u32);
+        let blocks = door.hub.store().block_bytes(query.from, most).map_err(broken)?;
         Ok::<_, ApiError>(LogPage { blocks: blocks.iter().map(hex::encode).collect() })
     };
     large::page(page).await
@@ -260,7 +263,9 @@ async fn events(
         let mut heights = door.hub.heights();
         while !sender.is_closed() {
             heights.mark_unchanged();
-            let Ok(page) = door.hub.store().events(cursor, EVENTS) else { return };
+            let Ok(mut page) = door.hub.store().events(cursor, EVENTS) else { return };
+            let shown = door.hub.shown();
+            page.retain(|(_, height, _)| Some(*height) <= shown);
             let done = page.is_empty();
             for (seq, height, event) in page {
                 cursor = seq;
@@ -395,6 +400,7 @@ mod tests {
         let doors = [
             include_str!("api.rs"),
             include_str!("api/anchoring.rs"),
+            include_str!("api/handed.rs"),
             include_str!("daemon/api.rs"),
             include_str!("daemon/serve.rs"),
             include_str!("votes.rs"),

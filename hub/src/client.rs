@@ -20,6 +20,8 @@ use std::time::Duration;
 const MAX_ANSWER: usize = 64 << 20;
 /// How long the answer to a question may take to begin. A page of the log may take longer to come.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same where a block is handed to a follower, which replays it first. Handed again it is found there.
+const PATIENCE_HANDING: Duration = Duration::from_secs(5);
 /// The same where something is sent: the answer comes when it is in a block. A hub says itself after 30 s that it was not.
 const PATIENCE_SENDING: Duration = Duration::from_secs(35);
 
@@ -210,11 +212,19 @@ impl HubClient {
         self.ask(self.http.get(self.at(path)?), self.patience, Duration::ZERO).await
     }
 
+    /// Hands a block to a hub that follows, and waits until it keeps it.
+    pub async fn hand(&self, block: &Block) -> Result<(), HubError> {
+        let request = self.sending("blocks", block.to_bytes())?;
+        self.ask(request, PATIENCE_HANDING, Duration::ZERO).await.map(|_| ())
+    }
+
     /// Sends bytes to one of the hub's doors and gives the answer's body.
     pub async fn post(&self, path: &str, body: Vec<u8>) -> Result<Vec<u8>, HubError> {
-        let request =
-            self.http.post(self.at(path)?).header("content-type", "application/octet-stream").body(body);
-        self.ask(request, PATIENCE_SENDING, Duration::ZERO).await
+        self.ask(self.sending(path, body)?, PATIENCE_SENDING, Duration::ZERO).await
+    }
+
+    fn sending(&self, path: &str, body: Vec<u8>) -> Result<RequestBuilder, HubError> {
+        Ok(self.http.post(self.at(path)?).header("content-type", "application/octet-stream").body(body))
     }
 
     /// The body of an answer, which must begin within `patience`. That it takes until `usual` surprises nobody.

@@ -1,12 +1,12 @@
 //! The solo engine: one process makes the blocks.
 //!
 //! One block per interval, empty or not, so messages cannot speed the clock up. Messages and votes are judged before a block takes
-//! them, so what is sent cannot hold the clock up either. A block is on disk before anybody hears of it: answers, readers and
-//! followers come after. Source: docs/protocol.md, section 8.1.
+//! them, so what is sent cannot hold the clock up either. A block is on disk before anybody hears of it, here and, where the hub
+//! has followers, at one of them ([`crate::handing`]): answers and readers come after. Source: docs/protocol.md, section 8.1.
 
 use crate::checkpoints::{self, ShareError};
 use crate::ledger::{Event, Ledger, Rejected};
-use crate::mempool::Mempool;
+use crate::mempool::{Candidate, Mempool};
 use crate::queue::{Bounds, Full, Queue, Waiting};
 use crate::replica::{self, ReplicaError};
 use crate::store::{Store, StoreError};
@@ -48,6 +48,16 @@ const ONE: Bounds = Bounds { items: 1, bytes: usize::MAX };
 
 /// What became of a message: where it is, or why not.
 pub type Answer = Result<(Hash32, Height), Rejected>;
+
+/// A block that was made, is on disk, and was not shown to anybody.
+#[derive(Debug)]
+pub struct Made {
+    /// The block.
+    pub block: Block,
+    events: Vec<Event>,
+    answers: Vec<(Candidate, Answer)>,
+    stamped: Vec<Waiting<Hash32, Height>>,
+}
 
 type VoteAnswer = Result<(), VoteError>;
 type VoteDoor = oneshot::Sender<VoteAnswer>;
@@ -91,7 +101,8 @@ pub struct Hub {
     votes: Queue<Vote, VoteAnswer>,
     shares: Queue<CheckpointShare, ShareAnswer>,
     tally: Mutex<VoteBook>,
-    height: watch::Sender<Option<Height>>,
+    /// Of the newest block that may be seen.
+    shown: watch::Sender<Option<Height>>,
 }
 
 impl std::fmt::Debug for Hub {
@@ -103,7 +114,7 @@ impl std::fmt::Debug for Hub {
 impl Hub {
     /// A hub over a ledger that was replayed from `store`.
     pub fn new(ledger: Ledger, store: Store) -> Arc<Self> {
-        let height = watch::Sender::new(ledger.tip().map(|(height, _)| height));
+        let shown = watch::Sender::new(ledger.tip().map(|(height, _)| height));
         Arc::new(Self {
             ledger: RwLock::new(ledger),
             store,
@@ -112,7 +123,7 @@ impl Hub {
             votes: Queue::new(WAITING_VOTES),
             shares: Queue::new(WAITING_SHARES),
             tally: Mutex::default(),
-            height,
+            shown,
         })
     }
 
@@ -126,9 +137,26 @@ impl Hub {
         &self.store
     }
 
-    /// Tells the height of the newest block whenever there is one.
+    /// Tells the height of the newest block that may be seen whenever there is one.
     pub fn heights(&self) -> watch::Receiver<Option<Height>> {
-        self.height.subscribe()
+        self.shown.subscribe()
+    }
+
+    /// Height of the newest block that may be seen.
+    pub fn shown(&self) -> Option<Height> {
+        *self.shown.borrow()
+    }
+
+    /// Where a digest is recorded, as far as that may be seen: the block, and the place in its batch.
+    pub fn find_digest(&self, digest: &Hash32) -> Result<Option<(Height, usize)>, StoreError> {
+        let found = self.store.find_digest(digest)?;
+        Ok(found.filter(|(height, _)| Some(*height) <= self.shown()))
+    }
+
+    /// Before anybody looks: the newest block may be one that no follower was given any more. All below it were.
+    pub fn hold_back_tip(&self) {
+        let below = |(height, _): (Height, Hash32)| height.0.checked_sub(1).map(Height);
+        self.shown.send_replace(self.ledger().tip().and_then(below));
     }
 
     /// Takes a message for the next block. The answer comes when it is refused, or when that block is on disk.
@@ -265,9 +293,15 @@ impl Hub {
         }
     }
 
-    /// Makes one block of what waits, signs it, keeps it, and only then answers. On an error the state in memory is ahead
-    /// of the disk: the process must end.
+    /// Makes one block of what waits, and shows it.
     pub fn make_block(&self, key: &Keypair) -> Result<(HubHeader, Vec<Event>), StoreError> {
+        let made = self.make_unseen(key)?;
+        Ok((made.block.header, self.show(made)))
+    }
+
+    /// Makes one block of what waits, signs it and keeps it. On an error the state in memory is ahead of the disk: the process
+    /// must end.
+    pub fn make_unseen(&self, key: &Keypair) -> Result<Made, StoreError> {
         let mut answers = Vec::new();
         let mut messages = Vec::new();
         let candidates = self.messages.take(BLOCK);
@@ -289,16 +323,22 @@ impl Hub {
         let (header, events) = ledger.finish_block();
         let message = HubHeader::signing_message(&ledger.contexts().hub, &header.hash());
         let signature = SECP256K1.sign_schnorr(&Digest::from_digest(message), key);
-        self.store.append(&Block { header, signature, messages }, &events, &digests)?;
-        drop(ledger);
-        self.announce(header.height);
-        for (candidate, outcome) in answers {
+        let block = Block { header, signature, messages };
+        self.store.append(&block, &events, &digests)?;
+        Ok(Made { block, events, answers, stamped })
+    }
+
+    /// Lets everybody see a block, and answers those who have something in it. Gives what it changed.
+    pub fn show(&self, made: Made) -> Vec<Event> {
+        let height = made.block.header.height;
+        self.show_up_to(height);
+        for (candidate, outcome) in made.answers {
             candidate.answer(&outcome);
         }
-        for (_, answer) in stamped.into_iter().map(Waiting::split) {
+        for (_, answer) in made.stamped.into_iter().map(Waiting::split) {
             let _ = answer.send(height);
         }
-        Ok((header, events))
+        made.events
     }
 
     /// Applies what follows from the votes. A refusal is no error: the ledger has moved on, or pauses.
@@ -312,17 +352,28 @@ impl Hub {
         Ok(due.filter(|bytes| ledger.apply(bytes).is_ok()).collect())
     }
 
-    /// Replays a block that another hub made, and keeps it (follower). After a block that is refused, all is as before it.
+    /// Replays a block that another hub made, and keeps it. One that is kept already changes nothing: who follows is handed
+    /// blocks while it asks for them. After a block that is refused, all is as before it.
     pub fn follow_block(&self, block: &Block) -> Result<(), ReplicaError> {
         let mut ledger = self.ledger.write().unwrap_or_else(PoisonError::into_inner);
+        if block.header.height < ledger.next_height() && self.has(&block.header)? {
+            return Ok(());
+        }
         replica::take(&mut ledger, &self.store, block)?;
         drop(ledger);
-        self.announce(block.header.height);
+        self.show_up_to(block.header.height);
         Ok(())
     }
 
-    fn announce(&self, height: Height) {
-        self.height.send_replace(Some(height));
+    /// Whether the log has the block with this header.
+    pub fn has(&self, header: &HubHeader) -> Result<bool, StoreError> {
+        let own = self.store.blocks(header.height, 1)?;
+        Ok(own.first().is_some_and(|own| own.header == *header))
+    }
+
+    /// Lets everybody see the blocks up to a height.
+    pub fn show_up_to(&self, height: Height) {
+        self.shown.send_replace(Some(height));
     }
 }
 

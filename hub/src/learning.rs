@@ -22,8 +22,8 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Its part of `/health`.
-const PART: &str = "followers";
+/// The followers' part of `/health`.
+pub const PART: &str = "followers";
 /// Until those that gave no answer are asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 

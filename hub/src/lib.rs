@@ -17,6 +17,7 @@ pub mod daemon;
 pub mod digests;
 pub mod engine;
 pub mod governance;
+pub mod handing;
 pub mod init;
 pub mod learning;
 pub mod ledger;

@@ -14,6 +14,7 @@ use crate::daemon::serve::{self, Gate, Limits, Server};
 use crate::daemon::shutdown::Shutdown;
 use crate::digests;
 use crate::engine::Hub;
+use crate::handing::Handing;
 use crate::learning;
 use crate::ledger::{Event, Ledger, Trip};
 use crate::replica::{Replica, ReplicaError};
@@ -82,6 +83,9 @@ async fn work(
         hub = open(config, genesis, health) => hub?,
         () = shutdown.requested() => return Ok(()),
     };
+    if matches!(&role, Role::Maker(_, followers) if !followers.is_empty()) {
+        hub.hold_back_tip();
+    }
     let meters = Meters::new(health)?;
     let door = Door { hub: hub.clone(), follower: matches!(role, Role::Follower(_)) };
     gate.open(api::router(door));
@@ -90,7 +94,7 @@ async fn work(
             ended = follow(&leader, &hub, &meters, health, shutdown) => ended,
             never = digests::follow(std::slice::from_ref(&leader), &hub) => match never {},
         },
-        Role::Maker(key, followers) => make(&key, &followers, hub, &meters, shutdown).await,
+        Role::Maker(key, followers) => make(&key, followers, hub, &meters, shutdown).await,
     }
 }
 
@@ -207,23 +211,25 @@ impl Meters {
 /// Makes blocks, above all that followers hold.
 async fn make(
     key: &Arc<Erased<Keypair>>,
-    followers: &[HubClient],
+    followers: Vec<HubClient>,
     hub: Arc<Hub>,
     meters: &Meters,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    if !learning::learn(followers, &hub, &meters.health, shutdown).await? {
+    if !learning::learn(&followers, &hub, &meters.health, shutdown).await? {
         return Ok(());
     }
     meters.update(&hub, 0);
     // Of the blocks that it makes itself it has the digests.
     let gathered = async {
-        digests::gather(followers, &hub, Height(0)).await;
+        digests::gather(&followers, &hub, Height(0)).await;
         std::future::pending::<Infallible>().await
     };
+    let handing = Handing::new(followers.clone(), meters.health.clone());
     tokio::select! {
-        ended = solo(key, hub.clone(), meters, shutdown) => ended,
+        ended = solo(key, hub.clone(), &handing, meters, shutdown) => ended,
         never = gathered => match never {},
+        never = handing.clone().run() => match never {},
     }
 }
 
@@ -231,21 +237,38 @@ async fn make(
 async fn solo(
     key: &Arc<Erased<Keypair>>,
     hub: Arc<Hub>,
+    handing: &Handing,
     meters: &Meters,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
     tokio::select! {
-        ended = make_blocks(key, &hub, meters, shutdown) => ended,
+        ended = make_blocks(key, &hub, handing, meters, shutdown) => ended,
         never = hub.clone().judge() => match never {},
     }
+}
+
+/// The newest block of the log, which was held back, is seen again when a follower has it. Says whether one has.
+async fn show_tip(hub: &Hub, handing: &Handing, shutdown: &Shutdown) -> anyhow::Result<bool> {
+    let Some((height, _)) = hub.ledger().tip() else { return Ok(true) };
+    let tip = tokio::task::block_in_place(|| hub.store().blocks(height, 1))?;
+    let block = tip.first().context("the log's newest block is missing")?;
+    let handed = handing.handed(block, shutdown).await;
+    if handed {
+        hub.show_up_to(height);
+    }
+    Ok(handed)
 }
 
 async fn make_blocks(
     key: &Arc<Erased<Keypair>>,
     hub: &Arc<Hub>,
+    handing: &Handing,
     meters: &Meters,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
+    if !show_tip(hub, handing, shutdown).await? {
+        return Ok(());
+    }
     let genesis = hub.ledger().genesis().clone();
     let every = Duration::from_millis(genesis.document().block_interval_ms.into());
     let mut ticks = tokio::time::interval(every);
@@ -256,7 +279,7 @@ async fn make_blocks(
     let (own, key) = (hub.clone(), key.clone());
     let maker = tokio::task::spawn_blocking(move || {
         while let Some(()) = orders.blocking_recv() {
-            if made.blocking_send(own.make_block(&key)).is_err() {
+            if made.blocking_send(own.make_unseen(&key)).is_err() {
                 return;
             }
         }
@@ -268,8 +291,13 @@ async fn make_blocks(
         }
         let _ = order.send(()).await;
         let Some(block) = blocks.recv().await else { return Ok(maker.await?) };
-        let (header, events) = block?;
-        events.iter().for_each(|event| log(header.height.0, event));
+        let made = block?;
+        if !handing.handed(&made.block, shutdown).await {
+            return Ok(());
+        }
+        let height = made.block.header.height;
+        let events = hub.show(made);
+        events.iter().for_each(|event| log(height.0, event));
         meters.update(hub, events.len());
     }
 }

@@ -58,7 +58,7 @@ pub(super) struct Stamp {
 pub(super) async fn stamp(State(door): State<Door>, Api(body): Api<Json<Stamp>>) -> Answer<Value> {
     only_makers(&door)?;
     let digest = body.0.digest;
-    if door.hub.store().find_digest(&digest).map_err(broken)?.is_none() {
+    if door.hub.find_digest(&digest).map_err(broken)?.is_none() {
         door.hub.timestamp(digest)?.await.map_err(|_| stopping())?;
     }
     show_stamp(&door, digest)
@@ -79,7 +79,7 @@ pub(super) async fn batch(State(door): State<Door>, Api(path): Api<Path<u64>>) -
 }
 
 fn show_stamp(door: &Door, digest: Hash32) -> Answer<Value> {
-    let found = door.hub.store().find_digest(&digest).map_err(broken)?;
+    let found = door.hub.find_digest(&digest).map_err(broken)?;
     let (height, place) = found.ok_or_else(|| not_found("digest"))?;
     Ok(Json(view::timestamp(&door.hub.ledger(), &digest, height, place)))
 }
@@ -108,7 +108,7 @@ pub(super) async fn ots(
     Api(path): Api<Path<Hash32>>,
 ) -> Result<Response, ApiError> {
     let read = move || {
-        let found = door.hub.store().find_digest(&path.0)?.ok_or(NoFile::Unknown)?;
+        let found = door.hub.find_digest(&path.0)?.ok_or(NoFile::Unknown)?;
         let plan = timestamps::plan(path.0, found, &door.hub.ledger())?;
         Ok::<_, NoFile>(plan.fill(door.hub.store())?.serialize())
     };

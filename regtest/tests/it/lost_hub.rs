@@ -3,6 +3,7 @@
 
 mod digests;
 mod false_followers;
+mod unseen;
 
 use anyhow::Context as _;
 use palisade_hub::client::HubClient;
@@ -238,7 +239,7 @@ async fn a_hub_that_lost_its_log_or_has_an_older_one_signs_no_header_twice_and_g
     assert!(PAGE.lines().any(|own| own == "cd ../hub-backup"));
     let words = start_line("palisade-hub run --config hub.toml");
     network.start_in(HUB, &backup, &words).await.unwrap();
-    let again = network.hub.blocks(old, Duration::ZERO).await.unwrap();
+    let again = network.hub.blocks(old, Duration::from_secs(10)).await.unwrap();
     assert_eq!(again[0].header, witness.blocks[old.0 as usize].header, "the same root at the backup's tip");
     witness.look(&follower).await;
     witness.look_above(&network.hub, tip).await;

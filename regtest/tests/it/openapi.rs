@@ -12,7 +12,7 @@ use palisade_protocol::context::ChainId;
 use palisade_protocol::hash::{Hash32, sha256};
 use palisade_protocol::message::Message;
 use palisade_protocol::units::{Epoch, Height};
-use palisade_regtest::hub::make_blocks;
+use palisade_regtest::hub::{self, make_blocks};
 use palisade_regtest::in_time;
 use palisade_world::anchored::{DEV, ZERO, dev, end_of, world};
 use palisade_world::{COVENANT, Wish, World, keypair};
@@ -177,6 +177,16 @@ impl Scene {
         self.judge("post", path, &serde_json::from_slice(&answer).unwrap());
     }
 
+    /// Hands a follower the block that comes next.
+    async fn hand(&mut self) {
+        let (dir, mut world) = (tempfile::tempdir().unwrap(), self.world.clone());
+        let url = hub::serve_follower(&world.hub(dir.path()), &self.stop).await;
+        world.close();
+        let block = world.log.last().unwrap().to_bytes();
+        let answer = HubClient::new(url.parse().unwrap()).post("blocks", block).await.unwrap();
+        self.judge("post", "/blocks", &serde_json::from_slice(&answer).unwrap());
+    }
+
     async fn events(&mut self, count: usize) {
         let mut stream = reqwest::get(format!("{}events", self.url)).await.unwrap();
         let mut text = String::new();
@@ -245,6 +255,7 @@ async fn every_door_answers_exactly_what_the_document_says() {
     assert_eq!(votes.as_array().unwrap().len(), 1);
     let share = scene.world.share("anna", Epoch(5), end_of(&scene.world, 5)).to_bytes();
     scene.post("/checkpoints", share).await;
+    scene.hand().await;
     let digest = sha256(&[b"a document"]);
     let asked =
         reqwest::Client::new().post(format!("{}timestamps", scene.url)).json(&json!({ "digest": digest }));

@@ -43,6 +43,8 @@ const LONGEST: usize = 64 << 20;
 struct Desk {
     hub: Arc<Hub>,
     router: Router,
+    /// The same of a hub that is handed its blocks.
+    follower: Router,
     runtime: Runtime,
     _dir: TempDir,
 }
@@ -55,15 +57,19 @@ impl Desk {
         let hub = Hub::new(story().world.ledger.clone(), Store::open(&file).expect("a log"));
         let network = palisade_hub::daemon::network::Network::from(bitcoin::Network::Regtest);
         let health = Health::new("palisade-hub", "1", network).expect("good names");
-        let doors = api::router(Door { hub: hub.clone(), follower: false });
-        let router = serve::router(doors, health, Limits::default());
-        Self { hub, router, runtime: runtime(), _dir: dir }
+        let [router, follower] = [false, true].map(|follower| {
+            let doors = api::router(Door { hub: hub.clone(), follower });
+            serve::router(doors, health.clone(), Limits::default())
+        });
+        Self { hub, router, follower, runtime: runtime(), _dir: dir }
     }
 
     /// The answer to a request, if one comes.
     fn ask(&self, request: Request<Body>) -> Option<Response<Bytes>> {
-        let works = *request.method() == Method::POST;
-        let service = TowerToHyperService::new(self.router.clone());
+        let posts = *request.method() == Method::POST;
+        let is_block = posts && request.uri().path() == "/blocks";
+        let works = posts && !is_block;
+        let service = TowerToHyperService::new(if is_block { &self.follower } else { &self.router }.clone());
         let answer = async {
             let mut answering = pin!(service.call(request));
             let answer = loop {
@@ -187,8 +193,16 @@ pub(super) fn corpus() -> Vec<Vec<u8>> {
         stamp,
         post("/votes", &own_vote("dev carl").to_bytes()),
         post("/checkpoints", &own_share("anna").to_bytes()),
+        post("/blocks", &next_block()),
     ];
     gets.into_iter().map(get).chain(posts).chain(sent).collect()
+}
+
+/// What the story's hub would be handed if it followed another.
+fn next_block() -> Vec<u8> {
+    let mut world = story().world.clone();
+    world.close();
+    world.log.last().expect("a block").to_bytes()
 }
 
 /// Messages that the story's hub takes next.
