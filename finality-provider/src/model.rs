@@ -205,7 +205,6 @@ impl Model for Operator {
             }),
             Property::sometimes(A_VOTE, |_, state: &State| !state.left.is_empty()),
             Property::sometimes(RETURNS, |_, state: &State| {
-                // No epoch is later than two after the first one in which a record can be born.
                 state.left.iter().any(|vote| vote.seed > 0 && state.hub.names(vote))
             }),
         ]
@@ -217,7 +216,7 @@ const ONE_MESSAGE: &str = "no two messages of one height leave";
 const ONE_COUNTS: &str = "no two messages of one height leave under the root that its set names";
 const DESCENDS: &str = "a voter asks for descendants of what is final";
 const A_VOTE: &str = "a vote leaves";
-const RETURNS: &str = "a signer with a new record votes again within two epochs";
+const RETURNS: &str = "a vote of a new record counts";
 
 fn pairs(votes: &BTreeSet<Vote>) -> impl Iterator<Item = (&Vote, &Vote)> {
     votes.iter().flat_map(|a| votes.iter().map(move |b| (a, b)))

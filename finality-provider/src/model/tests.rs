@@ -54,8 +54,9 @@ fn two_voters_before_lying_sources_get_no_height_signed_twice_through_any_crash(
     holds(more_faults(operator(Callers::Voters(2), 0, 3)), &OF_VOTERS, &[A_VOTE]);
 }
 
+/// That there is a way, and not that it is taken, nor how soon: that `voter::tests::returns` shows.
 #[test]
-fn no_lost_restored_or_second_record_signs_a_height_again_and_a_new_one_votes_within_two_epochs() {
+fn no_lost_restored_or_second_record_signs_a_height_again_and_there_is_a_way_for_a_new_one_to_vote() {
     holds(more_faults(operator(Callers::Voters(1), 1, 2)), &OF_VOTERS, &[A_VOTE, RETURNS]);
 }
 
