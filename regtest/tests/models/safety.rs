@@ -1,7 +1,7 @@
 //! Conflicting certificates cost keys (design, section 10, invariant 3), whatever the order of votes.
 //!
 //! A hub that has its key twice makes two logs that part at some height of chain zero, with the same sets from then on, with other
-//! nonce roots, or with other members. Faulty members vote for everything; honest ones see both logs, and vote whenever the
+//! nonce roots, with other members, or with sets that are carried over because the breaker has tripped on one of them. Faulty members vote for everything; honest ones see both logs, and vote whenever the
 //! production rules call a vote due on one of them (`ballots::due` on a real ledger, which takes the certificates there are).
 //! Whoever wants both branches final puts certificates together that no voter can be spared in: more voters would only expose
 //! more. What counts is what `Certificate::verify` accepts under a set that the branch's own ledger has fixed; what comes out is

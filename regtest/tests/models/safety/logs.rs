@@ -9,6 +9,7 @@ use palisade_protocol::finality::vote::{Ballot, Vote};
 use palisade_protocol::hash::{Hash32, sha256};
 use palisade_protocol::message::Message;
 use palisade_protocol::nonce::{self, NonceSeed};
+use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::{Epoch, Height};
 use palisade_world::{COVENANT, Wish, World, pair, provider_key, schnorr};
 
@@ -29,6 +30,17 @@ pub(super) enum Difference {
     Roots,
     /// The exit of the last member.
     Exit,
+    /// The exits of the first two, who have half of the power or more: the breaker trips, and the sets that follow are carried over.
+    Breaker,
+    /// The same, where the first log has the exit of the last member: the sets that follow there are without it.
+    BreakerOrExit,
+}
+
+impl Difference {
+    /// The second log's sets are carried over.
+    pub(super) fn carries_over(self) -> bool {
+        matches!(self, Self::Breaker | Self::BreakerOrExit)
+    }
 }
 
 /// The same up to a height, and then not.
@@ -53,16 +65,26 @@ pub(super) fn logs(
     match difference {
         Difference::Digest => second.stamp(&[Hash32([2; 32])]),
         Difference::Roots => names[..2].iter().for_each(|name| replace_roots(&mut second, name)),
-        Difference::Exit => {
-            let stake = second.stake(stakes.last().unwrap());
-            let (id, coin) = (stake.id, stake.contract.coin.outpoint);
-            let unbonding = stake.presigned.unbonding.clone();
-            second.spend(&id, coin, &unbonding).unwrap();
+        Difference::Exit => exit(&mut second, stakes.last().unwrap()),
+        Difference::Breaker | Difference::BreakerOrExit => {
+            stakes[..2].iter().for_each(|stake| exit(&mut second, stake));
         }
+    }
+    if difference == Difference::BreakerOrExit {
+        exit(&mut first, stakes.last().unwrap());
     }
     let mut logs = [first, second];
     logs.iter_mut().for_each(|log| log.close_until(END));
+    let carries_over = |log: &World| log.ledger.chains()[0].newest().unwrap().1.carried_over;
+    assert_eq!(logs.each_ref().map(carries_over), [false, difference.carries_over()]);
     logs
+}
+
+fn exit(world: &mut World, stake: &StakeId) {
+    let stake = world.stake(stake);
+    let (id, coin) = (stake.id, stake.contract.coin.outpoint);
+    let unbonding = stake.presigned.unbonding.clone();
+    world.spend(&id, coin, &unbonding).unwrap();
 }
 
 /// A provider that was restored sends other roots.

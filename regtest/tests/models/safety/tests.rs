@@ -2,7 +2,8 @@ use super::super::{breaks, holds, more};
 use super::logs::Difference;
 use super::*;
 
-const DIFFERENCES: [Difference; 3] = [Difference::Digest, Difference::Roots, Difference::Exit];
+const DIFFERENCES: [Difference; 5] =
+    [Difference::Digest, Difference::Roots, Difference::Exit, Difference::Breaker, Difference::BreakerOrExit];
 const EQUAL: &[u64] = &[1, 1, 1, 1];
 const UNEQUAL: &[u64] = &[3, 2, 2, 1];
 
@@ -31,7 +32,10 @@ fn while_no_set_is_more_than_two_thirds_faulty_conflicts_at_any_heights_expose_m
 fn whoever_is_faulty_two_certificates_at_one_height_expose_more_than_a_third() {
     for powers in [EQUAL, UNEQUAL] {
         for difference in DIFFERENCES {
-            let model = Safety { faulty: Faulty::All, ..safety(powers, 3, difference, None) };
+            // Up to a height at which one of two sets that agree is carried over.
+            let parting = if difference == Difference::Breaker { 2 } else { 3 };
+            let model = safety(powers, parting, difference, None);
+            let model = Safety { faulty: Faulty::All, last: 4, ..model };
             let name = format!("one height, {powers:?}, {difference:?}");
             holds(&name, model, &[ONE_HEIGHT, HONEST, ONE_BRANCH], &[CONFLICT, FINAL]);
         }
