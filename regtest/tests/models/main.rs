@@ -32,6 +32,7 @@ mod finals;
 mod safety;
 mod sets;
 mod slashing;
+mod starts;
 
 use stateright::{Checker, HasDiscoveries, Model};
 use std::fmt::Debug;

@@ -16,7 +16,7 @@
 mod check;
 mod premise;
 mod tests;
-mod view;
+pub(crate) mod view;
 mod without;
 mod world;
 

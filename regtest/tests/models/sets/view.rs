@@ -10,7 +10,7 @@ use palisade_world::provider_key;
 /// A provider: power, roots by epoch from now on, whether the ledger knows that it is out, its last vote below the tip.
 type ProviderView = (u64, Vec<u64>, bool, Option<u64>);
 /// A stake: state, depth of its inclusion and of its spend, what that was, blocks until it is restored, whether it counts.
-type StakeView = (u8, Option<u32>, Option<(u32, u8)>, u32, bool);
+pub(crate) type StakeView = (u8, Option<u32>, Option<(u32, u8)>, u32, bool);
 /// A set: epoch from now on, members' power with whether they have a root, blocks left, whether carried over and usable.
 type SetView = (u64, Vec<(u64, bool)>, Option<u32>, bool, bool);
 /// Who is away, mute, late or out; the blocks and faults that are left, and what did not hold.
@@ -75,7 +75,7 @@ fn heights(state: &State) -> [Option<u64>; 4] {
 }
 
 /// What a stake's depth can still decide: rollbacks are one deeper than k.
-fn stake_view(stake: &Stake, tip: u32) -> StakeView {
+pub(crate) fn stake_view(stake: &Stake, tip: u32) -> StakeView {
     let depth = |height: u32| (tip - height).min(2 * K + 2);
     let spend = stake.spend.map(|spend| {
         let kind = match spend.kind {
