@@ -5,7 +5,7 @@ use clap::Parser;
 use palisade_hub::daemon::exit::{self, Failure, Format};
 use palisade_hub::daemon::shutdown::{self, Shutdown};
 use palisade_regtest::faults::disk;
-use palisade_regtest::faults::points::Part;
+use palisade_regtest::faults::points::{Part, listed};
 use palisade_regtest::faults::run::{self, Counted, Verdict};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -57,7 +57,9 @@ async fn disturb(cli: &Cli) -> Result<(), Failure> {
         say(&format!("{why:#}"));
     }
     if let Some(seed) = cli.seed {
-        let verdict = run::seed(seed, &run::points()?, &cli.dir).await?;
+        let points = run::points()?;
+        say(&listed(&points));
+        let verdict = run::seed(seed, &points, &cli.dir).await?;
         say(&verdict.to_string());
         return verdict.result.map(|_| ()).map_err(|_| Failure::failed(format!("seed {seed} failed")));
     }
@@ -89,16 +91,17 @@ async fn count(cli: &Cli) -> Result<(), Failure> {
     for Counted { part, call, calls, busiest } in run::count(&cli.dir).await? {
         let up_to = drawn.get(part.kind()).and_then(|own| own.get(&call)).copied().unwrap_or_default();
         say(&format!("{:<9} {call:<10} {calls:>8} {busiest:>15} {up_to:>11}", part.kind()));
-        // What bitcoind writes of its own accord differs from run to run. Nobody draws from words for people.
+        // What bitcoind writes of its own accord differs from run to run. Nobody draws from words for people. All else differs by a
+        // tenth, and is more on a busy machine, where the story takes longer.
         let is_drawn = call != "write" && part != Part::Bitcoind && busiest >= 5;
-        if is_drawn && 10 * up_to < 6 * busiest {
+        if is_drawn && 4 * up_to < 3 * busiest {
             old.push(format!("{} {call}", part.kind()));
         }
     }
     match old.is_empty() {
         true => Ok(()),
         false => Err(Failure::failed(format!(
-            "the table of points is old, most calls are never drawn: {}",
+            "the table of points is old, a quarter of these calls or more is never drawn: {}",
             old.join(", ")
         ))
         .hint("regtest/src/faults/points.json")),

@@ -2,19 +2,22 @@
 
 mod another_build;
 mod bitcoin;
+mod books;
 pub mod signatures;
 
 use super::field::Field;
+use super::story::Cast;
 use super::witness::Seen;
 use crate::demo::report::log::Log;
 use anyhow::ensure;
 
 /// Checks everything. Gives what the other build said of the roots.
-pub async fn check(field: &mut Field, seen: &Seen) -> anyhow::Result<String> {
+pub async fn check(field: &mut Field, cast: &Cast, seen: &Seen) -> anyhow::Result<String> {
     let log = Log::read(&field.story.network().hub).await?;
     history_stayed(&log, seen)?;
     signatures::check(field, &log, seen).await?;
     bitcoin::check(field, seen).await?;
+    books::check(field, cast, &log, seen).await?;
     another_build::check(field, &log).await
 }
 

@@ -106,3 +106,12 @@ pub type Points = BTreeMap<String, BTreeMap<String, u32>>;
 /// The table that seeds draw from, so that a seed is the same faults everywhere: for each call how often the busiest thread
 /// makes it in an undisturbed story, as `palisade-faults --count` counted it.
 pub const COUNTED: &str = include_str!("points.json");
+
+/// The table for people, a line for each kind of part.
+pub fn listed(points: &Points) -> String {
+    let line = |(kind, own): (&String, &BTreeMap<String, u32>)| {
+        let calls: Vec<String> = own.iter().map(|(call, most)| format!("{call} 1 to {most}")).collect();
+        format!("\n  {kind:<9} {}", calls.join(", "))
+    };
+    format!("points of each daemon that seeds draw from:{}", points.iter().map(line).collect::<String>())
+}

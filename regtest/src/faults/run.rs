@@ -122,7 +122,7 @@ async fn disturb(plan: &Plan, dir: &Path, came: &mut Vec<Outcome>) -> anyhow::Re
     .await;
     *came = field.outcomes();
     told?;
-    let said = checks::check(&mut field, &witness.seen()).await?;
+    let said = checks::check(&mut field, &cast, &witness.seen()).await?;
     drop(witness);
     field.story.stop().await?;
     Ok(said)

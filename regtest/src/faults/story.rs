@@ -39,6 +39,13 @@ pub struct Cast {
     pub(super) follower: HubClient,
 }
 
+impl Cast {
+    /// Who stakes, leaves and withdraws while the network is disturbed.
+    pub(super) fn holders(&self) -> [&Holder; 2] {
+        [&self.newcomer, &self.leaver.0]
+    }
+}
+
 /// The network, undisturbed, with final blocks of both chains, and the holders.
 pub async fn begin(dir: &Path, profile: Profile) -> anyhow::Result<(Story, Cast)> {
     let mut story = Story::begin_operators(dir, Tell::silent(), SHARES, profile).await?;

@@ -4,11 +4,12 @@
 use palisade_protocol::params::Profile;
 use palisade_regtest::faults::at_work::{complaints, readings, still_behind};
 use palisade_regtest::faults::field::Field;
-use palisade_regtest::faults::points::Part;
+use palisade_regtest::faults::points::{Part, listed};
 use palisade_regtest::faults::run::{self, Verdict};
 use palisade_regtest::faults::story;
 use palisade_regtest::in_time;
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -19,11 +20,17 @@ const SEEDS: usize = 10;
 /// How many run at a time.
 const AT_ONCE: usize = 3;
 
+/// Says what was drawn also where the test passes: of `println!` cargo shows nothing then. In one piece, because others speak, too.
+fn say(text: &str) {
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_disturbed_at_drawn_points_ends_its_story_with_one_history_and_nothing_missing() {
-    println!("seeds from {FIRST} on; `palisade-faults --seed SEED` runs one again");
+    let points = listed(&run::points().unwrap());
+    say(&format!("seeds from {FIRST} on; `palisade-faults --seed SEED` runs one again\n{points}"));
     let below = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults");
-    let tell = |verdict: &Verdict| println!("{verdict}");
+    let tell = |verdict: &Verdict| say(&verdict.to_string());
     let failed = run::seeds(FIRST, SEEDS, AT_ONCE, &below, tell).await.unwrap();
     assert!(
         failed.is_empty(),

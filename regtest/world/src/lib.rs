@@ -52,6 +52,8 @@ pub struct World {
     pub ledger: Ledger,
     /// The blocks of the log.
     pub log: Vec<HubBlock>,
+    /// What they told.
+    pub events: Vec<Event>,
     /// Coins that are there already, from an earlier block or made on a node: [`World::fund`] takes these first.
     pub coins: Vec<(OutPoint, TxOut, InclusionProof)>,
     pending: Vec<MessageBytes>,
@@ -110,6 +112,7 @@ impl World {
             mempool: Vec::new(),
             ledger,
             log: Vec::new(),
+            events: Vec::new(),
             coins: Vec::new(),
             pending: Vec::new(),
             wallet: Wallet::new(),
@@ -134,6 +137,7 @@ impl World {
         let message = HubHeader::signing_message(&self.ledger.contexts().hub, &header.hash());
         let signature = schnorr("hub", &message);
         self.log.push(HubBlock { header, signature, messages: std::mem::take(&mut self.pending) });
+        self.events.extend_from_slice(&events);
         (header, events)
     }
 

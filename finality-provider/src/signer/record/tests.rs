@@ -1,4 +1,5 @@
 use super::*;
+use palisade_protocol::hash::sha256;
 use std::fs;
 use tempfile::TempDir;
 
@@ -38,19 +39,61 @@ fn a_claim_outlives_the_process_and_is_never_given_twice() {
     assert_eq!(record.last_vote(&KEY, &CONTEXT).unwrap(), Some((Height(5), A)));
 }
 
+/// Keys of both kinds, contexts and numbers that differ in one bit, in one byte, or in where one ends and the next begins.
+fn tuples() -> Vec<(Table, Vec<u8>, Context, u64)> {
+    let changed = |bytes: [u8; 32], place: usize| {
+        let mut other = bytes;
+        other[place] ^= 1;
+        other
+    };
+    let longer = |next: u8| [&KEY[..], &[next; 16]].concat();
+    let keys = [KEY.to_vec(), changed(KEY, 0).to_vec(), changed(KEY, 31).to_vec(), longer(0), longer(KEY[0])];
+    let other = [changed(CONTEXT.0, 0), changed(CONTEXT.0, 31), [0; 32], KEY];
+    let contexts = [&[CONTEXT][..], &other.map(Hash32)].concat();
+    let numbers = [0, 1, 255, 256, 1 << 32, (1 << 63) - 1];
+    let mut all = Vec::new();
+    for table in [Table::NonceRoot, Table::Vote, Table::Checkpoint] {
+        for (key, context) in keys.iter().flat_map(|key| contexts.iter().map(move |context| (key, context))) {
+            all.extend(numbers.map(|number| (table, key.clone(), *context, number)));
+        }
+    }
+    all
+}
+
 #[test]
-fn claims_of_different_keys_contexts_and_heights_never_meet() {
+fn claims_of_different_keys_contexts_and_heights_never_meet_and_of_the_same_always_do() {
     let dir = TempDir::new().unwrap();
     let (mut record, _) = Record::open(dir.path()).unwrap();
-    let other_key = [5; 32];
-    let other_context = Hash32([6; 32]);
-    for (key, context, height) in
-        [(KEY, CONTEXT, 1), (other_key, CONTEXT, 1), (KEY, other_context, 1), (KEY, CONTEXT, 2)]
-    {
-        assert_eq!(record.claim_vote(&key, &context, Height(height), A).unwrap(), Claim::Fresh);
+    let all = tuples();
+    let digest = |place: usize| sha256(&[&(place as u64).to_be_bytes()]);
+    for (place, (table, key, context, number)) in all.iter().enumerate() {
+        let claim = record.claim(*table, key, context, *number, digest(place)).unwrap();
+        assert_eq!(claim, Claim::Fresh, "{table:?} {key:x?} {context} {number}");
     }
-    assert_eq!(record.claim_root(&KEY, &CONTEXT, Epoch(1), B).unwrap(), Claim::Fresh);
-    assert_eq!(record.claim_checkpoint(&KEY, &CONTEXT, Epoch(1), B).unwrap(), Claim::Fresh);
+    for (place, (table, key, context, number)) in all.iter().enumerate() {
+        let mut again = |digest| record.claim(*table, key, context, *number, digest).unwrap();
+        let next = digest((place + 1) % all.len());
+        assert_eq!(again(digest(place)), Claim::Repeat);
+        assert_eq!(again(next), Claim::Taken(digest(place)));
+    }
+}
+
+#[test]
+fn a_number_that_no_row_can_hold_is_refused_and_is_not_that_of_another() {
+    let dir = TempDir::new().unwrap();
+    let (mut record, _) = Record::open(dir.path()).unwrap();
+    for number in [1 << 63, u64::MAX - 1, u64::MAX] {
+        let votes = record.claim_vote(&KEY, &CONTEXT, Height(number), A);
+        let roots = record.claim_root(&KEY, &CONTEXT, Epoch(number), A);
+        let headers = record.claim_checkpoint(&KEY, &CONTEXT, Epoch(number), A);
+        for refused in [votes, roots, headers] {
+            assert!(matches!(refused, Err(RecordError::Range(found)) if found == number), "{refused:?}");
+        }
+    }
+    assert_eq!(record.last_vote(&KEY, &CONTEXT).unwrap(), None);
+    for number in [0, 1, (1 << 63) - 2, (1 << 63) - 1] {
+        assert_eq!(record.claim_vote(&KEY, &CONTEXT, Height(number), B).unwrap(), Claim::Fresh);
+    }
 }
 
 #[test]
@@ -241,12 +284,4 @@ fn the_files_are_for_their_owner_alone() {
         let mode = fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
-}
-
-#[test]
-fn heights_that_the_record_cannot_hold_are_refused() {
-    let dir = TempDir::new().unwrap();
-    let (mut record, _) = Record::open(dir.path()).unwrap();
-    let refused = record.claim_vote(&KEY, &CONTEXT, Height(u64::MAX), A);
-    assert!(matches!(refused, Err(RecordError::Range(u64::MAX))));
 }

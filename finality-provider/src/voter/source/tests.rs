@@ -126,6 +126,81 @@ async fn a_node_that_answers_nonsense_is_no_source() {
     serving.abort();
 }
 
+/// A node that answers whoever asks for blocks with this list.
+async fn listing(blocks: &[ChainBlock]) -> (DevChain, tokio::task::JoinHandle<std::io::Result<()>>) {
+    let show = |block: &ChainBlock| serde_json::json!({ "height": block.height, "hash": block.hash, "parent": block.parent });
+    let list = serde_json::Value::from_iter(blocks.iter().map(show));
+    let router = Router::new().route("/blocks", get(async move || axum::Json(list)));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+    (DevChain::new(url.parse().unwrap()), serving)
+}
+
+/// Lists of the blocks 10 to 20 that are none, and the height that each lacks; `None` where it is too long.
+fn bad_lists() -> Vec<(Vec<ChainBlock>, Option<u64>)> {
+    let chain: Vec<ChainBlock> = Chain::up_to(30).0.into_values().collect();
+    let honest = &chain[10..=20];
+    let mut lists = Vec::new();
+    for place in [0, 1, 5, 9, 10] {
+        for hash in [honest[place].hash, hash(99)] {
+            let twin = ChainBlock { hash, ..honest[place] };
+            for at in [place, place + 1] {
+                let mut list = honest.to_vec();
+                list.insert(at, twin);
+                lists.push((list, None));
+            }
+            // As long as it should be: in the place of another one, next to itself or far away.
+            for at in (0..honest.len()).filter(|at| *at != place) {
+                let mut list = honest.to_vec();
+                list[at] = twin;
+                lists.push((list, Some(10 + at as u64)));
+            }
+        }
+    }
+    for place in 0..10 {
+        let mut list = honest.to_vec();
+        list.swap(place, place + 1);
+        lists.push((list, Some(10 + place as u64)));
+    }
+    lists.push((honest.iter().rev().copied().collect(), Some(10)));
+    for place in 0..honest.len() {
+        let mut list = honest.to_vec();
+        list.remove(place);
+        lists.push((list, Some(10 + place as u64)));
+    }
+    lists.extend([9..=19, 11..=20, 11..=21, 20..=30].map(|other| (chain[other].to_vec(), Some(10))));
+    lists.extend([9..=20, 10..=21, 0..=30].map(|longer| (chain[longer].to_vec(), None)));
+    lists.push((Vec::new(), Some(10)));
+    lists
+}
+
+#[tokio::test]
+async fn a_list_with_a_height_twice_unordered_with_a_hole_too_long_or_from_elsewhere_is_refused_whole() {
+    let known = [(Height(10), hash(10))];
+    for (list, lacks) in bad_lists() {
+        let (chain, serving) = listing(&list).await;
+        let (same, also) = listing(&list).await;
+        let alone = chain.descendant(Height(20), &known).await;
+        let mut both = Agreeing::new("one".to_owned(), chain);
+        both.push("other".to_owned(), same);
+        for answer in [alone, both.descendant(Height(20), &known).await] {
+            let heights: Vec<u64> = list.iter().map(|block| block.height.0).collect();
+            match (answer, lacks) {
+                (Err(SourceError::Missing(height)), Some(lacks)) => {
+                    assert_eq!(height.0, lacks, "{heights:?}")
+                }
+                (Err(SourceError::Malformed(why)), None) => {
+                    assert_eq!(why, format!("{} blocks where 11 were asked for", list.len()));
+                }
+                (answer, _) => panic!("{heights:?}: {answer:?}"),
+            }
+        }
+        serving.abort();
+        also.abort();
+    }
+}
+
 /// A node of a chain that is long, with a door for many blocks or without, and how often it was asked.
 async fn long_chain(
     has_list: bool,

@@ -24,17 +24,28 @@ struct Node {
     adapts: bool,
     /// The last height that it shows, while the chain makes no block.
     paused_at: Arc<AtomicU64>,
+    /// What it does to a list of blocks; without that it has no door for lists.
+    bends: Arc<Mutex<Option<Bend>>>,
+}
+
+type Bend = fn(&mut Vec<DevBlock>);
+
+#[derive(serde::Deserialize)]
+struct Range {
+    from: u64,
+    limit: u64,
 }
 
 impl Node {
     fn new(network: &Network, history: u8, adapts: bool) -> Self {
         let history = Arc::new(AtomicU8::new(history));
         let paused_at = Arc::new(AtomicU64::new(u64::MAX));
-        Self { chain: network.devchain.clone(), hub: network.hub.clone(), history, adapts, paused_at }
+        let (chain, hub) = (network.devchain.clone(), network.hub.clone());
+        Self { chain, hub, history, adapts, paused_at, bends: Arc::default() }
     }
 
     async fn serve(&self) -> (String, JoinHandle<()>) {
-        let (tip, block) = (self.clone(), self.clone());
+        let (tip, block, list) = (self.clone(), self.clone(), self.clone());
         let tip = async move || {
             let height = tip.chain.tip().unwrap().height;
             Json(tip.block(height.min(tip.paused_at.load(Ordering::SeqCst))))
@@ -42,7 +53,14 @@ impl Node {
         let block = async move |UrlPath(height): UrlPath<u64>| {
             block.block(height).map(Json).ok_or(StatusCode::NOT_FOUND)
         };
-        listen(Router::new().route("/tip", get(tip)).route("/blocks/{height}", get(block))).await
+        let list = async move |Query(Range { from, limit }): Query<Range>| {
+            let bend = list.bends.lock().unwrap().ok_or(StatusCode::NOT_FOUND)?;
+            let mut blocks: Vec<DevBlock> = (from..from + limit).map_while(|at| list.block(at)).collect();
+            bend(&mut blocks);
+            Ok::<_, StatusCode>(Json(blocks))
+        };
+        let router = Router::new().route("/tip", get(tip)).route("/blocks/{height}", get(block));
+        listen(router.route("/blocks", get(list))).await
     }
 
     fn block(&self, height: u64) -> Option<DevBlock> {
@@ -111,6 +129,54 @@ async fn a_wiped_development_chain_with_other_blocks_at_old_heights_gets_no_vote
     let before = one_block_a_height(&network);
     node.history.store(0, Ordering::SeqCst);
     voter.until("votes go on", |status| dev_votes(status) as usize >= before.len() + 2).await;
+    for (height, block) in one_block_a_height(&network) {
+        assert_eq!(network.dev_block(height), block);
+    }
+    voter.stop().await;
+    network.stop().await;
+    serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_blocks_that_is_none_gets_no_vote_and_an_alarm_until_it_is_one() {
+    let network = Network::start().await;
+    let node = Node::new(&network, 0, false);
+    let (url, serving) = node.serve().await;
+    let bend = |bend: Bend| *node.bends.lock().unwrap() = Some(bend);
+    bend(|_| ());
+    let voter = network.voter_with("voter", &url);
+    let bent: [(Bend, &str); 4] = [
+        // The last height twice, with two blocks.
+        (
+            |list| {
+                let twin = list.last().map(|last| DevBlock { hash: sha256(&[b"another"]), ..*last });
+                list.extend(twin);
+            },
+            "were asked for",
+        ),
+        // The last block twice, in the place of the one before it.
+        (
+            |list| {
+                let last = list.len() - 1;
+                list.copy_within(last.., last - 1);
+            },
+            "no block at height",
+        ),
+        (|list| list.reverse(), "no block at height"),
+        (|list| drop(list.drain(..1)), "no block at height"),
+    ];
+    for (what, why) in bent {
+        let before = voter.status().await;
+        voter.until("votes go on", |status| dev_votes(status) >= dev_votes(&before) + 2).await;
+        bend(what);
+        stands_still(&voter, why).await;
+        let said = voter.health();
+        assert!(said.contains("sources: chain dev: ") && said.contains(why), "{said}");
+        bend(|_| ());
+    }
+    let before = voter.status().await;
+    voter.until("votes go on", |status| dev_votes(status) >= dev_votes(&before) + 2).await;
+    voter.until("all is well", |_| !voter.health().contains("sources")).await;
     for (height, block) in one_block_a_height(&network) {
         assert_eq!(network.dev_block(height), block);
     }

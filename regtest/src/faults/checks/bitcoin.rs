@@ -1,4 +1,5 @@
-//! Every transaction that was seen in flight is in a block, or another one of its owner's took its place there.
+//! Every transaction that was seen in flight, or that the anchorer holds for sent, is in a block, or another one of its owner's took its
+//! place there.
 
 use crate::faults::field::{Field, Waiting};
 use crate::faults::witness::Seen;
@@ -7,16 +8,17 @@ use bitcoin::consensus::encode::deserialize;
 use bitcoin::{OutPoint, Transaction, Txid};
 use palisade_protocol::anchor::Anchor;
 use rusqlite::{Connection, OpenFlags};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub(super) async fn check(field: &mut Field, seen: &Seen) -> anyhow::Result<()> {
     let waiting = Waiting::until("what was in flight is in blocks");
+    let mut sent = seen.transactions.clone();
+    sent.extend(anchors_on_disk(field)?);
     loop {
         field.mine(1).await?;
         let mined = field.mined();
         let spent = spends(&mined);
-        let open: Vec<Txid> = seen
-            .transactions
+        let open: Vec<Txid> = sent
             .iter()
             .filter(|(txid, tx)| {
                 !mined.contains_key(*txid)
@@ -26,7 +28,7 @@ pub(super) async fn check(field: &mut Field, seen: &Seen) -> anyhow::Result<()> 
             .collect();
         if open.is_empty() {
             // Now, because the anchorer went on while this was waited for.
-            return replaced_by_owner(&mined, &spent, seen, &anchors_on_disk(field)?);
+            return replaced_by_owner(&mined, &spent, &sent, &anchors_on_disk(field)?);
         }
         waiting.check(open)?;
         field.pause().await?;
@@ -46,25 +48,32 @@ fn spends(mined: &Mined) -> BTreeMap<OutPoint, Txid> {
 fn replaced_by_owner(
     mined: &Mined,
     spent: &BTreeMap<OutPoint, Txid>,
-    seen: &Seen,
-    anchors: &BTreeSet<Txid>,
+    sent: &BTreeMap<Txid, Transaction>,
+    anchors: &BTreeMap<Txid, Transaction>,
 ) -> anyhow::Result<()> {
-    for (txid, tx) in &seen.transactions {
+    for (txid, tx) in sent {
         let is_anchor = Anchor::find(tx).is_ok();
-        ensure!(!is_anchor || anchors.contains(txid), "the anchorer does not know its transaction {txid}");
+        ensure!(
+            !is_anchor || anchors.contains_key(txid),
+            "the anchorer does not know its transaction {txid}"
+        );
         if mined.contains_key(txid) {
             continue;
         }
         let rival = tx.input.iter().find_map(|input| spent.get(&input.previous_output)).context("a rival")?;
-        ensure!(is_anchor && anchors.contains(rival), "{txid} was replaced by {rival}");
+        ensure!(is_anchor && anchors.contains_key(rival), "{txid} was replaced by {rival}");
     }
     Ok(())
 }
 
-fn anchors_on_disk(field: &Field) -> anyhow::Result<BTreeSet<Txid>> {
+fn anchors_on_disk(field: &Field) -> anyhow::Result<BTreeMap<Txid, Transaction>> {
     let path = field.story.network().dir.join("checkpointer/anchor-data/flights.sqlite");
     let record = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let mut statement = record.prepare("SELECT bytes FROM version")?;
     let rows = statement.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
-    rows.map(|row| Ok(deserialize::<Transaction>(&row?)?.compute_txid())).collect()
+    rows.map(|row| {
+        let tx: Transaction = deserialize(&row?)?;
+        Ok((tx.compute_txid(), tx))
+    })
+    .collect()
 }

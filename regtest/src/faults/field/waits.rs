@@ -155,6 +155,13 @@ impl Field {
         all.map(|tx| (tx.compute_txid(), tx.clone())).collect()
     }
 
+    /// The height of each transaction's block.
+    pub fn mined_at(&self) -> BTreeMap<Txid, u32> {
+        let blocks = (1..).zip(&self.chain);
+        let all = blocks.flat_map(|(height, block)| block.txdata.iter().map(move |tx| (tx, height)));
+        all.map(|(tx, height)| (tx.compute_txid(), height)).collect()
+    }
+
     /// Keeps the node's blocks, as its peers do.
     pub(super) async fn remember(&mut self) -> anyhow::Result<()> {
         let tip = self.rpc().tip().await?.height;

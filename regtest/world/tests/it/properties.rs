@@ -1,7 +1,9 @@
 //! What holds in every history (design, section 10): power is what the states say, states are what the facts say, a
-//! refused message changes nothing, and a log gives the same roots to everybody, also to a hub that ended in the middle of it.
+//! refused message changes nothing, a log gives the same roots to everybody, also to a hub that ended in the middle of it, and
+//! whoever hears the events knows the states.
 
 mod crash;
+mod events;
 mod reorgs;
 
 use crate::edits::{Edit, edit};
@@ -168,6 +170,16 @@ proptest! {
         acts.iter().for_each(|act| player.play(act));
         player.check_replay();
         crash::check_crashes(&player.world, &crashes);
+    }
+
+    #[test]
+    fn events_tell_each_change_once_and_whoever_hears_nothing_else_knows_what_the_ledger_shows(
+        acts in history(20..60),
+    ) {
+        let mut player = Player::with_sets();
+        acts.iter().for_each(|act| player.play(act));
+        player.world.close();
+        events::check_events(&player.world);
     }
 
     #[test]
