@@ -20,6 +20,7 @@ use palisade_protocol::codec::{DecodeError, Wire as _};
 use palisade_protocol::context::ChainId;
 use palisade_protocol::finality::vote::Vote;
 use palisade_protocol::genesis::GenesisDocument;
+use palisade_protocol::hash::Hash32;
 use palisade_protocol::stake::StakeId;
 use palisade_protocol::units::{Epoch, Height};
 use serde::Deserialize;
@@ -220,15 +221,15 @@ async fn blocks(State(door): State<Door>, Api(query): Api<Query<BlocksQuery>>) -
 
 /// Waits for a block. None in time is no error: what is asked for is then empty.
 async fn wait_for(hub: &Hub, height: Height, wait: Duration) -> Result<(), ApiError> {
-    let mut heights = hub.heights();
-    let there = |tip: &Option<Height>| tip.is_some_and(|tip| tip >= height);
-    let is_there = there(&heights.borrow_and_update());
+    let mut tips = hub.tips();
+    let there = |tip: &Option<(Height, Hash32)>| tip.is_some_and(|(tip, _)| tip >= height);
+    let is_there = there(&tips.borrow_and_update());
     if is_there || wait.is_zero() {
         return Ok(());
     }
     let many = |_| busy("too many wait for the next block already: ask without `wait_ms`, or try again");
     let _seat = WAITING.try_acquire().map_err(many)?;
-    let _ = tokio::time::timeout(wait, heights.wait_for(there)).await;
+    let _ = tokio::time::timeout(wait, tips.wait_for(there)).await;
     Ok(())
 }
 
@@ -260,9 +261,9 @@ async fn events(
     tokio::spawn(async move {
         let _listener = listener;
         let mut cursor = seen.unwrap_or(query.cursor);
-        let mut heights = door.hub.heights();
+        let mut tips = door.hub.tips();
         while !sender.is_closed() {
-            heights.mark_unchanged();
+            tips.mark_unchanged();
             let Ok(mut page) = door.hub.store().events(cursor, EVENTS) else { return };
             let shown = door.hub.shown();
             page.retain(|(_, height, _)| Some(*height) <= shown);
@@ -276,7 +277,7 @@ async fn events(
             }
             if done {
                 tokio::select! {
-                    changed = heights.changed() => if changed.is_err() { return },
+                    changed = tips.changed() => if changed.is_err() { return },
                     () = sender.closed() => return,
                 }
             }
@@ -291,7 +292,7 @@ async fn genesis(State(door): State<Door>) -> Json<GenesisDocument> {
 }
 
 async fn status(State(door): State<Door>) -> Json<Value> {
-    Json(view::status(&door.hub.ledger()))
+    Json(view::status(&door.hub.ledger(), door.hub.tip()))
 }
 
 async fn params(State(door): State<Door>) -> Json<Value> {

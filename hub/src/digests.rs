@@ -21,11 +21,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Fetches what is missing, for the whole log and then for each new block, for as long as it is polled.
 pub async fn follow(sources: &[HubClient], hub: &Arc<Hub>) -> Infallible {
-    let (mut next, mut heights) = (Height(0), hub.heights());
+    let (mut next, mut tips) = (Height(0), hub.tips());
     loop {
-        heights.mark_unchanged();
+        tips.mark_unchanged();
         next = gather(sources, hub, next).await;
-        if heights.changed().await.is_err() {
+        if tips.changed().await.is_err() {
             return std::future::pending().await;
         }
     }

@@ -101,8 +101,8 @@ pub struct Hub {
     votes: Queue<Vote, VoteAnswer>,
     shares: Queue<CheckpointShare, ShareAnswer>,
     tally: Mutex<VoteBook>,
-    /// Of the newest block that may be seen.
-    shown: watch::Sender<Option<Height>>,
+    /// Height and hash of the newest block that may be seen.
+    shown: watch::Sender<Option<(Height, Hash32)>>,
 }
 
 impl std::fmt::Debug for Hub {
@@ -114,7 +114,7 @@ impl std::fmt::Debug for Hub {
 impl Hub {
     /// A hub over a ledger that was replayed from `store`.
     pub fn new(ledger: Ledger, store: Store) -> Arc<Self> {
-        let shown = watch::Sender::new(ledger.tip().map(|(height, _)| height));
+        let shown = watch::Sender::new(ledger.tip());
         Arc::new(Self {
             ledger: RwLock::new(ledger),
             store,
@@ -137,14 +137,19 @@ impl Hub {
         &self.store
     }
 
-    /// Tells the height of the newest block that may be seen whenever there is one.
-    pub fn heights(&self) -> watch::Receiver<Option<Height>> {
+    /// Tells the newest block that may be seen, its height and hash, whenever there is one.
+    pub fn tips(&self) -> watch::Receiver<Option<(Height, Hash32)>> {
         self.shown.subscribe()
+    }
+
+    /// Height and hash of the newest block that may be seen.
+    pub fn tip(&self) -> Option<(Height, Hash32)> {
+        *self.shown.borrow()
     }
 
     /// Height of the newest block that may be seen.
     pub fn shown(&self) -> Option<Height> {
-        *self.shown.borrow()
+        self.tip().map(|(height, _)| height)
     }
 
     /// Where a digest is recorded, as far as that may be seen: the block, and the place in its batch.
@@ -154,9 +159,13 @@ impl Hub {
     }
 
     /// Before anybody looks: the newest block may be one that no follower was given any more. All below it were.
-    pub fn hold_back_tip(&self) {
-        let below = |(height, _): (Height, Hash32)| height.0.checked_sub(1).map(Height);
-        self.shown.send_replace(self.ledger().tip().and_then(below));
+    pub fn hold_back_tip(&self) -> Result<(), StoreError> {
+        let tip = self.ledger().tip();
+        let Some((height, _)) = tip else { return Ok(()) };
+        let below = height.0.checked_sub(1).map(Height);
+        let newest = self.store.blocks(height, 1)?.pop();
+        self.shown.send_replace(below.zip(newest.map(|block| block.header.previous)));
+        Ok(())
     }
 
     /// Takes a message for the next block. The answer comes when it is refused, or when that block is on disk.
@@ -331,7 +340,7 @@ impl Hub {
     /// Lets everybody see a block, and answers those who have something in it. Gives what it changed.
     pub fn show(&self, made: Made) -> Vec<Event> {
         let height = made.block.header.height;
-        self.show_up_to(height);
+        self.show_up_to(&made.block.header);
         for (candidate, outcome) in made.answers {
             candidate.answer(&outcome);
         }
@@ -361,7 +370,7 @@ impl Hub {
         }
         replica::take(&mut ledger, &self.store, block)?;
         drop(ledger);
-        self.show_up_to(block.header.height);
+        self.show_up_to(&block.header);
         Ok(())
     }
 
@@ -371,9 +380,9 @@ impl Hub {
         Ok(own.first().is_some_and(|own| own.header == *header))
     }
 
-    /// Lets everybody see the blocks up to a height.
-    pub fn show_up_to(&self, height: Height) {
-        self.shown.send_replace(Some(height));
+    /// Lets everybody see the blocks up to this one.
+    pub fn show_up_to(&self, header: &HubHeader) {
+        self.shown.send_replace(Some((header.height, header.hash())));
     }
 }
 

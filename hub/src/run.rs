@@ -84,7 +84,7 @@ async fn work(
         () = shutdown.requested() => return Ok(()),
     };
     if matches!(&role, Role::Maker(_, followers) if !followers.is_empty()) {
-        hub.hold_back_tip();
+        hub.hold_back_tip()?;
     }
     let meters = Meters::new(health)?;
     let door = Door { hub: hub.clone(), follower: matches!(role, Role::Follower(_)) };
@@ -254,7 +254,7 @@ async fn show_tip(hub: &Hub, handing: &Handing, shutdown: &Shutdown) -> anyhow::
     let block = tip.first().context("the log's newest block is missing")?;
     let handed = handing.handed(block, shutdown).await;
     if handed {
-        hub.show_up_to(height);
+        hub.show_up_to(&block.header);
     }
     Ok(handed)
 }

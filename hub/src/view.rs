@@ -15,15 +15,15 @@ use palisade_protocol::params::ParamsDocument;
 use palisade_protocol::units::{Epoch, Height};
 use serde_json::{Value, json};
 
-/// Where the hub stands.
-pub fn status(ledger: &Ledger) -> Value {
+/// Where the hub stands, whose newest block that may be seen is `shown`.
+pub fn status(ledger: &Ledger, shown: Option<(Height, Hash32)>) -> Value {
     let tip = ledger.bitcoin().tip();
     let paused: Vec<_> = ledger.chains().iter().filter(|chain| chain.paused).map(Chain::id).collect();
     json!({
         "hub": ledger.genesis().id(),
         "network": ledger.network().to_string(),
-        "height": ledger.tip().map(|(height, _)| height),
-        "hash": ledger.tip().map(|(_, hash)| hash),
+        "height": shown.map(|(height, _)| height),
+        "hash": shown.map(|(_, hash)| hash),
         "btc_height": tip.height,
         "btc_tip": tip.hash,
         "breaker": ledger.breaker().map(ToString::to_string),

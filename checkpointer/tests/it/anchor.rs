@@ -119,7 +119,7 @@ impl Scene {
 
     /// Votes on the next voted block, once it is there, and waits until it is final.
     async fn vote(&self) {
-        let mut heights = self.party.hub.hub.heights();
+        let mut tips = self.party.hub.hub.tips();
         let next = loop {
             let zero = self.party.hub.hub.ledger().chains()[0].clone();
             if let Some(opened) = zero.opened_at {
@@ -127,15 +127,15 @@ impl Scene {
                     .last_final()
                     .map_or(zero.terms.first_height(opened), |(height, _)| height.plus(5));
             }
-            heights.changed().await.unwrap();
+            tips.changed().await.unwrap();
         };
-        let there = heights.wait_for(|height| height.is_some_and(|height| height >= next)).await;
+        let there = tips.wait_for(|tip| tip.is_some_and(|(tip, _)| tip >= next)).await;
         there.unwrap();
         let block = self.party.hub.hub.store().blocks(next, 1).unwrap().remove(0).header.hash();
         let vote = self.party.world.vote(&ChainId::zero(), ANNA, next, block);
         self.party.hub.client.vote(&vote).await.unwrap();
         while self.party.hub.hub.ledger().chains()[0].last_final().map(|(height, _)| height) < Some(next) {
-            heights.changed().await.unwrap();
+            tips.changed().await.unwrap();
         }
     }
 

@@ -263,7 +263,7 @@ async fn two_votes_that_the_hub_sits_on_are_found_and_a_hub_that_lies_stops_noth
     party.hub.stop().await;
     party.hub = TestHub::start(party.folder.path(), &party.world, "mallory").await;
     let next = party.hub.hub.ledger().next_height();
-    party.hub.hub.heights().wait_for(|tip| tip.is_some_and(|tip| tip > next)).await.unwrap();
+    party.hub.hub.tips().wait_for(|tip| tip.is_some_and(|(tip, _)| tip > next)).await.unwrap();
     let mut wary = watcher(&party, party.hub.client.url().as_str());
     watch(&mut wary).await;
     let why = wary.pass().await.unwrap_err();

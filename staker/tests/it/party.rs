@@ -207,8 +207,8 @@ impl Party {
 
     /// Waits until something holds of the hub.
     pub async fn until(&self, what: &str, holds: impl Fn(&Hub) -> bool) {
-        let mut heights = self.hub.heights();
-        let wait = heights.wait_for(|_| holds(&self.hub));
+        let mut tips = self.hub.tips();
+        let wait = tips.wait_for(|_| holds(&self.hub));
         in_time(what, wait).await.unwrap();
     }
 }

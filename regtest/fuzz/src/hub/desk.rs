@@ -24,7 +24,7 @@ use palisade_protocol::context::ChainId;
 use palisade_protocol::governance::Action;
 use palisade_protocol::hash::Hash32;
 use palisade_protocol::message::Message;
-use palisade_protocol::units::Epoch;
+use palisade_protocol::units::{Epoch, Height};
 use palisade_world::{COVENANT, Wish, keypair, leaked_key};
 use std::cell::RefCell;
 use std::pin::pin;
@@ -130,7 +130,7 @@ pub(super) fn run(input: &[u8]) -> Outcome {
         let Some(answer) = desk.ask(request) else { return Outcome::Refused };
         let taken = answer.status().is_success();
         check(&answer);
-        if changes && (taken || desk.hub.heights().borrow().map(|tip| tip.0) > Some(last() + 50)) {
+        if changes && (taken || desk.hub.shown() > Some(Height(last() + 50))) {
             *desk = Desk::open();
         }
         taken.into()

@@ -26,6 +26,12 @@ fn newest(data: &Path) -> Block {
     log.blocks(tip, 1).unwrap().remove(0)
 }
 
+/// Hash of the block that the hub calls its newest.
+async fn tip(hub: &HubClient) -> Option<Hash32> {
+    let status: Value = hub.get_json("status", &[]).await.unwrap();
+    status["hash"].as_str().map(|hash| hash.parse().unwrap())
+}
+
 /// Has a digest recorded. Gives the block, when that may be seen; none if there is no answer.
 fn stamp(hub: &HubClient, digest: [u8; 32]) -> JoinHandle<Option<u64>> {
     let door = hub.url().join("timestamps").unwrap();
@@ -67,6 +73,7 @@ async fn what_no_follower_keeps_nobody_sees_and_no_header_is_seen_twice_when_the
     let seen = all_blocks(&hub.client).await;
     let next = Height(seen.len() as u64);
     assert!(said.contains(&format!("to block {next}")), "{said}");
+    assert_eq!(tip(&hub.client).await, seen.last().map(|block| block.header.hash()));
 
     // All is lost but the key.
     hub.daemon.kill().await.unwrap();
@@ -116,6 +123,7 @@ async fn one_follower_of_two_is_enough_and_without_any_answers_wait_also_over_a_
     hub.start_again().await;
     until_said(&hub.client, "nobody sees it").await;
     assert_eq!(all_blocks(&hub.client).await, seen);
+    assert_eq!(tip(&hub.client).await, seen.last().map(|block| block.header.hash()));
     let answer = stamp(&hub.client, [10; 32]);
     first.liar.be_honest();
     first.follow(&hub);
