@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Changes the rules, one place at a time, and wants a test to fail for each change: all of `protocol`, and the hub's ledger.
+# Changes the rules, one place at a time, and wants a test to fail for each change: all of `protocol`, and the hub's ledger and votes.
 #
 #   mutants.sh              every change, for about two hours; one that was interrupted goes on, if nothing was changed since
 #   mutants.sh FILE...      only those in these files
@@ -51,7 +51,7 @@ step() { # CRATE WHOSE-TESTS WHICH-PROGRAMS ARGUMENTS-FOR-THEM...
 }
 
 program=$(regtest/tool.sh cargo-mutants 27.1.0)
-files=(--file='protocol/src/**' --file='hub/src/ledger.rs' --file='hub/src/ledger/**')
+files=(--file='protocol/src/**' --file='hub/src/ledger.rs' --file='hub/src/ledger/**' --file=hub/src/votes.rs)
 reasons_are_for_something
 [ "${1:-}" != --reasons ] || exit 0
 

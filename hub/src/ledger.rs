@@ -155,6 +155,12 @@ fn difference(claimed: &HubHeader, computed: &HubHeader) -> String {
 impl Ledger {
     /// The state before the first block.
     pub fn new(genesis: Arc<Genesis>) -> Self {
+        Self::over(genesis.bitcoin().clone(), genesis)
+    }
+
+    /// The same over other header rules than those of the document's network: a test cannot mine Bitcoin's, and only where targets
+    /// change a heavier branch can be shorter. `bitcoin` begins with the document's base headers.
+    pub fn over(bitcoin: HeaderChain, genesis: Arc<Genesis>) -> Self {
         let zero = genesis.zero();
         let contexts = Contexts {
             intent: zero.context(Purpose::Intent),
@@ -163,7 +169,7 @@ impl Ledger {
             hub: zero.context(Purpose::Hub),
         };
         let mut ledger = Self {
-            bitcoin: genesis.bitcoin().clone(),
+            bitcoin,
             params: Vec::new(),
             providers: Providers::default(),
             stakes: Stakes::default(),

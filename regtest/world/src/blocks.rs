@@ -31,7 +31,7 @@ pub fn build(
         prev_blockhash: previous.block_hash(),
         merkle_root: TxMerkleNode::all_zeros(),
         time,
-        bits: previous.bits, // regtest never retargets
+        bits: previous.bits, // as on regtest, and within a period elsewhere
         nonce: 0,
     };
     let mut block = Block { header, txdata };
@@ -39,11 +39,15 @@ pub fn build(
     if let Some(root) = block.compute_merkle_root() {
         block.header.merkle_root = root;
     }
-    let target = block.header.target();
-    while !target.is_met_by(block.header.block_hash()) {
-        block.header.nonce = block.header.nonce.wrapping_add(1);
-    }
+    work(&mut block.header);
     block
+}
+
+/// Finds the nonce for a header's target.
+pub fn work(header: &mut Header) {
+    while !header.target().is_met_by(header.block_hash()) {
+        header.nonce = header.nonce.wrapping_add(1);
+    }
 }
 
 /// The earliest time that a block may carry on top of these headers, the last of which is its parent: one second

@@ -19,12 +19,13 @@ pub use keys::{bls_secret, governance_key, keypair, pair, provider_key, schnorr,
 pub use stakes::{Wish, answer, unbonding};
 
 use self::bitcoin::Wallet;
-use ::bitcoin::{Block, Network, OutPoint, Transaction, TxOut};
+use ::bitcoin::{Block, CompactTarget, Network, OutPoint, Transaction, TxOut};
 use keys::x_only;
 use palisade_hub::init::default_params;
 use palisade_hub::ledger::{Event, Ledger, Rejected};
 use palisade_hub::timestamps;
 use palisade_protocol::block::{Block as HubBlock, HubHeader, MessageBytes};
+use palisade_protocol::chain::{HeaderChain, HeaderRules};
 use palisade_protocol::context::{ChainId, ChainIdentity, Terms};
 use palisade_protocol::genesis::{Genesis, GenesisDocument, HeaderHex, Magic};
 use palisade_protocol::governance::{self, Action, GovernanceMessage, GovernanceSignature, NewChain};
@@ -90,6 +91,30 @@ impl World {
         alter: impl FnOnce(&mut ParamsDocument),
     ) -> Self {
         let block = ::bitcoin::constants::genesis_block(Network::Regtest);
+        Self::begun(block, zero, members, quorum, alter)
+    }
+
+    /// A world whose targets change with each period of so many blocks, which are meant to be a second apart. No node takes its blocks.
+    pub fn retargeting(minimum_power_sat: u64, interval: u32) -> Self {
+        let mut block = ::bitcoin::constants::genesis_block(Network::Regtest);
+        // As easy as such rules can be.
+        block.header.bits = CompactTarget::from_consensus(0x1f3f_ffff);
+        blocks::work(&mut block.header);
+        let zero = Terms { epoch_length: 20, voted_every: 5, minimum_power_sat };
+        let mut world = Self::begun(block.clone(), zero, &COVENANT, 3, |_| ());
+        let rules = HeaderRules::private(block.header.bits, interval, 1).expect("good rules");
+        let chain = HeaderChain::new(rules, BtcHeight(0), &[block.header]).expect("one header");
+        world.ledger = Ledger::over(chain, world.ledger.genesis().clone());
+        world
+    }
+
+    fn begun(
+        block: Block,
+        zero: Terms,
+        members: &[&str],
+        quorum: u8,
+        alter: impl FnOnce(&mut ParamsDocument),
+    ) -> Self {
         let covenant = members.iter().map(|name| CovenantKey::from(x_only(name))).collect();
         let mut params = default_params(Network::Regtest, covenant, quorum).expect("defaults");
         alter(&mut params);

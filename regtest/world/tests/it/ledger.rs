@@ -66,7 +66,6 @@ fn a_stake_gains_power_at_depth_k_and_not_before() {
     assert_eq!(states(&world, &id), [Pending, Verified, Active, Ending, Withdrawable]);
 }
 
-/// Regtest cannot mine it, for all its blocks weigh the same: a branch that weighs more and is shorter.
 #[test]
 fn when_the_tip_goes_down_stakes_go_back_and_come_again_at_the_same_heights() {
     let mut world = world_with_provider();

@@ -11,6 +11,7 @@ mod recovery;
 mod refusals;
 mod replays;
 mod resumes;
+mod retargets;
 mod sets;
 mod vectors;
 mod versions;
