@@ -25,9 +25,10 @@ say() { printf 'bitcoind: %s\n' "$*" >&2; }
 fail() { say "$@"; exit 1; }
 
 # Prints "MAJOR.MINOR" of the program $1; nothing when it does not answer like a bitcoind.
+# It reads and writes no settings in the home directory: two at once would be in each other's way.
 version_of() {
   local answer
-  answer=$("$1" -version 2>/dev/null </dev/null) || return 0
+  answer=$("$1" -version -nosettings -noconf 2>/dev/null </dev/null) || return 0
   sed -nE '1s/^Bitcoin .*version v([0-9]+\.[0-9]+).*/\1/p' <<<"$answer"
 }
 

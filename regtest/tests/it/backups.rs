@@ -196,7 +196,10 @@ async fn a_provider_goes_on_from_backups_that_signer_and_voter_made_while_they_w
     }
     fs::remove_dir_all(&carl).unwrap();
     let (signer, voter) = (moved(&signer), moved(&voter));
-    let from = tip(story.network()).await.plus(2);
+    // What it sent last is in a block that others have seen before its successor sends anything.
+    let from = tip(story.network()).await.plus(3);
+    until(story.network(), "status", |status| status["height"].as_u64().map(Height) >= Some(from)).await;
+    let from = from.next();
     let mut daemons = vec![start(&signer, PROVIDER, &["signer"], "signer").await];
     daemons.push(start(&voter, PROVIDER, &["run"], "voter").await);
     let address = voter.join("voter.address");
