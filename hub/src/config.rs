@@ -64,6 +64,9 @@ impl Validate for Config {
             (_, Some(_)) if !self.followers().is_empty() => {
                 Err(Invalid::new("followers", "are asked by a hub that makes blocks: this one has `follow`"))
             }
+            (_, Some(leader)) if leader.is(self.listen.address()) => {
+                Err(Invalid::new("follow.url", "must not name this hub itself: it has what it has"))
+            }
             _ if self.followers().iter().any(|follower| follower.is(self.listen.address())) => {
                 Err(Invalid::new("followers", "must not name this hub itself: it knows what it knows"))
             }
@@ -101,6 +104,8 @@ mod tests {
         assert!(own.contains("`followers`: must not name this hub itself"), "{own}");
         let follower = named("[\"http://127.0.0.1:8201\"]") + "[follow]\nurl = \"http://127.0.0.1:8202\"\n";
         assert!(read(&follower).unwrap_err().contains("this one has `follow`"));
+        let own = read(&format!("{DEFAULT}[follow]\nurl = \"http://localhost:8200\"\n")).unwrap_err();
+        assert!(own.contains("`follow.url`: must not name this hub itself"), "{own}");
         let secret = read(&named("[\"http://me:hunter2@127.0.0.1\"]")).unwrap_err();
         assert!(secret.contains("must be an http") && !secret.contains("hunter2"), "{secret}");
     }
@@ -124,7 +129,7 @@ mod tests {
         let read = |text: &str| parse::<Config>(Path::new("hub.toml"), text).map_err(|why| why.to_string());
         let keyless = DEFAULT.replace("key_file =", "# key_file =");
         assert!(read(&keyless).unwrap_err().contains("`key_file`: is missing"));
-        let follower = format!("{keyless}\n[follow]\nurl = \"http://127.0.0.1:8200\"\n");
+        let follower = format!("{keyless}\n[follow]\nurl = \"http://127.0.0.1:8201\"\n");
         assert!(read(&follower).unwrap().follow.is_some());
         assert!(read(&DEFAULT.replace("data_dir", "data_dri")).unwrap_err().contains("data_dri"));
         let mainnet = read(&DEFAULT.replace("\"regtest\"\n", "\"bitcoin\"\n")).unwrap_err();

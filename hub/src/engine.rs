@@ -369,7 +369,7 @@ impl Hub {
             return Ok(());
         }
         replica::take(&mut ledger, &self.store, block)?;
-        drop(ledger);
+        // Before another is taken: what is shown never falls back.
         self.show_up_to(&block.header);
         Ok(())
     }

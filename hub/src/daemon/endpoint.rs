@@ -32,33 +32,24 @@ pub struct NotHttp;
 
 /// The table `[hub]`: where the hub's API is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "RawHub")]
+#[serde(deny_unknown_fields)]
 pub struct HubConfig {
-    url: Url,
+    url: HubUrl,
 }
 
 impl HubConfig {
-    /// The API's base address. It ends in `/`, so that [`Url::join`] of a relative path stays below it.
+    /// The API's base address, which ends in `/`.
     pub fn url(&self) -> &Url {
-        &self.url
+        self.url.url()
+    }
+
+    /// Whether it names this very door.
+    pub fn is(&self, door: SocketAddr) -> bool {
+        self.url.is(door)
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawHub {
-    url: String,
-}
-
-impl TryFrom<RawHub> for HubConfig {
-    type Error = EndpointRefused;
-
-    fn try_from(raw: RawHub) -> Result<Self, EndpointRefused> {
-        Ok(Self { url: http_url(&raw.url).map_err(|NotHttp| EndpointRefused::Url { key: "url" })? })
-    }
-}
-
-/// The address of another hub's API, in a list.
+/// The address of another hub's API.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct HubUrl(Url);
@@ -183,7 +174,7 @@ mod tests {
     #[test]
     fn a_refused_address_is_not_repeated_because_it_may_hold_a_password() {
         let message = read::<HubConfig>("url = 'http://user:hunter2@127.0.0.1'").unwrap_err();
-        assert!(message.contains("`url`") && !message.contains("hunter2"), "{message}");
+        assert!(message.contains("must be an http") && !message.contains("hunter2"), "{message}");
     }
 
     #[test]
