@@ -286,14 +286,14 @@ impl FinalityProof {
             let set = sets.get(&step.certificate.set.epoch).unwrap_or(&step.certificate.set);
             let covered = step.covered(dated);
             let covered = covered.map_err(|why| Refused::Step { epoch: set.epoch, why })?;
-            if tip > set.expiry && covered.is_none_or(|height| height > set.expiry) {
+            if !is_in_time(covered, tip, set.expiry) {
                 let what = format!("block {} of chain zero", step.state.header.height);
                 return Err(Refused::Expired { what, expiry: set.expiry });
             }
         }
         let (expiry, record) = (self.block.certificate.set.expiry, &self.block.record);
-        let in_time = dated.get(usize::from(record.checkpoint)).is_some_and(|dated| dated.height <= expiry);
-        if tip > expiry && !in_time {
+        let recorded = dated.get(usize::from(record.checkpoint)).map(|dated| dated.height);
+        if !is_in_time(recorded, tip, expiry) {
             let what = format!("the block of chain {}", self.block.chain);
             return Err(Refused::Expired { what, expiry });
         }
@@ -337,6 +337,12 @@ impl FinalityProof {
             final_depth: genesis.params().document().w,
         })
     }
+}
+
+/// Whether signatures of a set that expires at `expiry` count: before it does, always; later, only if an anchor shows
+/// that they stood in Bitcoin by then.
+fn is_in_time(covered: Option<BtcHeight>, tip: BtcHeight, expiry: BtcHeight) -> bool {
+    tip <= expiry || covered.is_some_and(|height| height <= expiry)
 }
 
 fn header_chain(

@@ -5,7 +5,7 @@ use bitcoin::{Amount, BlockHash, OutPoint, Sequence, TxOut};
 use palisade_hub::ledger::providers::Providers;
 use palisade_hub::ledger::stakes::{Now, Stakes};
 use palisade_hub::ledger::state::StakeState::{self, *};
-use palisade_hub::ledger::{BadBlock, Event, Ledger, Rejected};
+use palisade_hub::ledger::{BadBlock, Event, Ledger, Rejected, Trip};
 use palisade_protocol::block::{Block, HubHeader};
 use palisade_protocol::codec::Wire as _;
 use palisade_protocol::context::{ChainId, ChainIdentity, Purpose, Terms};
@@ -258,7 +258,7 @@ fn a_reorg_of_k_blocks_changes_no_power_and_one_more_trips_the_breaker() {
     world.mine(6);
     assert_eq!(power(&world, "anna"), 800_000);
     world.reorg(7, &[]).unwrap();
-    assert!(world.ledger.breaker().is_some());
+    assert_eq!(world.ledger.breaker().map(Trip::why), Some("rollback"));
     assert_eq!((world.stake(&other).state, power(&world, "anna")), (Verified, 500_000));
     // It is mined again and deep again: no power before governance resumes.
     world.include(&other, &other_tx);
@@ -409,7 +409,7 @@ fn a_set_with_two_thirds_or_less_of_the_one_before_trips_the_breaker_and_chain_z
         world.send(&Message::Evidence(Evidence::from_votes(&honest, &other).unwrap())).unwrap();
     }
     world.close_until(41);
-    assert!(world.ledger.breaker().is_some());
+    assert_eq!(world.ledger.breaker().map(Trip::why), Some("set"));
     let zero = &world.ledger.chains()[0];
     let (before, carried) = (&zero.sets[&Epoch(2)], &zero.sets[&Epoch(3)]);
     assert!(carried.carried_over);
